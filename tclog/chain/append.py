@@ -1,0 +1,381 @@
+"""Appending to a chain: the commit protocol of docs/guarantees.md.
+
+    read the head, let the domain decide
+    put the blobs, then the event object         (objects first, then the reference)
+    create slot head + 1 with the version        (the only commit)
+    won: done.   lost: read the winner, decide again, next slot, same event
+
+A create's answer proves something only if it is a plain success. Everything else is *read back*:
+my own bytes in the slot mean won, other bytes mean lost, and an absent slot means that the same
+bytes go to the same slot again. No other slot is tried while one is undecided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tclog.chain.client import Client
+from tclog.chain.drive import Protocol, Sleep, settled
+from tclog.chain.fold import fold, rules_of, state_of
+from tclog.chain.once import Once, find_once
+from tclog.chain.read import accept, read_forward, read_head, read_newest
+from tclog.clock import AHEAD_TRUSTED_US, Stamp, parse_us
+from tclog.domain.content import Blob
+from tclog.domain.decision import Decision, Draft, Place
+from tclog.errors import OutcomeUnknown, Refused, StoreError, TclogError
+from tclog.event import (
+    ALL,
+    ChainId,
+    Event,
+    Version,
+    blob_key,
+    chain_kind,
+    event_key,
+    seal_event,
+    seal_version,
+    slot_key,
+)
+from tclog.store.base import Create, Created, Found, Get, Outcome, Put, Stat
+
+RACES_MAX = 10_000
+CREATE_TRIES_MAX = 40
+_UNDECIDED_WAIT_S = 0.05
+
+
+class Appended(NamedTuple):
+    """The head after an append: ``event`` is None when nothing had to change.
+
+    ``state`` is the unpacked state at ``version``, which is None for a chain without versions.
+    """
+
+    version: Version | None
+    state: Any
+    event: Event | None
+
+
+class Sealed(NamedTuple):
+    """An event whose object is in the store, with the draft that it was made from."""
+
+    draft: Draft
+    event: Event
+    now: Stamp | None = None
+
+
+Decide = Callable[[Any, Place], Decision]
+
+
+def append(
+    client: Client,
+    chain: ChainId,
+    decide: Decide,
+    *,
+    blobs: Sequence[Blob] = (),
+    chains: Sequence[ChainId] = (),
+    once: Once | None = None,
+    sealed: Sealed | None = None,
+    optimistic: bool = False,
+) -> Protocol[Appended]:
+    """Append what ``decide`` makes of the chain's state; the one way in which state changes.
+
+    Args:
+        client: who acts.
+        chain: where to.
+        decide: called with the state and the place of the next version, again after a lost race.
+        blobs: what the event's body points at.
+        chains: all chains that the event is made for, when it is committed to several.
+        once: the idempotency key and what it stands for.
+        sealed: an event that was already written for another of its chains.
+        optimistic: take a chain that is not known for empty instead of listing it first.
+
+    Raises:
+        Refused: the domain said no, on a state that was read after the call began.
+        OutcomeUnknown: the create could not be decided in time.
+        StoreError: nothing was committed.
+    """
+    race = _Race(client, chain, decide, blobs, chains or (chain,), once, sealed)
+    if once is not None:
+        applied = yield from find_once(client, chain, once)
+        if applied is not None:
+            return Appended(applied.version, state_of(chain, applied.version), applied.event)
+    head = client.heads.get(chain)
+    fresh = False
+    if head is None and not optimistic:
+        head, fresh = (yield from read_newest(client, chain)), True
+    for nth in range(RACES_MAX):
+        proposal = yield from _propose(race, head, fresh)
+        if isinstance(proposal, Appended):
+            return proposal
+        if isinstance(proposal, _Stale):
+            head, fresh = (yield from read_head(client, chain)), True
+            continue
+        lost_to = yield from settle(client, proposal)
+        if lost_to is None:
+            client.heads.put(proposal)
+            return Appended(proposal, state_of(chain, proposal), proposal.events[-1])
+        head = yield from _after_loss(client, chain, head, lost_to, nth)
+        fresh = True
+        if once is not None:
+            applied = yield from find_once(client, chain, once)
+            if applied is not None:
+                return Appended(applied.version, state_of(chain, applied.version), applied.event)
+    raise TclogError(
+        f"{chain} is so contended that {RACES_MAX} races were lost; nothing was written",
+        code="contended",
+        hint="run the command again",
+    )
+
+
+class _Race:
+    """What stays the same while one append races for slots."""
+
+    def __init__(
+        self,
+        client: Client,
+        chain: ChainId,
+        decide: Decide,
+        blobs: Sequence[Blob],
+        chains: Sequence[ChainId],
+        once: Once | None,
+        sealed: Sealed | None,
+    ) -> None:
+        self.client = client
+        self.chain = chain
+        self.decide = decide
+        self.blobs = list(blobs)
+        self.chains = chains
+        self.once = once
+        self.sealed = sealed
+        self.broadcasts: Version | None = None
+        self.looked = chain_kind(chain) != "inbox" or chain == ALL
+
+
+class _Stale(NamedTuple):
+    """A verdict that rests on a remembered state; it must not be given before it is checked."""
+
+
+def _propose(
+    race: _Race, head: Version | None, fresh: bool
+) -> Protocol[Version | Appended | _Stale]:
+    """Make the next version of the chain, or end: nothing to change, or refused."""
+    client, chain = race.client, race.chain
+    state = state_of(chain, head)
+    place = Place(1 if head is None else head.seq + 1, 0, None if head is None else head.stored)
+    decision = race.decide(state, place)
+    if isinstance(decision, Draft):
+        if race.sealed is None or race.sealed.draft != decision:
+            yield from _seal(race, decision)
+        head_stored = yield from _stamp_of(race, head)
+        assert race.sealed is not None  # noqa: S101 - _seal has set it
+        now = race.sealed.now if decision.judged else None
+        place = place._replace(prev_stored=head_stored, now=now)
+        if decision.judged:
+            decision = race.decide(state, place)
+    if not isinstance(decision, Draft):
+        if not fresh:
+            return _Stale()
+        if isinstance(decision, Refused):
+            raise decision
+        return Appended(head, state, None)
+    if not race.looked:
+        # The event was written for another inbox before; what was broadcast since goes first.
+        race.looked, race.broadcasts = True, (yield from read_head(client, ALL))
+    return (yield from _version(race, head, state, place))
+
+
+def _seal(race: _Race, draft: Draft) -> Protocol[None]:
+    """Write the event's object, blobs before it; read its stamp where something rests on that."""
+    client = race.client
+    if race.blobs:
+        settled((yield tuple(Put(blob_key(blob.hash), blob.data) for blob in race.blobs)))
+        race.blobs = []
+    known = client.knows_offset()
+    for _ in range(2):
+        wall_us = client.clock.wall_us()
+        event, raw = seal_event(
+            op=draft.op,
+            chains=race.chains,
+            agent=client.agent,
+            session=client.session,
+            host=client.host,
+            client=client.software,
+            at=client.clock.tick(),
+            nonce=client.nonce(),
+            body=draft.body,
+            expect=draft.expect,
+            key=None if race.once is None else race.once.key,
+        )
+        key = event_key(event.at, race.chains[0], event.id)
+        stored = yield from _put_event(race, key, raw)
+        if stored is None and (draft.judged or not known):
+            entry = yield Stat(key)
+            stored = None if entry is None else entry.stored
+        if stored is not None:
+            client.learn_offset(wall_us, stored)
+        race.sealed = Sealed(draft, event, stored)
+        # The first event of a clock that is minutes off is left behind as an attempt: its stamp
+        # would mislead every merged view.
+        if stored is None or abs(parse_us(stored) - parse_us(event.at)) < AHEAD_TRUSTED_US:
+            return
+        known = True
+
+
+def _put_event(race: _Race, key: str, raw: bytes) -> Protocol[Stamp | None]:
+    """Put the event; beside it look whether broadcasts have come that the inbox lacks."""
+    client = race.client
+    if race.looked:
+        return (yield Put(key, raw))
+    race.looked = True
+    known = client.heads.get(ALL)
+    if known is None:
+        race.broadcasts = yield from read_newest(client, ALL)
+        if race.broadcasts is None:
+            return (yield Put(key, raw))
+        known = race.broadcasts
+    stored, found = settled((yield (Put(key, raw), Get(slot_key(ALL, known.seq + 1)))))
+    if found is not None:
+        known = accept(client, ALL, known, found)
+        known = yield from read_forward(client, known)
+    race.broadcasts = known
+    return stored  # type: ignore[no-any-return]
+
+
+def _stamp_of(race: _Race, head: Version | None) -> Protocol[Stamp | None]:
+    """Return the store's stamp of the head, asking for it where the chain's rules rest on it."""
+    if head is None or head.stored is not None or not rules_of(race.chain).stamped:
+        return None if head is None else head.stored
+    entry = yield Stat(slot_key(race.chain, head.seq))
+    if entry is None or entry.stored is None:
+        return None
+    race.client.heads.put(head._replace(stored=entry.stored))
+    return entry.stored  # type: ignore[no-any-return]
+
+
+def _version(
+    race: _Race, head: Version | None, state: Any, place: Place
+) -> Protocol[Version]:
+    """Seal the version that commits the event; blobs that only the fold needs go first."""
+    client, chain = race.client, race.chain
+    assert race.sealed is not None  # noqa: S101 - the caller has sealed
+    events = (race.sealed.event,)
+    merge = merge_of(chain, state, race.broadcasts)
+    folded = fold(chain, state, events, place, merge)
+    if chain_kind(chain) == "memory":
+        from tclog.domain.memory import blobs_of
+
+        spilled = blobs_of(state, events[0])
+        if spilled:
+            settled((yield tuple(Put(blob_key(blob.hash), blob.data) for blob in spilled)))
+    return seal_version(
+        chain=chain,
+        seq=place.seq,
+        prev=None if head is None else head.id,
+        prev_stored=place.prev_stored,
+        at=client.clock.tick(after=None if head is None else head.at),
+        by=client.agent,
+        events=events,
+        state=rules_of(chain).pack(folded, events),
+        now=place.now,
+        merge=merge,
+    )
+
+
+def merge_of(
+    chain: ChainId, state: Any, broadcasts: Version | None
+) -> Mapping[str, Any] | None:
+    """Return the merge that a version of an inbox has to carry, or None."""
+    if broadcasts is None or broadcasts.seq <= state.all_version:
+        return None
+    return {
+        "chain": ALL,
+        "count": state_of(ALL, broadcasts).count,
+        "through": broadcasts.seq,
+    }
+
+
+def take_in(
+    client: Client, chain: ChainId, head: Version | None, broadcasts: Version
+) -> Protocol[Version]:
+    """Give the broadcasts that an inbox lacks their place, by a version without events."""
+    for nth in range(RACES_MAX):
+        state = state_of(chain, head)
+        merge = merge_of(chain, state, broadcasts)
+        if merge is None and head is not None:
+            return head
+        place = Place(1 if head is None else head.seq + 1, 0, None if head is None else head.stored)
+        proposal = seal_version(
+            chain=chain,
+            seq=place.seq,
+            prev=None if head is None else head.id,
+            prev_stored=place.prev_stored,
+            at=client.clock.tick(after=None if head is None else head.at),
+            by=client.agent,
+            events=(),
+            state=rules_of(chain).pack(fold(chain, state, (), place, merge), ()),
+            merge=merge,
+        )
+        lost_to = yield from settle(client, proposal)
+        if lost_to is None:
+            client.heads.put(proposal)
+            return proposal
+        head = yield from _after_loss(client, chain, head, lost_to, nth)
+    raise TclogError(f"{chain} is too contended to be read", code="contended")
+
+
+def settle(client: Client, version: Version) -> Protocol[Found | None]:
+    """Create the version's slot and find out what became of it.
+
+    Returns:
+        None: this version is in the slot. Otherwise what somebody else put there.
+
+    Raises:
+        StoreError: the first request was refused for good, so nothing was stored.
+        OutcomeUnknown: no decision within ``client.decide_timeout_s``.
+    """
+    key = slot_key(version.chain, version.seq)
+    begun_s = client.monotonic_s()
+    cause, undecided = "", False
+    for nth in range(CREATE_TRIES_MAX):
+        try:
+            created: Created = yield Create(key, version.raw)
+            if created.outcome is Outcome.WON:
+                return None
+            cause = created.cause or cause
+            undecided = undecided or created.outcome is Outcome.UNKNOWN
+            found = yield Get(key)
+        except StoreError as error:
+            # A refusal proves that nothing was stored only if nothing was sent before it.
+            if not undecided and nth == 0 and not cause:
+                raise
+            cause, found, undecided = error.message, None, True
+        if found is not None:
+            return None if found.data == version.raw else found
+        if client.monotonic_s() - begun_s > client.decide_timeout_s:
+            break
+        yield Sleep(_UNDECIDED_WAIT_S * (0.5 + client.jitter()) * min(2**nth, 16))
+    raise _unknown(version, cause)
+
+
+def _unknown(version: Version, cause: str) -> OutcomeUnknown:
+    event = version.events[-1] if version.events else None
+    key = event.key if event is not None else None
+    again = key or (f"{event.id[:16]}.{version.seq}" if event is not None else None)
+    return OutcomeUnknown(
+        f"it is not known whether version {version.seq} of {version.chain} was written ({cause})",
+        hint=f"run the same command again with --id {again}: it cannot apply twice"
+        if again
+        else "run the same command again",
+        event=None if event is None else event.id,
+        chain=version.chain,
+        version=version.seq,
+        id_key=again,
+    )
+
+
+def _after_loss(
+    client: Client, chain: ChainId, head: Version | None, found: Found, nth: int
+) -> Protocol[Version]:
+    """Learn what won, wait a little, and go on from the newest version."""
+    winner = accept(client, chain, head, found)
+    yield Sleep(client.backoff(nth))
+    return (yield from read_forward(client, winner))

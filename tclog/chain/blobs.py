@@ -1,0 +1,39 @@
+"""Blobs: large contents by their hash, checked whenever they are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tclog.chain.drive import Protocol, settled
+from tclog.domain.content import Content, content_blobs
+from tclog.errors import Damaged
+from tclog.event import BlobHash, blob_key, decode, digest
+from tclog.store.base import Get
+
+
+def read_content(content: Content) -> Protocol[Any]:
+    """Return the text or JSON value that a content stands for.
+
+    Raises:
+        Damaged: a blob is missing or does not have its hash.
+    """
+    pieces = content_blobs(content)
+    if not pieces:
+        return content["value"]
+    replies = settled((yield tuple(Get(blob_key(blob)) for blob, _ in pieces)))
+    raw = b"".join(
+        check_blob(blob, None if found is None else found.data)
+        for (blob, _), found in zip(pieces, replies, strict=True)
+    )
+    if content["type"] == "json":
+        return decode(raw, f"blob {pieces[0][0][:12]}")
+    return raw.decode() + content.get("value", "")
+
+
+def check_blob(blob: BlobHash, data: bytes | None) -> bytes:
+    """Return a blob's bytes if they are what its name says."""
+    if data is None:
+        raise Damaged(f"blob {blob[:12]} is missing", hint="tclog doctor")
+    if digest(data) != blob:
+        raise Damaged(f"blob {blob[:12]} does not hold what its name says", hint="tclog doctor")
+    return data

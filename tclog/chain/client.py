@@ -1,0 +1,81 @@
+"""Who acts, and with what clock, randomness and memory: everything that the protocol is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tclog.chain.heads import Heads
+from tclog.clock import OFFSET_REPORTED_US, SECOND_US, HybridClock, Stamp
+
+OFFSET_KEPT_US = 86_400 * SECOND_US
+
+
+class Client:
+    """One agent in one process.
+
+    Args:
+        agent: its validated name.
+        session, host, software: stamped on every event.
+        clock: its hybrid logical clock.
+        heads: known heads.
+        nonce: returns fresh text of at least 64 random bits.
+        jitter: returns a number in [0, 1).
+        monotonic_s: a clock for time limits.
+        decide_timeout_s: how long an undecided create is pursued before it is called unknown.
+        backoff_s: the first upper bound of the wait after a lost race.
+    """
+
+    def __init__(
+        self,
+        agent: str,
+        *,
+        session: str,
+        host: str,
+        software: str,
+        clock: HybridClock,
+        heads: Heads,
+        nonce: Callable[[], str],
+        jitter: Callable[[], float],
+        monotonic_s: Callable[[], float],
+        decide_timeout_s: float = 10.0,
+        backoff_s: float = 0.01,
+        learnt_us: int = 0,
+    ) -> None:
+        self.agent = agent
+        self.session = session
+        self.host = host
+        self.software = software
+        self.clock = clock
+        self.heads = heads
+        self.nonce = nonce
+        self.jitter = jitter
+        self.monotonic_s = monotonic_s
+        self.decide_timeout_s = decide_timeout_s
+        self.backoff_s = backoff_s
+        self.learnt_us = learnt_us
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        """Keep a warning for whoever shows them, once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def knows_offset(self) -> bool:
+        """Whether the offset towards the store's clock was learnt, and not too long ago."""
+        age_us = self.clock.wall_us() - self.learnt_us
+        return self.learnt_us != 0 and 0 <= age_us < OFFSET_KEPT_US
+
+    def learn_offset(self, wall_us: int, stored: Stamp, resolution_us: int = SECOND_US) -> None:
+        """Learn from the stamp of an own write made when the machine's clock said ``wall_us``."""
+        offset_us = self.clock.learn(wall_us, stored, resolution_us=resolution_us)
+        self.learnt_us = self.clock.wall_us()
+        if abs(offset_us) > OFFSET_REPORTED_US:
+            direction = "behind" if offset_us > 0 else "ahead of"
+            self.warn(
+                f"this machine's clock is {abs(offset_us) // SECOND_US} s {direction} the store's;"
+                " tclog corrects for it, but set it right"
+            )
+
+    def backoff(self, nth: int) -> float:
+        """Return how long to wait after the nth lost race: full jitter, bounded."""
+        return self.jitter() * min(self.backoff_s * 2.0 ** min(nth, 6), 1.0)

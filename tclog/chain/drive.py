@@ -1,0 +1,185 @@
+"""Drivers: hand the requests of a protocol generator to a store.
+
+The protocol yields one request, or a tuple of requests to be done concurrently, and is sent the
+reply, or the list of replies. A request that fails for good is raised inside the generator; in a
+tuple its place holds the ``StoreError`` instead, so that the others' replies are not lost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from tclog.errors import StoreError
+from tclog.store.base import (
+    Create,
+    Delete,
+    Get,
+    GetFile,
+    List,
+    Put,
+    PutFile,
+    Request,
+    Stat,
+    Store,
+)
+
+T = TypeVar("T")
+WORKERS_MAX = 32
+
+
+class Sleep(NamedTuple):
+    """Let time pass before going on. Answer: None."""
+
+    seconds: float
+
+
+Step = Request | Sleep
+Protocol = Generator[Any, Any, T]
+
+
+def run(protocol: Protocol[T], store: Store, sleep: Callable[[float], None] = time.sleep) -> T:
+    """Drive a protocol to its end, in this thread (and helpers for concurrent requests)."""
+    reply: Any = None
+    error: StoreError | None = None
+    while True:
+        try:
+            if error is not None:
+                step = protocol.throw(error)
+            else:
+                step = protocol.send(reply)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        reply, error = None, None
+        try:
+            if type(step) is tuple:
+                reply = _answer_all(step, store, sleep)
+            else:
+                reply = answer(step, store, sleep)
+        except StoreError as failure:
+            error = failure
+
+
+def answer(step: Step, store: Store, sleep: Callable[[float], None]) -> Any:
+    """Answer one request."""
+    match step:
+        case Get(key):
+            return store.get(key)
+        case Put(key, data):
+            return store.put(key, data)
+        case Create(key, data):
+            return store.create(key, data)
+        case List(prefix, after, limit, folders):
+            return store.list(prefix, after, limit, folders)
+        case Stat(key):
+            return store.stat(key)
+        case Delete(key):
+            return store.delete(key)
+        case PutFile(key, path, digest, progress):
+            return store.put_file(key, path, digest, progress)
+        case GetFile(key):
+            return store.get_file(key)
+        case Sleep(seconds):
+            return sleep(seconds)
+    msg = f"not a request: {step!r}"
+    raise TypeError(msg)
+
+
+def _answer_all(steps: Sequence[Step], store: Store, sleep: Callable[[float], None]) -> list[Any]:
+    def one(step: Step) -> Any:
+        try:
+            return answer(step, store, sleep)
+        except StoreError as error:
+            return error
+
+    if not store.concurrent or len(steps) < 2:
+        return [one(step) for step in steps]
+    if len(steps) <= 4:
+        return _in_threads(one, steps)
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(len(steps), WORKERS_MAX)) as pool:
+        return list(pool.map(one, steps))
+
+
+def _in_threads(one: Callable[[Step], Any], steps: Sequence[Step]) -> list[Any]:
+    """Answer a few requests beside each other; a pool would cost more than it saves."""
+    import threading
+
+    replies: list[Any] = [None] * len(steps)
+    failures: list[BaseException] = []
+
+    def work(index: int) -> None:
+        try:
+            replies[index] = one(steps[index])
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(i,), daemon=True) for i in range(1, len(steps))]
+    for thread in threads:
+        thread.start()
+    work(0)
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return replies
+
+
+def settled(replies: Sequence[Any]) -> Sequence[Any]:
+    """Return the replies of a tuple of requests, or raise the first error among them."""
+    for reply in replies:
+        if isinstance(reply, StoreError):
+            raise reply
+    return replies
+
+
+def together(*protocols: Protocol[Any]) -> Protocol[list[Any]]:
+    """Run several protocols side by side: their pending requests go out as one tuple.
+
+    If one raises, the others are closed and the error goes on.
+    """
+    results: list[Any] = [None] * len(protocols)
+    pending: dict[int, Any] = {}
+
+    def advance(index: int, act: Callable[[], Any]) -> None:
+        try:
+            pending[index] = act()
+        except StopIteration as end:
+            pending.pop(index, None)
+            results[index] = end.value
+
+    try:
+        for index, protocol in enumerate(protocols):
+            advance(index, lambda protocol=protocol: next(protocol))  # type: ignore[misc]
+        while pending:
+            yield from _round(protocols, pending, advance)
+    except BaseException:
+        for protocol in protocols:
+            protocol.close()
+        raise
+    return results
+
+
+def _round(
+    protocols: Sequence[Protocol[Any]],
+    pending: dict[int, Any],
+    advance: Callable[[int, Callable[[], Any]], None],
+) -> Protocol[None]:
+    batch: list[Step] = []
+    slices: list[tuple[int, int, int, bool]] = []
+    for index, step in pending.items():
+        many = type(step) is tuple
+        steps = step if many else (step,)
+        slices.append((index, len(batch), len(batch) + len(steps), many))
+        batch.extend(steps)
+    replies = yield tuple(batch)
+    for index, start, stop, many in slices:
+        protocol, part = protocols[index], replies[start:stop]
+        if many:
+            advance(index, lambda protocol=protocol, part=part: protocol.send(part))  # type: ignore[misc]
+        elif isinstance(part[0], StoreError):
+            advance(index, lambda protocol=protocol, part=part: protocol.throw(part[0]))  # type: ignore[misc]
+        else:
+            advance(index, lambda protocol=protocol, part=part: protocol.send(part[0]))  # type: ignore[misc]

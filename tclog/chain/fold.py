@@ -1,0 +1,141 @@
+"""The fold: which rules a chain follows, and the state that a version must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tclog.domain.decision import Place
+from tclog.errors import Damaged
+from tclog.event import ChainId, Event, Version, chain_kind, encode
+
+
+class Rules(NamedTuple):
+    """The rules of one kind of chain.
+
+    ``stamped``: each version records the store's stamp of the one before (leases rest on it).
+    """
+
+    empty: Any
+    evolve: Callable[[Any, Event, Place], Any]
+    pack: Callable[[Any, Sequence[Event]], Mapping[str, Any]]
+    unpack: Callable[[Mapping[str, Any], Sequence[Event]], Any]
+    ops: frozenset[str]
+    stamped: bool = False
+
+
+_RULES: dict[str, Rules] = {}
+
+
+def rules_of(chain: ChainId) -> Rules:
+    """Return the rules of a chain's kind; its module is loaded when first needed."""
+    kind = chain_kind(chain)
+    rules = _RULES.get(kind)
+    if rules is None:
+        rules = _RULES[kind] = _load(kind)
+    return rules
+
+
+def _load(kind: str) -> Rules:
+    match kind:
+        case "memory":
+            from tclog.domain import memory as m
+
+            ops = {"memory.set", "memory.delete", "memory.incr", "memory.append"}
+            return Rules(m.EMPTY, m.evolve, m.pack, m.unpack, frozenset(ops))
+        case "step":
+            from tclog.domain import steps as s
+
+            names = "add withdraw claim takeover renew note release complete reopen"
+            ops = {f"step.{name}" for name in names.split()}
+            return Rules(s.EMPTY, s.evolve, s.pack, s.unpack, frozenset(ops), stamped=True)
+        case "inbox":
+            from tclog.domain import inbox as i
+
+            return Rules(i.EMPTY, i.evolve, i.pack, i.unpack, frozenset({"message.send"}))
+        case "read":
+            from tclog.domain import inbox as i
+
+            ops = {"message.ack"}
+            return Rules(i.READ_EMPTY, i.evolve_ack, i.pack_read, i.unpack_read, frozenset(ops))
+        case "barrier":
+            from tclog.domain import barriers as b
+
+            ops = {"barrier.arrive", "barrier.leave"}
+            return Rules(b.EMPTY, b.evolve, b.pack, b.unpack, frozenset(ops))
+        case "artifact":
+            from tclog.domain import artifacts as a
+
+            return Rules(a.EMPTY, a.evolve, a.pack, a.unpack, frozenset({"artifact.put"}))
+        case "agent":
+            from tclog.domain import agents as g
+
+            return Rules(g.EMPTY, g.evolve, g.pack, g.unpack, frozenset({"agent.join"}))
+    raise Damaged(f"there is no kind of chain called {kind!r}", hint="pip install --upgrade tclog")
+
+
+def state_of(chain: ChainId, head: Version | None) -> Any:
+    """Return the state at a version; the empty state where there is none."""
+    rules = rules_of(chain)
+    if head is None:
+        return rules.empty
+    try:
+        return rules.unpack(head.state, head.events)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise Damaged(
+            f"the state in version {head.seq} of {chain} cannot be read: {error!r}",
+            hint="tclog doctor",
+        ) from None
+
+
+def fold(
+    chain: ChainId,
+    state: Any,
+    events: Sequence[Event],
+    place: Place,
+    merge: Mapping[str, Any] | None = None,
+) -> Any:
+    """Fold one version's merge and events onto the state before it."""
+    rules = rules_of(chain)
+    try:
+        if merge is not None:
+            from tclog.domain import inbox
+
+            state = inbox.merge(state, merge["through"], merge["count"])
+        for index, event in enumerate(events):
+            state = rules.evolve(state, event, place._replace(index=index))
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise Damaged(
+            f"version {place.seq} of {chain} holds an event that cannot be folded: {error!r}",
+            hint="tclog doctor",
+        ) from None
+    return state
+
+
+def place_of(version: Version) -> Place:
+    """Return the place at which a version's events are folded."""
+    return Place(version.seq, 0, version.prev_stored, version.now, version.at)
+
+
+def unknown_ops(chain: ChainId, version: Version) -> list[str]:
+    """Return the ops in a version that this client does not know; they fold to nothing."""
+    known = rules_of(chain).ops
+    return [event.op for event in version.events if event.op not in known]
+
+
+def verify(chain: ChainId, before: Version | None, version: Version) -> None:
+    """Check a version against the one before it: the hash link, the stamps and the fold.
+
+    Raises:
+        Damaged: one of them does not hold.
+    """
+    what = f"version {version.seq} of {chain}"
+    if version.prev != (None if before is None else before.id):
+        raise Damaged(f"{what} does not follow the version before it", hint="tclog doctor")
+    if before is not None and version.at <= before.at:
+        raise Damaged(f"{what} is not later than the version before it", hint="tclog doctor")
+    if unknown_ops(chain, version):
+        return  # a later client's rules made this state; only it can recompute it
+    folded = fold(chain, state_of(chain, before), version.events, place_of(version), version.merge)
+    if encode(rules_of(chain).pack(folded, version.events)) != encode(version.state):
+        raise Damaged(f"{what} holds a state that its events do not give", hint="tclog doctor")

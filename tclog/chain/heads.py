@@ -1,0 +1,141 @@
+"""Known heads: the newest version of each chain that this user's processes have seen.
+
+A cache and nothing more: slots never change, so a remembered version is true for ever, and whether
+it is still the newest is always asked of the store (by reading, or by creating, the slot after
+it). It may be deleted at any moment. Many processes may use it: files are replaced whole, and one
+that does not decode is ignored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Protocol
+
+from tclog.clock import Hlc, Stamp, parse_hlc
+from tclog.errors import TclogError
+from tclog.event import ChainId, Version, decode_version, digest
+
+
+class Heads(Protocol):
+    """Where known heads and an agent's clock are kept between commands."""
+
+    def get(self, chain: ChainId) -> Version | None:
+        """Return the newest version known, or None."""
+
+    def put(self, version: Version) -> None:
+        """Remember a version, unless a newer one is known."""
+
+
+class MemoryHeads:
+    """Known heads of one process."""
+
+    def __init__(self) -> None:
+        self._versions: dict[ChainId, Version] = {}
+
+    def get(self, chain: ChainId) -> Version | None:
+        """See ``Heads``."""
+        return self._versions.get(chain)
+
+    def put(self, version: Version) -> None:
+        """See ``Heads``."""
+        known = self._versions.get(version.chain)
+        if known is None or (known.seq, known.stored or "") <= (version.seq, version.stored or ""):
+            self._versions[version.chain] = version
+
+
+class FileHeads(MemoryHeads):
+    """Known heads of one user on one machine, for one project.
+
+    Args:
+        folder: a folder of its own under the user's cache; made when first needed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = str(folder)
+
+    def get(self, chain: ChainId) -> Version | None:
+        """See ``Heads``."""
+        known = super().get(chain)
+        if known is not None:
+            return known
+        raw = _read(self._path(chain))
+        line, found, body = (raw or b"").partition(b"\n")
+        if not found:
+            return None
+        try:
+            seq, stored = line.decode().split(" ")
+            version = decode_version(
+                body, chain=chain, seq=int(seq), stored=Stamp(stored) if stored != "-" else None
+            )
+        except (ValueError, TclogError):
+            return None
+        super().put(version)
+        return version
+
+    def put(self, version: Version) -> None:
+        """See ``Heads``."""
+        before = super().get(version.chain)
+        super().put(version)
+        if before is None or before.seq < version.seq or before.stored != version.stored:
+            line = f"{version.seq} {version.stored or '-'}\n".encode()
+            _replace(self._path(version.chain), line + version.raw)
+
+    def _path(self, chain: ChainId) -> str:
+        return f"{self._folder}/heads/{digest(chain.encode())[:32]}"
+
+
+class ClockFile:
+    """An agent's clock between processes: the last stamp and the offset towards the store's clock.
+
+    Disposable like the heads. The text is ``HLC OFFSET_US LEARNT_US``; a zero for the last means
+    that the offset was never learnt.
+    """
+
+    def __init__(self, folder: Path, agent: str) -> None:
+        self._path = f"{folder}/clocks/{digest(agent.encode())[:32]}"
+
+    def read(self) -> tuple[Hlc | None, int, int]:
+        """Return the last stamp (or None), the offset and when it was learnt, in microseconds."""
+        try:
+            last, offset, learnt = (_read(self._path) or b"").decode().split(" ")
+            parse_hlc(last)
+            return Hlc(last), int(offset), int(learnt)
+        except ValueError:
+            return None, 0, 0
+
+    def write(self, last: Hlc, offset_us: int, learnt_us: int) -> None:
+        """Remember; of two processes the later stamp stays."""
+        known, _, _ = self.read()
+        if known is not None and known > last and learnt_us == 0:
+            return
+        _replace(self._path, f"{last} {offset_us} {learnt_us}".encode())
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - pathlib costs on the hot path
+            return file.read()
+    except OSError:
+        return None
+
+
+def _replace(path: str, data: bytes) -> None:
+    """Replace a cache file whole; a cache that cannot be written is no cache, not an error."""
+    temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}"
+    try:
+        try:
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(handle, data)
+        finally:
+            os.close(handle)
+        os.rename(temporary, path)  # noqa: PTH104 - as above
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)  # noqa: PTH108 - as above

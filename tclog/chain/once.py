@@ -1,0 +1,121 @@
+"""Idempotency keys: a command that is repeated under the same key cannot apply twice.
+
+The first use of a key creates one small object, ``once/AGENT/KEY.json``, that says which command
+the key stands for and which version its chain had before. Whoever uses the key again looks through
+the versions after that one for an event with the key. Since no slot is tried before all slots below
+it were read, two users of one key cannot both commit.
+
+A key of the form ``<16 hex digits>.<n>``, as an unknown outcome's hint shows it, stands for the
+event whose id begins so and whose fate was open at version n; it needs no object made before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tclog.chain.client import Client
+from tclog.chain.drive import Protocol, Sleep
+from tclog.chain.read import read_head, read_newest, read_range
+from tclog.errors import Damaged, OutcomeUnknown, Refused, StoreError
+from tclog.event import ChainId, Event, Version, decode, digest, encode, once_key
+from tclog.store.base import Create, Found, Get, Outcome
+
+_RESUME = re.compile(r"([0-9a-f]{16})\.([1-9][0-9]{0,9})")
+_TRIES_MAX = 10
+
+
+class Once(NamedTuple):
+    """An idempotency key and the command that it stands for, as a digest."""
+
+    key: str
+    command: str
+
+
+class Applied(NamedTuple):
+    """Where a key's event was found committed."""
+
+    version: Version
+    event: Event
+
+
+def once(key: str | None, command: Mapping[str, Any]) -> Once | None:
+    """Bind a key to a command; ``command`` holds all arguments that make it what it is."""
+    return None if key is None else Once(key, digest(encode(command)))
+
+
+def find_once(client: Client, chain: ChainId, bound: Once) -> Protocol[Applied | None]:
+    """Return where the key was applied to the chain, or None after binding it to the command.
+
+    Raises:
+        Refused: the key stands for another command.
+    """
+    after = yield from _bind(client, chain, bound)
+    known = client.heads.get(chain)
+    if known is not None and known.seq < after:
+        head = yield from read_newest(client, chain)
+    else:
+        head = yield from read_head(client, chain)
+    if head is None:
+        return None
+    resume = _RESUME.fullmatch(bound.key)
+    versions = yield from read_range(client, chain, after + 1, head.seq)
+    for version in versions:
+        for event in version.events:
+            mine = event.agent == client.agent and event.key == bound.key
+            if mine or (resume and event.id.startswith(resume[1])):
+                return Applied(version, event)
+    return None
+
+
+def _bind(client: Client, chain: ChainId, bound: Once) -> Protocol[int]:
+    """Return the version of the chain before the key's first use."""
+    resume = _RESUME.fullmatch(bound.key)
+    if resume:
+        return int(resume[2]) - 1
+    # One object for each chain, so that a message to several inboxes can be repeated as a whole.
+    key = once_key(client.agent, f"{bound.key}#{digest(chain.encode())[:16]}")
+    found = yield Get(key)
+    if found is None:
+        known = client.heads.get(chain)
+        head = known if known is not None else (yield from read_newest(client, chain))
+        record = {
+            "after": 0 if head is None else head.seq,
+            "agent": client.agent,
+            "chain": chain,
+            "command": bound.command,
+            "format": 1,
+            "key": bound.key,
+        }
+        found = yield from _create(client, key, encode(record))
+    record = decode(found.data, key)
+    if not isinstance(record, dict) or record.get("chain") != chain or "after" not in record:
+        raise Damaged(f"{key} does not bind an idempotency key", hint="tclog doctor")
+    if record.get("command") != bound.command:
+        raise Refused(
+            f"the idempotency key {bound.key!r} was already used by {client.agent}"
+            " for another command",
+            code="key-reused",
+            hint="choose another --id",
+        )
+    return int(record["after"])
+
+
+def _create(client: Client, key: str, raw: bytes) -> Protocol[Found]:
+    """Create the binding; whatever is there in the end binds, whoever made it."""
+    failure: StoreError | None = None
+    for nth in range(_TRIES_MAX):
+        try:
+            created = yield Create(key, raw)
+            if created.outcome is Outcome.WON:
+                return Found(raw, created.stored or "")
+            found = yield Get(key)
+            if found is not None:
+                return found  # type: ignore[no-any-return]
+        except StoreError as error:
+            if nth == 0:
+                raise
+            failure = error
+        yield Sleep(client.backoff(nth + 2))
+    raise failure or OutcomeUnknown(f"the idempotency key object {key} cannot be made")

@@ -1,0 +1,156 @@
+"""Reading chains: heads (warm, cold), single versions, ranges, the version at a time.
+
+A linearizable read of a head asks the store for the slot after the newest known one: absent means
+current. Versions are dense, so nothing can stand beyond an absent slot.
+"""
+
+from __future__ import annotations
+
+from tclog.chain.client import Client
+from tclog.chain.drive import Protocol, settled
+from tclog.chain.fold import unknown_ops, verify
+from tclog.clock import format_us
+from tclog.errors import Damaged
+from tclog.event import ChainId, Version, chain_folder, decode_name, decode_version
+from tclog.event import slot_key, slot_seq
+from tclog.store.base import Found, Get, List
+
+# After this many steps forward one listing is cheaper than more steps.
+FORWARD_MAX = 3
+RANGE_AT_ONCE = 32
+CHAINS_MAX = 1_000_000
+
+
+def read_head(client: Client, chain: ChainId) -> Protocol[Version | None]:
+    """Return the newest version, or None: one GET when warm, one LIST and one GET when cold."""
+    known = client.heads.get(chain)
+    if known is not None:
+        return (yield from read_forward(client, known))
+    return (yield from read_newest(client, chain))
+
+
+def read_newest(client: Client, chain: ChainId) -> Protocol[Version | None]:
+    """Return the newest version by listing: newer slots sort first."""
+    entries = yield List(chain_folder(chain), limit=1)
+    if not entries:
+        return None
+    seq = slot_seq(entries[0].key)
+    if seq is None:
+        raise Damaged(f"{entries[0].key} is not a slot of {chain}", hint="tclog doctor")
+    version = yield from read_version(client, chain, seq)
+    # Somebody may have gone on meanwhile; that version was the newest when the listing was made.
+    return version
+
+
+def read_forward(client: Client, known: Version) -> Protocol[Version]:
+    """Return the newest version, beginning at a known one."""
+    chain = known.chain
+    for _ in range(FORWARD_MAX):
+        found = yield Get(slot_key(chain, known.seq + 1))
+        if found is None:
+            return known
+        known = accept(client, chain, known, found)
+    newest = yield from read_newest(client, chain)
+    return newest if newest is not None and newest.seq > known.seq else known
+
+
+def read_version(client: Client, chain: ChainId, seq: int) -> Protocol[Version]:
+    """Return version ``seq``, which must exist.
+
+    Raises:
+        Damaged: the slot is absent or does not hold what it should.
+    """
+    found = yield Get(slot_key(chain, seq))
+    if found is None:
+        raise Damaged(f"version {seq} of {chain} is missing", hint="tclog doctor")
+    version = decode_version(found.data, chain=chain, seq=seq, stored=found.stored)
+    _seen(client, version)
+    return version
+
+
+def accept(client: Client, chain: ChainId, before: Version | None, found: Found) -> Version:
+    """Decode the version after ``before`` and check it against that."""
+    seq = 1 if before is None else before.seq + 1
+    version = decode_version(found.data, chain=chain, seq=seq, stored=found.stored)
+    verify(chain, before, version)
+    _seen(client, version)
+    return version
+
+
+def _seen(client: Client, version: Version) -> None:
+    client.clock.observe(version.at)
+    client.heads.put(version)
+    for op in unknown_ops(version.chain, version):
+        client.warn(f"{version.chain} holds the op {op!r}, which this client does not know")
+
+
+def read_range(client: Client, chain: ChainId, first: int, last: int) -> Protocol[list[Version]]:
+    """Return versions ``first`` to ``last``, which must exist, oldest first."""
+    versions: list[Version] = []
+    for start in range(first, last + 1, RANGE_AT_ONCE):
+        seqs = range(start, min(start + RANGE_AT_ONCE, last + 1))
+        replies = settled((yield tuple(Get(slot_key(chain, seq)) for seq in seqs)))
+        for seq, found in zip(seqs, replies, strict=True):
+            if found is None:
+                raise Damaged(f"version {seq} of {chain} is missing", hint="tclog doctor")
+            version = decode_version(found.data, chain=chain, seq=seq, stored=found.stored)
+            if versions and version.prev != versions[-1].id:
+                raise Damaged(
+                    f"version {seq} of {chain} does not follow version {seq - 1}",
+                    hint="tclog doctor",
+                )
+            versions.append(version)
+    if versions:
+        _seen(client, versions[-1])
+    return versions
+
+
+def read_at(client: Client, chain: ChainId, us: int) -> Protocol[Version | None]:
+    """Return the newest version whose stamp is not after ``us``; binary search, stamps only grow."""
+    head = yield from read_head(client, chain)
+    limit = format_us(us)
+    if head is None or head.at[:27] <= limit:
+        return head
+    low, high, best = 1, head.seq - 1, None
+    while low <= high:
+        middle = (low + high) // 2
+        version = yield from read_version(client, chain, middle)
+        if version.at[:27] <= limit:
+            best, low = version, middle + 1
+        else:
+            high = middle - 1
+    return best
+
+
+def list_chains(client: Client, kind: str, prefix: str = "") -> Protocol[list[ChainId]]:
+    """List the chains of a kind whose name begins with ``prefix``, in byte order of their names."""
+    chains: list[ChainId] = []
+    entries = yield List(f"chains/{kind}", limit=CHAINS_MAX, folders=True)
+    for entry in entries:
+        segment = entry.key.rstrip("/").rpartition("/")[2]
+        if segment == "@all":
+            continue
+        name = decode_name(segment)
+        if name is None:
+            # A long name was cut to make the folder's; the record holds it in full.
+            name = yield from _full_name(kind, segment)
+        if name is not None and name.startswith(prefix):
+            chains.append(ChainId(f"{kind}/{name}"))
+    return sorted(chains, key=str.encode)
+
+
+def _full_name(kind: str, segment: str) -> Protocol[str | None]:
+    entries = yield List(f"chains/{kind}/{segment}", limit=1)
+    if not entries:
+        return None
+    found = yield Get(entries[0].key)
+    if found is None:
+        return None
+    from tclog.event import decode, encode_name
+
+    record = decode(found.data, entries[0].key)
+    name = str(record.get("chain", "")).partition("/")[2]
+    if encode_name(name) != segment:
+        raise Damaged(f"{entries[0].key} stands in another chain's folder", hint="tclog doctor")
+    return name
+

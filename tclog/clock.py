@@ -1,0 +1,150 @@
+"""Stamps and the hybrid logical clock (Kulkarni et al., OPODIS 2014).
+
+Two texts of fixed width live here; for both, string order is time order:
+
+* ``Hlc``: ``2026-11-23T15:42:05.512345Z-0000``, physical microseconds and a counter in hex. It
+  orders events across chains: cause comes before effect.
+* ``Stamp``: ``2026-11-23T15:42:05.512345Z``, a last-modified time that the store itself gave.
+
+Invariant: a clock's stamps only grow, and each is greater than every trusted stamp it has seen.
+Order inside a chain never comes from here; it is the slot number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import NewType
+
+Hlc = NewType("Hlc", str)
+Stamp = NewType("Stamp", str)
+
+SECOND_US = 1_000_000
+COUNTER_MAX = 0xFFFF
+# A stamp further ahead of the corrected clock than this is kept in its chain but never merged:
+# one machine whose clock is an hour fast must not move everybody's time.
+AHEAD_TRUSTED_US = 120 * SECOND_US
+# Beyond this the user is told that a clock is wrong.
+OFFSET_REPORTED_US = 120 * SECOND_US
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def format_us(us: int) -> str:
+    """Write microseconds since 1970 as RFC 3339 in UTC, always with six decimals."""
+    moment = _EPOCH + timedelta(microseconds=us)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond:06d}Z"
+
+
+def parse_us(text: str) -> int:
+    """Read what ``format_us`` writes, or an Hlc, as microseconds since 1970.
+
+    Raises:
+        ValueError: the text is neither.
+    """
+    if text[26:27] != "Z":
+        msg = f"not a UTC stamp: {text!r}"
+        raise ValueError(msg)
+    return (datetime.fromisoformat(text[:27]) - _EPOCH) // timedelta(microseconds=1)
+
+
+def stamp(us: int) -> Stamp:
+    """Make a store stamp from microseconds since 1970."""
+    return Stamp(format_us(us))
+
+
+def stamp_of(moment: datetime) -> Stamp:
+    """Make a store stamp from the aware datetime that a client library returned."""
+    return stamp((moment - _EPOCH) // timedelta(microseconds=1))
+
+
+def hlc(us: int, counter: int) -> Hlc:
+    """Make an Hlc from physical microseconds and a counter of 0 to 65535."""
+    return Hlc(f"{format_us(us)}-{counter:04x}")
+
+
+def parse_hlc(text: str) -> tuple[int, int]:
+    """Split an Hlc into physical microseconds and counter.
+
+    Raises:
+        ValueError: the text is not an Hlc.
+    """
+    if len(text) != 32 or text[27] != "-":
+        msg = f"not a hybrid logical clock stamp: {text!r}"
+        raise ValueError(msg)
+    return parse_us(text), int(text[28:], 16)
+
+
+def rfc3339(text: str) -> str:
+    """Cut an Hlc to the RFC 3339 time that users see."""
+    return text[:27]
+
+
+class HybridClock:
+    """One agent's hybrid logical clock.
+
+    Args:
+        wall_us: the machine's clock, microseconds since 1970.
+        offset_us: what to add to it to get the store's time, as far as known.
+        last: the greatest stamp this agent is known to have issued or seen.
+    """
+
+    def __init__(
+        self, wall_us: Callable[[], int], *, offset_us: int = 0, last: Hlc | None = None
+    ) -> None:
+        self._wall_us = wall_us
+        self.offset_us = offset_us
+        self._last = (0, 0) if last is None else parse_hlc(last)
+
+    @property
+    def last(self) -> Hlc:
+        """The greatest stamp issued or merged so far."""
+        return hlc(*self._last)
+
+    def wall_us(self) -> int:
+        """The machine's own, uncorrected clock."""
+        return self._wall_us()
+
+    def now_us(self) -> int:
+        """The machine's clock corrected towards the store's."""
+        return self._wall_us() + self.offset_us
+
+    def observe(self, seen: str) -> None:
+        """Merge a stamp seen in the log, unless it is implausibly far ahead."""
+        other = parse_hlc(seen)
+        if other[0] <= self.now_us() + AHEAD_TRUSTED_US:
+            self._last = max(self._last, other)
+
+    def tick(self, after: str | None = None) -> Hlc:
+        """Issue the next stamp: greater than all before and than ``after``, if given.
+
+        ``after`` is obeyed even when it is too far ahead to be merged: a chain's stamps must grow.
+        """
+        if after is not None:
+            self.observe(after)
+        issued = _next(self._last, self.now_us())
+        self._last = issued
+        if after is not None and hlc(*issued) <= after:
+            issued = _next(parse_hlc(after), 0)
+        return hlc(*issued)
+
+    def learn(self, wall_us: int, stored: Stamp, *, resolution_us: int = SECOND_US) -> int:
+        """Correct the clock from one own write; returns the new offset in microseconds.
+
+        ``wall_us`` is the machine's clock around the write, ``stored`` the stamp the store gave it.
+        A difference within the stamp's resolution says nothing and leaves the offset at zero.
+        """
+        difference_us = parse_us(stored) - wall_us
+        self.offset_us = 0 if abs(difference_us) <= 2 * resolution_us else difference_us
+        if self._last[0] > self.now_us() + AHEAD_TRUSTED_US:
+            # Stamps issued by the wrong clock before it was known to be wrong are not kept.
+            self._last = (0, 0)
+        return self.offset_us
+
+
+def _next(last: tuple[int, int], now_us: int) -> tuple[int, int]:
+    if now_us > last[0]:
+        return now_us, 0
+    if last[1] < COUNTER_MAX:
+        return last[0], last[1] + 1
+    return last[0] + 1, 0

@@ -1,0 +1,91 @@
+"""Barriers: N parties arrive, then all go on; generations, so that a name can be used again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tclog.domain.decision import Decision, Draft, Place, Unchanged
+from tclog.errors import Refused
+from tclog.event.records import Event
+
+PARTIES_MAX = 1000
+
+
+class State(NamedTuple):
+    """Generation ``generation`` is forming; all before it have tripped.
+
+    ``parties`` is 0 while nobody has arrived in this generation. An agent counts once, however
+    often it arrives.
+    """
+
+    generation: int = 1
+    parties: int = 0
+    arrived: tuple[str, ...] = ()
+
+
+EMPTY = State()
+
+
+class Arrive(NamedTuple):
+    """Arrive in the generation that is forming."""
+
+    agent: str
+    parties: int
+
+
+class Leave(NamedTuple):
+    """Withdraw from a generation: the agent gave up waiting."""
+
+    agent: str
+    generation: int
+
+
+Command = Arrive | Leave
+
+
+def decide(state: State, command: Command, place: Place) -> Decision:  # noqa: ARG001 - one shape for all
+    """Decide on an arrival or a withdrawal."""
+    match command:
+        case Arrive(agent, parties):
+            if state.parties not in (0, parties):
+                return Refused(
+                    f"the barrier is forming for {state.parties} parties, not {parties}",
+                    code="parties-mismatch",
+                )
+            if agent in state.arrived:
+                return Unchanged()
+            return Draft("barrier.arrive", {"parties": parties})
+        case Leave(agent, generation):
+            if state.generation != generation or agent not in state.arrived:
+                return Unchanged()
+            return Draft("barrier.leave", {"generation": generation})
+
+
+def evolve(state: State, event: Event, place: Place) -> State:  # noqa: ARG001 - one shape for all
+    """Fold one event; the arrival that makes the number full begins the next generation."""
+    match event.op:
+        case "barrier.arrive":
+            parties = event.body["parties"]
+            if event.agent in state.arrived or state.parties not in (0, parties):
+                return state
+            arrived = (*state.arrived, event.agent)
+            if len(arrived) >= parties:
+                return State(state.generation + 1)
+            return State(state.generation, parties, arrived)
+        case "barrier.leave":
+            if event.body["generation"] != state.generation or event.agent not in state.arrived:
+                return state
+            left = tuple(agent for agent in state.arrived if agent != event.agent)
+            return State(state.generation, state.parties if left else 0, left)
+    return state
+
+
+def pack(state: State, events: Sequence[Event]) -> Mapping[str, Any]:  # noqa: ARG001 - one shape for all
+    """Write the state as JSON."""
+    return state._asdict() | {"arrived": list(state.arrived)}
+
+
+def unpack(packed: Mapping[str, Any], events: Sequence[Event]) -> State:  # noqa: ARG001 - one shape for all
+    """Read what ``pack`` wrote."""
+    return State(packed["generation"], packed["parties"], tuple(packed["arrived"]))

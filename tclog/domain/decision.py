@@ -1,0 +1,44 @@
+"""What a decision can be, and the place in a chain at which an event is folded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tclog.clock import Stamp
+from tclog.errors import Refused
+
+
+class Draft(NamedTuple):
+    """An event to be: what an agent wants to do, before it is stamped and sealed.
+
+    With ``judged`` the decision rests on the store's clock: the event is written first, and its
+    stamp is handed to ``decide`` again as ``Place.now``.
+    """
+
+    op: str
+    body: Mapping[str, Any]
+    expect: Mapping[str, Any] | None = None
+    judged: bool = False
+
+
+class Unchanged(NamedTuple):
+    """The state already is what the command asks for; nothing is written."""
+
+
+Decision = Draft | Unchanged | Refused
+
+
+class Place(NamedTuple):
+    """Where an event stands, as far as folding needs it.
+
+    ``seq`` is the version's number and ``index`` the event's place in it. ``prev_stored`` is the
+    store's stamp of the version before, ``now`` that of the event's own object; both are in the
+    log, so every reader comes to the same verdict. ``at`` is the version's stamp.
+    """
+
+    seq: int
+    index: int = 0
+    prev_stored: Stamp | None = None
+    now: Stamp | None = None
+    at: str = ""

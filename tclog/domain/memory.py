@@ -1,0 +1,220 @@
+"""Memory: versioned values with conflict detection.
+
+Every set, delete, increment and append is one version. A write that was made under an expectation
+(``if_version``) is folded only where the expectation holds, so no later reader can be talked into
+a lost update. Increment and append are operations: they never conflict with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tclog.domain.content import Blob, Content, append_text, content_size
+from tclog.domain.decision import Decision, Draft, Place, Unchanged
+from tclog.errors import BadValue, Refused
+from tclog.event.records import Event
+
+INTEGER_MAX = 2**63 - 1
+APPEND_BYTES_MAX = 64 << 20
+
+
+class State(NamedTuple):
+    """The fold of one key: ``content`` is None when it was never set or is deleted."""
+
+    content: Content | None = None
+
+
+EMPTY = State()
+
+
+class Set(NamedTuple):
+    """Set the key. ``if_version`` 0 means: only if the key has no value."""
+
+    content: Content
+    if_version: int | None = None
+
+
+class Delete(NamedTuple):
+    """Remove the value; its history stays."""
+
+    if_version: int | None = None
+
+
+class Incr(NamedTuple):
+    """Add to an integer; a key without a value counts as 0."""
+
+    by: int
+
+
+class Append(NamedTuple):
+    """Append to a text, or an element to a JSON array."""
+
+    text: str
+    separator: str = "\n"
+
+
+Command = Set | Delete | Incr | Append
+
+
+def decide(state: State, command: Command, place: Place) -> Decision:
+    """Decide on a command that would become the version at ``place``."""
+    seq = place.seq - 1
+    match command:
+        case Set(content, if_version):
+            return _guarded(state, if_version, seq) or Draft(
+                "memory.set", content, _expect(if_version)
+            )
+        case Delete(if_version):
+            refused = _guarded(state, if_version, seq)
+            if refused is not None:
+                return refused
+            if state.content is None:
+                return Unchanged()
+            return Draft("memory.delete", {}, _expect(if_version))
+        case Incr(by):
+            total = _integer(state)
+            if total is None:
+                return Refused("the value is not an integer", code="not-an-integer")
+            if not -INTEGER_MAX <= total + by <= INTEGER_MAX:
+                return Refused("the sum does not fit in 64 bits", code="integer-overflow")
+            return Draft("memory.incr", {"by": by})
+        case Append(text, separator):
+            if state.content is not None and not _appendable(state.content):
+                return Refused("the value is neither text nor a JSON array", code="not-appendable")
+            if state.content is not None and content_size(state.content) > APPEND_BYTES_MAX:
+                return Refused("the value has grown to 64 MiB", code="value-too-large")
+            return Draft("memory.append", {"separator": separator, "text": text})
+
+
+def _expect(if_version: int | None) -> Mapping[str, Any] | None:
+    return None if if_version is None else {"version": if_version}
+
+
+def _holds(state: State, if_version: int, seq: int) -> bool:
+    """Whether an expectation holds: 0 asks for a key without a value, however it came to be so."""
+    return state.content is None if if_version == 0 else if_version == seq
+
+
+def _guarded(state: State, if_version: int | None, seq: int) -> Refused | None:
+    if if_version is None or _holds(state, if_version, seq):
+        return None
+    wanted = "no value" if if_version == 0 else f"version {if_version}"
+    return Refused(f"expected {wanted}, found version {seq}", code="version-conflict")
+
+
+def _integer(state: State) -> int | None:
+    if state.content is None:
+        return 0
+    value = state.content.get("value")
+    if isinstance(value, bool) or state.content.get("parts"):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and state.content["type"] == "text":
+        digits = value.strip()
+        sign_free = digits[1:] if digits[:1] in ("-", "+") else digits
+        if sign_free.isascii() and sign_free.isdigit() and len(sign_free) <= 19:
+            return int(digits)
+    return None
+
+
+def _appendable(content: Content) -> bool:
+    return content["type"] == "text" or isinstance(content.get("value"), list)
+
+
+def evolve(state: State, event: Event, place: Place) -> State:
+    """Fold one event; one that was not allowed at its place changes nothing."""
+    expected = event.expect.get("version")
+    if expected is not None and not (
+        place.index == 0 and _holds(state, expected, place.seq - 1)
+    ):
+        return state
+    body = event.body
+    match event.op:
+        case "memory.set":
+            return State(body)
+        case "memory.delete":
+            return EMPTY
+        case "memory.incr":
+            total = _integer(state)
+            if total is None or abs(total + body["by"]) > INTEGER_MAX:
+                return state
+            return State({"type": "json", "value": total + body["by"]})
+        case "memory.append":
+            if state.content is not None and not _appendable(state.content):
+                return state
+            return State(_appended(state.content, body)[0])
+    return state
+
+
+def _appended(content: Content | None, body: Mapping[str, Any]) -> tuple[Content, list[Blob]]:
+    if content is not None and content["type"] == "json":
+        return {"type": "json", "value": [*content["value"], body["text"]]}, []
+    return append_text(content, body["text"], body["separator"])
+
+
+def blobs_of(state: State, event: Event) -> list[Blob]:
+    """Name the blobs that folding ``event`` onto ``state`` brings into the state."""
+    if event.op != "memory.append" or (state.content and state.content["type"] == "json"):
+        return []
+    return _appended(state.content, event.body)[1]
+
+
+def pack(state: State, events: Sequence[Event]) -> Mapping[str, Any]:
+    """Write the state as JSON; a value that an event of the same version holds is pointed at."""
+    if state.content is None:
+        return {}
+    for index in range(len(events) - 1, -1, -1):
+        # Identity, not equality: to Python 1, 1.0 and True are equal, to a reader they are not.
+        if events[index].op == "memory.set" and events[index].body is state.content:
+            return {"in": index}
+    return {"content": state.content}
+
+
+def unpack(packed: Mapping[str, Any], events: Sequence[Event]) -> State:
+    """Read what ``pack`` wrote."""
+    if "in" in packed:
+        return State(events[packed["in"]].body)
+    return State(packed.get("content"))
+
+
+def check_value(kind: str, value: Any) -> None:
+    """Refuse what canonical JSON cannot hold unchanged.
+
+    Raises:
+        BadValue: text with lone surrogates, integers beyond 64 bits, NaN or infinity.
+    """
+    if kind == "text":
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise BadValue(
+                "the value is not UTF-8 text", hint="tclog artifact put FILE keeps any bytes"
+            ) from None
+        return
+    problem = _not_exact(value, 0)
+    if problem:
+        raise BadValue(f"the JSON value cannot be kept exactly: {problem}", hint="write it as text")
+
+
+_DEPTH_MAX = 100
+
+
+def _not_exact(value: Any, depth: int) -> str:
+    if depth > _DEPTH_MAX:
+        return f"it is nested deeper than {_DEPTH_MAX}"
+    if isinstance(value, str):
+        return "" if value.isascii() or value.encode(errors="replace").decode() == value else "text"
+    if isinstance(value, bool) or value is None:
+        return ""
+    if isinstance(value, int):
+        return "" if -(2**63) <= value < 2**64 else f"{value} is beyond 64 bits"
+    if isinstance(value, float):
+        return "" if value - value == 0 else "a number that is not finite"
+    children = [*value.keys(), *value.values()] if isinstance(value, dict) else list(value)
+    for child in children:
+        problem = _not_exact(child, depth + 1)
+        if problem:
+            return problem
+    return ""

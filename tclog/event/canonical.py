@@ -1,0 +1,46 @@
+"""Canonical JSON: the one way in which records become bytes.
+
+UTF-8, no white space, object keys sorted by their UTF-8 bytes, integers within 64 bits, floats in
+their shortest form that reads back the same. Invariant: for bytes that ``decode`` accepts,
+``encode(decode(b)) == b``. That is what makes the bytes of an event that stands inside a version
+the very bytes of its own object, so its id can be checked there too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from blake3 import blake3
+
+from tclog.errors import Damaged
+
+
+def encode(record: Any) -> bytes:
+    """Write a record as canonical bytes.
+
+    Raises:
+        TypeError: the record holds something that JSON has no form for, an integer beyond 64 bits
+            or text with lone surrogates.
+    """
+    return orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
+
+
+def decode(raw: bytes, what: str) -> Any:
+    """Read canonical bytes; ``what`` names the object in the error.
+
+    Raises:
+        Damaged: not JSON, or not in the canonical form.
+    """
+    try:
+        record = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise Damaged(f"{what} is not JSON: {error}", hint="tclog doctor") from None
+    if encode(record) != raw:
+        raise Damaged(f"{what} is not in canonical form", hint="tclog doctor")
+    return record
+
+
+def digest(raw: bytes) -> str:
+    """Return the BLAKE3-256 of bytes as 64 lower-case hex digits."""
+    return blake3(raw).hexdigest()

@@ -1,0 +1,145 @@
+"""Names: the one validator for what users choose, and every object key of format 1.
+
+Invariant: two different names never meet in one object key. A name is percent-encoded byte by
+byte (only ASCII letters, digits, ``-``, ``.`` and ``_`` stand for themselves), and a form that
+would be too long is cut and ends in ``~`` and a hash; ``~`` and ``@`` never come out of a name, so
+neither a cut form nor ``inbox/@all`` can be reached by choosing a name.
+"""
+
+from __future__ import annotations
+
+from tclog.clock import Hlc
+from tclog.errors import BadName, Damaged
+from tclog.event.canonical import digest
+from tclog.event.ids import BlobHash, ChainId, EventId
+
+NAME_BYTES_MAX = 200
+ENCODED_MAX = 239
+_CUT_AT = 200
+_CUT_HASH = 32
+_LABEL_MAX = 80
+SEQ_MAX = 9_999_999_999
+
+ALL = ChainId("inbox/@all")
+
+_PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._"
+_ENCODED = [chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in range(256)]
+
+# Where a comma separates several names on a command line, a name cannot hold one.
+_LISTED = ("agent", "step")
+
+
+def validate_name(kind: str, name: str) -> str:
+    """Return ``name`` if it may name a ``kind`` (key, step, agent, artifact, barrier, project).
+
+    Raises:
+        BadName: empty, over 200 bytes of UTF-8, not UTF-8, or with control characters; for agents
+            and steps also a comma; for agents also a leading ``@``.
+    """
+    if not name:
+        raise BadName(f"the {kind} name is empty", hint=f"give a {kind} name of 1 to 200 bytes")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise BadName(f"the {kind} name {ascii(name)} is not UTF-8") from None
+    if size > NAME_BYTES_MAX:
+        raise BadName(
+            f"the {kind} name {name[:30]}... has {size} bytes; {NAME_BYTES_MAX} is the most",
+            hint="shorten it",
+        )
+    for character in name:
+        code = ord(character)
+        if code < 0x20 or 0x7F <= code < 0xA0 or code in (0x2028, 0x2029):
+            raise BadName(f"the {kind} name {ascii(name)} has the control character U+{code:04X}")
+    if kind in _LISTED and "," in name:
+        raise BadName(f"the {kind} name {name!r} has a comma, which separates {kind}s")
+    if kind == "agent" and name.startswith("@"):
+        raise BadName(f"the agent name {name!r} begins with @, which is kept for @all")
+    return name
+
+
+def encode_name(name: str) -> str:
+    """Encode a valid name as one path segment of at most 239 ASCII characters."""
+    raw = name.encode()
+    if set(name) == {"."}:
+        encoded = "%2E" * len(name)
+    else:
+        encoded = "".join([_ENCODED[byte] for byte in raw])
+    if len(encoded) > ENCODED_MAX:
+        encoded = f"{encoded[:_CUT_AT]}~{digest(raw)[:_CUT_HASH]}"
+    return encoded
+
+
+def decode_name(segment: str) -> str | None:
+    """Undo ``encode_name``; None for a cut form, whose record holds the name in full."""
+    if "~" in segment:
+        return None
+    head, *rest = segment.split("%")
+    try:
+        raw = head.encode("ascii") + b"".join(
+            bytes((int(part[:2], 16),)) + part[2:].encode("ascii") for part in rest
+        )
+        return raw.decode()
+    except ValueError:
+        raise Damaged(f"{segment!r} is not an encoded name", hint="tclog doctor") from None
+
+
+def chain_id(kind: str, name: str) -> ChainId:
+    """Name a chain; the name must have been validated."""
+    return ChainId(f"{kind}/{name}")
+
+
+def chain_kind(chain: ChainId) -> str:
+    """Return the kind of a chain: memory, step, inbox, read, barrier, artifact, ..."""
+    return chain.partition("/")[0]
+
+
+def chain_name(chain: ChainId) -> str:
+    """Return the name of a chain in full."""
+    return chain.partition("/")[2]
+
+
+def _encode_chain(chain: ChainId) -> tuple[str, str]:
+    kind, _, name = chain.partition("/")
+    return kind, "@all" if chain == ALL else encode_name(name)
+
+
+def chain_folder(chain: ChainId) -> str:
+    """Return the folder of a chain's slots, without a final slash."""
+    kind, segment = _encode_chain(chain)
+    return f"chains/{kind}/{segment}"
+
+
+def slot_key(chain: ChainId, seq: int) -> str:
+    """Return the object key of version ``seq`` (1, 2, 3, ...); newer ones sort first."""
+    if not 1 <= seq < SEQ_MAX:
+        msg = f"version {seq} is out of range"
+        raise ValueError(msg)
+    return f"{chain_folder(chain)}/{SEQ_MAX - seq:010d}.json"
+
+
+def slot_seq(key: str) -> int | None:
+    """Return the version number that a slot's key stands for; None if it is no slot."""
+    stem, dot, suffix = key.rpartition("/")[2].partition(".")
+    if not (dot and suffix == "json" and len(stem) == 10 and stem.isascii() and stem.isdigit()):
+        return None
+    seq = SEQ_MAX - int(stem)
+    return seq if seq >= 1 else None
+
+
+def event_key(at: Hlc, chain: ChainId, event: EventId) -> str:
+    """Return the object key of an event: hour folder, time, a readable label, the id."""
+    kind, segment = _encode_chain(chain)
+    label = f"{kind}.{segment}"[:_LABEL_MAX]
+    clock = at[11:26].replace(":", "")
+    return f"events/{at[:13]}/{clock}-{at[28:]}-{label}-{event}.json"
+
+
+def blob_key(blob: BlobHash) -> str:
+    """Return the object key of a blob."""
+    return f"blobs/{blob[:2]}/{blob}"
+
+
+def once_key(agent: str, key: str) -> str:
+    """Return the object key that an idempotency key of an agent is bound under."""
+    return f"once/{encode_name(agent)}/{encode_name(key)}.json"

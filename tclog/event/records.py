@@ -1,0 +1,270 @@
+"""Events and versions: what is stored, how it is sealed, and how it is checked when read.
+
+An ``Event`` says what one agent did; it does not know its place. A ``Version`` is one slot of one
+chain and holds its events in full. Both carry the parsed record as it was stored, unknown fields
+included, so nothing is lost by reading. Ids are always computed over bytes, never taken on trust.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tclog.clock import Hlc, Stamp, parse_hlc
+from tclog.errors import Damaged, FormatNewer
+from tclog.event.canonical import decode, digest, encode
+from tclog.event.ids import ChainId, EventId, VersionId
+
+FORMAT = 1
+
+
+class Event(NamedTuple):
+    """An immutable event; ``record`` is its JSON object."""
+
+    id: EventId
+    record: Mapping[str, Any]
+
+    @property
+    def op(self) -> str:
+        """What was done: ``memory.set``, ``step.claim``, ..."""
+        return self.record["op"]  # type: ignore[no-any-return]
+
+    @property
+    def agent(self) -> str:
+        """Who did it."""
+        return self.record["agent"]  # type: ignore[no-any-return]
+
+    @property
+    def session(self) -> str:
+        """The session of the agent."""
+        return self.record["session"]  # type: ignore[no-any-return]
+
+    @property
+    def at(self) -> Hlc:
+        """When, by the agent's hybrid logical clock."""
+        return self.record["at"]  # type: ignore[no-any-return]
+
+    @property
+    def chains(self) -> Sequence[ChainId]:
+        """The chains that it was made for."""
+        return self.record["chains"]  # type: ignore[no-any-return]
+
+    @property
+    def body(self) -> Mapping[str, Any]:
+        """The arguments of the operation."""
+        return self.record["body"]  # type: ignore[no-any-return]
+
+    @property
+    def expect(self) -> Mapping[str, Any]:
+        """The expectation that it was made under; empty if none."""
+        return self.record.get("expect") or {}
+
+    @property
+    def key(self) -> str | None:
+        """The idempotency key, if any."""
+        return self.record.get("key")
+
+
+class Version(NamedTuple):
+    """One slot of a chain, as read: ``stored`` is the store's stamp of the slot, if known."""
+
+    id: VersionId
+    raw: bytes
+    record: Mapping[str, Any]
+    events: tuple[Event, ...]
+    stored: Stamp | None = None
+
+    @property
+    def chain(self) -> ChainId:
+        """The chain that it is a version of."""
+        return self.record["chain"]  # type: ignore[no-any-return]
+
+    @property
+    def seq(self) -> int:
+        """Its place: 1, 2, 3, ..."""
+        return self.record["seq"]  # type: ignore[no-any-return]
+
+    @property
+    def prev(self) -> VersionId | None:
+        """The id of the version before, None for the first."""
+        return self.record["prev"]  # type: ignore[no-any-return]
+
+    @property
+    def at(self) -> Hlc:
+        """Its stamp, greater than that of the version before."""
+        return self.record["at"]  # type: ignore[no-any-return]
+
+    @property
+    def by(self) -> str:
+        """The agent that created the slot."""
+        return self.record["by"]  # type: ignore[no-any-return]
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """The fold up to and including this version, packed."""
+        return self.record["state"]  # type: ignore[no-any-return]
+
+    @property
+    def prev_stored(self) -> Stamp | None:
+        """The store's stamp of the version before, as this one's writer saw it."""
+        return self.record.get("prev_stored")
+
+    @property
+    def now(self) -> Stamp | None:
+        """The store's stamp of this version's event object, where a lease was judged by it."""
+        return self.record.get("now")
+
+    @property
+    def merge(self) -> Mapping[str, Any] | None:
+        """The broadcasts that this version of an inbox takes in, if any."""
+        return self.record.get("merge")
+
+
+def seal_event(
+    *,
+    op: str,
+    chains: Sequence[ChainId],
+    agent: str,
+    session: str,
+    host: str,
+    client: str,
+    at: Hlc,
+    nonce: str,
+    body: Mapping[str, Any],
+    expect: Mapping[str, Any] | None = None,
+    key: str | None = None,
+) -> tuple[Event, bytes]:
+    """Make an event and its canonical bytes."""
+    record: dict[str, Any] = {
+        "agent": agent,
+        "at": at,
+        "body": body,
+        "chains": list(chains),
+        "client": client,
+        "format": FORMAT,
+        "host": host,
+        "nonce": nonce,
+        "op": op,
+        "session": session,
+    }
+    if expect:
+        record["expect"] = expect
+    if key is not None:
+        record["key"] = key
+    raw = encode(record)
+    return Event(EventId(digest(raw)), record), raw
+
+
+def seal_version(
+    *,
+    chain: ChainId,
+    seq: int,
+    prev: VersionId | None,
+    prev_stored: Stamp | None,
+    at: Hlc,
+    by: str,
+    events: Sequence[Event],
+    state: Mapping[str, Any],
+    now: Stamp | None = None,
+    merge: Mapping[str, Any] | None = None,
+) -> Version:
+    """Make a version; its ``raw`` is what goes into the slot."""
+    record: dict[str, Any] = {
+        "at": at,
+        "by": by,
+        "chain": chain,
+        "events": [event.record for event in events],
+        "format": FORMAT,
+        "prev": prev,
+        "prev_stored": prev_stored,
+        "seq": seq,
+        "state": state,
+    }
+    if now is not None:
+        record["now"] = now
+    if merge is not None:
+        record["merge"] = merge
+    raw = encode(record)
+    return Version(VersionId(digest(raw)), raw, record, tuple(events))
+
+
+_EVENT_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "agent": str,
+    "at": str,
+    "body": dict,
+    "chains": list,
+    "client": str,
+    "host": str,
+    "nonce": str,
+    "op": str,
+    "session": str,
+}
+_VERSION_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "at": str,
+    "by": str,
+    "chain": str,
+    "events": list,
+    "prev": (str, type(None)),
+    "seq": int,
+    "state": dict,
+}
+
+
+def _check(record: Any, fields: Mapping[str, type | tuple[type, ...]], what: str) -> None:
+    if not isinstance(record, dict):
+        raise Damaged(f"{what} is not a JSON object", hint="tclog doctor")
+    number = record.get("format")
+    if not isinstance(number, int):
+        raise Damaged(f"{what} has no format number", hint="tclog doctor")
+    if number > FORMAT:
+        raise FormatNewer(
+            f"{what} has format {number}; this client reads up to {FORMAT}",
+            hint="pip install --upgrade tclog",
+        )
+    for name, kind in fields.items():
+        if not isinstance(record.get(name), kind):
+            raise Damaged(f"{what} has no valid field {name!r}", hint="tclog doctor")
+    try:
+        parse_hlc(record["at"])
+    except ValueError:
+        raise Damaged(f"{what} has no valid stamp", hint="tclog doctor") from None
+
+
+def decode_event(raw: bytes, *, expect: EventId | None = None, what: str = "event") -> Event:
+    """Read an event's bytes and check its id.
+
+    Raises:
+        Damaged: not canonical, a field is missing, or the id is not ``expect``.
+        FormatNewer: written by a later format.
+    """
+    found = EventId(digest(raw))
+    if expect is not None and found != expect:
+        raise Damaged(f"{what} does not hold what its name says", hint="tclog doctor")
+    record = decode(raw, what)
+    _check(record, _EVENT_FIELDS, what)
+    return Event(found, record)
+
+
+def decode_version(
+    raw: bytes, *, chain: ChainId, seq: int, stored: Stamp | None = None
+) -> Version:
+    """Read a slot's bytes and check that they are version ``seq`` of ``chain``.
+
+    Raises:
+        Damaged: not canonical, a field is missing, or another chain's or place's version.
+        FormatNewer: written by a later format.
+    """
+    what = f"version {seq} of {chain}"
+    record = decode(raw, what)
+    _check(record, _VERSION_FIELDS, what)
+    if record["chain"] != chain or record["seq"] != seq:
+        raise Damaged(
+            f"{what} holds version {record['seq']} of {record['chain']}", hint="tclog doctor"
+        )
+    if (record["prev"] is None) != (seq == 1):
+        raise Damaged(f"{what} does not name the version before it", hint="tclog doctor")
+    events = []
+    for event in record["events"]:
+        _check(event, _EVENT_FIELDS, f"an event in {what}")
+        events.append(Event(EventId(digest(encode(event))), event))
+    return Version(VersionId(digest(raw)), raw, record, tuple(events), stored)

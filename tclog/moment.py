@@ -1,0 +1,90 @@
+"""Points in time and durations as users write them: one parser for every command.
+
+Pure: the present comes in as an argument. Ids and tags are only recognised here; whoever has the
+log resolves them.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from tclog.errors import UsageError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
+_ISO = re.compile(r"\d{4}-\d{2}-\d{2}")
+_ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
+DURATION_MAX_S = 10 * 365 * 86_400
+
+
+class Moment(NamedTuple):
+    """A point as written: exactly one of the fields is set."""
+
+    us: int | None = None
+    id_prefix: str | None = None
+    tag: str | None = None
+
+
+def parse_duration_s(text: str) -> float:
+    """Read ``30m``, ``2h30m``, ``1.5h``, ``500ms`` or a bare number of seconds.
+
+    Raises:
+        UsageError: anything else, a negative one, or one over ten years.
+    """
+    word = text.strip().lower()
+    if re.fullmatch(r"\d+(\.\d+)?", word):
+        seconds = float(word)
+    elif _DURATION.fullmatch(word):
+        seconds = sum(float(n) * _UNITS_S[unit] for n, unit in _PART.findall(word))
+    else:
+        raise UsageError(
+            f"{text!r} is not a duration",
+            code="bad-duration",
+            hint="write it like 30s, 10m, 2h30m or 1d",
+        )
+    if seconds > DURATION_MAX_S:
+        raise UsageError(f"{text!r} is longer than ten years", code="bad-duration")
+    return seconds
+
+
+def parse_moment(text: str, now_us: int) -> Moment:
+    """Read a point in time.
+
+    ``@`` or ``now``; ``10m``, ``2h30m``, ``10m ago``; ``today``, ``yesterday``; ISO 8601 (UTC
+    unless it names its zone); an id prefix of 4 or more hex digits; anything else is a tag.
+
+    Raises:
+        UsageError: empty, or an ISO date that does not exist.
+    """
+    word = text.strip()
+    if not word:
+        raise UsageError("the point in time is empty", code="bad-moment")
+    lower = word.lower()
+    if lower in ("@", "now"):
+        return Moment(us=now_us)
+    if lower == "yesterday":
+        return Moment(us=now_us - 86_400_000_000)
+    if lower == "today":
+        return Moment(us=now_us - now_us % 86_400_000_000)
+    relative = lower.removesuffix("ago").strip()
+    if _DURATION.fullmatch(relative):
+        return Moment(us=now_us - int(parse_duration_s(relative) * 1_000_000))
+    if _ISO.match(word):
+        try:
+            moment = datetime.fromisoformat(word)
+        except ValueError as error:
+            raise UsageError(
+                f"{text!r} is not a date: {error}",
+                code="bad-moment",
+                hint="write it like 2026-11-23T15:42:05Z",
+            ) from None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return Moment(us=(moment - _EPOCH) // timedelta(microseconds=1))
+    if _ID_PREFIX.fullmatch(lower):
+        return Moment(id_prefix=lower)
+    return Moment(tag=word)

@@ -1,0 +1,156 @@
+"""What a store is: its verbs as request records, its answers, and the protocol class.
+
+The protocol code yields these requests; a driver hands them to a ``Store``. Invariant that every
+store must keep, and that ``probe`` checks on real servers: of all ``create`` calls for one key,
+ever, exactly one stores its bytes.
+
+A store raises ``StoreError`` when it *knows* that it did nothing (denied, missing, full) or when a
+read or an idempotent put failed for good. ``create`` never raises for a lost reply: that is
+``Outcome.UNKNOWN``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from tclog.clock import Stamp
+
+LIST_PAGE_MAX = 1000
+
+
+class Outcome(Enum):
+    """What is known after one create request. Only WON is proof of anything."""
+
+    WON = "won"
+    EXISTS = "exists"
+    UNKNOWN = "unknown"
+
+
+class Created(NamedTuple):
+    """The answer to a create; ``cause`` says why it is not WON, for messages."""
+
+    outcome: Outcome
+    stored: Stamp | None = None
+    cause: str = ""
+
+
+class Found(NamedTuple):
+    """An object as read, with the store's own last-modified stamp."""
+
+    data: bytes
+    stored: Stamp
+
+
+class Entry(NamedTuple):
+    """One row of a listing. For a folder, ``key`` ends in a slash and the rest is empty."""
+
+    key: str
+    size: int = 0
+    stored: Stamp | None = None
+
+
+class Get(NamedTuple):
+    """Read an object. Answer: ``Found`` or None."""
+
+    key: str
+
+
+class Put(NamedTuple):
+    """Write an object, whether or not it exists. Answer: a ``Stamp``, or None if not told."""
+
+    key: str
+    data: bytes
+
+
+class Create(NamedTuple):
+    """Write an object only if none has its key. Answer: ``Created``."""
+
+    key: str
+    data: bytes
+
+
+class List(NamedTuple):
+    """List keys in byte order. Answer: a list of ``Entry``, at most ``limit``.
+
+    ``prefix`` is a whole folder without its final slash; ``after`` is a full key, exclusive. With
+    ``folders`` only the direct sub-folders are listed.
+    """
+
+    prefix: str
+    after: str = ""
+    limit: int = LIST_PAGE_MAX
+    folders: bool = False
+
+
+class Stat(NamedTuple):
+    """Look at an object without its bytes. Answer: ``Entry`` or None."""
+
+    key: str
+
+
+class Delete(NamedTuple):
+    """Remove an object, for maintenance only. Answer: None."""
+
+    key: str
+
+
+class PutFile(NamedTuple):
+    """Write an object from a local file, streamed.
+
+    ``digest`` is the BLAKE3 that the bytes must have: it is computed again while they are sent,
+    and a file that changed meanwhile is refused before the object exists. ``progress`` is told
+    the number of bytes of each step. Answer: None.
+    """
+
+    key: str
+    path: Path
+    digest: str
+    progress: Callable[[int], None] | None = None
+
+
+class GetFile(NamedTuple):
+    """Read an object in pieces. Answer: an iterator of bytes, or None if it does not exist."""
+
+    key: str
+
+
+Request = Get | Put | Create | List | Stat | Delete | PutFile | GetFile
+
+
+class Store(Protocol):
+    """The verbs. All are safe to call from several threads and processes at once."""
+
+    url: str
+    # Whether requests have latency worth hiding by threads.
+    concurrent: bool
+    # How coarse its stamps are, in microseconds.
+    resolution_us: int
+
+    def get(self, key: str) -> Found | None:
+        """Answer ``Get``."""
+
+    def put(self, key: str, data: bytes) -> Stamp | None:
+        """Answer ``Put``."""
+
+    def create(self, key: str, data: bytes) -> Created:
+        """Answer ``Create``."""
+
+    def list(self, prefix: str, after: str, limit: int, folders: bool) -> list[Entry]:
+        """Answer ``List``."""
+
+    def stat(self, key: str) -> Entry | None:
+        """Answer ``Stat``."""
+
+    def delete(self, key: str) -> None:
+        """Answer ``Delete``."""
+
+    def put_file(
+        self, key: str, path: Path, digest: str, progress: Callable[[int], None] | None
+    ) -> None:
+        """Answer ``PutFile``."""
+
+    def get_file(self, key: str) -> Iterator[bytes] | None:
+        """Answer ``GetFile``."""

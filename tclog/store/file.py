@@ -1,0 +1,313 @@
+"""The embedded default: a store in a folder, for any number of processes, without lock files.
+
+A write goes to a temporary file in the same file system, is fsynced, then gets its name: ``link``
+for a create (it fails if the name exists, and that is the whole consensus), ``rename`` for a put;
+then the folder is fsynced. So no reader ever sees half an object, and a kill at any moment leaves
+at most a temporary file.
+
+Why a slot can never outlive the slot before it, even through a power cut: both names stand in one
+folder, and the later writer fsyncs that folder after the earlier name was already in it.
+
+On a file system that ignores case, every upper-case letter of a key is written as ``^`` and its
+lower-case form, so that ``A`` and ``a`` stay apart; ``^`` is in no key.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tclog.clock import Stamp, stamp
+from tclog.errors import Damaged, StoreDenied, StoreError, StoreFull, StoreMissing, StoreUnfit
+from tclog.store.base import Created, Entry, Found, Outcome
+from tclog.store.reader import CHUNK_BYTES, CheckedReader
+
+TEMPORARY = ".tmp"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+class FileStore:
+    """A folder as a store.
+
+    Args:
+        root: the folder; it is made on the first write.
+        fsync: whether writes reach the disk before they are acknowledged. Without it a process
+            may die at any time and nothing acknowledged is lost, but a power cut may lose some.
+        ignores_case: whether the file system does; found out when None.
+    """
+
+    concurrent = False
+    # The kernel stamps files with its coarse clock: one tick is at most 10 ms.
+    resolution_us = 10_000
+
+    def __init__(
+        self, root: Path, *, fsync: bool = True, ignores_case: bool | None = None
+    ) -> None:
+        self._root = str(root)
+        self._fsync = fsync
+        self._ignores_case = ignores_case
+        self._made: set[str] = set()
+        self.url = self._root
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def get(self, key: str) -> Found | None:
+        """See ``Store``."""
+        try:
+            with open(self._path(key), "rb") as file:  # noqa: PTH123 - pathlib costs on the hot path
+                return Found(file.read(), _stamp(os.fstat(file.fileno())))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._error(error, f"cannot read {key}") from error
+
+    def stat(self, key: str) -> Entry | None:
+        """See ``Store``."""
+        try:
+            found = os.stat(self._path(key))  # noqa: PTH116 - as above
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._error(error, f"cannot read {key}") from error
+        return Entry(key, found.st_size, _stamp(found))
+
+    def list(self, prefix: str, after: str, limit: int, folders: bool) -> list[Entry]:
+        """See ``Store``."""
+        try:
+            if folders:
+                with os.scandir(self._path(prefix)) as rows:
+                    names = [self._unfold(row.name) for row in rows if row.is_dir()]
+                keys = sorted(f"{prefix}/{name}/" for name in names)
+                return [Entry(key) for key in keys if key > after][:limit]
+            entries: list[Entry] = []
+            for key in self._walk(prefix, after):
+                found = self.stat(key)
+                if found is not None:
+                    entries.append(found)
+                    if len(entries) == limit:
+                        break
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise self._error(error, f"cannot list {prefix}") from error
+        return entries
+
+    def _walk(self, folder: str, after: str) -> Iterator[str]:
+        # A folder sorts where its name with a slash would, as in a bucket's flat listing.
+        with os.scandir(self._path(folder)) as rows:
+            names = sorted(self._unfold(row.name) + ("/" if row.is_dir() else "") for row in rows)
+        for name in names:
+            key = f"{folder}/{name}"
+            if not name.endswith("/"):
+                if key > after:
+                    yield key
+            elif key > after or after.startswith(key):
+                yield from self._walk(key[:-1], after)
+
+    def get_file(self, key: str) -> Iterator[bytes] | None:
+        """See ``Store``."""
+        try:
+            file = open(self._path(key), "rb")  # noqa: PTH123, SIM115 - the generator closes it
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._error(error, f"cannot read {key}") from error
+
+        def pieces() -> Iterator[bytes]:
+            with file:
+                while data := file.read(CHUNK_BYTES):
+                    yield data
+
+        return pieces()
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def put(self, key: str, data: bytes) -> Stamp | None:
+        """See ``Store``."""
+        try:
+            temporary, stored = self._write(data)
+            try:
+                path = self._path(key)
+                self._make_folder(os.path.dirname(path))  # noqa: PTH120 - as above
+                os.rename(temporary, path)  # noqa: PTH104 - as above
+            except BaseException:
+                _unlink(temporary)
+                raise
+            self._sync_folder(path)
+        except OSError as error:
+            raise self._error(error, f"cannot write {key}") from error
+        return stored
+
+    def create(self, key: str, data: bytes) -> Created:
+        """See ``Store``."""
+        try:
+            temporary, stored = self._write(data)
+            try:
+                path = self._path(key)
+                self._make_folder(os.path.dirname(path))  # noqa: PTH120 - as above
+                linked = self._link(temporary, path)
+            finally:
+                _unlink(temporary)
+        except OSError as error:
+            raise self._error(error, f"cannot write {key}") from error
+        if not linked:
+            return Created(Outcome.EXISTS, cause="the object exists")
+        try:
+            self._sync_folder(path)
+        except OSError as error:
+            # The name is there, but the disk did not confirm it.
+            return Created(Outcome.UNKNOWN, cause=f"{error.strerror} while writing {key}")
+        return Created(Outcome.WON, stored)
+
+    def _link(self, temporary: str, path: str) -> bool:
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            # NFS may repeat a link whose reply was lost and then report its own success as a
+            # conflict; two names on the temporary file tell the truth.
+            if os.stat(temporary).st_nlink == 2:  # noqa: PTH116 - as above
+                return True
+            if error.errno == errno.EEXIST:
+                return False
+            if error.errno in _NO_LINKS and os.path.isfile(temporary):  # noqa: PTH113
+                raise StoreUnfit(
+                    f"the file system of {self._root} has no hard links, and tclog's only atomic"
+                    f" step is link(2): {error.strerror}",
+                    hint="tclog init FOLDER on a local disk, or tclog init s3://bucket/prefix",
+                ) from error
+            raise
+        return True
+
+    def delete(self, key: str) -> None:
+        """See ``Store``."""
+        try:
+            os.unlink(self._path(key))  # noqa: PTH108 - as above
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._error(error, f"cannot delete {key}") from error
+
+    def put_file(
+        self, key: str, path: Path, digest: str, progress: Callable[[int], None] | None
+    ) -> None:
+        """See ``Store``."""
+        try:
+            temporary = self._temporary()
+            try:
+                target = self._path(key)
+                with CheckedReader(path, digest, progress) as source, open(temporary, "xb") as out:  # noqa: PTH123
+                    shutil.copyfileobj(source, out, CHUNK_BYTES)
+                    out.flush()
+                    if self._fsync:
+                        os.fsync(out.fileno())
+                self._make_folder(os.path.dirname(target))  # noqa: PTH120 - as above
+                os.rename(temporary, target)  # noqa: PTH104 - as above
+            except BaseException:
+                _unlink(temporary)
+                raise
+            self._sync_folder(target)
+        except OSError as error:
+            raise self._error(error, f"cannot write {key}") from error
+
+    def _temporary(self) -> str:
+        folder = f"{self._root}/{TEMPORARY}"
+        self._make_folder(folder)
+        return f"{folder}/{os.getpid()}-{os.urandom(8).hex()}"
+
+    def _write(self, data: bytes) -> tuple[str, Stamp]:
+        temporary = self._temporary()
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(handle, view) :]
+                if self._fsync:
+                    os.fsync(handle)
+                stored = _stamp(os.fstat(handle))
+            finally:
+                os.close(handle)
+        except BaseException:
+            _unlink(temporary)
+            raise
+        return temporary, stored
+
+    def _make_folder(self, folder: str) -> None:
+        if folder in self._made:
+            return
+        if not os.path.isdir(folder):  # noqa: PTH112 - as above
+            parent = os.path.dirname(folder)  # noqa: PTH120 - as above
+            if parent and parent != folder:
+                self._make_folder(parent)
+            try:
+                os.mkdir(folder)  # noqa: PTH102 - as above
+            except FileExistsError:
+                if not os.path.isdir(folder):  # noqa: PTH112 - as above
+                    raise
+            # Even where somebody else just made it: its name must be on the disk before ours.
+            self._sync_folder(folder)
+        self._made.add(folder)
+
+    def _sync_folder(self, path: str) -> None:
+        if not self._fsync:
+            return
+        handle = os.open(os.path.dirname(path) or ".", os.O_RDONLY)  # noqa: PTH120 - as above
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    # -- names --------------------------------------------------------------------------------
+
+    def _path(self, key: str) -> str:
+        return f"{self._root}/{self._fold(key)}"
+
+    def _fold(self, key: str) -> str:
+        if not self._folds():
+            return key
+        return "".join([f"^{c.lower()}" if "A" <= c <= "Z" else c for c in key])
+
+    def _unfold(self, name: str) -> str:
+        if not self._folds():
+            return name
+        head, *rest = name.split("^")
+        return head + "".join(part[:1].upper() + part[1:] for part in rest)
+
+    def _folds(self) -> bool:
+        if self._ignores_case is None:
+            # The temporary folder has a lower-case name in any store; if it also answers to the
+            # upper-case one, the file system ignores case.
+            if not os.path.isdir(f"{self._root}/{TEMPORARY}"):  # noqa: PTH112 - as above
+                return False  # nothing was ever written here
+            self._ignores_case = os.path.exists(f"{self._root}/{TEMPORARY.upper()}")  # noqa: PTH110
+        return self._ignores_case
+
+    def _error(self, error: OSError, what: str) -> Exception:
+        reason = error.strerror or str(error)
+        text = f"{what} in {self._root}: {reason}"
+        if error.errno in _FULL:
+            return StoreFull(text, hint="free some space, then run the command again")
+        if error.errno in _DENIED:
+            return StoreDenied(text, hint=f"ls -ld {self._root}")
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
+            return StoreMissing(text, hint="tclog where")
+        if error.errno == errno.EIO:
+            return Damaged(text, hint="look at the disk's own log")
+        return StoreError(text, hint="tclog doctor")
+
+
+def _stamp(found: os.stat_result) -> Stamp:
+    return stamp(found.st_mtime_ns // 1000)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)  # noqa: PTH108 - as above
+    except OSError:
+        # A temporary file that cannot be removed harms nothing; `doctor` clears old ones.
+        return

@@ -1,0 +1,59 @@
+"""A file reader that proves, before its last byte leaves, that the file is what was promised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from blake3 import blake3
+
+from tclog.errors import UsageError
+
+CHUNK_BYTES = 1 << 20
+
+
+class CheckedReader:
+    """Reads a file once, hashing as it goes.
+
+    Invariant: if the file's bytes do not have ``digest``, ``read`` raises instead of returning the
+    end of the file, so that an upload under a content hash is aborted and never completed.
+    """
+
+    def __init__(
+        self, path: Path, digest: str, progress: Callable[[int], None] | None = None
+    ) -> None:
+        self._path = path
+        self._digest = digest
+        self._progress = progress
+        self._hasher = blake3()
+        self._file = path.open("rb")
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read up to ``size`` bytes; b"" only after the hash was found right."""
+        data = self._file.read(size)
+        self._hasher.update(data)
+        if self._progress is not None and data:
+            self._progress(len(data))
+        if (not data or size < 0) and self._hasher.hexdigest() != self._digest:
+            raise UsageError(
+                f"{self._path} changed while it was being read",
+                code="file-changed",
+                hint="run the command again when nothing writes to the file",
+            )
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> CheckedReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

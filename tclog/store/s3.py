@@ -1,0 +1,749 @@
+"""Any S3-compatible bucket. The only module that names obstore or boto3.
+
+The data plane is obstore, with *all* retries off: its retry loop can send a create twice and then
+report the conflict with its own success. Reads and idempotent puts are sent again here, a bounded
+number of times; creates never are: their answer is won, exists or unknown, and the protocol reads
+back. boto3 serves what obstore cannot: the full AWS credential chain, making a bucket, reading its
+settings, and the whole data plane where configured (``client="boto3"``) or after a fork, because
+obstore hangs for ever in a child of a process that has used it.
+
+Stamps have the resolution of the Last-Modified header: one second.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
+
+from tclog.clock import SECOND_US, Stamp, stamp_of
+from tclog.errors import (
+    StoreDenied,
+    StoreError,
+    StoreFull,
+    StoreMissing,
+    StoreUnfit,
+    StoreUnreachable,
+    TclogError,
+    UsageError,
+)
+from tclog.store.base import LIST_PAGE_MAX, Created, Entry, Found, Outcome
+from tclog.store.reader import CHUNK_BYTES, CheckedReader
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S = 3
+REQUEST_TIMEOUT_S = 4
+# A request is sent again only while this much has not passed, so that a dead endpoint is reported
+# within fifteen seconds.
+AGAIN_WITHIN_S = 4.0
+TRIES_MAX = 4
+FILE_TIMEOUT_S = 600
+RECORD_BYTES_MAX = 1 << 20
+PART_BYTES = 8 << 20
+PARTS_AT_ONCE = 4
+
+
+class S3Settings(NamedTuple):
+    """How to reach a bucket; everything that is not set follows the standard AWS rules.
+
+    ``client`` is ``obstore`` or ``boto3``. Credentials are never part of the settings.
+    """
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    client: str = "obstore"
+
+
+class _Failure(NamedTuple):
+    """One failed request, whatever client made it."""
+
+    status: int
+    code: str
+    text: str
+
+
+class _Plane(Protocol):
+    """One client library. Raises only ``_RequestError``."""
+
+    def get(self, key: str) -> Found | None: ...
+    def put(self, key: str, data: bytes) -> None: ...
+    def create(self, key: str, data: bytes) -> None: ...
+    def list(self, prefix: str, after: str, limit: int) -> list[Entry]: ...
+    def folders(self, prefix: str) -> list[Entry]: ...
+    def stat(self, key: str) -> Entry | None: ...
+    def delete(self, key: str) -> None: ...
+    def upload(self, key: str, reader: CheckedReader) -> None: ...
+    def download(self, key: str) -> Iterator[bytes] | None: ...
+
+
+class _RequestError(Exception):
+    def __init__(self, failure: _Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+# -- what a failure means -------------------------------------------------------------------------
+
+_DENIED = {
+    "AccessDenied",
+    "AllAccessDisabled",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidSecurity",
+    "InvalidToken",
+    "NoCredentials",
+    "NotSignedUp",
+    "SignatureDoesNotMatch",
+    "UnauthorizedAccess",
+}
+_FULL = {"InsufficientStorage", "QuotaExceeded", "ServiceQuotaExceeded", "XMinioStorageFull"}
+_REGION = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
+
+
+def explain(failure: _Failure, settings: S3Settings) -> StoreError:
+    """Map a failed request to the one error that says what to do about it."""
+    where = f"s3://{settings.bucket}" + (f" at {settings.endpoint}" if settings.endpoint else "")
+    code, status = failure.code, failure.status
+    if code == "NoSuchBucket":
+        return StoreMissing(
+            f"the bucket {settings.bucket!r} does not exist ({where})",
+            hint=f"tclog init s3://{settings.bucket}/{settings.prefix} --create-bucket",
+        )
+    if code == "RequestTimeTooSkewed":
+        return StoreDenied(
+            f"{where} refuses requests because this machine's clock is more than 15 minutes off",
+            code="clock-skewed",
+            hint="set the machine's clock, then: tclog doctor",
+        )
+    if code == "NoCredentials":
+        return StoreDenied(
+            f"no AWS credentials were found for {where}",
+            hint="aws configure, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        )
+    if code in _REGION or status == 301:
+        return StoreError(
+            f"{where} is in another region ({failure.text})",
+            code="store-region",
+            hint="tclog init ... --region REGION",
+        )
+    if code in _DENIED or status in (401, 403):
+        return StoreDenied(
+            f"{where} denies the request ({code or status})",
+            hint="tclog doctor (a missing s3:ListBucket also makes absent objects look denied)",
+        )
+    if code in _FULL or status == 507:
+        return StoreFull(f"{where} has no space left ({code or status})", hint="tclog doctor")
+    if code == "NotImplemented" or status == 501:
+        return StoreUnfit(
+            f"{where} does not implement conditional writes ({code or status})", hint="tclog doctor"
+        )
+    if status == 0 or status in (408, 429) or status >= 500:
+        detail = f"answers {status} {code}".strip() if status else failure.text
+        return StoreUnreachable(f"{where} cannot be reached: {detail}", hint="tclog doctor")
+    return StoreError(f"{where} answers {status} {code}: {failure.text}", hint="tclog doctor")
+
+
+def _again(failure: _Failure) -> bool:
+    return failure.code != "NoCredentials" and (
+        failure.status == 0 or failure.status in (408, 409, 429) or failure.status >= 500
+    )
+
+
+# -- the store ------------------------------------------------------------------------------------
+
+
+class S3Store:
+    """A bucket, or a prefix of one, as a store.
+
+    Args:
+        settings: how to reach it.
+        environ: where the standard ``AWS_*`` variables are read; the process's by default.
+    """
+
+    concurrent = True
+    resolution_us = SECOND_US
+
+    def __init__(self, settings: S3Settings, environ: Mapping[str, str] | None = None) -> None:
+        self._environ = os.environ if environ is None else environ
+        self._settings = _complete(settings, self._environ)
+        self._planes: dict[str, _Plane] = {}
+        self.url = f"s3://{settings.bucket}" + (f"/{settings.prefix}" if settings.prefix else "")
+
+    @property
+    def settings(self) -> S3Settings:
+        """The settings with endpoint and region filled in."""
+        return self._settings
+
+    def _plane(self) -> _Plane:
+        client = self._settings.client
+        if client == "obstore" and _forked_after_use:
+            client = "boto3"
+        plane = self._planes.get(client)
+        if plane is None:
+            plane = self._planes[client] = self._open(client)
+        return plane
+
+    def _open(self, client: str) -> _Plane:
+        try:
+            if client == "obstore":
+                return _Obstore(self._settings, self._environ)
+            if client == "boto3":
+                return _Boto3(self._settings)
+        except _RequestError as error:
+            raise explain(error.failure, self._settings) from error
+        raise UsageError(
+            f"{client!r} is no S3 client", code="bad-config", hint="use obstore or boto3"
+        )
+
+    def _sent(self, request: Callable[[], T]) -> T:
+        """Send a read or an idempotent write, again if need be; bounded in number and time."""
+        begun = time.monotonic()
+        for nth in range(1, TRIES_MAX + 1):
+            try:
+                return request()
+            except _RequestError as error:
+                spent = time.monotonic() - begun
+                if nth == TRIES_MAX or spent > AGAIN_WITHIN_S or not _again(error.failure):
+                    raise explain(error.failure, self._settings) from error
+            time.sleep(0.05 * 3**nth * (0.5 + os.urandom(1)[0] / 256))
+        raise AssertionError
+
+    def get(self, key: str) -> Found | None:
+        """See ``Store``."""
+        return self._sent(lambda: self._plane().get(key))
+
+    def put(self, key: str, data: bytes) -> Stamp | None:
+        """See ``Store``. S3 does not tell the stamp of what it just stored."""
+        self._sent(lambda: self._plane().put(key, data))
+        return None
+
+    def create(self, key: str, data: bytes) -> Created:
+        """See ``Store``. Sent once; whatever is not a plain success has to be read back."""
+        try:
+            self._plane().create(key, data)
+        except _RequestError as error:
+            failure = error.failure
+            cause = f"{failure.status or 'no answer'} {failure.code}".strip()
+            if failure.status in (304, 412) or failure.code == "AlreadyExists":
+                return Created(Outcome.EXISTS, cause=cause)
+            if _again(failure):
+                return Created(Outcome.UNKNOWN, cause=cause)
+            raise explain(failure, self._settings) from error
+        return Created(Outcome.WON)
+
+    def list(self, prefix: str, after: str, limit: int, folders: bool) -> list[Entry]:
+        """See ``Store``."""
+        if folders:
+            rows = self._sent(lambda: self._plane().folders(prefix))
+            return [row for row in sorted(rows) if row.key > after][:limit]
+        return sorted(self._sent(lambda: self._plane().list(prefix, after, limit)))
+
+    def stat(self, key: str) -> Entry | None:
+        """See ``Store``."""
+        return self._sent(lambda: self._plane().stat(key))
+
+    def delete(self, key: str) -> None:
+        """See ``Store``."""
+        self._sent(lambda: self._plane().delete(key))
+
+    def put_file(
+        self, key: str, path: Path, digest: str, progress: Callable[[int], None] | None
+    ) -> None:
+        """See ``Store``. Large files go up in parts; the object exists only when all are there."""
+        with CheckedReader(path, digest, progress) as reader:
+            try:
+                self._plane().upload(key, reader)
+            except _RequestError as error:
+                raise explain(error.failure, self._settings) from error
+
+    def get_file(self, key: str) -> Iterator[bytes] | None:
+        """See ``Store``."""
+        pieces = self._sent(lambda: self._plane().download(key))
+        return None if pieces is None else self._pieces(pieces)
+
+    def _pieces(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        try:
+            yield from pieces
+        except _RequestError as error:
+            raise explain(error.failure, self._settings) from error
+
+
+def _complete(settings: S3Settings, environ: Mapping[str, str]) -> S3Settings:
+    return settings._replace(
+        endpoint=settings.endpoint
+        or environ.get("AWS_ENDPOINT_URL_S3")
+        or environ.get("AWS_ENDPOINT_URL")
+        or None,
+        region=settings.region
+        or environ.get("AWS_REGION")
+        or environ.get("AWS_DEFAULT_REGION")
+        or None,
+    )
+
+
+# -- obstore --------------------------------------------------------------------------------------
+
+_obstore_used = False
+_forked_after_use = False
+
+
+def _after_fork() -> None:
+    global _forked_after_use  # noqa: PLW0603 - a fact about the process
+    _forked_after_use = _forked_after_use or _obstore_used
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>\s*(\w+)\s*</Code>")
+
+
+def _obstore_failure(error: Exception) -> _Failure:
+    """Read status and S3 code out of an obstore error, which keeps them only in its text."""
+    from obstore import exceptions
+
+    text = str(error)
+    status_text, code_text = _STATUS.search(text), _CODE.search(text)
+    status = int(status_text[1]) if status_text else 0
+    code = code_text[1] if code_text else ""
+    if isinstance(error, exceptions.AlreadyExistsError):
+        # Also what obstore makes of a 409 that stored nothing.
+        return _Failure(status or 412, "AlreadyExists", text)
+    if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
+        status = status or 403
+    if isinstance(error, exceptions.NotSupportedError):
+        status = status or 501
+    summary = text.partition("\n\nDebug source")[0].strip().splitlines()
+    return _Failure(status, code, summary[0][:300] if summary else type(error).__name__)
+
+
+class _Obstore:
+    def __init__(self, settings: S3Settings, environ: Mapping[str, str]) -> None:
+        import obstore
+        from obstore import exceptions
+
+        self._obstore = obstore
+        self._errors = (exceptions.BaseError, OSError)
+        self._options: dict[str, Any] = {
+            "bucket": settings.bucket,
+            "region": settings.region or "us-east-1",
+        }
+        if settings.prefix:
+            self._options["prefix"] = settings.prefix
+        if settings.endpoint:
+            self._options["endpoint"] = settings.endpoint
+        static = environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY")
+        if static and not settings.profile:
+            self._options["access_key_id"] = environ["AWS_ACCESS_KEY_ID"]
+            self._options["secret_access_key"] = environ["AWS_SECRET_ACCESS_KEY"]
+            if environ.get("AWS_SESSION_TOKEN"):
+                self._options["session_token"] = environ["AWS_SESSION_TOKEN"]
+        else:
+            self._options["credential_provider"] = _credentials(settings)
+        self._http = (settings.endpoint or "").startswith("http://")
+        self._records = self._client(REQUEST_TIMEOUT_S)
+        self._files: Any = None
+
+    def _client(self, timeout_s: float) -> Any:
+        return self._obstore.store.S3Store(
+            **self._options,
+            client_options={
+                "allow_http": self._http,
+                "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
+                "timeout": timedelta(seconds=timeout_s),
+            },
+            retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeout_s)},
+        )
+
+    def _large(self) -> Any:
+        if self._files is None:
+            self._files = self._client(FILE_TIMEOUT_S)
+        return self._files
+
+    def _failed(self, error: Exception) -> NoReturn:
+        raise _RequestError(_obstore_failure(error)) from error
+
+    def _absent(self, error: Exception) -> None:
+        """Accept a plain 404, but not that of a bucket which is gone."""
+        if not isinstance(error, FileNotFoundError) or "NoSuchBucket" in str(error):
+            self._failed(error)
+
+    def _call(self, verb: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        global _obstore_used  # noqa: PLW0603 - a fact about the process
+        _obstore_used = True
+        return verb(*args, **options)
+
+    def get(self, key: str) -> Found | None:
+        try:
+            reply = self._call(self._obstore.get, self._records, key)
+            return Found(bytes(reply.bytes()), stamp_of(reply.meta["last_modified"]))
+        except self._errors as error:
+            self._absent(error)
+            return None
+
+    def put(self, key: str, data: bytes) -> None:
+        client = self._records if len(data) <= RECORD_BYTES_MAX else self._large()
+        try:
+            self._call(self._obstore.put, client, key, data, use_multipart=False)
+        except self._errors as error:
+            self._failed(error)
+
+    def create(self, key: str, data: bytes) -> None:
+        try:
+            self._call(
+                self._obstore.put, self._records, key, data, mode="create", use_multipart=False
+            )
+        except self._errors as error:
+            self._failed(error)
+
+    def list(self, prefix: str, after: str, limit: int) -> list[Entry]:
+        entries: list[Entry] = []
+        try:
+            pages = self._call(
+                self._obstore.list,
+                self._records,
+                prefix,
+                offset=after or None,
+                chunk_size=min(limit, LIST_PAGE_MAX),
+            )
+            for page in pages:
+                entries += [
+                    Entry(row["path"], row["size"], stamp_of(row["last_modified"])) for row in page
+                ]
+                if len(entries) >= limit:
+                    break
+        except self._errors as error:
+            self._absent(error)
+        return entries[:limit]
+
+    def folders(self, prefix: str) -> list[Entry]:
+        try:
+            reply = self._call(self._obstore.list_with_delimiter, self._records, prefix)
+        except self._errors as error:
+            self._absent(error)
+            return []
+        return [Entry(f"{path}/") for path in reply["common_prefixes"]]
+
+    def stat(self, key: str) -> Entry | None:
+        try:
+            meta = self._call(self._obstore.head, self._records, key)
+        except self._errors as error:
+            self._absent(error)
+            return None
+        return Entry(key, meta["size"], stamp_of(meta["last_modified"]))
+
+    def delete(self, key: str) -> None:
+        try:
+            self._call(self._obstore.delete, self._records, key)
+        except self._errors as error:
+            self._absent(error)
+
+    def upload(self, key: str, reader: CheckedReader) -> None:
+        try:
+            self._call(
+                self._obstore.put,
+                self._large(),
+                key,
+                reader,
+                use_multipart=True,
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
+            )
+        except TclogError:
+            raise
+        except self._errors as error:
+            self._failed(error)
+
+    def download(self, key: str) -> Iterator[bytes] | None:
+        try:
+            reply = self._call(self._obstore.get, self._large(), key)
+        except self._errors as error:
+            self._absent(error)
+            return None
+        return self._stream(reply)
+
+    def _stream(self, reply: Any) -> Iterator[bytes]:
+        try:
+            for piece in reply.stream(min_chunk_size=CHUNK_BYTES):
+                yield bytes(piece)
+        except self._errors as error:
+            self._failed(error)
+
+
+# -- boto3 ----------------------------------------------------------------------------------------
+
+
+def _session(settings: S3Settings) -> Any:
+    import boto3
+    from botocore.exceptions import ProfileNotFound
+
+    try:
+        return boto3.session.Session(
+            profile_name=settings.profile, region_name=settings.region or None
+        )
+    except ProfileNotFound as error:
+        raise UsageError(
+            str(error), code="profile-missing", hint="aws configure list-profiles"
+        ) from None
+
+
+def _credentials(settings: S3Settings) -> Any:
+    """The full AWS chain (profiles, SSO, assume-role, instance roles) for obstore."""
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    session = _session(settings)
+    if session.get_credentials() is None:
+        raise _RequestError(_Failure(0, "NoCredentials", "no credentials"))
+    return Boto3CredentialProvider(session)
+
+
+def _boto3_client(settings: S3Settings) -> S3Client:
+    from botocore.config import Config
+
+    client: S3Client = _session(settings).client(
+        "s3",
+        endpoint_url=settings.endpoint,
+        region_name=settings.region or None,
+        config=Config(
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=REQUEST_TIMEOUT_S,
+            retries={"total_max_attempts": 1},
+            max_pool_connections=64,
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": "path"} if settings.endpoint else {},
+        ),
+    )
+    return client
+
+
+def _boto3_failure(error: Exception) -> _Failure:
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.ClientError):
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        # A HEAD has no body, so its code is only the status again.
+        return _Failure(status, "" if code.isdigit() else code, str(error))
+    if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
+        return _Failure(0, "NoCredentials", str(error))
+    if isinstance(error, exceptions.CredentialRetrievalError | exceptions.SSOError):
+        return _Failure(403, "AccessDenied", str(error))
+    return _Failure(0, "", str(error))
+
+
+class _Boto3:
+    def __init__(self, settings: S3Settings) -> None:
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        self._errors = (BotoCoreError, ClientError, Boto3Error, OSError)
+        self._bucket = settings.bucket
+        self._prefix = f"{settings.prefix}/" if settings.prefix else ""
+        try:
+            self._client = _boto3_client(settings)
+        except self._errors as error:
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> NoReturn:
+        raise _RequestError(_boto3_failure(error)) from error
+
+    def _absent(self, error: Exception) -> None:
+        failure = _boto3_failure(error)
+        if failure.status != 404 or failure.code == "NoSuchBucket":
+            raise _RequestError(failure) from error
+
+    def get(self, key: str) -> Found | None:
+        try:
+            reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            return Found(reply["Body"].read(), stamp_of(reply["LastModified"]))
+        except self._errors as error:
+            self._absent(error)
+            return None
+
+    def put(self, key: str, data: bytes) -> None:
+        try:
+            self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data)
+        except self._errors as error:
+            self._failed(error)
+
+    def create(self, key: str, data: bytes) -> None:
+        try:
+            self._client.put_object(
+                Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*"
+            )
+        except self._errors as error:
+            self._failed(error)
+
+    def list(self, prefix: str, after: str, limit: int) -> list[Entry]:
+        entries: list[Entry] = []
+        start = self._prefix + after if after else ""
+        cut = len(self._prefix)
+        while len(entries) < limit:
+            try:
+                page = self._client.list_objects_v2(
+                    Bucket=self._bucket,
+                    Prefix=f"{self._prefix}{prefix}/",
+                    MaxKeys=min(limit - len(entries), LIST_PAGE_MAX),
+                    StartAfter=start,
+                )
+            except self._errors as error:
+                self._failed(error)
+            rows = page.get("Contents", [])
+            entries += [
+                Entry(row["Key"][cut:], row["Size"], stamp_of(row["LastModified"])) for row in rows
+            ]
+            if not rows or not page.get("IsTruncated"):
+                break
+            start = rows[-1]["Key"]
+        return entries
+
+    def folders(self, prefix: str) -> list[Entry]:
+        cut = len(self._prefix)
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=f"{self._prefix}{prefix}/", Delimiter="/"
+        )
+        try:
+            return [
+                Entry(row["Prefix"][cut:]) for page in pages for row in page.get("CommonPrefixes", [])
+            ]
+        except self._errors as error:
+            self._failed(error)
+
+    def stat(self, key: str) -> Entry | None:
+        try:
+            reply = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+        except self._errors as error:
+            self._absent(error)
+            return None
+        return Entry(key, reply["ContentLength"], stamp_of(reply["LastModified"]))
+
+    def delete(self, key: str) -> None:
+        try:
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+        except self._errors as error:
+            self._failed(error)
+
+    def upload(self, key: str, reader: CheckedReader) -> None:
+        first = _filled(reader)
+        if len(first) < PART_BYTES:
+            self.put(key, first)
+            return
+        where = {"Bucket": self._bucket, "Key": self._prefix + key}
+        try:
+            upload = self._client.create_multipart_upload(**where)["UploadId"]
+            try:
+                parts: list[Any] = []
+                piece = first
+                while piece:
+                    number = len(parts) + 1
+                    tag = self._client.upload_part(
+                        **where, UploadId=upload, PartNumber=number, Body=piece
+                    )["ETag"]
+                    parts.append({"PartNumber": number, "ETag": tag})
+                    piece = _filled(reader)
+                self._client.complete_multipart_upload(
+                    **where, UploadId=upload, MultipartUpload={"Parts": parts}
+                )
+            except BaseException:
+                self._client.abort_multipart_upload(**where, UploadId=upload)
+                raise
+        except self._errors as error:
+            self._failed(error)
+
+    def download(self, key: str) -> Iterator[bytes] | None:
+        try:
+            reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+        except self._errors as error:
+            self._absent(error)
+            return None
+        return self._stream(reply["Body"])
+
+    def _stream(self, body: Any) -> Iterator[bytes]:
+        try:
+            yield from body.iter_chunks(CHUNK_BYTES)
+        except self._errors as error:
+            self._failed(error)
+
+
+def _filled(reader: CheckedReader) -> bytes:
+    """Read one part in full: short only at the end of the file."""
+    part = io.BytesIO()
+    while part.tell() < PART_BYTES and (data := reader.read(PART_BYTES - part.tell())):
+        part.write(data)
+    return part.getvalue()
+
+
+# -- what only `init` and `doctor` need -----------------------------------------------------------
+
+
+def create_bucket(settings: S3Settings, environ: Mapping[str, str] | None = None) -> bool:
+    """Make the bucket; False if this account has it already.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
+    settings = _complete(settings, os.environ if environ is None else environ)
+    plane = S3Store(settings, environ)._open("boto3")  # noqa: SLF001 - same module
+    assert isinstance(plane, _Boto3)  # noqa: S101 - narrows for the type checker
+    where: dict[str, Any] = {"Bucket": settings.bucket}
+    if settings.region and settings.region != "us-east-1" and not settings.endpoint:
+        where["CreateBucketConfiguration"] = {"LocationConstraint": settings.region}
+    try:
+        plane._client.create_bucket(**where)  # noqa: SLF001 - same module
+    except plane._errors as error:  # noqa: SLF001 - same module
+        failure = _boto3_failure(error)
+        if failure.code == "BucketAlreadyOwnedByYou":
+            return False
+        raise explain(failure, settings) from error
+    return True
+
+
+def bucket_settings(
+    settings: S3Settings, environ: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Read what `doctor` reports of a bucket: versioning, life-cycle rules, public access.
+
+    A setting that the server does not tell is reported as such, never guessed.
+    """
+    settings = _complete(settings, os.environ if environ is None else environ)
+    plane = S3Store(settings, environ)._open("boto3")  # noqa: SLF001 - same module
+    assert isinstance(plane, _Boto3)  # noqa: S101 - narrows for the type checker
+    client = plane._client  # noqa: SLF001 - same module
+    bucket = settings.bucket
+
+    def read(what: Callable[[], str], absent: str) -> str:
+        try:
+            return what()
+        except plane._errors as error:  # noqa: SLF001 - same module
+            failure = _boto3_failure(error)
+            return absent if failure.status == 404 else f"not told ({failure.code or 'no answer'})"
+
+    def public() -> str:
+        rules = client.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
+        return "blocked" if rules and all(rules.values()) else "not blocked"
+
+    def rules() -> str:
+        found = client.get_bucket_lifecycle_configuration(Bucket=bucket).get("Rules", [])
+        active = [row for row in found if row.get("Status") == "Enabled"]
+        return f"{len(active)} active rules" if active else "none"
+
+    return {
+        "versioning": read(
+            lambda: client.get_bucket_versioning(Bucket=bucket).get("Status", "off").lower(), "off"
+        ),
+        "lifecycle": read(rules, "none"),
+        "public access": read(public, "no block is set"),
+    }

@@ -1,1 +1,82 @@
+"""tclog: a content-addressed coordination log for teams of agents.
+
+    log = tclog.open("./store", agent="alice", create=True)
+    step = log.steps.claim("design")
+    log.memory.set("design.contract", {"version": 2}, if_absent=True)
+
+This is the whole public surface; tests pin it. What is heavy loads when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from tclog.errors import (
+        BadName,
+        BadValue,
+        Damaged,
+        FormatNewer,
+        NotFound,
+        OutcomeUnknown,
+        Refused,
+        StoreDenied,
+        StoreError,
+        StoreFull,
+        StoreMissing,
+        StoreUnfit,
+        StoreUnreachable,
+        TclogError,
+        UsageError,
+        WaitTimeout,
+    )
+    from tclog.log.log import Log
+    from tclog.log.log import open_log as open  # noqa: A004 - as in tclog.open(...)
+    from tclog.log.results import Agent, Artifact, Barrier, Memory, Message, Step
+
+__all__ = [
+    "Agent",
+    "Artifact",
+    "BadName",
+    "BadValue",
+    "Barrier",
+    "Damaged",
+    "FormatNewer",
+    "Log",
+    "Memory",
+    "Message",
+    "NotFound",
+    "OutcomeUnknown",
+    "Refused",
+    "Step",
+    "StoreDenied",
+    "StoreError",
+    "StoreFull",
+    "StoreMissing",
+    "StoreUnfit",
+    "StoreUnreachable",
+    "TclogError",
+    "UsageError",
+    "WaitTimeout",
+    "__version__",
+    "open",
+]
+
+_RESULTS = ("Agent", "Artifact", "Barrier", "Memory", "Message", "Step")
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name == "open":
+        return import_module("tclog.log.log").open_log
+    if name == "Log":
+        return import_module("tclog.log.log").Log
+    if name in _RESULTS:
+        return getattr(import_module("tclog.log.results"), name)
+    if name in __all__:
+        return getattr(import_module("tclog.errors"), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -286,9 +286,12 @@ def merge_of(
     """Return the merge that a version of an inbox has to carry, or None."""
     if broadcasts is None or broadcasts.seq <= state.all_version:
         return None
+    count = state_of(ALL, broadcasts).count
     return {
+        "after": state.all_version,
         "chain": ALL,
-        "count": state_of(ALL, broadcasts).count,
+        "count": count,
+        "taken": count - state.all_count,
         "through": broadcasts.seq,
     }
 

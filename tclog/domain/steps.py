@@ -54,6 +54,7 @@ class State(NamedTuple):
     lease_from: Stamp | None = None
     added: bool = False
     added_by: str | None = None
+    added_at: str | None = None
     title: str | None = None
     priority: int = 0
     after: tuple[str, ...] = ()
@@ -86,6 +87,7 @@ class Claim(NamedTuple):
 
     ``waiting`` names dependencies that are not complete, each with its state; ``seen`` is the
     version of each dependency's chain that the verdict rests on, kept in the event for audits.
+    Without ``takeover`` a step that somebody holds is refused without asking for the store's time.
     """
 
     step: str
@@ -93,6 +95,7 @@ class Claim(NamedTuple):
     lease_ms: int
     waiting: tuple[str, ...] = ()
     seen: Mapping[str, int] | None = None
+    takeover: bool = True
 
 
 class Renew(NamedTuple):
@@ -220,6 +223,8 @@ def _claim(state: State, command: Claim, place: Place) -> Decision:
         )
     if state.state == CLAIMED and state.agent == agent:
         return Draft("step.renew", {"lease_ms": lease_ms})
+    if state.state == CLAIMED and not command.takeover:
+        return _held(state, step, None, None)
     if state.state == CLAIMED:
         takeover = Draft(
             "step.takeover",
@@ -244,10 +249,10 @@ def _claim(state: State, command: Claim, place: Place) -> Decision:
     return Draft("step.claim", body)
 
 
-def _held(state: State, step: str, now: Stamp, ends_us: int | None) -> Refused:
+def _held(state: State, step: str, now: Stamp | None, ends_us: int | None) -> Refused:
     until = None if ends_us is None else format_us(ends_us)
     left_s = None
-    if ends_us is not None:
+    if ends_us is not None and now is not None:
         left_s = max(0.0, (ends_us + LEASE_MARGIN_US - parse_us(now)) / SECOND_US)
     return Refused(
         f"step {step} is claimed by {state.agent}"
@@ -381,7 +386,9 @@ def _folded(state: State, event: Event, place: Place) -> State:
         case "step.withdraw":
             if not _withdrawable(state, agent):
                 return state
-            return state._replace(added=False, added_by=None, title=None, priority=0, after=())
+            return state._replace(
+                added=False, added_by=None, added_at=None, title=None, priority=0, after=()
+            )
         case "step.claim":
             return _granted(state, event, place) if state.state == PENDING else state
         case "step.takeover":
@@ -411,6 +418,7 @@ def _added(state: State, event: Event) -> State:
     return state._replace(
         added=True,
         added_by=event.agent,
+        added_at=event.at,
         title=body.get("title"),
         priority=body["priority"],
         after=tuple(body["after"]),

@@ -1,0 +1,1 @@
+"""The log of a project: open it, act, read. One file for each primitive's operations."""

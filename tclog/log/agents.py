@@ -1,0 +1,84 @@
+"""Agents: who is here, derived from the log: last seen, claims, lease left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tclog.chain.append import append
+from tclog.chain.client import Client
+from tclog.chain.drive import Protocol, settled
+from tclog.chain.read import list_chains
+from tclog.clock import rfc3339
+from tclog.domain import agents, steps
+from tclog.event import Event, EventId, chain_id, chain_name, decode_event
+from tclog.log.results import Agent
+from tclog.log.steps import list_rows, show_row
+from tclog.store.base import Get, List
+
+EVENTS_MIN = 1_000
+EVENTS_MAX = 5_000
+HOURS_MAX = 100_000
+AT_ONCE = 64
+
+
+def join_project(client: Client) -> Protocol[None]:
+    """Introduce the client's agent, once for each host."""
+    command = agents.Join(client.host, client.session)
+    yield from append(
+        client,
+        chain_id("agent", client.agent),
+        lambda state, place: agents.decide(state, command, place),
+    )
+
+
+def list_agents(client: Client) -> Protocol[list[Agent]]:
+    """Return every agent known, the one seen last first.
+
+    Last seen is the stamp of the agent's newest event, attempts included. Events are read from the
+    newest backwards, at least ``EVENTS_MIN`` and until every agent that is known to have written
+    was met, at most ``EVENTS_MAX``; ``last_seen`` is None for one whose events are all older, and
+    for one that only ever received messages.
+    """
+    names: set[str] = set()
+    for kind in ("agent", "read"):
+        names |= {chain_name(chain) for chain in (yield from list_chains(client, kind))}
+    rows = yield from list_rows(client)
+    claims: dict[str, dict[str, str | None]] = {}
+    for row in rows:
+        if row.state.state == steps.CLAIMED and row.state.agent:
+            lease_until = show_row(row.id, row.head, row.state, ()).lease_until
+            claims.setdefault(row.state.agent, {})[row.id] = lease_until
+    names |= claims.keys()
+    seen = agents.last_seen((yield from _newest_events(names)))
+    names |= {chain_name(chain) for chain in (yield from list_chains(client, "inbox"))}
+    found = [
+        Agent(
+            name,
+            rfc3339(seen[name].last_seen) if name in seen else None,
+            claims.get(name, {}),
+            seen[name].host if name in seen else None,
+            seen[name].session if name in seen else None,
+        )
+        for name in names | seen.keys()
+    ]
+    by_name = sorted(found, key=lambda agent: agent.name)
+    return sorted(by_name, key=lambda agent: agent.last_seen or "", reverse=True)
+
+
+def _newest_events(names: set[str]) -> Protocol[Sequence[Event]]:
+    hours = yield List("events", limit=HOURS_MAX, folders=True)
+    events: list[Event] = []
+    missing = set(names)
+    for hour in reversed(hours):
+        entries = yield List(hour.key.rstrip("/"), limit=1_000_000)
+        for start in range(len(entries), 0, -AT_ONCE):
+            batch = [entry.key for entry in entries[max(0, start - AT_ONCE) : start]]
+            replies = settled((yield tuple(Get(key) for key in batch)))
+            for key, found in zip(batch, replies, strict=True):
+                if found is not None:
+                    event_id = EventId(key[-69:-5])
+                    events.append(decode_event(found.data, expect=event_id, what=key))
+                    missing.discard(events[-1].agent)
+            if len(events) >= (EVENTS_MAX if missing else EVENTS_MIN):
+                return events
+    return events

@@ -1,0 +1,187 @@
+"""Artifacts: files by name and version, their bytes by hash, checked when read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from blake3 import blake3
+
+from tclog.chain.append import append
+from tclog.chain.client import Client
+from tclog.chain.drive import Protocol, together
+from tclog.chain.fold import state_of
+from tclog.chain.once import once
+from tclog.chain.read import list_chains, read_at, read_head, read_range, read_version
+from tclog.clock import rfc3339
+from tclog.domain import artifacts
+from tclog.errors import Damaged, NotFound, TclogError, UsageError
+from tclog.event import BlobHash, Version, blob_key, chain_id, chain_name, validate_name
+from tclog.log.results import Artifact
+from tclog.store.base import GetFile, PutFile, Stat
+
+HASH_CHUNK_BYTES = 1 << 20
+
+Progress = Callable[[int], None]
+
+
+def hash_file(path: Path) -> tuple[BlobHash, int]:
+    """Return the BLAKE3 of a file and its size, in one pass with little memory."""
+    hasher, size = blake3(), 0
+    with path.open("rb") as file:
+        while data := file.read(HASH_CHUNK_BYTES):
+            hasher.update(data)
+            size += len(data)
+    return BlobHash(hasher.hexdigest()), size
+
+
+def put_artifact(
+    client: Client,
+    path: Path,
+    *,
+    name: str | None = None,
+    step: str | None = None,
+    progress: Progress | None = None,
+    id_key: str | None = None,
+) -> Protocol[Artifact]:
+    """Put a file under a name; bytes that the store already has are not sent again.
+
+    Raises:
+        UsageError: the file cannot be read, or changed while it was.
+    """
+    name = validate_name("artifact", path.name if name is None else name)
+    if step is not None:
+        validate_name("step", step)
+    try:
+        if path.is_dir():
+            raise UsageError(
+                f"{path} is a folder", code="file-unreadable", hint=f"tar -cf {path}.tar {path}"
+            )
+        blob, size = hash_file(path)
+        known = yield Stat(blob_key(blob))
+        if known is None or known.size != size:
+            yield PutFile(blob_key(blob), path, blob, progress)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}", code="file-unreadable", hint=f"ls -l {path}"
+        ) from None
+    command = artifacts.PutArtifact(blob, size, step)
+    done = yield from append(
+        client,
+        chain_id("artifact", name),
+        lambda state, place: artifacts.decide(state, command, place),
+        once=once(id_key, {"op": "artifact.put", "with": command._asdict()}),
+    )
+    assert done.version is not None  # noqa: S101 - a put is never unchanged
+    return _result(name, done.version)
+
+
+def find_artifact(
+    client: Client, name: str, *, version: int | None = None, at_us: int | None = None
+) -> Protocol[Artifact]:
+    """Return what a name stands for: now, at a version, or at a time.
+
+    Raises:
+        NotFound: no such name or version.
+    """
+    chain = chain_id("artifact", validate_name("artifact", name))
+    if at_us is not None:
+        head = yield from read_at(client, chain, at_us)
+    else:
+        head = yield from read_head(client, chain)
+    if head is None:
+        raise NotFound(
+            f"there is no artifact {name}",
+            code="artifact-missing",
+            hint="tclog artifact list",
+            name=name,
+        )
+    if version is not None:
+        if not 1 <= version <= head.seq:
+            raise NotFound(
+                f"artifact {name} has versions 1 to {head.seq}, not {version}",
+                code="version-missing",
+                hint=f"tclog artifact history {name}",
+            )
+        head = yield from read_version(client, chain, version)
+    return _result(name, head)
+
+
+def get_artifact(
+    client: Client, found: Artifact, out: Path, *, progress: Progress | None = None
+) -> Protocol[Artifact]:
+    """Write an artifact's bytes to ``out``, which appears only when all were checked.
+
+    Raises:
+        Damaged: the blob is missing or does not have its hash; ``out`` is as it was.
+    """
+    blob = BlobHash(found.blake3)
+    pieces = yield GetFile(blob_key(blob))
+    if pieces is None:
+        raise Damaged(f"the blob {blob[:12]} of artifact {found.name} is missing")
+    part = out.with_name(f".{out.name[:80]}.{os.getpid()}.part")
+    hasher = blake3()
+    try:
+        with part.open("xb") as file:
+            for piece in pieces:
+                hasher.update(piece)
+                file.write(piece)
+                if progress is not None:
+                    progress(len(piece))
+        if hasher.hexdigest() != blob:
+            raise Damaged(
+                f"the blob {blob[:12]} of artifact {found.name} does not hold what its name says",
+                hint="tclog doctor",
+            )
+        part.replace(out)
+    except OSError as error:
+        raise TclogError(
+            f"{out} cannot be written: {error.strerror}", code="file-unwritable", hint="df -h ."
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+    return found._replace(path=str(out))
+
+
+def list_artifacts(client: Client, *, at_us: int | None = None) -> Protocol[list[Artifact]]:
+    """Return the newest version of every artifact, in byte order of names."""
+    chains = yield from list_chains(client, "artifact")
+    if at_us is None:
+        heads = yield from together(*(read_head(client, chain) for chain in chains))
+    else:
+        heads = yield from together(*(read_at(client, chain, at_us) for chain in chains))
+    return [
+        _result(chain_name(chain), head)
+        for chain, head in zip(chains, heads, strict=True)
+        if head is not None
+    ]
+
+
+def read_history(client: Client, name: str, *, limit: int | None = None) -> Protocol[list[Artifact]]:
+    """Return the versions of an artifact, newest first.
+
+    Raises:
+        NotFound: no such name.
+    """
+    newest = yield from find_artifact(client, name)
+    first = 1 if limit is None else max(1, newest.version - limit + 1)
+    versions = yield from read_range(
+        client, chain_id("artifact", name), first, newest.version
+    )
+    return [_result(name, version) for version in reversed(versions)]
+
+
+def _result(name: str, version: Version) -> Artifact:
+    state: artifacts.State = state_of(version.chain, version)
+    return Artifact(
+        name=name,
+        version=version.seq,
+        size=state.size,
+        blake3=state.blob or "",
+        agent=version.events[-1].agent,
+        at=rfc3339(version.at),
+        step=state.step,
+    )

@@ -1,0 +1,289 @@
+"""Messages: send, read, wait, acknowledge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from tclog.chain.append import Appended, Sealed, append, take_in
+from tclog.chain.blobs import read_content
+from tclog.chain.client import Client
+from tclog.chain.drive import Protocol, together
+from tclog.chain.fold import state_of
+from tclog.chain.once import once
+from tclog.chain.read import read_at, read_head, read_range, read_version
+from tclog.clock import rfc3339
+from tclog.domain import inbox
+from tclog.domain.content import make_content
+from tclog.domain.decision import Draft
+from tclog.domain.memory import check_value
+from tclog.errors import NotFound, UsageError, WaitTimeout
+from tclog.event import ALL, ChainId, Event, Version, chain_id, validate_name
+from tclog.log.results import Message
+from tclog.log.waiting import poll
+
+EVERYBODY = ("@all", "_broadcast")
+
+
+def inbox_chain(agent: str) -> ChainId:
+    """Return the chain of an agent's inbox."""
+    return chain_id("inbox", validate_name("agent", agent))
+
+
+def _read_chain(agent: str) -> ChainId:
+    return chain_id("read", validate_name("agent", agent))
+
+
+def send_message(
+    client: Client,
+    to: str,
+    text: str,
+    *,
+    reply_to: str | None = None,
+    step: str | None = None,
+    id_key: str | None = None,
+) -> Protocol[Message]:
+    """Send a text to an agent, to several (with commas), or to ``@all``.
+
+    One event whoever it goes to. It is acknowledged when every inbox named has it; should the
+    sender die between two inboxes, sending again under the same idempotency key completes it.
+    """
+    if to in EVERYBODY:
+        names, chains = ["@all"], [ALL]
+    else:
+        names = list(dict.fromkeys(name.strip() for name in to.split(",")))
+        chains = [inbox_chain(name) for name in names]
+    check_value("text", text)
+    if not text:
+        raise UsageError("the message is empty", code="bad-value")
+    content, blobs = make_content("text", text)
+    body: dict[str, Any] = {"text": content, "to": names}
+    if reply_to is not None:
+        body["reply_to"] = reply_to
+    if step is not None:
+        body["step"] = validate_name("step", step)
+    command = inbox.Send(body)
+    sealed: Sealed | None = None
+    for chain in chains:
+        done: Appended = yield from append(
+            client,
+            chain,
+            lambda state, place: inbox.decide(state, command, place),
+            blobs=() if sealed else blobs,
+            chains=chains,
+            once=once(id_key, {"op": "message.send", "body": body}),
+            sealed=sealed,
+        )
+        assert done.event is not None  # noqa: S101 - a send is never unchanged
+        sealed = Sealed(Draft("message.send", body), done.event)
+    assert sealed is not None  # noqa: S101 - there is at least one chain
+    return (yield from _message(sealed.event, 0, unread=False))
+
+
+def _message(event: Event, n: int, *, unread: bool) -> Protocol[Message]:
+    body = event.body
+    return Message(
+        n=n,
+        id=event.id,
+        sender=event.agent,
+        to=",".join(body["to"]),
+        text=(yield from read_content(body["text"])),
+        at=rfc3339(event.at),
+        reply_to=body.get("reply_to"),
+        step=body.get("step"),
+        unread=unread,
+    )
+
+
+class Mailbox(NamedTuple):
+    """An inbox as read: ``messages`` asked for, and what is needed to acknowledge them.
+
+    ``own`` holds the numbers of the reader's own broadcasts among what was looked at.
+    """
+
+    messages: Sequence[Message]
+    own: Sequence[int]
+    count: int
+    version: int
+
+
+def read_inbox(
+    client: Client, *, everything: bool = False, at_us: int | None = None
+) -> Protocol[Mailbox]:
+    """Read the client's inbox: what is unread, or everything. Changes no acknowledgement.
+
+    Broadcasts that have no place in this inbox yet are given one first, so the numbers are final.
+    """
+    agent = client.agent
+    chain = inbox_chain(agent)
+    if at_us is not None:
+        head = yield from read_at(client, chain, at_us)
+    else:
+        head, broadcasts = yield from together(read_head(client, chain), read_head(client, ALL))
+        if broadcasts is not None:
+            head = yield from take_in(client, chain, head, broadcasts)
+    if head is None:
+        return Mailbox((), (), 0, 0)
+    count = state_of(chain, head).count
+    read = yield from _acknowledged(client, agent, count, at_us)
+    if read.floor >= count and not everything:
+        return Mailbox((), (), count, head.seq)
+    first = 1 if everything or read.version > head.seq else read.version + 1
+    numbered = yield from _numbered(client, chain, first, head.seq)
+    own = [n for n, event in numbered if _own_broadcast(event, agent)]
+    wanted = [
+        _message(event, n, unread=unread)
+        for n, event in numbered
+        if (unread := not read.covers(n) and not _own_broadcast(event, agent)) or everything
+    ]
+    messages = yield from together(*wanted)
+    return Mailbox(messages, own, count, head.seq)
+
+
+def _own_broadcast(event: Event, agent: str) -> bool:
+    return event.agent == agent and list(event.chains) == [ALL]
+
+
+def _acknowledged(
+    client: Client, agent: str, count: int, at_us: int | None
+) -> Protocol[inbox.Read]:
+    chain = _read_chain(agent)
+    if at_us is not None:
+        return state_of(chain, (yield from read_at(client, chain, at_us)))  # type: ignore[no-any-return]
+    known: inbox.Read = state_of(chain, client.heads.get(chain))
+    if known.floor >= count:
+        return known  # acknowledgements only add up: what is known to cover all still does
+    return state_of(chain, (yield from read_head(client, chain)))  # type: ignore[no-any-return]
+
+
+def _numbered(
+    client: Client, chain: ChainId, first: int, last: int
+) -> Protocol[list[tuple[int, Event]]]:
+    """Return the messages of versions ``first`` to ``last`` with their numbers, in order."""
+    versions = yield from read_range(client, chain, first, last)
+    merges = [version.merge for version in versions if version.merge is not None]
+    ranges = yield from together(
+        *(read_range(client, ALL, merge["after"] + 1, merge["through"]) for merge in merges)
+    )
+    broadcasts = dict(zip((merge["through"] for merge in merges), ranges, strict=True))
+    numbered: list[tuple[int, Event]] = []
+    for version in versions:
+        events: list[Event] = []
+        if version.merge is not None:
+            events += _sent(broadcasts[version.merge["through"]])
+        events += _sent([version])
+        number = state_of(chain, version).count - len(events)
+        numbered += [(number + place, event) for place, event in enumerate(events, 1)]
+    return numbered
+
+
+def _sent(versions: Iterable[Version]) -> list[Event]:
+    return [event for version in versions for event in version.events if event.op == "message.send"]
+
+
+def wait_inbox(client: Client, *, timeout_s: float | None) -> Protocol[Mailbox]:
+    """Wait until something is unread.
+
+    Raises:
+        WaitTimeout: nothing came in time.
+    """
+
+    def look() -> Protocol[Mailbox | None]:
+        mailbox = yield from read_inbox(client)
+        return mailbox if mailbox.messages else None
+
+    return (
+        yield from poll(
+            client,
+            look,
+            timeout_s=timeout_s,
+            timed_out=lambda: WaitTimeout(
+                f"no unread message for {client.agent} within {timeout_s:g} s",
+                hint="tclog inbox --all",
+            ),
+        )
+    )
+
+
+def acknowledge(
+    client: Client, mailbox: Mailbox, *, id_key: str | None = None
+) -> Protocol[inbox.Read]:
+    """Acknowledge exactly the messages of a mailbox that was read."""
+    numbers = [message.n for message in mailbox.messages] + list(mailbox.own)
+    return (yield from _acknowledge(client, numbers, mailbox, id_key))
+
+
+def _acknowledge(
+    client: Client, numbers: Sequence[int], mailbox: Mailbox, id_key: str | None
+) -> Protocol[inbox.Read]:
+    chain = _read_chain(client.agent)
+    ranges = inbox.join((), ((n, n) for n in numbers))
+
+    def decide(state: inbox.Read, place: Any) -> Any:
+        covered = inbox.Read(inbox.join(state.ranges, ranges)).floor >= mailbox.count
+        version = mailbox.version if covered else 0
+        return inbox.decide_ack(state, inbox.Ack(ranges, version), place)
+
+    bound = once(id_key, {"op": "message.ack", "ranges": ranges})
+    done = yield from append(client, chain, decide, once=bound)
+    return done.state  # type: ignore[no-any-return]
+
+
+def acknowledge_one(client: Client, which: str, *, id_key: str | None = None) -> Protocol[Message]:
+    """Acknowledge one message by its number or by an id prefix; returns it.
+
+    Raises:
+        NotFound: no such message in this inbox.
+    """
+    word = which.lower().removeprefix("#")
+    if word.isascii() and word.isdigit() and len(word) < 11:
+        message, mailbox = yield from _at_number(client, int(word))
+    else:
+        mailbox = yield from read_inbox(client, everything=True)
+        message = _by_id(mailbox, word, client.agent)
+    yield from _acknowledge(client, [message.n], mailbox, id_key)
+    return message._replace(unread=False)
+
+
+def _at_number(client: Client, number: int) -> Protocol[tuple[Message, Mailbox]]:
+    """Find a message by binary search: each version's state says how many there are up to it."""
+    chain = inbox_chain(client.agent)
+    head, broadcasts = yield from together(read_head(client, chain), read_head(client, ALL))
+    if broadcasts is not None:
+        head = yield from take_in(client, chain, head, broadcasts)
+    count = 0 if head is None else state_of(chain, head).count
+    if head is None or not 1 <= number <= count:
+        raise _no_message(client.agent, str(number), count)
+    low, high = 1, head.seq
+    while low < high:
+        middle = (low + high) // 2
+        version = yield from read_version(client, chain, middle)
+        if state_of(chain, version).count >= number:
+            high = middle
+        else:
+            low = middle + 1
+    numbered = yield from _numbered(client, chain, low, low)
+    event = next(event for n, event in numbered if n == number)
+    message = yield from _message(event, number, unread=True)
+    return message, Mailbox((message,), (), count, head.seq)
+
+
+def _by_id(mailbox: Mailbox, prefix: str, agent: str) -> Message:
+    found = [m for m in mailbox.messages if len(prefix) >= 4 and m.id.startswith(prefix)]
+    if len(found) > 1:
+        raise UsageError(
+            f"{prefix} is the beginning of {len(found)} message ids",
+            code="ambiguous-id",
+            hint="tclog inbox --all",
+        )
+    if not found:
+        raise _no_message(agent, prefix, mailbox.count)
+    return found[0]
+
+
+def _no_message(agent: str, which: str, count: int) -> NotFound:
+    return NotFound(
+        f"{agent} has no message {which}; there are {count}",
+        code="message-missing",
+        hint="tclog inbox --all",
+    )

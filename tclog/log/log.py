@@ -1,0 +1,493 @@
+"""The Python API: ``tclog.open(...)`` gives a ``Log`` with the operations of the command line.
+
+Every method runs one protocol generator against the store and returns a record of
+``tclog.log.results``, or raises an error of ``tclog.errors``. A ``Log`` is for one thread; open one
+for each.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tclog import __version__
+from tclog.chain.client import Client
+from tclog.chain.drive import Protocol, run
+from tclog.chain.heads import ClockFile, FileHeads, Heads, MemoryHeads
+from tclog.clock import HybridClock
+from tclog.errors import NotFound
+from tclog.event import validate_name
+from tclog.log.project import Location, Project, create_project, open_store, read_project
+from tclog.store.base import Store
+
+if TYPE_CHECKING:
+    from tclog.log.inbox import Mailbox
+    from tclog.log.results import Agent, Artifact, Barrier, Memory, Message, Step
+
+T = TypeVar("T")
+SOFTWARE = f"tclog/{__version__}"
+
+
+def open_log(
+    url: str | os.PathLike[str],
+    *,
+    agent: str,
+    project: str = "default",
+    create: bool = False,
+    session: str | None = None,
+    endpoint: str | None = None,
+    region: str | None = None,
+    profile: str | None = None,
+    client: str = "obstore",
+    fsync: bool = True,
+    cache: str | os.PathLike[str] | None = None,
+) -> Log:
+    """Open a project's log as an agent.
+
+    Args:
+        url: a folder, or ``s3://bucket/prefix``.
+        agent: the agent's name, 1 to 200 bytes.
+        project: the project's name inside the store.
+        create: make the project if it does not exist. The store is probed first.
+        session: stamped on every event; by default one for this process.
+        endpoint: the S3 endpoint, by default ``AWS_ENDPOINT_URL`` or AWS itself.
+        region: the S3 region, by default ``AWS_REGION``.
+        profile: an AWS profile; otherwise the standard credential chain.
+        client: ``obstore`` or ``boto3``.
+        fsync: for folders, whether writes survive a power cut.
+        cache: a folder for known heads, to be shared by processes; by default kept in memory.
+
+    Raises:
+        NotFound: there is no such project, and ``create`` is false.
+        StoreUnfit: ``create``, and the store lets several writers create one object.
+        StoreError: it cannot be reached.
+    """
+    location = Location(os.fspath(url), project, endpoint, region, profile, client, fsync)
+    store = open_store(location)
+    try:
+        found = run(read_project(project), store)
+    except NotFound:
+        if not create:
+            raise
+        from tclog.store.probe import probe
+
+        probe(store, os.urandom(8).hex())
+        found = run(create_project(project, os.urandom(16).hex(), time.time_ns() // 1000), store)
+    folder = None if cache is None else Path(cache) / found.id
+    return Log(store, found, agent=agent, session=session, cache=folder)
+
+
+class Log:
+    """A project's log, as one agent sees it.
+
+    Args:
+        store: where it is.
+        project: what its mark says.
+        agent: who acts.
+        session: stamped on every event.
+        cache: a folder for this project's known heads; None keeps them in memory.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        project: Project,
+        *,
+        agent: str,
+        session: str | None = None,
+        cache: Path | None = None,
+        host: str | None = None,
+    ) -> None:
+        self.store = store
+        self.project = project
+        self.agent = validate_name("agent", agent)
+        heads: Heads = MemoryHeads() if cache is None else FileHeads(cache)
+        self._clock_file = None if cache is None else ClockFile(cache, agent)
+        last, offset_us, learnt_us = (
+            (None, 0, 0) if self._clock_file is None else self._clock_file.read()
+        )
+        self.client = Client(
+            agent,
+            session=session or f"pid-{os.getpid()}",
+            host=host or os.uname().nodename,
+            software=SOFTWARE,
+            clock=HybridClock(
+                lambda: time.time_ns() // 1000, offset_us=offset_us, last=last
+            ),
+            heads=heads,
+            nonce=lambda: os.urandom(16).hex(),
+            jitter=random.random,
+            monotonic_s=time.monotonic,
+            backoff_s=0.05 if store.concurrent else 0.004,
+            learnt_us=learnt_us,
+        )
+        self.memory = MemoryOperations(self)
+        self.steps = StepOperations(self)
+        self.artifacts = ArtifactOperations(self)
+
+    def run(self, protocol: Protocol[T]) -> T:
+        """Run a protocol against the store, and keep the clock."""
+        try:
+            return run(protocol, self.store)
+        finally:
+            if self._clock_file is not None:
+                clock = self.client.clock
+                self._clock_file.write(clock.last, clock.offset_us, self.client.learnt_us)
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What was noticed on the way: a wrong clock, unknown ops."""
+        return tuple(self.client.warnings)
+
+    def send(
+        self,
+        to: str,
+        text: str,
+        *,
+        reply_to: str | None = None,
+        step: str | None = None,
+        id: str | None = None,  # noqa: A002 - the command's own word
+    ) -> Message:
+        """Send a text to an agent, to several (with commas), or to ``@all``."""
+        from tclog.log.inbox import send_message
+
+        return self.run(
+            send_message(self.client, to, text, reply_to=reply_to, step=step, id_key=id)
+        )
+
+    def inbox(self, *, everything: bool = False, at_us: int | None = None) -> Mailbox:
+        """Read the agent's inbox: what is unread, or everything. Never deletes."""
+        from tclog.log.inbox import read_inbox
+
+        return self.run(read_inbox(self.client, everything=everything, at_us=at_us))
+
+    def wait_inbox(self, *, timeout_s: float | None = None) -> Mailbox:
+        """Wait until something is unread."""
+        from tclog.log.inbox import wait_inbox
+
+        return self.run(wait_inbox(self.client, timeout_s=timeout_s))
+
+    def ack(self, which: Mailbox | int | str, *, id: str | None = None) -> None:  # noqa: A002
+        """Acknowledge a mailbox as it was read, or one message by number or id prefix."""
+        from tclog.log import inbox
+
+        if isinstance(which, inbox.Mailbox):
+            self.run(inbox.acknowledge(self.client, which, id_key=id))
+        else:
+            self.run(inbox.acknowledge_one(self.client, str(which), id_key=id))
+
+    def wait_for(
+        self, *ids: str, count: int | None = None, timeout_s: float | None = None
+    ) -> list[Step]:
+        """Wait until ``count`` of the steps (default: all) are complete."""
+        from tclog.log.steps import wait_for_steps
+
+        return self.run(wait_for_steps(self.client, ids, count=count, timeout_s=timeout_s))
+
+    def barrier(
+        self, name: str, *, parties: int, timeout_s: float | None = None, id: str | None = None  # noqa: A002
+    ) -> Barrier:
+        """Arrive at a barrier and wait until ``parties`` agents have."""
+        from tclog.log.barriers import pass_barrier
+
+        return self.run(
+            pass_barrier(self.client, name, parties, timeout_s=timeout_s, id_key=id)
+        )
+
+    def agents(self) -> list[Agent]:
+        """Who is here: last seen, claims, lease left; derived from the log."""
+        from tclog.log.agents import list_agents
+
+        return self.run(list_agents(self.client))
+
+
+class MemoryOperations:
+    """``log.memory``: versioned values with conflict detection."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        if_version: int | None = None,
+        if_absent: bool = False,
+        id: str | None = None,  # noqa: A002 - the command's own word
+    ) -> Memory:
+        """Set a key. A ``str`` is kept as text, anything else as JSON.
+
+        Raises:
+            Refused: ``version-conflict``, with the current version, value and author.
+        """
+        from tclog.log.memory import set_value
+
+        return self._log.run(
+            set_value(
+                self._log.client,
+                key,
+                value,
+                kind="text" if isinstance(value, str) else "json",
+                if_version=0 if if_absent else if_version,
+                id_key=id,
+            )
+        )
+
+    def get(self, key: str, *, version: int | None = None, at_us: int | None = None) -> Memory:
+        """Read a key: now, at a version, or as it was at a time (microseconds since 1970).
+
+        Raises:
+            NotFound: no such key or version.
+        """
+        from tclog.log.memory import get_value
+
+        return self._log.run(get_value(self._log.client, key, version=version, at_us=at_us))
+
+    def list(
+        self, prefix: str = "", *, values: bool = False, at_us: int | None = None
+    ) -> list[Memory]:
+        """List keys that have a value."""
+        from tclog.log.memory import list_values
+
+        return self._log.run(list_values(self._log.client, prefix, values=values, at_us=at_us))
+
+    def history(self, key: str, *, limit: int | None = None) -> Sequence[Memory]:
+        """Return the versions of a key, newest first."""
+        from tclog.log.memory import read_history
+
+        return self._log.run(read_history(self._log.client, key, limit=limit))
+
+    def delete(
+        self, key: str, *, if_version: int | None = None, id: str | None = None  # noqa: A002
+    ) -> Memory:
+        """Delete a key; its history stays."""
+        from tclog.log.memory import delete_value
+
+        return self._log.run(
+            delete_value(self._log.client, key, if_version=if_version, id_key=id)
+        )
+
+    def incr(self, key: str, by: int = 1, *, id: str | None = None) -> Memory:  # noqa: A002
+        """Add to an integer, as one operation."""
+        from tclog.log.memory import incr_value
+
+        return self._log.run(incr_value(self._log.client, key, by, id_key=id))
+
+    def append(
+        self, key: str, text: str, *, separator: str = "\n", id: str | None = None  # noqa: A002
+    ) -> Memory:
+        """Append to a text on a new line, or an element to a JSON array, as one operation."""
+        from tclog.log.memory import append_value
+
+        return self._log.run(
+            append_value(self._log.client, key, text, separator=separator, id_key=id)
+        )
+
+
+class StepOperations:
+    """``log.steps``: claims with leases and fencing tokens."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def add(
+        self,
+        step: str,
+        *,
+        title: str | None = None,
+        priority: int = 0,
+        after: Sequence[str] = (),
+        id: str | None = None,  # noqa: A002 - the command's own word
+    ) -> Step:
+        """Define a step and what it comes after."""
+        from tclog.log.steps import add_step
+
+        return self._log.run(
+            add_step(
+                self._log.client, step, title=title, priority=priority, after=after, id_key=id
+            )
+        )
+
+    def claim(
+        self,
+        step: str,
+        *,
+        lease_s: float | None = None,
+        wait: bool = False,
+        timeout_s: float | None = None,
+        id: str | None = None,  # noqa: A002 - the command's own word
+    ) -> Step:
+        """Claim a step; renews one's own claim, takes over one whose lease has ended.
+
+        Raises:
+            Refused: ``step-held`` (who, until when), ``step-waiting``, ``step-complete``, ...
+        """
+        from tclog.log import steps
+
+        client = self._log.client
+        if wait:
+            return self._log.run(
+                steps.claim_waiting(client, step, lease_s=lease_s, timeout_s=timeout_s)
+            )
+        return self._log.run(steps.claim_step(client, step, lease_s=lease_s, id_key=id))
+
+    def claim_next(
+        self, *, lease_s: float | None = None, wait: bool = False, timeout_s: float | None = None
+    ) -> Step:
+        """Claim the ready step with the highest priority, the oldest first.
+
+        Raises:
+            NotFound: ``no-step-ready`` or ``no-step-left``.
+        """
+        from tclog.log import steps
+
+        client = self._log.client
+        if wait:
+            return self._log.run(
+                steps.next_waiting(client, lease_s=lease_s, timeout_s=timeout_s)
+            )
+        return self._log.run(steps.claim_next(client, lease_s=lease_s))
+
+    def renew(
+        self, step: str, *, lease_s: float | None = None, fence: int | None = None
+    ) -> Step:
+        """Extend the lease of a step that one holds."""
+        from tclog.log.steps import renew_step
+
+        return self._log.run(renew_step(self._log.client, step, lease_s=lease_s, fence=fence))
+
+    def note(self, step: str, text: str, *, id: str | None = None) -> Step:  # noqa: A002
+        """Say something about a step."""
+        from tclog.log.steps import note_step
+
+        return self._log.run(note_step(self._log.client, step, text, id_key=id))
+
+    def release(self, step: str, *, fence: int | None = None) -> Step:
+        """Give a claim back."""
+        from tclog.log.steps import release_step
+
+        return self._log.run(release_step(self._log.client, step, fence=fence))
+
+    def complete(
+        self,
+        step: str,
+        *,
+        outcome: str = "complete",
+        fence: int | None = None,
+        force: bool = False,
+        reason: str | None = None,
+        note: str | None = None,
+        to: str | None = None,
+        next_action: str | None = None,
+        changed_files: Sequence[str] | None = None,
+        exit_status: int | None = None,
+        id: str | None = None,  # noqa: A002 - the command's own word
+    ) -> Step:
+        """End the work on a step: ``complete``, ``blocked``, ``needs_review`` or ``failed``.
+
+        With ``to`` the hand-off is also sent to that agent as a message.
+        """
+        from tclog.log.steps import complete_step
+
+        done = self._log.run(
+            complete_step(
+                self._log.client,
+                step,
+                outcome=outcome,
+                fence=fence,
+                force=force,
+                reason=reason,
+                note=note,
+                to=to,
+                next_action=next_action,
+                changed_files=changed_files,
+                exit_status=exit_status,
+                id_key=id,
+            )
+        )
+        if to is not None:
+            words = [f"step {step} is {outcome}"]
+            words += [f"note: {note}"] if note else []
+            words += [f"next: {next_action}"] if next_action else []
+            # The step's version makes the message's key: completing again sends nothing twice.
+            self._log.send(to, "; ".join(words), step=step, id=f"handoff-{step}-{done.fence}"[:180])
+        return done
+
+    def reopen(self, step: str) -> Step:
+        """Make an ended or stuck step pending again."""
+        from tclog.log.steps import reopen_step
+
+        return self._log.run(reopen_step(self._log.client, step))
+
+    def list(self, *, state: str | None = None, at_us: int | None = None) -> list[Step]:
+        """Return all steps in the order in which they would be claimed, or those in one state."""
+        from tclog.log.steps import list_steps
+
+        return self._log.run(list_steps(self._log.client, state=state, at_us=at_us))
+
+    def show(self, step: str, *, at_us: int | None = None) -> Step:
+        """Return one step with its last note and hand-off."""
+        from tclog.log.steps import show_step
+
+        return self._log.run(show_step(self._log.client, step, at_us=at_us))
+
+
+class ArtifactOperations:
+    """``log.artifacts``: files by name and version, their bytes by hash."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def put(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        step: str | None = None,
+        progress: Any = None,
+        id: str | None = None,  # noqa: A002 - the command's own word
+    ) -> Artifact:
+        """Put a file under a name; bytes that the store has are not sent again."""
+        from tclog.log.artifacts import put_artifact
+
+        return self._log.run(
+            put_artifact(
+                self._log.client, Path(path), name=name, step=step, progress=progress, id_key=id
+            )
+        )
+
+    def get(
+        self,
+        name: str,
+        out: str | os.PathLike[str],
+        *,
+        version: int | None = None,
+        progress: Any = None,
+    ) -> Artifact:
+        """Write an artifact's bytes to ``out``, which appears only when all were checked."""
+        from tclog.log.artifacts import find_artifact, get_artifact
+
+        found = self._log.run(find_artifact(self._log.client, name, version=version))
+        return self._log.run(
+            get_artifact(self._log.client, found, Path(out), progress=progress)
+        )
+
+    def list(self, *, at_us: int | None = None) -> list[Artifact]:
+        """Return the newest version of every artifact."""
+        from tclog.log.artifacts import list_artifacts
+
+        return self._log.run(list_artifacts(self._log.client, at_us=at_us))
+
+    def history(self, name: str, *, limit: int | None = None) -> Sequence[Artifact]:
+        """Return the versions of an artifact, newest first."""
+        from tclog.log.artifacts import read_history
+
+        return self._log.run(read_history(self._log.client, name, limit=limit))
+
+
+

@@ -1,0 +1,221 @@
+"""Memory operations: set, get, list, history, delete, incr, append."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tclog.chain.append import Appended, append
+from tclog.chain.blobs import read_content
+from tclog.chain.client import Client
+from tclog.chain.drive import Protocol, together
+from tclog.chain.fold import state_of
+from tclog.chain.once import once
+from tclog.chain.read import list_chains, read_at, read_head, read_range, read_version
+from tclog.clock import rfc3339
+from tclog.domain import memory
+from tclog.domain.content import Blob, make_content
+from tclog.errors import NotFound, Refused, UsageError
+from tclog.event import Version, chain_id, chain_name, validate_name
+from tclog.log.results import Memory
+
+HISTORY_AT_ONCE = 32
+
+
+def set_value(
+    client: Client,
+    key: str,
+    value: Any,
+    *,
+    kind: str = "text",
+    if_version: int | None = None,
+    id_key: str | None = None,
+) -> Protocol[Memory]:
+    """Set a key; ``if_version`` 0 means only if it has no value.
+
+    Raises:
+        Refused: ``version-conflict``, with the current version, value and author.
+    """
+    if if_version is not None and if_version < 0:
+        raise UsageError(f"{if_version} is not a version", code="bad-version")
+    memory.check_value(kind, value)
+    content, blobs = make_content(kind, value)
+    command = memory.Set(content, if_version)
+    return (yield from _change(client, key, command, blobs=blobs, id_key=id_key))
+
+
+def delete_value(
+    client: Client, key: str, *, if_version: int | None = None, id_key: str | None = None
+) -> Protocol[Memory]:
+    """Delete a key; its history stays.
+
+    Raises:
+        NotFound: it has no value.
+    """
+    result = yield from _change(client, key, memory.Delete(if_version), id_key=id_key)
+    if result is None:
+        raise _missing(key)
+    return result
+
+
+def incr_value(
+    client: Client, key: str, by: int = 1, *, id_key: str | None = None
+) -> Protocol[Memory]:
+    """Add to an integer, as one operation: increments never conflict and none is lost."""
+    if abs(by) > memory.INTEGER_MAX:
+        raise UsageError(f"{by} does not fit in 64 bits", code="bad-value")
+    return (yield from _change(client, key, memory.Incr(by), id_key=id_key))
+
+
+def append_value(
+    client: Client, key: str, text: str, *, separator: str = "\n", id_key: str | None = None
+) -> Protocol[Memory]:
+    """Append to a text (on a new line), or an element to a JSON array, as one operation."""
+    memory.check_value("text", text)
+    return (yield from _change(client, key, memory.Append(text, separator), id_key=id_key))
+
+
+def _change(
+    client: Client,
+    key: str,
+    command: memory.Command,
+    *,
+    blobs: Sequence[Blob] = (),
+    id_key: str | None = None,
+) -> Protocol[Any]:
+    chain = chain_id("memory", validate_name("key", key))
+    bound = once(id_key, {"op": type(command).__name__, "key": key, "with": command._asdict()})
+    try:
+        done: Appended = yield from append(
+            client,
+            chain,
+            lambda state, place: memory.decide(state, command, place),
+            blobs=blobs,
+            once=bound,
+        )
+    except Refused as refused:
+        raise (yield from _with_current(client, key, refused)) from None
+    if done.version is None or (done.event is None and isinstance(command, memory.Delete)):
+        return None
+    return (yield from _result(key, done.version))
+
+
+def _with_current(client: Client, key: str, refused: Refused) -> Protocol[Refused]:
+    """Tell a loser what is there now and who wrote it."""
+    head = client.heads.get(chain_id("memory", key))
+    if head is None:
+        return Refused(
+            f"{key} has no version yet: {refused.message}",
+            code=refused.code,
+            hint=f"tclog memory set {key} VALUE --if-absent",
+            key=key,
+            version=0,
+        )
+    now = yield from _result(key, head)
+    shown = "deleted" if now.deleted else f"version {now.version}"
+    return Refused(
+        f"{key} is at {shown}, written by {now.agent} at {now.at}: {refused.message}",
+        code=refused.code,
+        hint=f"tclog memory get {key}",
+        key=key,
+        version=now.version,
+        value=now.value,
+        agent=now.agent,
+        at=now.at,
+        current=now.as_json(),
+    )
+
+
+def get_value(
+    client: Client, key: str, *, version: int | None = None, at_us: int | None = None
+) -> Protocol[Memory]:
+    """Read a key: now, at a version, or as it was at a time.
+
+    Raises:
+        NotFound: no such key, version, or no value then.
+    """
+    chain = chain_id("memory", validate_name("key", key))
+    if version is not None:
+        head = yield from read_head(client, chain)
+        if head is None:
+            raise _missing(key)
+        if not 1 <= version <= head.seq:
+            raise NotFound(
+                f"{key} has versions 1 to {head.seq}, not {version}",
+                code="version-missing",
+                hint=f"tclog memory history {key}",
+            )
+        found: Version | None = yield from read_version(client, chain, version)
+    elif at_us is not None:
+        found = yield from read_at(client, chain, at_us)
+    else:
+        found = yield from read_head(client, chain)
+    if found is None:
+        raise _missing(key, at_us is not None)
+    result = yield from _result(key, found)
+    if result.deleted:
+        raise _missing(key, at_us is not None)
+    return result
+
+
+def _missing(key: str, then: bool = False) -> NotFound:
+    return NotFound(
+        f"{key} had no value then" if then else f"{key} has no value",
+        code="key-missing",
+        hint=f"tclog memory history {key}" if then else "tclog memory list",
+        key=key,
+    )
+
+
+def list_values(
+    client: Client, prefix: str = "", *, values: bool = False, at_us: int | None = None
+) -> Protocol[list[Memory]]:
+    """List keys that have a value, in byte order; without ``values`` theirs are None."""
+    chains = yield from list_chains(client, "memory", prefix)
+    if at_us is None:
+        heads = yield from together(*(read_head(client, chain) for chain in chains))
+    else:
+        heads = yield from together(*(read_at(client, chain, at_us) for chain in chains))
+    present = [
+        (chain_name(chain), head)
+        for chain, head in zip(chains, heads, strict=True)
+        if head is not None and state_of(chain, head).content is not None
+    ]
+    return (
+        yield from together(*(_result(key, head, read=values) for key, head in present))
+    )
+
+
+def read_history(client: Client, key: str, *, limit: int | None = None) -> Protocol[list[Memory]]:
+    """Return the versions of a key, newest first.
+
+    Raises:
+        NotFound: the key never existed.
+    """
+    chain = chain_id("memory", validate_name("key", key))
+    head = yield from read_head(client, chain)
+    if head is None:
+        raise _missing(key)
+    first = 1 if limit is None else max(1, head.seq - limit + 1)
+    versions = yield from read_range(client, chain, first, head.seq)
+    return (yield from together(*(_result(key, version) for version in reversed(versions))))
+
+
+def _result(key: str, version: Version, *, read: bool = True) -> Protocol[Memory]:
+    state = state_of(version.chain, version)
+    event = version.events[-1]
+    deleted = state.content is None
+    value = None
+    if read and not deleted:
+        value = yield from read_content(state.content)
+    return Memory(
+        key=key,
+        value=value,
+        type="text" if deleted else state.content["type"],
+        version=version.seq,
+        agent=event.agent,
+        at=rfc3339(version.at),
+        id=event.id,
+        deleted=deleted,
+        op=event.op,
+    )

@@ -1,0 +1,136 @@
+"""Projects: where one lives in a store, and the one object that says what it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from tclog.chain.drive import Protocol
+from tclog.clock import format_us
+from tclog.errors import Damaged, FormatNewer, NotFound, StoreError, UsageError
+from tclog.event import FORMAT, decode, encode, encode_name, validate_name
+from tclog.store.base import Create, Get, Store
+
+MARK = "tclog.json"
+
+
+class Location(NamedTuple):
+    """Where a project is: a folder or a bucket with its settings, and the project's name.
+
+    ``url`` is a path, or ``s3://bucket/prefix``.
+    """
+
+    url: str
+    project: str
+    endpoint: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    client: str = "obstore"
+    fsync: bool = True
+
+
+class Project(NamedTuple):
+    """What ``tclog.json`` says."""
+
+    name: str
+    id: str
+    created_at: str
+
+
+def open_store(location: Location, environ: Mapping[str, str] | None = None) -> Store:
+    """Make the store of a project; nothing is read or written yet.
+
+    Raises:
+        UsageError: the URL is of no kind that tclog knows.
+    """
+    segment = encode_name(validate_name("project", location.project))
+    scheme, found, rest = location.url.partition("://")
+    if not found:
+        from tclog.store.file import FileStore
+
+        return FileStore(Path(os.path.abspath(location.url)) / segment, fsync=location.fsync)  # noqa: PTH100
+    if scheme != "s3":
+        raise UsageError(
+            f"{location.url} is neither a folder nor s3://bucket/prefix",
+            code="bad-store",
+            hint="tclog init FOLDER, or tclog init s3://bucket/prefix",
+        )
+    from tclog.store.s3 import S3Settings, S3Store
+
+    bucket, _, prefix = rest.partition("/")
+    if not bucket:
+        raise UsageError(f"{location.url} names no bucket", code="bad-store")
+    parts = [part for part in prefix.split("/") if part]
+    if any(part in (".", "..") for part in parts):
+        raise UsageError(f"{location.url} has a part that is . or ..", code="bad-store")
+    settings = S3Settings(
+        bucket=bucket,
+        prefix="/".join([*parts, segment]),
+        endpoint=location.endpoint,
+        region=location.region,
+        profile=location.profile,
+        client=location.client,
+    )
+    return S3Store(settings, environ)
+
+
+def read_project(name: str) -> Protocol[Project]:
+    """Read what the project's mark says.
+
+    Raises:
+        NotFound: there is no project.
+        FormatNewer: a later client made it.
+        Damaged: the mark does not say what it should.
+    """
+    found = yield Get(MARK)
+    if found is None:
+        raise NotFound(
+            f"there is no project {name} in the store",
+            code="project-missing",
+            hint="tclog init",
+        )
+    return _project(found.data, name)
+
+
+def _project(raw: bytes, name: str) -> Project:
+    record = decode(raw, MARK)
+    if not isinstance(record, dict) or not isinstance(record.get("format"), int):
+        raise Damaged(f"{MARK} of project {name} has no format number", hint="tclog doctor")
+    if record["format"] > FORMAT:
+        raise FormatNewer(
+            f"project {name} has format {record['format']}; this client reads up to {FORMAT}",
+            hint="pip install --upgrade tclog",
+        )
+    try:
+        project = Project(record["project"], record["id"], record["created_at"])
+    except KeyError as missing:
+        raise Damaged(f"{MARK} of project {name} has no field {missing}") from None
+    if project.name != name:
+        raise Damaged(f"{MARK} of project {name} names the project {project.name}")
+    return project
+
+
+def create_project(name: str, project_id: str, now_us: int) -> Protocol[Project]:
+    """Make the project's mark, or read the one that is there; safe to repeat and to race."""
+    raw = encode(
+        {
+            "created_at": format_us(now_us),
+            "format": FORMAT,
+            "id": project_id,
+            "project": name,
+        }
+    )
+    failure: StoreError | None = None
+    for nth in range(5):
+        try:
+            yield Create(MARK, raw)
+            found = yield Get(MARK)
+        except StoreError as error:
+            if nth == 0:
+                raise
+            failure, found = error, None
+        if found is not None:
+            return _project(found.data, name)
+    raise failure or StoreError(f"{MARK} was written but cannot be read", hint="tclog doctor")

@@ -1,0 +1,194 @@
+"""What operations return: small records with the pinned JSON objects of docs/cli.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Memory(NamedTuple):
+    """One key at one version. ``type`` is ``text`` or ``json``; a deleted key has ``deleted``."""
+
+    key: str
+    value: Any
+    type: str
+    version: int
+    agent: str
+    at: str
+    id: str
+    deleted: bool = False
+    op: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The pinned object, and ``value_type``."""
+        record: dict[str, Any] = {
+            "type": "memory",
+            "key": self.key,
+            "value": self.value,
+            "version": self.version,
+            "agent": self.agent,
+            "at": self.at,
+            "id": self.id,
+            "value_type": self.type,
+            "op": self.op,
+        }
+        if self.deleted:
+            record["deleted"] = True
+        return record
+
+
+class Message(NamedTuple):
+    """One message; ``n`` is its place in the inbox it was read from, 0 where it was only sent.
+
+    ``to`` is one agent, several with commas, or ``@all``. ``unread`` is what the reader's
+    acknowledgements say.
+    """
+
+    n: int
+    id: str
+    sender: str
+    to: str
+    text: str
+    at: str
+    reply_to: str | None = None
+    step: str | None = None
+    unread: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """The pinned object; without ``n`` where the message was only sent."""
+        record: dict[str, Any] = {"type": "message"}
+        if self.n:
+            record["n"] = self.n
+        record |= {
+            "id": self.id,
+            "from": self.sender,
+            "to": self.to,
+            "text": self.text,
+            "at": self.at,
+        }
+        if self.n:
+            record["unread"] = self.unread
+        if self.reply_to:
+            record["reply_to"] = self.reply_to
+        if self.step:
+            record["step"] = self.step
+        return record
+
+
+class Step(NamedTuple):
+    """One step. ``state`` includes the derived ``ready``; ``lease_until`` is the store's time.
+
+    ``waiting`` names the dependencies that are not complete.
+    """
+
+    id: str
+    state: str
+    agent: str | None
+    fence: int | None
+    lease_until: str | None
+    version: int
+    title: str | None = None
+    priority: int = 0
+    after: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    at: str | None = None
+    note: str | None = None
+    note_by: str | None = None
+    handoff: Mapping[str, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The pinned object, and what else is known."""
+        record: dict[str, Any] = {
+            "type": "step",
+            "id": self.id,
+            "state": self.state,
+            "agent": self.agent,
+            "fence": self.fence,
+            "lease_until": self.lease_until,
+            "version": self.version,
+            "title": self.title,
+            "priority": self.priority,
+            "after": list(self.after),
+            "waiting": list(self.waiting),
+            "at": self.at,
+        }
+        if self.note is not None:
+            record |= {"note": self.note, "note_by": self.note_by}
+        if self.handoff is not None:
+            record["handoff"] = self.handoff
+        return record
+
+
+class Artifact(NamedTuple):
+    """One version of an artifact's name."""
+
+    name: str
+    version: int
+    size: int
+    blake3: str
+    agent: str
+    at: str
+    step: str | None = None
+    path: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The pinned object, and the local path where a file was written."""
+        record: dict[str, Any] = {
+            "type": "artifact",
+            "name": self.name,
+            "version": self.version,
+            "size": self.size,
+            "blake3": self.blake3,
+            "agent": self.agent,
+            "at": self.at,
+        }
+        if self.step:
+            record["step"] = self.step
+        if self.path:
+            record["path"] = self.path
+        return record
+
+
+class Agent(NamedTuple):
+    """One agent as the log shows it; ``claims`` maps held steps to when their leases end."""
+
+    name: str
+    last_seen: str | None
+    claims: Mapping[str, str | None]
+    host: str | None = None
+    session: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The pinned object; ``claims`` lists the steps, ``leases`` their ends."""
+        return {
+            "type": "agent",
+            "name": self.name,
+            "last_seen": self.last_seen,
+            "claims": sorted(self.claims),
+            "leases": dict(sorted(self.claims.items())),
+            "host": self.host,
+            "session": self.session,
+        }
+
+
+class Barrier(NamedTuple):
+    """One passage of a barrier: the generation that this agent was part of."""
+
+    name: str
+    generation: int
+    parties: int
+    arrived: tuple[str, ...]
+    tripped: bool
+    version: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {
+            "type": "barrier",
+            "name": self.name,
+            "generation": self.generation,
+            "parties": self.parties,
+            "arrived": list(self.arrived),
+            "tripped": self.tripped,
+            "version": self.version,
+        }

@@ -1,0 +1,155 @@
+"""The probe: a bucket is trusted only after it kept its promise in front of our eyes.
+
+Many clients race to create one fresh name, several times over. A fit store lets exactly one of
+them win, and its bytes are what everybody reads then. Some servers ignore the condition and let
+all of them win; some check it without a lock and let two. Both are found here, before anything is
+configured. A sequential test would miss the second kind.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import NamedTuple
+
+from tclog.clock import SECOND_US, parse_us
+from tclog.errors import StoreError, StoreUnfit
+from tclog.store.base import Created, Outcome, Store
+
+RACERS = 32
+ROUNDS = 6
+_READ_BACK_MAX = 5
+
+
+class Report(NamedTuple):
+    """What a probe found on a fit store.
+
+    ``offset_us`` is what to add to this machine's clock to get the store's, within a second.
+    ``undecided`` counts creates that gave no clear answer (and were read back).
+    """
+
+    rounds: int
+    racers: int
+    undecided: int
+    offset_us: int
+    round_ms: float
+
+
+def probe(store: Store, nonce: str, *, racers: int = RACERS, rounds: int = ROUNDS) -> Report:
+    """Race, read back, overwrite, list; remove what was written.
+
+    Args:
+        store: the store, at the place where the project will be.
+        nonce: fresh text that makes the probe's names its own.
+        racers: how many clients race for each name.
+        rounds: how many names are raced for.
+
+    Raises:
+        StoreUnfit: with what was seen.
+        StoreError: it could not be reached, or denied.
+    """
+    folder = f"probe-{nonce}"
+    keys = [f"{folder}/{index:04d}" for index in range(rounds)]
+    undecided, begun_s = 0, time.monotonic()
+    try:
+        offset_us = _check_put(store, f"{folder}/put")
+        for key in keys:
+            undecided += _race(store, key, racers)
+        _check_list(store, folder, keys)
+    finally:
+        _clear(store, [*keys, f"{folder}/put"])
+    elapsed_ms = (time.monotonic() - begun_s) * 1000
+    return Report(rounds, racers, undecided, offset_us, elapsed_ms / rounds)
+
+
+def _check_put(store: Store, key: str) -> int:
+    """Read-after-write, and the difference of the clocks."""
+    before_us = time.time_ns() // 1000
+    store.put(key, b"first")
+    store.put(key, b"second")
+    after_us = time.time_ns() // 1000
+    found = store.get(key)
+    if found is None or found.data != b"second":
+        raise _unfit(store, "an object that was just written was read back old or absent")
+    stored_us = parse_us(found.stored)
+    if stored_us + SECOND_US < before_us:
+        return stored_us - before_us
+    return stored_us - after_us if stored_us > after_us + SECOND_US else 0
+
+
+def _race(store: Store, key: str, racers: int) -> int:
+    """Let many create one name at the same instant; exactly one may win."""
+    answers: list[Created | Exception | None] = [None] * racers
+    start = threading.Barrier(racers)
+
+    def create(index: int) -> None:
+        start.wait()
+        try:
+            answers[index] = store.create(key, _bytes_of(index))
+        except Exception as error:  # noqa: BLE001 - judged in the main thread
+            answers[index] = error
+
+    threads = [threading.Thread(target=create, args=(i,), daemon=True) for i in range(racers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    outcomes = [answer.outcome for answer in answers if isinstance(answer, Created)]
+    winners = [index for index, outcome in enumerate(outcomes) if outcome is Outcome.WON]
+    if len(winners) > 1:
+        raise _unfit(
+            store,
+            f"{len(winners)} of {racers} writers that raced to create one object were all told"
+            " that they had created it: the server lets several writers create one object",
+            winners=len(winners),
+        )
+    found = store.get(key)
+    if found is None:
+        raise _unfit(store, f"{racers} writers raced to create one object, and none is there")
+    if winners and found.data != _bytes_of(winners[0]):
+        raise _unfit(
+            store,
+            "a writer was told that it had created an object, which holds another writer's bytes:"
+            " the server lets several writers create one object",
+        )
+    again = store.create(key, b"late")
+    after = store.get(key)
+    if again.outcome is Outcome.WON or after is None or after.data != found.data:
+        raise _unfit(
+            store,
+            "an object that exists was created again: the server lets several writers create one"
+            " object",
+        )
+    return sum(outcome is Outcome.UNKNOWN for outcome in outcomes)
+
+
+def _bytes_of(index: int) -> bytes:
+    return f"racer {index}".encode()
+
+
+def _check_list(store: Store, folder: str, keys: list[str]) -> None:
+    listed = [entry.key for entry in store.list(folder, "", 1000, False)]
+    if listed != [*keys, f"{folder}/put"]:
+        raise _unfit(store, "a listing does not show in order what was just written")
+    after = [entry.key for entry in store.list(folder, keys[1], 1000, False)]
+    if after != [*keys[2:], f"{folder}/put"]:
+        raise _unfit(store, "a listing that begins after a key does not begin there")
+
+
+def _clear(store: Store, keys: list[str]) -> None:
+    for key in keys:
+        try:
+            store.delete(key)
+        except StoreError:
+            return  # credentials without delete are fine: a few bytes stay behind
+
+
+def _unfit(store: Store, seen: str, **details: int) -> StoreUnfit:
+    return StoreUnfit(
+        f"{store.url} is not fit for tclog: {seen}",
+        hint="tclog init FOLDER, or a server from the list in the README",
+        **details,
+    )

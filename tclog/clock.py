@@ -7,6 +7,8 @@ Two texts of fixed width live here; for both, string order is time order:
 * ``Stamp``: ``2026-11-23T15:42:05.512345Z``, a last-modified time that the store itself gave.
 
 Invariant: a clock's stamps only grow, and each is greater than every trusted stamp it has seen.
+Two exceptions keep one wrong clock from moving everybody's time: a stamp issued after an untrusted
+one is not built upon, and a clock that learns that it was far ahead begins anew.
 Order inside a chain never comes from here; it is the slot number.
 """
 
@@ -32,8 +34,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def format_us(us: int) -> str:
     """Write microseconds since 1970 as RFC 3339 in UTC, always with six decimals."""
-    moment = _EPOCH + timedelta(microseconds=us)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond:06d}Z"
+    # Not strftime: its %Y has no fixed width before the year 1000.
+    return (_EPOCH + timedelta(microseconds=us)).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def parse_us(text: str) -> int:
@@ -42,10 +44,13 @@ def parse_us(text: str) -> int:
     Raises:
         ValueError: the text is neither.
     """
-    if text[26:27] != "Z":
-        msg = f"not a UTC stamp: {text!r}"
-        raise ValueError(msg)
-    return (datetime.fromisoformat(text[:27]) - _EPOCH) // timedelta(microseconds=1)
+    if text[26:27] == "Z":
+        us = (datetime.fromisoformat(text[:27]) - _EPOCH) // timedelta(microseconds=1)
+        # ISO 8601 has other forms of this width (week dates, a comma); their text is not in order.
+        if format_us(us) == text[:27]:
+            return us
+    msg = f"not a UTC stamp: {text!r}"
+    raise ValueError(msg)
 
 
 def stamp(us: int) -> Stamp:
@@ -69,10 +74,12 @@ def parse_hlc(text: str) -> tuple[int, int]:
     Raises:
         ValueError: the text is not an Hlc.
     """
-    if len(text) != 32 or text[27] != "-":
-        msg = f"not a hybrid logical clock stamp: {text!r}"
-        raise ValueError(msg)
-    return parse_us(text), int(text[28:], 16)
+    if len(text) == 32 and text[27] == "-":
+        counter = int(text[28:], 16)
+        if f"{counter:04x}" == text[28:]:
+            return parse_us(text), counter
+    msg = f"not a hybrid logical clock stamp: {text!r}"
+    raise ValueError(msg)
 
 
 def rfc3339(text: str) -> str:

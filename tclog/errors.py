@@ -15,6 +15,8 @@ Every error carries a stable kebab-case ``code`` (scripts match on it), a messag
 thing, and a ``hint``: a command to run next, which never deletes anything.
 """
 
+# ruff: noqa: N818 - the classes are named for what happened; only StoreError needs the suffix
+
 from __future__ import annotations
 
 from typing import Any

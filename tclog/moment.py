@@ -18,6 +18,7 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}")
 _ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
+_ID_PRINTED_MIN = 8
 DURATION_MAX_S = 10 * 365 * 86_400
 
 
@@ -56,6 +57,8 @@ def parse_moment(text: str, now_us: int) -> Moment:
 
     ``@`` or ``now``; ``10m``, ``2h30m``, ``10m ago``; ``today``, ``yesterday``; ISO 8601 (UTC
     unless it names its zone); an id prefix of 4 or more hex digits; anything else is a tag.
+    Up to 7 characters that are a duration and hex digits as well (``100d``) are a duration; from 8
+    on, the length in which ids are printed, they are an id prefix.
 
     Raises:
         UsageError: empty, or an ISO date that does not exist.
@@ -70,21 +73,30 @@ def parse_moment(text: str, now_us: int) -> Moment:
         return Moment(us=now_us - 86_400_000_000)
     if lower == "today":
         return Moment(us=now_us - now_us % 86_400_000_000)
+    if len(lower) >= _ID_PRINTED_MIN and _ID_PREFIX.fullmatch(lower):
+        # One printed id in a few hundred looks like a number of days: 1234567d.
+        return Moment(id_prefix=lower)
     relative = lower.removesuffix("ago").strip()
     if _DURATION.fullmatch(relative):
-        return Moment(us=now_us - int(parse_duration_s(relative) * 1_000_000))
+        return Moment(us=now_us - round(parse_duration_s(relative) * 1_000_000))
     if _ISO.match(word):
-        try:
-            moment = datetime.fromisoformat(word)
-        except ValueError as error:
-            raise UsageError(
-                f"{text!r} is not a date: {error}",
-                code="bad-moment",
-                hint="write it like 2026-11-23T15:42:05Z",
-            ) from None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return Moment(us=(moment - _EPOCH) // timedelta(microseconds=1))
+        return Moment(us=_parse_iso_us(word))
     if _ID_PREFIX.fullmatch(lower):
         return Moment(id_prefix=lower)
     return Moment(tag=word)
+
+
+def _parse_iso_us(word: str) -> int:
+    try:
+        moment = datetime.fromisoformat(word)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        # In UTC it may lie outside the years 1 to 9999, which no stamp can be compared with.
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"{word!r} is not a date: {error}",
+            code="bad-moment",
+            hint="write it like 2026-11-23T15:42:05Z",
+        ) from None
+    return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -1,8 +1,8 @@
 """Texts and JSON values inside bodies and states: inline when small, by content hash when large.
 
-A content is ``{"type": "text"|"json", "value": ...}`` or ``{"type": ..., "blob": hash, "size": n}``.
-A text that grows by appends is ``{"type": "text", "parts": [{"blob", "size"}, ...], "value": tail}``:
-whenever the tail outgrows the inline limit it becomes a blob, so a state stays small.
+A content is ``{"type": "text"|"json", "value": ...}`` or ``{"type": ..., "blob": hash, "size":
+n}``. A text that grows by appends is ``{"type": "text", "parts": [{"blob", "size"}, ...], "value":
+tail}``: whenever the tail outgrows the inline limit it becomes a blob, so a state stays small.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Place(NamedTuple):
     """
 
     seq: int
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]  # shadows tuple.index, which nobody asks a place for
     prev_stored: Stamp | None = None
     now: Stamp | None = None
     at: str = ""

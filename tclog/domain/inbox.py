@@ -22,7 +22,7 @@ class State(NamedTuple):
     and the number of broadcasts up to it. Both stay 0 in ``inbox/@all`` itself.
     """
 
-    count: int = 0
+    count: int = 0  # type: ignore[assignment]  # shadows tuple.count; the name is in the format
     all_version: int = 0
     all_count: int = 0
 

@@ -10,9 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tclog.domain.content import Blob, Content, append_text, content_size
+from tclog.domain.content import (
+    INLINE_BYTES_MAX,
+    Blob,
+    Content,
+    append_text,
+    content_size,
+)
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
 from tclog.errors import BadValue, Refused
+from tclog.event.canonical import encode
 from tclog.event.records import Event
 
 INTEGER_MAX = 2**63 - 1
@@ -48,7 +55,7 @@ class Incr(NamedTuple):
 
 
 class Append(NamedTuple):
-    """Append to a text, or an element to a JSON array."""
+    """Append to a text, or an element to a JSON array while that is small enough to be inline."""
 
     text: str
     separator: str = "\n"
@@ -80,11 +87,9 @@ def decide(state: State, command: Command, place: Place) -> Decision:
                 return Refused("the sum does not fit in 64 bits", code="integer-overflow")
             return Draft("memory.incr", {"by": by})
         case Append(text, separator):
-            if state.content is not None and not _appendable(state.content):
-                return Refused("the value is neither text nor a JSON array", code="not-appendable")
-            if state.content is not None and content_size(state.content) > APPEND_BYTES_MAX:
-                return Refused("the value has grown to 64 MiB", code="value-too-large")
-            return Draft("memory.append", {"separator": separator, "text": text})
+            return _unappendable(state, text) or Draft(
+                "memory.append", {"separator": separator, "text": text}
+            )
 
 
 def _expect(if_version: int | None) -> Mapping[str, Any] | None:
@@ -119,16 +124,29 @@ def _integer(state: State) -> int | None:
     return None
 
 
-def _appendable(content: Content) -> bool:
-    return content["type"] == "text" or isinstance(content.get("value"), list)
+def _unappendable(state: State, text: str) -> Refused | None:
+    content = state.content
+    if content is None:
+        return None
+    if content["type"] == "text":
+        if content_size(content) <= APPEND_BYTES_MAX:
+            return None
+        return Refused("the value has grown to 64 MiB", code="value-too-large")
+    elements = content.get("value")
+    if not isinstance(elements, list):
+        return Refused(
+            "only text and JSON arrays of up to 16 KiB are appended to", code="not-appendable"
+        )
+    # An array cannot be continued in blobs as a text can, and a state has to stay small.
+    if len(encode([*elements, text])) > INLINE_BYTES_MAX:
+        return Refused("the JSON array has grown to 16 KiB", code="value-too-large")
+    return None
 
 
 def evolve(state: State, event: Event, place: Place) -> State:
     """Fold one event; one that was not allowed at its place changes nothing."""
     expected = event.expect.get("version")
-    if expected is not None and not (
-        place.index == 0 and _holds(state, expected, place.seq - 1)
-    ):
+    if expected is not None and not (place.index == 0 and _holds(state, expected, place.seq - 1)):
         return state
     body = event.body
     match event.op:
@@ -142,7 +160,7 @@ def evolve(state: State, event: Event, place: Place) -> State:
                 return state
             return State({"type": "json", "value": total + body["by"]})
         case "memory.append":
-            if state.content is not None and not _appendable(state.content):
+            if _unappendable(state, body["text"]) is not None:
                 return state
             return State(_appended(state.content, body)[0])
     return state
@@ -204,17 +222,29 @@ _DEPTH_MAX = 100
 def _not_exact(value: Any, depth: int) -> str:
     if depth > _DEPTH_MAX:
         return f"it is nested deeper than {_DEPTH_MAX}"
-    if isinstance(value, str):
-        return "" if value.isascii() or value.encode(errors="replace").decode() == value else "text"
-    if isinstance(value, bool) or value is None:
-        return ""
-    if isinstance(value, int):
-        return "" if -(2**63) <= value < 2**64 else f"{value} is beyond 64 bits"
-    if isinstance(value, float):
-        return "" if value - value == 0 else "a number that is not finite"
-    children = [*value.keys(), *value.values()] if isinstance(value, dict) else list(value)
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            return "an object has a key that is not text"
+        children = [*value.keys(), *value.values()]
+    elif isinstance(value, list) or type(value) is tuple:
+        children = list(value)
+    else:
+        return _scalar_not_exact(value)
     for child in children:
         problem = _not_exact(child, depth + 1)
         if problem:
             return problem
     return ""
+
+
+def _scalar_not_exact(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return ""
+    if isinstance(value, str):
+        exact = value.isascii() or value.encode(errors="replace").decode() == value
+        return "" if exact else "a text in it is not UTF-8"
+    if isinstance(value, int):
+        return "" if -(2**63) <= value < 2**64 else f"{value} is beyond 64 bits"
+    if isinstance(value, float):
+        return "" if value - value == 0 else "a number in it is not finite"
+    return f"JSON has no form for {type(value).__name__}"

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from tclog.clock import SECOND_US, Stamp, format_us, parse_us
 from tclog.domain.content import Content
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
-from tclog.errors import Refused
+from tclog.errors import Refused, UsageError
 from tclog.event.records import Event
 
 PENDING = "pending"
@@ -164,21 +164,11 @@ def decide(state: State, command: Command, place: Place) -> Decision:
         case Note(_, note):
             return Draft("step.note", {"note": note})
         case Release(step, agent, fence):
-            return _not_held(state, step, agent, fence) or Draft(
-                "step.release", {}, _fenced(fence)
-            )
+            return _not_held(state, step, agent, fence) or Draft("step.release", {}, _fenced(fence))
         case Complete():
             return _complete(state, command)
         case Reopen(step):
-            if state.state == PENDING:
-                return Unchanged()
-            if state.state == CLAIMED:
-                return Refused(
-                    f"step {step} is claimed by {state.agent}; only ended steps are reopened",
-                    code="step-held",
-                    hint=f"tclog step show {step}",
-                )
-            return Draft("step.reopen", {})
+            return _reopen(state, step)
 
 
 def _add(state: State, command: Add) -> Decision:
@@ -199,6 +189,18 @@ def _add(state: State, command: Add) -> Decision:
 
 def _withdrawable(state: State, agent: str) -> bool:
     return state.added and state.added_by == agent and state.state == PENDING
+
+
+def _reopen(state: State, step: str) -> Decision:
+    if state.state == PENDING:
+        return Unchanged()
+    if state.state == CLAIMED:
+        return Refused(
+            f"step {step} is claimed by {state.agent}; only ended steps are reopened",
+            code="step-held",
+            hint=f"tclog step show {step}",
+        )
+    return Draft("step.reopen", {})
 
 
 def _fenced(fence: int | None) -> Mapping[str, Any] | None:
@@ -241,7 +243,7 @@ def _claim(state: State, command: Claim, place: Place) -> Decision:
         return Refused(
             f"step {step} waits for {', '.join(command.waiting)}",
             code="step-waiting",
-            hint=f"tclog wait-for {' '.join(word.split(' ')[0] for word in command.waiting)}",
+            hint=f"tclog wait-for {' '.join(word.rpartition(' (')[0] for word in command.waiting)}",
         )
     body: dict[str, Any] = {"lease_ms": lease_ms}
     if command.seen:
@@ -301,7 +303,8 @@ def _not_held(state: State, step: str, agent: str, fence: int | None) -> Refused
 def _stale(state: State, step: str, fence: int) -> Refused:
     return Refused(
         f"the fencing token {fence} of step {step} is stale: the claim was lost;"
-        f" it is {state.state}" + (f" by {state.agent} with token {state.fence}" if state.fence else ""),
+        f" it is {state.state}"
+        + (f" by {state.agent} with token {state.fence}" if state.fence else ""),
         code="stale-fence",
         hint=f"tclog step show {step}",
         holder=state.agent,
@@ -311,6 +314,11 @@ def _stale(state: State, step: str, fence: int) -> Refused:
 
 def _complete(state: State, command: Complete) -> Decision:
     step, agent, fence = command.step, command.agent, command.fence
+    if command.outcome not in OUTCOMES:
+        raise UsageError(
+            f"{command.outcome!r} is no outcome of a step; there are {', '.join(OUTCOMES)}",
+            code="bad-outcome",
+        )
     if fence is not None and fence != state.fence:
         return _stale(state, step, fence)
     if state.state == command.outcome and state.agent == agent:
@@ -350,8 +358,8 @@ def _completable(state: State, agent: str, force: bool) -> bool:
     """The holder may end a step; anybody may approve one that waits for review."""
     if state.state == COMPLETE:
         return False
-    return force or (state.state == CLAIMED and state.agent == agent) or (
-        state.state == NEEDS_REVIEW
+    return (
+        force or (state.state == CLAIMED and state.agent == agent) or (state.state == NEEDS_REVIEW)
     )
 
 
@@ -359,7 +367,7 @@ def _completable(state: State, agent: str, force: bool) -> bool:
 
 
 def evolve(state: State, event: Event, place: Place) -> State:
-    """Fold one event; one that was not allowed at its place changes nothing but the lease's stamp."""
+    """Fold one event; one that was not allowed changes nothing but the lease's stamp."""
     state = _recorded(state, place)
     fence = event.expect.get("fence")
     if fence is not None and fence != state.fence:
@@ -384,11 +392,7 @@ def _folded(state: State, event: Event, place: Place) -> State:
         case "step.add":
             return _added(state, event)
         case "step.withdraw":
-            if not _withdrawable(state, agent):
-                return state
-            return state._replace(
-                added=False, added_by=None, added_at=None, title=None, priority=0, after=()
-            )
+            return _withdrawn(state) if _withdrawable(state, agent) else state
         case "step.claim":
             return _granted(state, event, place) if state.state == PENDING else state
         case "step.takeover":
@@ -400,14 +404,10 @@ def _folded(state: State, event: Event, place: Place) -> State:
         case "step.release":
             return _let_go(state, PENDING)._replace(agent=None) if holds else state
         case "step.complete":
-            if not _completable(state, agent, body.get("force", False)):
-                return state
-            ended = _let_go(state, body["outcome"])._replace(agent=agent, session=event.session)
-            return ended._replace(handoff_version=place.seq) if "handoff" in body else ended
+            return _ended(state, event, place)
         case "step.reopen":
-            if state.state in (PENDING, CLAIMED):
-                return state
-            return _let_go(state, PENDING)._replace(agent=None)
+            stays = state.state in (PENDING, CLAIMED)
+            return state if stays else _let_go(state, PENDING)._replace(agent=None)
     return state
 
 
@@ -423,6 +423,21 @@ def _added(state: State, event: Event) -> State:
         priority=body["priority"],
         after=tuple(body["after"]),
     )
+
+
+def _withdrawn(state: State) -> State:
+    return state._replace(
+        added=False, added_by=None, added_at=None, title=None, priority=0, after=()
+    )
+
+
+def _ended(state: State, event: Event, place: Place) -> State:
+    body, agent = event.body, event.agent
+    # An outcome that is none, "claimed" above all, would make a holder without a claim.
+    if body["outcome"] not in OUTCOMES or not _completable(state, agent, body.get("force", False)):
+        return state
+    ended = _let_go(state, body["outcome"])._replace(agent=agent, session=event.session)
+    return ended._replace(handoff_version=place.seq) if "handoff" in body else ended
 
 
 def _granted(state: State, event: Event, place: Place) -> State:

@@ -17,8 +17,15 @@ from tclog.event.names import (
     slot_seq,
     validate_name,
 )
-from tclog.event.records import FORMAT, Event, Version, decode_event, decode_version
-from tclog.event.records import seal_event, seal_version
+from tclog.event.records import (
+    FORMAT,
+    Event,
+    Version,
+    decode_event,
+    decode_version,
+    seal_event,
+    seal_version,
+)
 
 __all__ = [
     "ALL",

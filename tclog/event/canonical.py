@@ -36,7 +36,11 @@ def decode(raw: bytes, what: str) -> Any:
         record = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise Damaged(f"{what} is not JSON: {error}", hint="tclog doctor") from None
-    if encode(record) != raw:
+    try:
+        canonical = encode(record) == raw
+    except TypeError:
+        canonical = False  # nested deeper than anything that could have been encoded
+    if not canonical:
         raise Damaged(f"{what} is not in canonical form", hint="tclog doctor")
     return record
 

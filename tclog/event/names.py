@@ -41,7 +41,7 @@ def validate_name(kind: str, name: str) -> str:
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        raise BadName(f"the {kind} name {ascii(name)} is not UTF-8") from None
+        raise BadName(f"the {kind} name {name!a} is not UTF-8") from None
     if size > NAME_BYTES_MAX:
         raise BadName(
             f"the {kind} name {name[:30]}... has {size} bytes; {NAME_BYTES_MAX} is the most",
@@ -50,7 +50,7 @@ def validate_name(kind: str, name: str) -> str:
     for character in name:
         code = ord(character)
         if code < 0x20 or 0x7F <= code < 0xA0 or code in (0x2028, 0x2029):
-            raise BadName(f"the {kind} name {ascii(name)} has the control character U+{code:04X}")
+            raise BadName(f"the {kind} name {name!a} has the control character U+{code:04X}")
     if kind in _LISTED and "," in name:
         raise BadName(f"the {kind} name {name!r} has a comma, which separates {kind}s")
     if kind == "agent" and name.startswith("@"):
@@ -61,17 +61,20 @@ def validate_name(kind: str, name: str) -> str:
 def encode_name(name: str) -> str:
     """Encode a valid name as one path segment of at most 239 ASCII characters."""
     raw = name.encode()
-    if set(name) == {"."}:
-        encoded = "%2E" * len(name)
-    else:
-        encoded = "".join([_ENCODED[byte] for byte in raw])
+    encoded = "".join([_ENCODED[byte] for byte in raw])
+    if not encoded.strip("."):
+        encoded = encoded.replace(".", "%2E")  # . and .. are not names of their own on a disk
     if len(encoded) > ENCODED_MAX:
         encoded = f"{encoded[:_CUT_AT]}~{digest(raw)[:_CUT_HASH]}"
     return encoded
 
 
 def decode_name(segment: str) -> str | None:
-    """Undo ``encode_name``; None for a cut form, whose record holds the name in full."""
+    """Undo ``encode_name``; None for a cut form, whose record holds the name in full.
+
+    Raises:
+        Damaged: ``encode_name`` does not write this: another segment stands for the name, or none.
+    """
     if "~" in segment:
         return None
     head, *rest = segment.split("%")
@@ -79,9 +82,12 @@ def decode_name(segment: str) -> str | None:
         raw = head.encode("ascii") + b"".join(
             bytes((int(part[:2], 16),)) + part[2:].encode("ascii") for part in rest
         )
-        return raw.decode()
+        name = raw.decode()
     except ValueError:
-        raise Damaged(f"{segment!r} is not an encoded name", hint="tclog doctor") from None
+        name = ""
+    if not name or encode_name(name) != segment:
+        raise Damaged(f"{segment!r} is not an encoded name", hint="tclog doctor")
+    return name
 
 
 def chain_id(kind: str, name: str) -> ChainId:
@@ -124,7 +130,7 @@ def slot_seq(key: str) -> int | None:
     if not (dot and suffix == "json" and len(stem) == 10 and stem.isascii() and stem.isdigit()):
         return None
     seq = SEQ_MAX - int(stem)
-    return seq if seq >= 1 else None
+    return seq if 1 <= seq < SEQ_MAX else None
 
 
 def event_key(at: Hlc, chain: ChainId, event: EventId) -> str:

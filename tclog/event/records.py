@@ -188,41 +188,50 @@ def seal_version(
     return Version(VersionId(digest(raw)), raw, record, tuple(events))
 
 
-_EVENT_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "agent": str,
-    "at": str,
-    "body": dict,
-    "chains": list,
-    "client": str,
-    "host": str,
-    "nonce": str,
-    "op": str,
-    "session": str,
+_NULL = type(None)
+_ABSENT = type(...)  # an optional field that is not there
+
+_EVENT_FIELDS: dict[str, tuple[type, ...]] = {
+    "agent": (str,),
+    "at": (str,),
+    "body": (dict,),
+    "chains": (list,),
+    "client": (str,),
+    "expect": (dict, _NULL, _ABSENT),
+    "host": (str,),
+    "key": (str, _NULL, _ABSENT),
+    "nonce": (str,),
+    "op": (str,),
+    "session": (str,),
 }
-_VERSION_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "at": str,
-    "by": str,
-    "chain": str,
-    "events": list,
-    "prev": (str, type(None)),
-    "seq": int,
-    "state": dict,
+_VERSION_FIELDS: dict[str, tuple[type, ...]] = {
+    "at": (str,),
+    "by": (str,),
+    "chain": (str,),
+    "events": (list,),
+    "merge": (dict, _NULL, _ABSENT),
+    "now": (str, _NULL, _ABSENT),
+    "prev": (str, _NULL),
+    "prev_stored": (str, _NULL, _ABSENT),
+    "seq": (int,),
+    "state": (dict,),
 }
 
 
-def _check(record: Any, fields: Mapping[str, type | tuple[type, ...]], what: str) -> None:
+def _check(record: Any, fields: Mapping[str, tuple[type, ...]], what: str) -> None:
     if not isinstance(record, dict):
         raise Damaged(f"{what} is not a JSON object", hint="tclog doctor")
     number = record.get("format")
-    if not isinstance(number, int):
+    # The exact type, here and below: to Python true is an int, and equal to 1.
+    if type(number) is not int or number < 1:
         raise Damaged(f"{what} has no format number", hint="tclog doctor")
     if number > FORMAT:
         raise FormatNewer(
             f"{what} has format {number}; this client reads up to {FORMAT}",
             hint="pip install --upgrade tclog",
         )
-    for name, kind in fields.items():
-        if not isinstance(record.get(name), kind):
+    for name, kinds in fields.items():
+        if type(record.get(name, ...)) not in kinds:
             raise Damaged(f"{what} has no valid field {name!r}", hint="tclog doctor")
     try:
         parse_hlc(record["at"])
@@ -245,9 +254,7 @@ def decode_event(raw: bytes, *, expect: EventId | None = None, what: str = "even
     return Event(found, record)
 
 
-def decode_version(
-    raw: bytes, *, chain: ChainId, seq: int, stored: Stamp | None = None
-) -> Version:
+def decode_version(raw: bytes, *, chain: ChainId, seq: int, stored: Stamp | None = None) -> Version:
     """Read a slot's bytes and check that they are version ``seq`` of ``chain``.
 
     Raises:

@@ -1,0 +1,255 @@
+"""The command group: commands load when called, errors become one line and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from tclog.cli.config import TRUE_WORDS
+from tclog.cli.here import Here
+from tclog.errors import EXIT_BUG, EXIT_INTERRUPTED, TclogError, UsageError
+
+# name: (module below tclog.cli.commands, attribute, one line of help). The hot path loads one.
+COMMANDS: Mapping[str, tuple[str, str, str]] = {
+    "init": ("init", "init", "Set up a project on a folder or a bucket; safe to repeat."),
+    "where": ("where", "where", "Show which configuration was found, and from where."),
+    "doctor": ("doctor", "doctor", "Check the store, the clock and the configuration."),
+    "status": ("status", "status", "Show the project on one screen."),
+    "memory": ("memory", "memory", "Share facts: versioned values with conflict detection."),
+    "send": ("messages", "send", "Send a message to an agent, several, or @all."),
+    "inbox": ("messages", "inbox", "Read your messages, in one order for everybody."),
+    "ack": ("messages", "ack", "Acknowledge messages by number or id."),
+    "step": ("steps", "step", "Define and look at steps and what they come after."),
+    "claim": ("steps", "claim", "Claim a step (or the next ready one) with a lease."),
+    "renew": ("steps", "renew", "Extend the lease of a step that you hold."),
+    "note": ("steps", "note", "Say something about a step."),
+    "release": ("steps", "release", "Give a claim back."),
+    "reopen": ("steps", "reopen", "Make an ended or stuck step pending again."),
+    "complete": ("steps", "complete", "End the work on a step and hand it over."),
+    "wait-for": ("waits", "wait_for", "Wait until steps are complete."),
+    "barrier": ("waits", "barrier", "Arrive, and wait until all parties have."),
+    "artifact": ("artifact", "artifact", "Hand over files by name and version."),
+    "agents": ("agents", "agents", "Show who is here: last seen, claims, lease left."),
+    "exec": ("exec", "exec_", "Run a command while holding a step."),
+    "completion": ("completion", "completion", "Print the shell completion for bash, zsh or fish."),
+}
+# Other words for the same commands: ours, and Tracecraft's where it differs.
+ALIASES: Mapping[str, str] = {"done": "complete", "mem": "memory"}
+HIDDEN: Mapping[str, tuple[str, str, str]] = {
+    "step-status": ("steps", "step_status", "Show the state of one step."),
+}
+
+
+class Group(click.Group):
+    """A group that answers a typing error with the nearest command."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """See click; the hint names what was probably meant."""
+        name = args[0]
+        if self.get_command(ctx, name) is None:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, self.list_commands(ctx), 1, 0.5)
+            path = ctx.command_path
+            raise UsageError(
+                f"{path} has no command {name!r}",
+                code="command-missing",
+                hint=f"{path} {near[0]}" if near else f"{path} --help",
+            )
+        return super().resolve_command(ctx, args)
+
+
+class Root(Group):
+    """The top level, whose commands are loaded when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table: the way a user meets them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command."""
+        del ctx
+        name = ALIASES.get(cmd_name, cmd_name)
+        entry = COMMANDS.get(name) or HIDDEN.get(name)
+        if entry is None:
+            return None
+        from importlib import import_module
+
+        module = import_module(f"tclog.cli.commands.{entry[0]}")
+        command: click.Command = getattr(module, entry[1])
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without loading them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
+
+
+class Example(click.Command):
+    """A command whose help begins with an example; the tests run each of them."""
+
+    def __init__(self, *args: Any, example: str, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.example = example
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, then the usage line."""
+        with formatter.section("Example"):
+            for line in self.example.strip().splitlines():
+                formatter.write(f"{'':>{formatter.current_indent}}{line.strip()}\n")
+        formatter.write("\n")
+        super().format_usage(ctx, formatter)
+
+
+def operation(
+    name: str, *, example: str, parent: click.Group | None = None, hidden: bool = False
+) -> Callable[[Callable[..., None]], Example]:
+    """Make a function a command: its first argument is ``Here``; --json and --as come with it."""
+
+    def decorate(function: Callable[..., None]) -> Example:
+        def call(as_json: bool, as_agent: str | None, **arguments: Any) -> None:
+            here = click.get_current_context().find_object(Here)
+            assert here is not None  # noqa: S101 - the root sets it
+            here.json = here.json or as_json
+            if as_agent is not None:
+                here.flags = here.flags._replace(agent=as_agent)
+            function(here, **arguments)
+            here.finish()
+
+        call.__doc__ = function.__doc__
+        call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+        call = click.option(
+            "--as", "as_agent", metavar="NAME", help="Act as this agent (else TCLOG_AGENT)."
+        )(call)
+        call = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")(
+            call
+        )
+        command = click.command(
+            name, cls=Example, example=example, hidden=hidden, context_settings=SETTINGS
+        )(call)
+        if parent is not None:
+            parent.add_command(command)
+        return command
+
+    return decorate
+
+
+SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(cls=Root, context_settings=SETTINGS, invoke_without_command=False)
+@click.option("-C", "folder", metavar="DIR", help="Work as if started in this folder.")
+@click.option("--store", metavar="STORE", help="The store, instead of the configured one.")
+@click.option("--project", metavar="NAME", help="The project, instead of the configured one.")
+@click.option("--as", "as_agent", metavar="NAME", help="Act as this agent.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.version_option(None, "--version", package_name="tclog", message="tclog %(version)s")
+@click.pass_context
+def root(
+    ctx: click.Context,
+    folder: str | None,
+    store: str | None,
+    project: str | None,
+    as_agent: str | None,
+    as_json: bool,
+) -> None:
+    """Coordinate agents over a folder or a bucket: nothing is overwritten, everything is kept.
+
+    Start with: tclog init, then tclog claim STEP --as NAME.
+    """
+    here = ctx.ensure_object(Here) if ctx.obj is None else ctx.obj
+    here.json = here.json or as_json
+    here.flags = here.flags._replace(agent=as_agent, store=store, project=project)
+    if folder is not None:
+        here.start = (here.start / folder).resolve()
+        if not here.start.is_dir():
+            raise UsageError(f"{folder} is not a folder", code="folder-missing")
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit with its status."""
+    sys.exit(run_command(sys.argv[1:] if argv is None else argv))
+
+
+def run_command(argv: Sequence[str]) -> int:
+    """Run one command and return its exit status; prints its own errors."""
+    words = list(argv)
+    options = words[: words.index("--")] if "--" in words else words
+    as_json = "--json" in options or os.environ.get("TCLOG_JSON", "").lower() in TRUE_WORDS
+    try:
+        here = Here(os.environ, _folder(), as_json)
+        root.main(words, prog_name="tclog", standalone_mode=False, obj=here)
+    except TclogError as error:
+        return _told(error, as_json)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return UsageError.exit
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.ClickException as error:
+        return _told(_from_click(error), as_json)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return _told(_interrupted(), as_json)
+    except BrokenPipeError:
+        # Whoever read our output has left; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last line of defence: never a traceback
+        if os.environ.get("TCLOG_DEBUG"):
+            raise
+        return _told(_bug(error), as_json)
+    return 0
+
+
+def _folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:
+        raise UsageError(
+            "the working folder does not exist any more", code="folder-missing", hint="cd"
+        ) from None
+
+
+def _told(error: TclogError, as_json: bool) -> int:
+    from tclog.cli.output import write_error
+
+    try:
+        write_error(error, as_json=as_json)
+    except OSError:
+        pass  # nobody listens on stderr; the exit status still tells
+    return error.exit
+
+
+def _from_click(error: click.ClickException) -> UsageError:
+    path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "tclog"
+    message = error.format_message().rstrip(".")
+    return UsageError(message[:1].lower() + message[1:], hint=f"{path} --help")
+
+
+def _interrupted() -> TclogError:
+    error = TclogError(
+        "interrupted; what was being written may or may not be there",
+        code="interrupted",
+        hint="tclog status",
+    )
+    error.exit = EXIT_INTERRUPTED
+    return error
+
+
+def _bug(error: Exception) -> TclogError:
+    told = TclogError(
+        f"a bug in tclog: {type(error).__name__}: {error}",
+        code="bug",
+        hint="run it again with TCLOG_DEBUG=1 and report the traceback",
+    )
+    told.exit = EXIT_BUG
+    return told

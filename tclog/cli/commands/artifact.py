@@ -1,0 +1,202 @@
+"""tclog artifact: put, get, list, history."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from tclog.cli import options
+from tclog.cli.app import SETTINGS, Group, operation
+from tclog.cli.here import Here
+from tclog.cli.output import Column, size, write_json, write_rows
+from tclog.errors import Refused, UsageError
+
+BAR_FROM_BYTES = 8 << 20
+
+
+@click.group(cls=Group, context_settings=SETTINGS)
+def artifact() -> None:
+    """Hand over files by name and version."""
+
+
+@contextlib.contextmanager
+def _progress(here: Here, label: str, total: int) -> Iterator[Callable[[int], None] | None]:
+    """Show a bar on a terminal's stderr, for transfers that take a while."""
+    if here.json or total < BAR_FROM_BYTES or not sys.stderr.isatty():
+        yield None
+        return
+    with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
+        yield bar.update
+
+
+@operation(
+    "put",
+    parent=artifact,
+    example="""
+    tclog artifact put report.md --step build --as alice
+    """,
+)
+@click.argument("path")
+@click.option("--name", metavar="N", help="Its name (default: the file's).")
+@click.option("--step", metavar="S", help="The step that made it.")
+@options.id_key
+def put(here: Here, path: str, name: str | None, step: str | None, id_key: str | None) -> None:
+    """Store a file under a name. The same bytes are never sent twice."""
+    from tclog.log.artifacts import put_artifact
+
+    file = Path(path)
+    try:
+        total = file.stat().st_size
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}", code="file-unreadable", hint=f"ls -l {path}"
+        ) from None
+    log = here.log()
+    with _progress(here, f"Storing {file.name}", total) as progress:
+        done = log.run(
+            put_artifact(
+                log.client,
+                file,
+                name=name,
+                step=step,
+                progress=progress,
+                id_key=options.check_key(id_key),
+            )
+        )
+    here.emit(
+        done.as_json(),
+        f"Stored {done.name} (version {done.version}, {size(done.size)}, blake3 {done.blake3[:12]})",
+    )
+
+
+artifact.add_command(put, "upload")
+
+
+@operation(
+    "get",
+    parent=artifact,
+    example="""
+    tclog artifact get report.md -o copy.md
+    """,
+)
+@click.argument("name")
+@click.option("-o", "out", metavar="OUT", help="Where to (default: the name's last part; - prints).")
+@click.option("--version", type=click.IntRange(1), metavar="N", help="This version of it.")
+@options.at
+def get(here: Here, name: str, out: str | None, version: int | None, at: str | None) -> None:
+    """Write an artifact to a file, which appears only when every byte was checked."""
+    if version is not None and at is not None:
+        raise UsageError("--version and --at exclude each other")
+    from tclog.log.artifacts import find_artifact, get_artifact, hash_file
+
+    log = here.log(reader=True)
+    found = log.run(
+        find_artifact(log.client, name, version=version, at_us=here.point_us(at))
+    )
+    if out == options.STDIN:
+        with tempfile.TemporaryDirectory() as folder:
+            part = Path(folder) / "artifact"
+            log.run(get_artifact(log.client, found, part))
+            with part.open("rb") as file:
+                while data := file.read(1 << 20):
+                    sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        return
+    target = _target(here, found.name, out)
+    if out is None and target.exists():
+        if target.is_file() and hash_file(target)[0] == found.blake3:
+            here.emit(found._replace(path=str(target)).as_json(), f"{target} is up to date")
+            return
+        raise Refused(
+            f"{target} exists and is not this artifact",
+            code="file-exists",
+            hint=f"tclog artifact get {name} -o OTHER-FILE",
+        )
+    with _progress(here, f"Fetching {found.name}", found.size) as progress:
+        done = log.run(get_artifact(log.client, found, target, progress=progress))
+    here.emit(done.as_json(), f"Wrote {target} (version {done.version}, {size(done.size)})")
+
+
+artifact.add_command(get, "download")
+
+
+def _target(here: Here, name: str, out: str | None) -> Path:
+    if out is None:
+        # Only the last part: another agent's name must not choose a folder of this machine.
+        last = Path(name).name
+        if last in ("", ".", ".."):
+            raise UsageError(
+                f"{name} gives no file name", hint=f"tclog artifact get {name} -o FILE"
+            )
+        return here.start / last
+    target = here.start / out
+    if target.is_dir():
+        return target / Path(name).name
+    if not target.parent.is_dir():
+        raise UsageError(f"there is no folder {target.parent}", code="folder-missing")
+    return target
+
+
+COLUMNS = [
+    Column("name"),
+    Column("version"),
+    Column("size"),
+    Column("agent"),
+    Column("at", "time"),
+    Column("step"),
+    Column("blake3"),
+]
+
+
+@operation(
+    "list",
+    parent=artifact,
+    example="""
+    tclog artifact list
+    """,
+)
+@click.option("--step", metavar="S", help="Only what this step made.")
+@options.at
+@options.limit
+def list_(here: Here, step: str | None, at: str | None, limit: int | None) -> None:
+    """List the artifacts, each at its newest version."""
+    from tclog.log.artifacts import list_artifacts
+
+    log = here.log(reader=True)
+    found = log.run(list_artifacts(log.client, at_us=here.point_us(at)))
+    found = [row for row in found if step is None or row.step == step]
+    if here.json:
+        for row in found[: limit or None]:
+            write_json(row.as_json())
+        return
+    rows = [[r.name, r.version, r.size, r.agent, r.at, r.step, r.blake3] for r in found]
+    write_rows(COLUMNS, rows, now_us=here.now_us(), limit=limit, more="tclog artifact list -n 0")
+
+
+@operation(
+    "history",
+    parent=artifact,
+    example="""
+    tclog artifact history report.md
+    """,
+)
+@click.argument("name")
+@options.limit
+def history(here: Here, name: str, limit: int | None) -> None:
+    """Show the versions of an artifact, newest first."""
+    from tclog.log.artifacts import read_history
+
+    log = here.log(reader=True)
+    found = log.run(read_history(log.client, name, limit=limit or None))
+    if here.json:
+        for row in found:
+            write_json(row.as_json())
+        return
+    rows = [[r.name, r.version, r.size, r.agent, r.at, r.step, r.blake3] for r in found]
+    more = f"tclog artifact history {name} -n 0"
+    write_rows(COLUMNS, rows, now_us=here.now_us(), limit=limit, more=more)

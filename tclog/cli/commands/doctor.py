@@ -1,0 +1,142 @@
+"""tclog doctor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tclog.cli.app import operation
+from tclog.cli.here import Here
+from tclog.cli.output import Column, write_json, write_rows
+from tclog.errors import TclogError
+
+if TYPE_CHECKING:
+    from tclog.store.base import Store
+
+OFFSET_BAD_US = 120_000_000
+LEFTOVER_AGE_S = 86_400
+
+
+class Check(NamedTuple):
+    """One line of the report."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@operation(
+    "doctor",
+    example="""
+    tclog doctor
+    """,
+)
+def doctor(here: Here) -> None:
+    """Check the configuration, the store's one promise, the clock and the bucket's settings.
+
+    Changes nothing but a few probe objects, which it removes. Ends with the exit status of the
+    first thing that is wrong.
+    """
+    failures: list[TclogError] = []
+    checks: list[Check] = []
+
+    def check(name: str, look: Callable[[], str]) -> bool:
+        try:
+            checks.append(Check(name, True, look()))
+        except TclogError as error:
+            failures.append(error)
+            checks.append(Check(name, False, error.message))
+        return checks[-1].ok
+
+    if check("configuration", lambda: _configuration(here)):
+        from tclog.log.project import open_store
+
+        location = here.location()
+        stores: list[Store] = []
+
+        def opened() -> str:
+            stores.append(open_store(location, here.environ))
+            return stores[0].url
+
+        if check("store", opened) and check("project", lambda: _project(here, stores[0])):
+            check("probe", lambda: _probe(here, stores[0]))
+            check("log", lambda: _write(here))
+            for name, detail in _details(here, stores[0]):
+                checks.append(Check(name, True, detail))
+    _print(here, checks)
+    if failures:
+        raise failures[0]
+
+
+def _configuration(here: Here) -> str:
+    here.location()
+    found = here.config
+    return f"{found.file or found.store.source}, agent {found.agent.value or 'not said'}"
+
+
+def _project(here: Here, store: Store) -> str:
+    from tclog.chain.drive import run
+    from tclog.log.project import read_project
+
+    found = run(read_project(here.location().project), store)
+    return f"{found.name}, made {found.created_at}, id {found.id[:12]}"
+
+
+def _probe(here: Here, store: Store) -> str:
+    from tclog.store.probe import probe
+
+    found = probe(store, os.urandom(8).hex())
+    seconds = found.offset_us / 1_000_000
+    if abs(found.offset_us) > OFFSET_BAD_US:
+        here.note(f"this machine's clock is {-seconds:+.0f} s off the store's; set it right")
+    return (
+        f"{found.racers} writers raced for one name {found.rounds} times, one won each time"
+        f" ({found.round_ms:.0f} ms a round); clock within {max(1, abs(round(seconds)))} s"
+    )
+
+
+def _write(here: Here) -> str:
+    """Read the configured agent's chain, and introduce it if nobody has."""
+    if here.config.agent.value is None:
+        return "not tried: no agent"
+    from tclog.log.agents import join_project
+
+    log = here.log()
+    log.run(join_project(log.client))
+    return f"{log.agent} can read and write"
+
+
+def _details(here: Here, store: Store) -> list[tuple[str, str]]:
+    location = here.location()
+    if location.url.startswith("s3://"):
+        from tclog.store.s3 import S3Store, bucket_settings
+
+        assert isinstance(store, S3Store)  # noqa: S101 - the URL says so
+        return list(bucket_settings(store.settings, here.environ).items())
+    leftover = _leftover(Path(store.url))
+    return [("temporary files", f"{leftover} left by killed processes, older than a day")]
+
+
+def _leftover(root: Path) -> int:
+    import time
+
+    from tclog.store.file import TEMPORARY
+
+    old = time.time() - LEFTOVER_AGE_S
+    try:
+        rows = list(os.scandir(root / TEMPORARY))
+    except OSError:
+        return 0
+    return sum(row.stat().st_mtime < old for row in rows)
+
+
+def _print(here: Here, checks: list[Check]) -> None:
+    if here.json:
+        for row in checks:
+            write_json({"type": "check", "name": row.name, "ok": row.ok, "detail": row.detail})
+        return
+    rows = [["ok" if row.ok else "bad", row.name, row.detail] for row in checks]
+    columns = [Column("", "state"), Column("check"), Column("detail")]
+    write_rows(columns, rows, now_us=here.now_us(), limit=0)

@@ -1,0 +1,278 @@
+"""tclog memory: set, get, list, history, delete, incr, append."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tclog.cli import options
+from tclog.cli.app import SETTINGS, Group, operation
+from tclog.cli.here import Here
+from tclog.cli.output import Column, harmless, write_json, write_line, write_rows
+from tclog.errors import BadValue, UsageError
+
+if TYPE_CHECKING:
+    from tclog.log.results import Memory
+
+
+@click.group(cls=Group, context_settings=SETTINGS)
+def memory() -> None:
+    """Share facts: versioned values with conflict detection."""
+
+
+def _confirm(here: Here, what: str, done: Memory) -> None:
+    here.emit(done.as_json(), lambda: f"{what} (version {done.version} by {done.agent})")
+
+
+@operation(
+    "set",
+    parent=memory,
+    example="""
+    tclog memory set design.contract 'POST /v1/items' --as alice
+    tclog memory set limits '{"retries": 3}' --type json --if-absent
+    tclog memory set design.contract 'POST /v2/items' --if-version 1
+    """,
+)
+@click.argument("key")
+@click.argument("value", required=False)
+@click.option("--file", metavar="F", help="Read the value from a file.")
+@click.option(
+    "--type", "kind", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+@click.option("--if-version", type=click.IntRange(0), metavar="N", help="Only if the key is at N.")
+@click.option("--if-absent", is_flag=True, help="Only if the key has no value.")
+@options.id_key
+def set_(
+    here: Here,
+    key: str,
+    value: str | None,
+    file: str | None,
+    kind: str,
+    if_version: int | None,
+    if_absent: bool,
+    id_key: str | None,
+) -> None:
+    """Set KEY to VALUE, or to standard input where VALUE is -.
+
+    Every set is a new version. With --if-version or --if-absent a write that would overwrite
+    somebody else's is refused (exit 4) and shows the current version, value and author.
+    """
+    if if_absent and if_version is not None:
+        raise UsageError("--if-absent and --if-version exclude each other")
+    text = options.read_text(value, file)
+    content: Any = _parse_json(text) if kind == "json" else text
+    from tclog.log.memory import set_value
+
+    log = here.log()
+    done = log.run(
+        set_value(
+            log.client,
+            key,
+            content,
+            kind=kind,
+            if_version=0 if if_absent else if_version,
+            id_key=options.check_key(id_key),
+        )
+    )
+    _confirm(here, f"Set {done.key}", done)
+
+
+def _parse_json(text: str) -> Any:
+    """Read a JSON value, refusing what would not be kept exactly."""
+    import json
+
+    def once_only(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        record = dict(pairs)
+        if len(record) != len(pairs):
+            raise BadValue("the JSON value has an object with the same key twice")
+        return record
+
+    def refuse(word: str) -> Any:
+        raise BadValue(f"the JSON value holds {word}, which is not JSON")
+
+    try:
+        return json.loads(text, object_pairs_hook=once_only, parse_constant=refuse)
+    except ValueError as error:
+        raise BadValue(f"the value is not JSON: {error}", hint="leave out --type json") from None
+    except RecursionError:
+        raise BadValue("the JSON value is nested too deeply") from None
+
+
+@operation(
+    "get",
+    parent=memory,
+    example="""
+    tclog memory get design.contract
+    tclog memory get design.contract --version 1 --json
+    """,
+)
+@click.argument("key")
+@click.option("--version", type=click.IntRange(1), metavar="N", help="This version of it.")
+@options.at
+def get(here: Here, key: str, version: int | None, at: str | None) -> None:
+    """Print the value of KEY: now, at a version, or as it was at a time."""
+    if version is not None and at is not None:
+        raise UsageError("--version and --at exclude each other")
+    from tclog.log.memory import get_value
+
+    log = here.log(reader=True)
+    found = log.run(get_value(log.client, key, version=version, at_us=here.point_us(at)))
+    if here.json:
+        write_json(found.as_json())
+        return
+    text = value_text(found)
+    # A pipe gets the value as it is; a terminal gets no other agent's control sequences.
+    text = harmless(text) if sys.stdout.isatty() else text
+    write_line(text.removesuffix("\n"))
+
+
+def value_text(found: Memory) -> str:
+    """Return a value as text: JSON values in canonical form."""
+    if found.type == "text":
+        return str(found.value)
+    import orjson
+
+    return orjson.dumps(found.value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+@operation(
+    "list",
+    parent=memory,
+    example="""
+    tclog memory list design. --values
+    """,
+)
+@click.argument("prefix", default="")
+@click.option("--values", is_flag=True, help="Show the values too.")
+@options.at
+@options.limit
+def list_(here: Here, prefix: str, values: bool, at: str | None, limit: int | None) -> None:
+    """List the keys that begin with PREFIX and have a value."""
+    from tclog.log.memory import list_values
+
+    log = here.log(reader=True)
+    found = log.run(
+        list_values(
+            log.client, prefix, values=values or here.json, at_us=here.point_us(at)
+        )
+    )
+    if here.json:
+        for row in found[: limit or None]:
+            write_json(row.as_json())
+        return
+    columns = [Column("key"), Column("version"), Column("agent"), Column("at", "time")]
+    rows = [[row.key, row.version, row.agent, row.at] for row in found]
+    if values:
+        columns.append(Column("value"))
+        rows = [[*cells, value_text(row)] for cells, row in zip(rows, found, strict=True)]
+    write_rows(columns, rows, now_us=here.now_us(), limit=limit, more="tclog memory list -n 0")
+
+
+@operation(
+    "history",
+    parent=memory,
+    example="""
+    tclog memory history design.contract -n 5
+    """,
+)
+@click.argument("key")
+@options.limit
+def history(here: Here, key: str, limit: int | None) -> None:
+    """Show the versions of KEY, newest first: who wrote what, and when."""
+    from tclog.log.memory import read_history
+
+    log = here.log(reader=True)
+    found = log.run(read_history(log.client, key, limit=limit or None))
+    if here.json:
+        for row in found:
+            write_json(row.as_json())
+        return
+    columns = [
+        Column("version"),
+        Column("at", "time"),
+        Column("agent"),
+        Column("op"),
+        Column("value"),
+    ]
+    rows = [
+        [row.version, row.at, row.agent, row.op, None if row.deleted else value_text(row)]
+        for row in found
+    ]
+    more = f"tclog memory history {key} -n 0"
+    write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=more)
+
+
+@operation(
+    "delete",
+    parent=memory,
+    example="""
+    tclog memory delete design.contract --as alice
+    """,
+)
+@click.argument("key")
+@click.option("--if-version", type=click.IntRange(1), metavar="N", help="Only if the key is at N.")
+@options.id_key
+def delete(here: Here, key: str, if_version: int | None, id_key: str | None) -> None:
+    """Remove the value of KEY. Its history stays, and so do its version numbers."""
+    from tclog.log.memory import delete_value
+
+    log = here.log()
+    done = log.run(
+        delete_value(log.client, key, if_version=if_version, id_key=options.check_key(id_key))
+    )
+    _confirm(here, f"Deleted {done.key}", done)
+
+
+memory.add_command(delete, "rm")
+
+
+@operation(
+    "incr",
+    parent=memory,
+    example="""
+    tclog memory incr builds --by 2 --as alice
+    """,
+)
+@click.argument("key")
+@click.option("--by", type=int, default=1, show_default=True, metavar="N", help="What to add.")
+@options.id_key
+def incr(here: Here, key: str, by: int, id_key: str | None) -> None:
+    """Add to the integer in KEY; a key without a value counts as 0. None is ever lost."""
+    from tclog.log.memory import incr_value
+
+    log = here.log()
+    done = log.run(incr_value(log.client, key, by, id_key=options.check_key(id_key)))
+    _confirm(here, f"{done.key} = {done.value}", done)
+
+
+@operation(
+    "append",
+    parent=memory,
+    example="""
+    tclog memory append findings 'auth uses sessions' --as alice
+    """,
+)
+@click.argument("key")
+@click.argument("text")
+@click.option("--separator", default="\n", help="What goes between (default: a new line).")
+@options.id_key
+def append(here: Here, key: str, text: str, separator: str, id_key: str | None) -> None:
+    """Append TEXT (or standard input, for -) to KEY on a line of its own. None is ever lost.
+
+    Where KEY holds a JSON array, TEXT becomes its last element.
+    """
+    from tclog.log.memory import append_value
+
+    log = here.log()
+    done = log.run(
+        append_value(
+            log.client,
+            key,
+            options.read_text(text),
+            separator=separator,
+            id_key=options.check_key(id_key),
+        )
+    )
+    _confirm(here, f"Appended to {done.key}", done)

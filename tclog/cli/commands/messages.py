@@ -1,0 +1,131 @@
+"""tclog send, inbox, ack."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from tclog.cli import options
+from tclog.cli.app import operation
+from tclog.cli.here import Here
+from tclog.cli.output import Column, write_json, write_line, write_rows
+from tclog.errors import UsageError
+
+
+@operation(
+    "send",
+    example="""
+    tclog send bob 'the contract is in memory: design.contract' --as alice
+    tclog send @all 'freeze at noon' --as alice
+    """,
+)
+@click.argument("to")
+@click.argument("text")
+@click.option("--reply-to", metavar="ID", help="The message that this one answers.")
+@click.option("--step", metavar="S", help="The step that it is about.")
+@options.id_key
+def send(
+    here: Here, to: str, text: str, reply_to: str | None, step: str | None, id_key: str | None
+) -> None:
+    """Send TEXT (or standard input, for -) to an agent, to several with commas, or to @all.
+
+    When this returns, every recipient's inbox has the message at a place that never changes.
+    """
+    from tclog.log.inbox import send_message
+
+    log = here.log()
+    sent = log.run(
+        send_message(
+            log.client,
+            to,
+            options.read_text(text),
+            reply_to=reply_to,
+            step=step,
+            id_key=options.check_key(id_key),
+        )
+    )
+    here.emit(sent.as_json(), lambda: f"Sent to {sent.to}")
+
+
+@operation(
+    "inbox",
+    example="""
+    tclog inbox --as bob
+    tclog inbox --wait --timeout 1s --ack --as bob
+    """,
+)
+@click.option("--all", "everything", is_flag=True, help="Also what is acknowledged.")
+@click.option("--ack", is_flag=True, help="Acknowledge what is shown.")
+@click.option("--wait", is_flag=True, help="Wait until something is unread.")
+@options.timeout()
+@options.at
+@options.limit
+def inbox(
+    here: Here,
+    everything: bool,
+    ack: bool,
+    wait: bool,
+    timeout: float | None,
+    at: str | None,
+    limit: int | None,
+) -> None:
+    """Show your unread messages in the one order that every reader sees. Never deletes.
+
+    A message stays unread until it is acknowledged, with --ack or with tclog ack.
+    """
+    from tclog.log import inbox as operations
+
+    if wait and (everything or at):
+        raise UsageError("--wait goes with neither --all nor --at")
+    log = here.log()
+    if wait:
+        mailbox = log.run(operations.wait_inbox(log.client, timeout_s=timeout))
+    else:
+        at_us = here.point_us(at)
+        mailbox = log.run(
+            operations.read_inbox(log.client, everything=everything, at_us=at_us)
+        )
+    messages = mailbox.messages
+    shown = messages[: _shown(here, limit)] if not everything else messages
+    if here.json:
+        for message in shown[: limit or None]:
+            write_json(message.as_json())
+    elif not messages and sys.stdout.isatty():
+        write_line("No messages." if everything else "No unread messages.")
+    else:
+        columns = [Column("n"), Column("at", "time"), Column("from"), Column("to"), Column("text")]
+        rows = [[m.n, m.at, m.sender, m.to, m.text] for m in messages]
+        write_rows(columns, rows, now_us=here.now_us(), limit=limit, more="tclog inbox -n 0")
+    if ack and shown:
+        log.run(operations.acknowledge(log.client, mailbox._replace(messages=shown)))
+
+
+def _shown(here: Here, limit: int | None) -> int | None:
+    """How many rows are shown, so that only these are acknowledged."""
+    from tclog.cli.output import ROWS_MAX
+
+    if limit is None and sys.stdout.isatty() and not here.json:
+        return ROWS_MAX
+    return limit or None
+
+
+@operation(
+    "ack",
+    example="""
+    tclog ack 1 --as bob
+    """,
+)
+@click.argument("which", nargs=-1, required=True, metavar="N|ID...")
+@options.id_key
+def ack(here: Here, which: tuple[str, ...], id_key: str | None) -> None:
+    """Acknowledge messages by their number in your inbox, or by the beginning of their id."""
+    from tclog.log.inbox import acknowledge_one
+
+    key = options.check_key(id_key)
+    log = here.log()
+    for nth, word in enumerate(which):
+        message = log.run(
+            acknowledge_one(log.client, word, id_key=key and (f"{key}/{nth}" if nth else key))
+        )
+        here.emit(message.as_json(), f"Acknowledged message {message.n} from {message.sender}")

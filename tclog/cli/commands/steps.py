@@ -1,0 +1,400 @@
+"""tclog step, claim, renew, note, release, complete, reopen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from tclog.cli import options
+from tclog.cli.app import SETTINGS, Group, operation
+from tclog.cli.here import Here
+from tclog.cli.output import Column, ago, harmless, write_json, write_rows
+from tclog.errors import UsageError
+
+if TYPE_CHECKING:
+    from tclog.log.results import Step
+
+STATES = ["pending", "ready", "claimed", "complete", "blocked", "needs_review", "failed"]
+
+
+@click.group(cls=Group, context_settings=SETTINGS)
+def step() -> None:
+    """Define and look at steps and what they come after."""
+
+
+@operation(
+    "add",
+    parent=step,
+    example="""
+    tclog step add build --after design --title 'Build the API' --as alice
+    """,
+)
+@click.argument("step_id", metavar="ID")
+@click.option("--after", multiple=True, metavar="A,B", help="Steps that must be complete first.")
+@click.option("--title", metavar="T", help="What it is about.")
+@click.option("--priority", type=int, default=0, show_default=True, help="Higher goes first.")
+@options.id_key
+def add(
+    here: Here,
+    step_id: str,
+    after: tuple[str, ...],
+    title: str | None,
+    priority: int,
+    id_key: str | None,
+) -> None:
+    """Define step ID. A step that would come after itself is refused.
+
+    Adding a step again with the same words changes nothing.
+    """
+    from tclog.log.steps import add_step
+
+    names = [name.strip() for words in after for name in words.split(",")]
+    log = here.log()
+    done = log.run(
+        add_step(
+            log.client,
+            step_id,
+            title=title,
+            priority=priority,
+            after=names,
+            id_key=options.check_key(id_key),
+        )
+    )
+    here.emit(done.as_json(), f"Added step {done.id} ({done.state})")
+
+
+@operation(
+    "list",
+    parent=step,
+    example="""
+    tclog step list --ready
+    """,
+)
+@click.option("--state", type=click.Choice(STATES), help="Only steps in this state.")
+@click.option("--ready", is_flag=True, help="Only steps that can be claimed now.")
+@options.at
+@options.limit
+def list_(
+    here: Here, state: str | None, ready: bool, at: str | None, limit: int | None
+) -> None:
+    """List the steps in the order in which claim --next would take them."""
+    from tclog.log.steps import list_steps
+
+    if ready and state not in (None, "ready"):
+        raise UsageError("--ready and --state exclude each other")
+    log = here.log(reader=True)
+    found = log.run(
+        list_steps(
+            log.client, state="ready" if ready else state, at_us=here.point_us(at)
+        )
+    )
+    if here.json:
+        for row in found[: limit or None]:
+            write_json(row.as_json())
+        return
+    columns = [
+        Column("id"),
+        Column("state", "state"),
+        Column("agent"),
+        Column("lease until", "time"),
+        Column("waiting for"),
+        Column("title"),
+    ]
+    rows = [
+        [s.id, s.state, s.agent, s.lease_until, ",".join(s.waiting) or None, s.title] for s in found
+    ]
+    write_rows(columns, rows, now_us=here.now_us(), limit=limit, more="tclog step list -n 0")
+
+
+@operation(
+    "show",
+    parent=step,
+    example="""
+    tclog step show build
+    """,
+)
+@click.argument("step_id", metavar="ID")
+@options.at
+def show(here: Here, step_id: str, at: str | None) -> None:
+    """Show one step: state, holder, lease, fencing token, last note, hand-off."""
+    from tclog.log.steps import show_step
+
+    log = here.log(reader=True)
+    found = log.run(show_step(log.client, step_id, at_us=here.point_us(at)))
+    here.emit(found.as_json(), lambda: _description(here, found))
+
+
+def _description(here: Here, found: Step) -> str:
+    lines = [f"{found.id}\t{found.state}"]
+    if found.title:
+        lines.append(f"title\t{found.title}")
+    if found.agent:
+        lines.append(f"agent\t{found.agent}")
+    if found.fence is not None:
+        lines.append(f"fence\t{found.fence}")
+    if found.lease_until:
+        lines.append(f"lease until\t{found.lease_until} ({ago(found.lease_until, here.now_us())})")
+    if found.after:
+        lines.append(f"after\t{','.join(found.after)}")
+    if found.waiting:
+        lines.append(f"waiting for\t{','.join(found.waiting)}")
+    if found.note is not None:
+        lines.append(f"note\t{found.note_by}: {found.note}")
+    for name, value in (found.handoff or {}).items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        lines.append(f"handoff {name.replace('_', ' ')}\t{shown}")
+    lines.append(f"version\t{found.version}")
+    return harmless("\n".join(lines))
+
+
+@operation(
+    "step-status",
+    hidden=True,
+    example="""
+    tclog step-status build
+    """,
+)
+@click.argument("step_id", metavar="ID")
+def step_status(here: Here, step_id: str) -> None:
+    """Show the state of one step in one line, as Tracecraft does."""
+    from tclog.log.results import Step as Record
+    from tclog.log.steps import read_rows, show_row
+
+    log = here.log(reader=True)
+    (row,) = log.run(read_rows(log.client, [step_id]))
+    found: Record = show_row(row.id, row.head, row.state, ())
+    who = f" (agent: {found.agent})" if found.agent else ""
+    here.emit(found.as_json(), f"{found.id}: {found.state}{who}")
+
+
+@operation(
+    "claim",
+    example="""
+    tclog claim design --lease 30m --as alice
+    tclog claim --next --as bob
+    """,
+)
+@click.argument("step_id", metavar="[ID]", required=False)
+@click.option("--next", "next_", is_flag=True, help="Pick a ready step, and claim it.")
+@options.lease
+@click.option("--wait", is_flag=True, help="Wait until it can be had.")
+@options.timeout(None)
+@options.id_key
+def claim(
+    here: Here,
+    step_id: str | None,
+    next_: bool,
+    lease: float | None,
+    wait: bool,
+    timeout: float | None,
+    id_key: str | None,
+) -> None:
+    """Claim step ID: exactly one agent holds it, until its lease ends by the store's clock.
+
+    Claiming what one already holds renews it. The confirmation shows the fencing token: pass it
+    to complete --fence, and a claim that was lost meanwhile is refused.
+    """
+    from tclog.log import steps
+
+    if next_ == (step_id is not None):
+        raise UsageError("give a step, or --next", hint="tclog claim --help")
+    if timeout is not None and not wait:
+        raise UsageError("--timeout goes with --wait")
+    key = options.check_key(id_key)
+    log = here.log()
+    if step_id is None:
+        if wait:
+            done = log.run(steps.next_waiting(log.client, lease_s=lease, timeout_s=timeout))
+        else:
+            done = log.run(steps.claim_next(log.client, lease_s=lease, id_key=key))
+    elif wait:
+        done = log.run(
+            steps.claim_waiting(log.client, step_id, lease_s=lease, timeout_s=timeout)
+        )
+    else:
+        done = log.run(steps.claim_step(log.client, step_id, lease_s=lease, id_key=key))
+    here.emit(done.as_json(), lambda: _held(here, "Claimed", done))
+
+
+def _held(here: Here, verb: str, done: Step) -> str:
+    until = f", until {done.lease_until}" if done.lease_until else ""
+    return f"{verb} step {done.id} as {here.agent()} (fence {done.fence}{until})"
+
+
+@operation(
+    "renew",
+    example="""
+    tclog renew design --lease 1h --as alice
+    """,
+)
+@click.argument("step_id", metavar="ID")
+@options.lease
+@options.fence
+@options.id_key
+def renew(
+    here: Here, step_id: str, lease: float | None, fence: int | None, id_key: str | None
+) -> None:
+    """Extend the lease of a step that you hold: it runs anew from now."""
+    from tclog.log.steps import renew_step
+
+    log = here.log()
+    done = log.run(
+        renew_step(
+            log.client, step_id, lease_s=lease, fence=fence, id_key=options.check_key(id_key)
+        )
+    )
+    here.emit(done.as_json(), lambda: _held(here, "Renewed", done))
+
+
+@operation(
+    "note",
+    example="""
+    tclog note design 'schema drafted, tests next' --as alice
+    """,
+)
+@click.argument("step_id", metavar="ID")
+@click.argument("text")
+@options.id_key
+def note(here: Here, step_id: str, text: str, id_key: str | None) -> None:
+    """Say something about a step. A note by its holder also renews the lease."""
+    from tclog.log.steps import note_step
+
+    log = here.log()
+    done = log.run(
+        note_step(
+            log.client, step_id, options.read_text(text), id_key=options.check_key(id_key)
+        )
+    )
+    here.emit(done.as_json(), f"Noted on step {done.id}")
+
+
+@operation(
+    "release",
+    example="""
+    tclog release design --as alice
+    """,
+)
+@click.argument("step_id", metavar="ID")
+@options.fence
+@options.id_key
+def release(here: Here, step_id: str, fence: int | None, id_key: str | None) -> None:
+    """Give a claim back, so that somebody else can have the step at once."""
+    from tclog.log.steps import release_step
+
+    log = here.log()
+    done = log.run(
+        release_step(log.client, step_id, fence=fence, id_key=options.check_key(id_key))
+    )
+    here.emit(done.as_json(), f"Released step {done.id}")
+
+
+@operation(
+    "reopen",
+    example="""
+    tclog reopen design --as alice
+    """,
+)
+@click.argument("step_id", metavar="ID")
+@options.id_key
+def reopen(here: Here, step_id: str, id_key: str | None) -> None:
+    """Make a step that is complete, blocked, failed or in review pending again."""
+    from tclog.log.steps import reopen_step
+
+    log = here.log()
+    done = log.run(reopen_step(log.client, step_id, id_key=options.check_key(id_key)))
+    here.emit(done.as_json(), f"Reopened step {done.id}")
+
+
+@operation(
+    "complete",
+    example="""
+    tclog complete design --note 'contract agreed' --to bob --next-action 'build it' --as alice
+    tclog complete build --fence 1 --failed --note 'tests are red' --as bob
+    """,
+)
+@click.argument("step_id", metavar="ID")
+@click.option("--note", "text", metavar="T", help="What the next agent should know.")
+@click.option("--to", metavar="AGENT", help="Hand over to this agent, with a message.")
+@click.option("--next-action", metavar="T", help="What should be done next.")
+@click.option("--blocked", "outcome", flag_value="blocked", help="It cannot go on.")
+@click.option("--needs-review", "outcome", flag_value="needs_review", help="Somebody must look.")
+@click.option("--failed", "outcome", flag_value="failed", help="It went wrong.")
+@click.option("--changed-files-from-git", is_flag=True, help="List the files that git sees changed.")
+@options.fence
+@click.option("--force", is_flag=True, help="Although another agent holds it.")
+@click.option("--reason", metavar="T", help="Why --force.")
+@options.id_key
+def complete(
+    here: Here,
+    step_id: str,
+    text: str | None,
+    to: str | None,
+    next_action: str | None,
+    outcome: str | None,
+    changed_files_from_git: bool,
+    fence: int | None,
+    force: bool,
+    reason: str | None,
+    id_key: str | None,
+) -> None:
+    """End the work on step ID and hand it over. Only its holder may, or --force --reason.
+
+    With --to, the hand-off also goes to that agent as a message.
+    """
+    if fence is None and here.environ.get("TCLOG_STEP") == step_id:
+        # Below tclog exec the token of the claim comes with the environment.
+        fence = _number(here.environ.get("TCLOG_FENCE"))
+    log = here.log()
+    done = log.steps.complete(
+        step_id,
+        outcome=outcome or "complete",
+        fence=fence,
+        force=force,
+        reason=reason,
+        note=None if text is None else options.read_text(text),
+        to=to,
+        next_action=next_action,
+        changed_files=_changed_files(here) if changed_files_from_git else None,
+        id=options.check_key(id_key),
+    )
+    words = {
+        "complete": "Completed",
+        "blocked": "Blocked",
+        "needs_review": "Needs review on",
+        "failed": "Failed",
+    }
+    line = f"{words[done.state]} step {done.id}"
+    files = (done.handoff or {}).get("changed_files")
+    here.emit(
+        done.as_json(),
+        line
+        + (f" → handed off to {to}" if to else "")
+        + (f" ({len(files)} changed file(s))" if files is not None else ""),
+    )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() else None
+
+
+def _changed_files(here: Here) -> list[str]:
+    """List what git sees changed in the working tree: modified, added, deleted, untracked."""
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            ["git", "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames"],  # noqa: S607
+            cwd=here.start,
+            capture_output=True,
+            check=True,
+            timeout=30,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UsageError(
+            f"git does not tell the changed files: {error}",
+            code="git-failed",
+            hint="git status",
+        ) from None
+    rows = done.stdout.decode(errors="backslashreplace").split("\0")
+    return sorted(row[3:] for row in rows if row)

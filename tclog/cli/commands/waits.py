@@ -1,0 +1,73 @@
+"""tclog wait-for, barrier."""
+
+from __future__ import annotations
+
+import click
+
+from tclog.cli import options
+from tclog.cli.app import operation
+from tclog.cli.here import Here
+from tclog.cli.output import write_json, write_line
+from tclog.errors import UsageError
+
+
+@operation(
+    "wait-for",
+    example="""
+    tclog wait-for design --timeout 1s
+    tclog wait-for a b c --any
+    """,
+)
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--any", "any_", is_flag=True, help="One of them is enough.")
+@click.option("--count", type=click.IntRange(1), metavar="K", help="K of them are enough.")
+@options.timeout()
+def wait_for(
+    here: Here, ids: tuple[str, ...], any_: bool, count: int | None, timeout: float | None
+) -> None:
+    """Wait until the steps are complete.
+
+    A wait that can never end, because a step is blocked, failed or waits for review, ends at once
+    with exit status 4 and says why.
+    """
+    from tclog.log.steps import wait_for_steps
+
+    if any_ and count is not None:
+        raise UsageError("--any and --count exclude each other")
+    log = here.log(reader=True)
+    needed = 1 if any_ else count
+    done = log.run(wait_for_steps(log.client, ids, count=needed, timeout_s=timeout))
+    if here.json:
+        for step in done:
+            write_json(step.as_json())
+    else:
+        write_line(f"Complete: {', '.join(step.id for step in done)}")
+
+
+@operation(
+    "barrier",
+    example="""
+    tclog barrier release --parties 1 --timeout 1m --as alice
+    """,
+)
+@click.argument("name")
+@click.option("--parties", type=int, required=True, metavar="N", help="How many agents must arrive.")
+@options.timeout()
+@options.id_key
+def barrier(
+    here: Here, name: str, parties: int, timeout: float | None, id_key: str | None
+) -> None:
+    """Arrive at barrier NAME and wait until N different agents have.
+
+    Then it can be used again: each passage is a generation of its own. Who gives up waiting is
+    not counted.
+    """
+    from tclog.log.barriers import pass_barrier
+
+    log = here.log()
+    done = log.run(
+        pass_barrier(
+            log.client, name, parties, timeout_s=timeout, id_key=options.check_key(id_key)
+        )
+    )
+    here.emit(done.as_json(), f"Passed barrier {done.name} (generation {done.generation})")

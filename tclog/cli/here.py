@@ -1,0 +1,186 @@
+"""``Here``: one command's surroundings: configuration, the log once it is opened, how to print."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tclog.cli import config, output
+from tclog.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from tclog.log.log import Log
+    from tclog.log.project import Location, Project
+    from tclog.store.base import Store
+
+# How long a bucket's project mark is taken as read. A folder's is read every time.
+MARK_KEPT_S = 900
+# A moment is settled when no write that it could contain can still arrive: a signed S3 request
+# cannot begin later than 15 minutes after signing, and clocks are corrected to within 2 minutes.
+SETTLED_AFTER_US = (15 + 2) * 60 * 1_000_000
+
+
+class Here:
+    """The surroundings of one command."""
+
+    def __init__(self, environ: Mapping[str, str], start: Path, argv_json: bool) -> None:
+        self.environ = environ
+        self.start = start
+        self.json = argv_json
+        self.flags = config.Flags()
+        self._config: config.Config | None = None
+        self._log: Log | None = None
+
+    @property
+    def config(self) -> config.Config:
+        """The configuration, found when first asked for."""
+        if self._config is None:
+            self._config = config.load(self.flags, self.environ, self.start)
+        return self._config
+
+    def agent(self) -> str:
+        """Return the name of the agent that acts.
+
+        Raises:
+            UsageError: nobody said who.
+        """
+        if self.config.agent.value is None:
+            raise UsageError(
+                "it is not said which agent acts",
+                code="agent-missing",
+                hint="export TCLOG_AGENT=NAME, or add --as NAME",
+            )
+        return self.config.agent.value
+
+    def location(self) -> Location:
+        """Return where the project is.
+
+        Raises:
+            NotFound: no configuration was found.
+        """
+        from tclog.log.project import Location
+
+        found = self.config
+        if found.store.value is None:
+            raise NotFound(
+                f"no tclog project was found in {self.start} or above",
+                code="project-missing",
+                hint="tclog init",
+            )
+        return Location(
+            url=found.store.value,
+            project=found.project.value or "default",
+            endpoint=found.endpoint.value,
+            region=found.region.value,
+            profile=found.profile.value,
+            client=found.client.value or "obstore",
+            fsync=(found.fsync.value or "true").lower() in config.TRUE_WORDS,
+        )
+
+    def log(self, *, reader: bool = False) -> Log:
+        """Open the log; with ``reader`` a command that writes nothing needs no agent."""
+        if self._log is None:
+            agent = self.config.agent.value or "anonymous" if reader else self.agent()
+            self._log = self.open(agent)
+        return self._log
+
+    def open(self, agent: str) -> Log:
+        """Open the log afresh, as a given agent (another thread needs its own)."""
+        from tclog.log.log import Log
+        from tclog.log.project import open_store
+
+        location = self.location()
+        store = open_store(location, self.environ)
+        project = self._project(location, store)
+        return Log(
+            store,
+            project,
+            agent=agent,
+            session=self.config.session.value,
+            cache=self.config.cache / project.id,
+        )
+
+    def _project(self, location: Location, store: Store) -> Project:
+        """Read the project's mark; a bucket's at most every quarter of an hour."""
+        from tclog.chain.drive import run
+        from tclog.log.project import Project, read_project
+
+        if not store.concurrent:
+            return run(read_project(location.project), store)
+        mark = self.mark_path(location)
+        try:
+            text, age_s = mark.read_text(), time.time() - mark.stat().st_mtime
+            if 0 <= age_s < MARK_KEPT_S and text:
+                return Project(location.project, text, "")
+        except (OSError, UnicodeDecodeError):
+            pass  # a cache that cannot be read is no cache
+        project = run(read_project(location.project), store)
+        self.keep_mark(location, project)
+        return project
+
+    def mark_path(self, location: Location) -> Path:
+        """Return where the id of a bucket's project is remembered."""
+        from tclog.event import digest
+
+        name = f"{location.url}\n{location.endpoint}\n{location.project}"
+        return self.config.cache / "marks" / digest(name.encode())[:32]
+
+    def keep_mark(self, location: Location, project: Project) -> None:
+        """Remember the id of a project."""
+        path = self.mark_path(location)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(project.id)
+            temporary.replace(path)
+        except OSError:
+            return  # a cache that cannot be written is no cache
+
+    def now_us(self) -> int:
+        """The present by the corrected clock."""
+        if self._log is not None:
+            return self._log.client.clock.now_us()
+        return time.time_ns() // 1000
+
+    def point_us(self, text: str | None) -> int | None:
+        """Read ``--at``; a moment that is not settled yet is answered, and said to be so."""
+        if text is None:
+            return None
+        from tclog.moment import parse_moment
+
+        moment = parse_moment(text, self.now_us())
+        if moment.us is None:
+            raise UsageError(
+                f"{text!r} is no time; this command takes times such as 10m, yesterday or"
+                " 2026-11-23T15:42:05Z",
+                code="bad-moment",
+                hint="tclog memory history KEY shows when things happened",
+            )
+        if self.now_us() - moment.us < SETTLED_AFTER_US:
+            self.note("this moment is not settled: writes on their way may still belong to it")
+        return moment.us
+
+    # -- printing -----------------------------------------------------------------------------
+
+    def emit(self, record: Mapping[str, Any], line: str | Callable[[], str]) -> None:
+        """Print one result: the JSON object, or its line."""
+        if self.json:
+            output.write_json(record)
+        else:
+            output.write_line(line if isinstance(line, str) else line())
+
+    def note(self, text: str) -> None:
+        """Say something beside the data, on stderr."""
+        if self.json:
+            output.write_json({"type": "note", "message": text}, sys.stderr)
+        else:
+            output.write_line(f"note: {output.one_line(text)}", sys.stderr)
+
+    def finish(self) -> None:
+        """Show what was noticed on the way."""
+        for warning in () if self._log is None else self._log.warnings:
+            self.note(warning)

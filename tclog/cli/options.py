@@ -1,0 +1,98 @@
+"""Options that several commands share, so that all of them read the same words the same way."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tclog.errors import BadValue, UsageError
+from tclog.moment import parse_duration_s
+
+STDIN = "-"
+
+
+class Duration(click.ParamType):
+    """A duration such as 30s, 10m, 2h30m; seconds as a float."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """See click."""
+        del param, ctx
+        return value if isinstance(value, float) else parse_duration_s(str(value))
+
+
+DURATION = Duration()
+
+id_key = click.option(
+    "--id", "id_key", metavar="KEY", help="Idempotency key: repeating it cannot apply twice."
+)
+at = click.option("--at", metavar="POINT", help="As it was then: 10m, yesterday, ISO 8601.")
+limit = click.option(
+    "-n", "limit", type=click.IntRange(0), metavar="N", help="Rows to show; 0 for all."
+)
+lease = click.option(
+    "--lease", type=DURATION, metavar="D", help="How long the claim lasts (default 30m)."
+)
+fence = click.option(
+    "--fence", type=int, metavar="N", help="Refuse if the claim's fencing token is not N."
+)
+
+
+def timeout(default: str | None = "5m") -> Any:
+    """A --timeout option; without a default it waits for ever."""
+    return click.option(
+        "--timeout",
+        type=DURATION,
+        default=default,
+        show_default=default is not None,
+        metavar="D",
+        help="Give up after this long, with exit status 5.",
+    )
+
+
+def check_key(key: str | None) -> str | None:
+    """Return an idempotency key that may be used as a name."""
+    if key is not None:
+        from tclog.event import validate_name
+
+        validate_name("idempotency key", key)
+    return key
+
+
+def read_text(value: str | None, file: str | None = None) -> str:
+    """Return a text given as an argument, as ``-`` for standard input, or as a file.
+
+    Raises:
+        BadValue: it is not UTF-8.
+        UsageError: nothing, or both, were given; the file cannot be read.
+    """
+    if (value is None) == (file is None):
+        raise UsageError("give a value, - for standard input, or --file", code="value-missing")
+    if file is None and value != STDIN:
+        assert value is not None  # noqa: S101 - checked above
+        return _utf8(value.encode(errors="surrogateescape"), "the value")
+    try:
+        raw = sys.stdin.buffer.read() if file is None else Path(file).read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{file or 'standard input'} cannot be read: {error.strerror}",
+            code="file-unreadable",
+            hint=f"ls -l {file}" if file else "",
+        ) from None
+    return _utf8(raw, file or "standard input")
+
+
+def _utf8(raw: bytes, what: str) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise BadValue(
+            f"{what} is not UTF-8 at byte {error.start}",
+            hint="tclog artifact put FILE keeps any bytes",
+        ) from None

@@ -223,21 +223,24 @@ def _seal(race: _Race, draft: Draft) -> Protocol[None]:
 def _put_event(race: _Race, key: str, raw: bytes) -> Protocol[Stamp | None]:
     """Put the event; beside it look whether broadcasts have come that the inbox lacks."""
     client = race.client
+    stored: Stamp | None
     if race.looked:
-        return (yield Put(key, raw))
+        stored = yield Put(key, raw)
+        return stored
     race.looked = True
     known = client.heads.get(ALL)
     if known is None:
         race.broadcasts = yield from read_newest(client, ALL)
         if race.broadcasts is None:
-            return (yield Put(key, raw))
+            stored = yield Put(key, raw)
+            return stored
         known = race.broadcasts
     stored, found = settled((yield (Put(key, raw), Get(slot_key(ALL, known.seq + 1)))))
     if found is not None:
         known = accept(client, ALL, known, found)
         known = yield from read_forward(client, known)
     race.broadcasts = known
-    return stored  # type: ignore[no-any-return]
+    return stored
 
 
 def _stamp_of(race: _Race, head: Version | None) -> Protocol[Stamp | None]:
@@ -251,14 +254,12 @@ def _stamp_of(race: _Race, head: Version | None) -> Protocol[Stamp | None]:
     return entry.stored  # type: ignore[no-any-return]
 
 
-def _version(
-    race: _Race, head: Version | None, state: Any, place: Place
-) -> Protocol[Version]:
+def _version(race: _Race, head: Version | None, state: Any, place: Place) -> Protocol[Version]:
     """Seal the version that commits the event; blobs that only the fold needs go first."""
     client, chain = race.client, race.chain
     assert race.sealed is not None  # noqa: S101 - the caller has sealed
     events = (race.sealed.event,)
-    merge = merge_of(chain, state, race.broadcasts)
+    merge = merge_of(state, race.broadcasts)
     folded = fold(chain, state, events, place, merge)
     if chain_kind(chain) == "memory":
         from tclog.domain.memory import blobs_of
@@ -280,9 +281,7 @@ def _version(
     )
 
 
-def merge_of(
-    chain: ChainId, state: Any, broadcasts: Version | None
-) -> Mapping[str, Any] | None:
+def merge_of(state: Any, broadcasts: Version | None) -> Mapping[str, Any] | None:
     """Return the merge that a version of an inbox has to carry, or None."""
     if broadcasts is None or broadcasts.seq <= state.all_version:
         return None
@@ -302,7 +301,7 @@ def take_in(
     """Give the broadcasts that an inbox lacks their place, by a version without events."""
     for nth in range(RACES_MAX):
         state = state_of(chain, head)
-        merge = merge_of(chain, state, broadcasts)
+        merge = merge_of(state, broadcasts)
         if merge is None and head is not None:
             return head
         place = Place(1 if head is None else head.seq + 1, 0, None if head is None else head.stored)

@@ -45,10 +45,7 @@ def run(protocol: Protocol[T], store: Store, sleep: Callable[[float], None] = ti
     error: StoreError | None = None
     while True:
         try:
-            if error is not None:
-                step = protocol.throw(error)
-            else:
-                step = protocol.send(reply)
+            step = protocol.send(reply) if error is None else protocol.throw(error)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
         reply, error = None, None

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep
 from tclog.chain.read import read_head, read_newest, read_range
+from tclog.clock import Stamp
 from tclog.errors import Damaged, OutcomeUnknown, Refused, StoreError
 from tclog.event import ChainId, Event, Version, decode, digest, encode, once_key
 from tclog.store.base import Create, Found, Get, Outcome
@@ -99,7 +100,7 @@ def _bind(client: Client, chain: ChainId, bound: Once) -> Protocol[int]:
             code="key-reused",
             hint="choose another --id",
         )
-    return int(record["after"])
+    return int(str(record["after"]))
 
 
 def _create(client: Client, key: str, raw: bytes) -> Protocol[Found]:
@@ -109,7 +110,7 @@ def _create(client: Client, key: str, raw: bytes) -> Protocol[Found]:
         try:
             created = yield Create(key, raw)
             if created.outcome is Outcome.WON:
-                return Found(raw, created.stored or "")
+                return Found(raw, created.stored or Stamp(""))
             found = yield Get(key)
             if found is not None:
                 return found  # type: ignore[no-any-return]

@@ -11,8 +11,15 @@ from tclog.chain.drive import Protocol, settled
 from tclog.chain.fold import unknown_ops, verify
 from tclog.clock import format_us
 from tclog.errors import Damaged
-from tclog.event import ChainId, Version, chain_folder, decode_name, decode_version
-from tclog.event import slot_key, slot_seq
+from tclog.event import (
+    ChainId,
+    Version,
+    chain_folder,
+    decode_name,
+    decode_version,
+    slot_key,
+    slot_seq,
+)
 from tclog.store.base import Found, Get, List
 
 # After this many steps forward one listing is cheaper than more steps.
@@ -106,7 +113,7 @@ def read_range(client: Client, chain: ChainId, first: int, last: int) -> Protoco
 
 
 def read_at(client: Client, chain: ChainId, us: int) -> Protocol[Version | None]:
-    """Return the newest version whose stamp is not after ``us``; binary search, stamps only grow."""
+    """Return the newest version not after ``us``, by binary search: a chain's stamps only grow."""
     head = yield from read_head(client, chain)
     limit = format_us(us)
     if head is None or head.at[:27] <= limit:
@@ -122,7 +129,7 @@ def read_at(client: Client, chain: ChainId, us: int) -> Protocol[Version | None]
     return best
 
 
-def list_chains(client: Client, kind: str, prefix: str = "") -> Protocol[list[ChainId]]:
+def list_chains(kind: str, prefix: str = "") -> Protocol[list[ChainId]]:
     """List the chains of a kind whose name begins with ``prefix``, in byte order of their names."""
     chains: list[ChainId] = []
     entries = yield List(f"chains/{kind}", limit=CHAINS_MAX, folders=True)
@@ -153,4 +160,3 @@ def _full_name(kind: str, segment: str) -> Protocol[str | None]:
     if encode_name(name) != segment:
         raise Damaged(f"{entries[0].key} stands in another chain's folder", hint="tclog doctor")
     return name
-

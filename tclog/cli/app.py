@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -203,7 +204,7 @@ def run_command(argv: Sequence[str]) -> int:
         # Whoever read our output has left; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:  # noqa: BLE001 - the last line of defence: never a traceback
+    except Exception as error:
         if os.environ.get("TCLOG_DEBUG"):
             raise
         return _told(_bug(error), as_json)
@@ -222,10 +223,8 @@ def _folder() -> Path:
 def _told(error: TclogError, as_json: bool) -> int:
     from tclog.cli.output import write_error
 
-    try:
+    with contextlib.suppress(OSError):  # nobody may listen on stderr; the status still tells
         write_error(error, as_json=as_json)
-    except OSError:
-        pass  # nobody listens on stderr; the exit status still tells
     return error.exit
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -14,7 +15,7 @@ from tclog.moment import parse_duration_s
 STDIN = "-"
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """A duration such as 30s, 10m, 2h30m; seconds as a float."""
 
     name = "duration"
@@ -28,6 +29,7 @@ class Duration(click.ParamType):
 
 
 DURATION = Duration()
+F = TypeVar("F", bound=Callable[..., Any])
 
 id_key = click.option(
     "--id", "id_key", metavar="KEY", help="Idempotency key: repeating it cannot apply twice."
@@ -44,7 +46,7 @@ fence = click.option(
 )
 
 
-def timeout(default: str | None = "5m") -> Any:
+def timeout(default: str | None = "5m") -> Callable[[F], F]:
     """A --timeout option; without a default it waits for ever."""
     return click.option(
         "--timeout",

@@ -17,7 +17,9 @@ from tclog.errors import TclogError
 ROWS_MAX = 20
 ID_SHOWN = 12
 # C0 (but tab and newline), DEL, C1, line separators and bidirectional overrides.
-_HARMFUL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_HARMFUL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 _COLOURS = {
     "complete": "32",
     "ready": "36",
@@ -37,13 +39,17 @@ def harmless(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Make a text fit into one cell of one row."""
-    plain = text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+    plain = (
+        text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+    )
     return harmless(plain)
 
 
 def coloured() -> bool:
     """Whether state words get a colour."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return (
+        sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )
 
 
 def write_line(text: str, stream: TextIO | None = None) -> None:
@@ -104,7 +110,9 @@ def write_rows(
     widths = [
         max(len(column.name), *(len(row[i]) for row in cells)) for i, column in enumerate(columns)
     ]
-    write_line("  ".join(c.name.upper().ljust(w) for c, w in zip(columns, widths, strict=True)).rstrip())
+    write_line(
+        "  ".join(c.name.upper().ljust(w) for c, w in zip(columns, widths, strict=True)).rstrip()
+    )
     for row in cells:
         parts = [
             _paint(text.ljust(width), column.kind)

@@ -41,7 +41,7 @@ def list_agents(client: Client) -> Protocol[list[Agent]]:
     """
     names: set[str] = set()
     for kind in ("agent", "read"):
-        names |= {chain_name(chain) for chain in (yield from list_chains(client, kind))}
+        names |= {chain_name(chain) for chain in (yield from list_chains(kind))}
     rows = yield from list_rows(client)
     claims: dict[str, dict[str, str | None]] = {}
     for row in rows:
@@ -50,7 +50,7 @@ def list_agents(client: Client) -> Protocol[list[Agent]]:
             claims.setdefault(row.state.agent, {})[row.id] = lease_until
     names |= claims.keys()
     seen = agents.last_seen((yield from _newest_events(names)))
-    names |= {chain_name(chain) for chain in (yield from list_chains(client, "inbox"))}
+    names |= {chain_name(chain) for chain in (yield from list_chains("inbox"))}
     found = [
         Agent(
             name,

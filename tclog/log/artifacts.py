@@ -110,7 +110,7 @@ def find_artifact(
 
 
 def get_artifact(
-    client: Client, found: Artifact, out: Path, *, progress: Progress | None = None
+    found: Artifact, out: Path, *, progress: Progress | None = None
 ) -> Protocol[Artifact]:
     """Write an artifact's bytes to ``out``, which appears only when all were checked.
 
@@ -148,7 +148,7 @@ def get_artifact(
 
 def list_artifacts(client: Client, *, at_us: int | None = None) -> Protocol[list[Artifact]]:
     """Return the newest version of every artifact, in byte order of names."""
-    chains = yield from list_chains(client, "artifact")
+    chains = yield from list_chains("artifact")
     if at_us is None:
         heads = yield from together(*(read_head(client, chain) for chain in chains))
     else:
@@ -160,7 +160,9 @@ def list_artifacts(client: Client, *, at_us: int | None = None) -> Protocol[list
     ]
 
 
-def read_history(client: Client, name: str, *, limit: int | None = None) -> Protocol[list[Artifact]]:
+def read_history(
+    client: Client, name: str, *, limit: int | None = None
+) -> Protocol[list[Artifact]]:
     """Return the versions of an artifact, newest first.
 
     Raises:
@@ -168,9 +170,7 @@ def read_history(client: Client, name: str, *, limit: int | None = None) -> Prot
     """
     newest = yield from find_artifact(client, name)
     first = 1 if limit is None else max(1, newest.version - limit + 1)
-    versions = yield from read_range(
-        client, chain_id("artifact", name), first, newest.version
-    )
+    versions = yield from read_range(client, chain_id("artifact", name), first, newest.version)
     return [_result(name, version) for version in reversed(versions)]
 
 

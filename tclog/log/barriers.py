@@ -79,5 +79,7 @@ def pass_barrier(
         )
         if left.state.generation > mine:
             # It tripped just before the withdrawal.
-            return Barrier(name, mine, parties, (), True, 0 if left.version is None else left.version.seq)
+            return Barrier(
+                name, mine, parties, (), True, 0 if left.version is None else left.version.seq
+            )
         raise

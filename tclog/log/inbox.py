@@ -103,7 +103,7 @@ class Mailbox(NamedTuple):
 
     messages: Sequence[Message]
     own: Sequence[int]
-    count: int
+    total: int
     version: int
 
 
@@ -220,7 +220,7 @@ def _acknowledge(
     ranges = inbox.join((), ((n, n) for n in numbers))
 
     def decide(state: inbox.Read, place: Any) -> Any:
-        covered = inbox.Read(inbox.join(state.ranges, ranges)).floor >= mailbox.count
+        covered = inbox.Read(inbox.join(state.ranges, ranges)).floor >= mailbox.total
         version = mailbox.version if covered else 0
         return inbox.decide_ack(state, inbox.Ack(ranges, version), place)
 
@@ -277,7 +277,7 @@ def _by_id(mailbox: Mailbox, prefix: str, agent: str) -> Message:
             hint="tclog inbox --all",
         )
     if not found:
-        raise _no_message(agent, prefix, mailbox.count)
+        raise _no_message(agent, prefix, mailbox.total)
     return found[0]
 
 

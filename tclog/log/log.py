@@ -115,9 +115,7 @@ class Log:
             session=session or f"pid-{os.getpid()}",
             host=host or os.uname().nodename,
             software=SOFTWARE,
-            clock=HybridClock(
-                lambda: time.time_ns() // 1000, offset_us=offset_us, last=last
-            ),
+            clock=HybridClock(lambda: time.time_ns() // 1000, offset_us=offset_us, last=last),
             heads=heads,
             nonce=lambda: os.urandom(16).hex(),
             jitter=random.random,
@@ -189,14 +187,17 @@ class Log:
         return self.run(wait_for_steps(self.client, ids, count=count, timeout_s=timeout_s))
 
     def barrier(
-        self, name: str, *, parties: int, timeout_s: float | None = None, id: str | None = None  # noqa: A002
+        self,
+        name: str,
+        *,
+        parties: int,
+        timeout_s: float | None = None,
+        id: str | None = None,  # noqa: A002
     ) -> Barrier:
         """Arrive at a barrier and wait until ``parties`` agents have."""
         from tclog.log.barriers import pass_barrier
 
-        return self.run(
-            pass_barrier(self.client, name, parties, timeout_s=timeout_s, id_key=id)
-        )
+        return self.run(pass_barrier(self.client, name, parties, timeout_s=timeout_s, id_key=id))
 
     def agents(self) -> list[Agent]:
         """Who is here: last seen, claims, lease left; derived from the log."""
@@ -263,14 +264,16 @@ class MemoryOperations:
         return self._log.run(read_history(self._log.client, key, limit=limit))
 
     def delete(
-        self, key: str, *, if_version: int | None = None, id: str | None = None  # noqa: A002
+        self,
+        key: str,
+        *,
+        if_version: int | None = None,
+        id: str | None = None,  # noqa: A002
     ) -> Memory:
         """Delete a key; its history stays."""
         from tclog.log.memory import delete_value
 
-        return self._log.run(
-            delete_value(self._log.client, key, if_version=if_version, id_key=id)
-        )
+        return self._log.run(delete_value(self._log.client, key, if_version=if_version, id_key=id))
 
     def incr(self, key: str, by: int = 1, *, id: str | None = None) -> Memory:  # noqa: A002
         """Add to an integer, as one operation."""
@@ -279,7 +282,12 @@ class MemoryOperations:
         return self._log.run(incr_value(self._log.client, key, by, id_key=id))
 
     def append(
-        self, key: str, text: str, *, separator: str = "\n", id: str | None = None  # noqa: A002
+        self,
+        key: str,
+        text: str,
+        *,
+        separator: str = "\n",
+        id: str | None = None,  # noqa: A002
     ) -> Memory:
         """Append to a text on a new line, or an element to a JSON array, as one operation."""
         from tclog.log.memory import append_value
@@ -308,9 +316,7 @@ class StepOperations:
         from tclog.log.steps import add_step
 
         return self._log.run(
-            add_step(
-                self._log.client, step, title=title, priority=priority, after=after, id_key=id
-            )
+            add_step(self._log.client, step, title=title, priority=priority, after=after, id_key=id)
         )
 
     def claim(
@@ -348,14 +354,10 @@ class StepOperations:
 
         client = self._log.client
         if wait:
-            return self._log.run(
-                steps.next_waiting(client, lease_s=lease_s, timeout_s=timeout_s)
-            )
+            return self._log.run(steps.next_waiting(client, lease_s=lease_s, timeout_s=timeout_s))
         return self._log.run(steps.claim_next(client, lease_s=lease_s))
 
-    def renew(
-        self, step: str, *, lease_s: float | None = None, fence: int | None = None
-    ) -> Step:
+    def renew(self, step: str, *, lease_s: float | None = None, fence: int | None = None) -> Step:
         """Extend the lease of a step that one holds."""
         from tclog.log.steps import renew_step
 
@@ -473,9 +475,7 @@ class ArtifactOperations:
         from tclog.log.artifacts import find_artifact, get_artifact
 
         found = self._log.run(find_artifact(self._log.client, name, version=version))
-        return self._log.run(
-            get_artifact(self._log.client, found, Path(out), progress=progress)
-        )
+        return self._log.run(get_artifact(found, Path(out), progress=progress))
 
     def list(self, *, at_us: int | None = None) -> list[Artifact]:
         """Return the newest version of every artifact."""
@@ -488,6 +488,3 @@ class ArtifactOperations:
         from tclog.log.artifacts import read_history
 
         return self._log.run(read_history(self._log.client, name, limit=limit))
-
-
-

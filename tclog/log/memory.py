@@ -41,7 +41,7 @@ def set_value(
     memory.check_value(kind, value)
     content, blobs = make_content(kind, value)
     command = memory.Set(content, if_version)
-    return (yield from _change(client, key, command, blobs=blobs, id_key=id_key))
+    return _there((yield from _change(client, key, command, blobs=blobs, id_key=id_key)))
 
 
 def delete_value(
@@ -64,7 +64,7 @@ def incr_value(
     """Add to an integer, as one operation: increments never conflict and none is lost."""
     if abs(by) > memory.INTEGER_MAX:
         raise UsageError(f"{by} does not fit in 64 bits", code="bad-value")
-    return (yield from _change(client, key, memory.Incr(by), id_key=id_key))
+    return _there((yield from _change(client, key, memory.Incr(by), id_key=id_key)))
 
 
 def append_value(
@@ -72,7 +72,8 @@ def append_value(
 ) -> Protocol[Memory]:
     """Append to a text (on a new line), or an element to a JSON array, as one operation."""
     memory.check_value("text", text)
-    return (yield from _change(client, key, memory.Append(text, separator), id_key=id_key))
+    command = memory.Append(text, separator)
+    return _there((yield from _change(client, key, command, id_key=id_key)))
 
 
 def _change(
@@ -82,7 +83,7 @@ def _change(
     *,
     blobs: Sequence[Blob] = (),
     id_key: str | None = None,
-) -> Protocol[Any]:
+) -> Protocol[Memory | None]:
     chain = chain_id("memory", validate_name("key", key))
     bound = once(id_key, {"op": type(command).__name__, "key": key, "with": command._asdict()})
     try:
@@ -98,6 +99,11 @@ def _change(
     if done.version is None or (done.event is None and isinstance(command, memory.Delete)):
         return None
     return (yield from _result(key, done.version))
+
+
+def _there(result: Memory | None) -> Memory:
+    assert result is not None  # noqa: S101 - only a delete can find nothing to do
+    return result
 
 
 def _with_current(client: Client, key: str, refused: Refused) -> Protocol[Refused]:
@@ -171,7 +177,7 @@ def list_values(
     client: Client, prefix: str = "", *, values: bool = False, at_us: int | None = None
 ) -> Protocol[list[Memory]]:
     """List keys that have a value, in byte order; without ``values`` theirs are None."""
-    chains = yield from list_chains(client, "memory", prefix)
+    chains = yield from list_chains("memory", prefix)
     if at_us is None:
         heads = yield from together(*(read_head(client, chain) for chain in chains))
     else:
@@ -181,9 +187,7 @@ def list_values(
         for chain, head in zip(chains, heads, strict=True)
         if head is not None and state_of(chain, head).content is not None
     ]
-    return (
-        yield from together(*(_result(key, head, read=values) for key, head in present))
-    )
+    return (yield from together(*(_result(key, head, read=values) for key, head in present)))
 
 
 def read_history(client: Client, key: str, *, limit: int | None = None) -> Protocol[list[Memory]]:

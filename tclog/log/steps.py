@@ -262,7 +262,9 @@ def claim_next(
         again = yield from list_rows(client)
         if not _ready(again):
             raise _nothing_ready(again)
-    raise Refused("other workers took every ready step", code="contended", hint="tclog claim --next")
+    raise Refused(
+        "other workers took every ready step", code="contended", hint="tclog claim --next"
+    )
 
 
 def _ready(rows: Sequence[Row]) -> list[Row]:
@@ -343,7 +345,7 @@ def next_waiting(
 
 def list_rows(client: Client, *, at_us: int | None = None) -> Protocol[list[Row]]:
     """Read all steps of the project."""
-    chains = yield from list_chains(client, "step")
+    chains = yield from list_chains("step")
     return (yield from read_rows(client, [chain_name(chain) for chain in chains], at_us=at_us))
 
 
@@ -352,10 +354,18 @@ def list_steps(
 ) -> Protocol[list[Step]]:
     """Return all steps in the order in which they would be claimed, or those in one state."""
     rows = yield from list_rows(client, at_us=at_us)
-    rows = [row for row in rows if row.state.added or row.state.fence or row.state.state != "pending"]
+    rows = [
+        row for row in rows if row.state.added or row.state.fence or row.state.state != "pending"
+    ]
     done = {row.id for row in rows if _complete(row)}
     found = [show_row(row.id, row.head, row.state, _waiting(row.state, done)) for row in rows]
-    found.sort(key=lambda s: (-s.priority, next(r for r in rows if r.id == s.id).state.added_at or "", s.id))
+    found.sort(
+        key=lambda s: (
+            -s.priority,
+            next(r for r in rows if r.id == s.id).state.added_at or "",
+            s.id,
+        )
+    )
     return [step for step in found if state is None or step.state == state]
 
 
@@ -372,7 +382,10 @@ def show_step(client: Client, step: str, *, at_us: int | None = None) -> Protoco
     (row,) = yield from read_rows(client, [step], at_us=at_us)
     if row.head is None:
         raise NotFound(
-            f"there is no step {step}", code="step-missing", hint=f"tclog step add {step}", step=step
+            f"there is no step {step}",
+            code="step-missing",
+            hint=f"tclog step add {step}",
+            step=step,
         )
     return (yield from _result(client, step, row.head, row.state, notes=True, at_us=at_us))
 
@@ -423,9 +436,8 @@ def _at(client: Client, head: Version, seq: int) -> Protocol[Version]:
     return (yield from read_version(client, head.chain, seq))
 
 
-def show_row(
-    step: str, head: Version | None, state: steps.State, waiting: tuple[str, ...]
-) -> Step:
+def show_row(step: str, head: Version | None, state: steps.State, waiting: tuple[str, ...]) -> Step:
+    """Make the result of one step from its head and state; reads nothing."""
     shown = steps.READY if state.state == steps.PENDING and not waiting else state.state
     lease_until = None
     if state.state == steps.CLAIMED and head is not None:
@@ -467,9 +479,7 @@ def renew_step(
     return (yield from _changed(client, step, command, id_key=id_key))
 
 
-def note_step(
-    client: Client, step: str, text: str, *, id_key: str | None = None
-) -> Protocol[Step]:
+def note_step(client: Client, step: str, text: str, *, id_key: str | None = None) -> Protocol[Step]:
     """Say something about a step; anybody may, and the holder's note renews its lease."""
     check_value("text", text)
     content, blobs = make_content("text", text)

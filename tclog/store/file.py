@@ -45,9 +45,7 @@ class FileStore:
     # The kernel stamps files with its coarse clock: one tick is at most 10 ms.
     resolution_us = 10_000
 
-    def __init__(
-        self, root: Path, *, fsync: bool = True, ignores_case: bool | None = None
-    ) -> None:
+    def __init__(self, root: Path, *, fsync: bool = True, ignores_case: bool | None = None) -> None:
         self._root = str(root)
         self._fsync = fsync
         self._ignores_case = ignores_case

@@ -27,11 +27,24 @@ class CheckedReader:
         self._digest = digest
         self._progress = progress
         self._hasher = blake3()
-        self._file = path.open("rb")
+        try:
+            self._file = path.open("rb")
+        except OSError as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: OSError) -> UsageError:
+        return UsageError(
+            f"{self._path} cannot be read: {error.strerror}",
+            code="file-unreadable",
+            hint=f"ls -l {self._path}",
+        )
 
     def read(self, size: int = -1, /) -> bytes:
         """Read up to ``size`` bytes; b"" only after the hash was found right."""
-        data = self._file.read(size)
+        try:
+            data = self._file.read(size)
+        except OSError as error:
+            raise self._unreadable(error) from None
         self._hasher.update(data)
         if self._progress is not None and data:
             self._progress(len(data))

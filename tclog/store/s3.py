@@ -80,7 +80,7 @@ class _Plane(Protocol):
     def get(self, key: str) -> Found | None: ...
     def put(self, key: str, data: bytes) -> None: ...
     def create(self, key: str, data: bytes) -> None: ...
-    def list(self, prefix: str, after: str, limit: int) -> list[Entry]: ...
+    def page(self, prefix: str, after: str, limit: int) -> list[Entry]: ...
     def folders(self, prefix: str) -> list[Entry]: ...
     def stat(self, key: str) -> Entry | None: ...
     def delete(self, key: str) -> None: ...
@@ -109,7 +109,12 @@ _DENIED = {
     "UnauthorizedAccess",
 }
 _FULL = {"InsufficientStorage", "QuotaExceeded", "ServiceQuotaExceeded", "XMinioStorageFull"}
-_REGION = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
+_REGION = {
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "PermanentRedirect",
+}
+_KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 
 
 def explain(failure: _Failure, settings: S3Settings) -> StoreError:
@@ -132,6 +137,12 @@ def explain(failure: _Failure, settings: S3Settings) -> StoreError:
             f"no AWS credentials were found for {where}",
             hint="aws configure, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         )
+    if code == "Misconfigured":
+        return StoreError(
+            f"{where} cannot be used as AWS is configured here: {failure.text}",
+            code="store-config",
+            hint="aws configure list",
+        )
     if code in _REGION or status == 301:
         return StoreError(
             f"{where} is in another region ({failure.text})",
@@ -140,7 +151,7 @@ def explain(failure: _Failure, settings: S3Settings) -> StoreError:
         )
     if code in _DENIED or status in (401, 403):
         return StoreDenied(
-            f"{where} denies the request ({code or status})",
+            f"{where} denies the request ({code or failure.text or status})",
             hint="tclog doctor (a missing s3:ListBucket also makes absent objects look denied)",
         )
     if code in _FULL or status == 507:
@@ -156,8 +167,12 @@ def explain(failure: _Failure, settings: S3Settings) -> StoreError:
 
 
 def _again(failure: _Failure) -> bool:
-    return failure.code != "NoCredentials" and (
-        failure.status == 0 or failure.status in (408, 409, 429) or failure.status >= 500
+    """Whether sending it again may help; for a create: whether it may have been stored."""
+    return failure.code not in ("NoCredentials", "Misconfigured") and (
+        failure.status == 0
+        or failure.status in (408, 409, 429)
+        or failure.status >= 500
+        or failure.code == "RequestTimeout"  # S3 answers it with status 400
     )
 
 
@@ -178,7 +193,7 @@ class S3Store:
     def __init__(self, settings: S3Settings, environ: Mapping[str, str] | None = None) -> None:
         self._environ = os.environ if environ is None else environ
         self._settings = _complete(settings, self._environ)
-        self._planes: dict[str, _Plane] = {}
+        self._planes: dict[tuple[str, int], _Plane] = {}
         self.url = f"s3://{settings.bucket}" + (f"/{settings.prefix}" if settings.prefix else "")
 
     @property
@@ -190,9 +205,12 @@ class S3Store:
         client = self._settings.client
         if client == "obstore" and _forked_after_use:
             client = "boto3"
-        plane = self._planes.get(client)
+        # A forked child must not speak on its parent's connections: each could be given the
+        # other's reply, and so be told that it won what the other won.
+        mine = client, os.getpid()
+        plane = self._planes.get(mine)
         if plane is None:
-            plane = self._planes[client] = self._open(client)
+            plane = self._planes[mine] = self._open(client)
         return plane
 
     def _open(self, client: str) -> _Plane:
@@ -200,7 +218,7 @@ class S3Store:
             if client == "obstore":
                 return _Obstore(self._settings, self._environ)
             if client == "boto3":
-                return _Boto3(self._settings)
+                return _Boto3(self._settings, self._environ)
         except _RequestError as error:
             raise explain(error.failure, self._settings) from error
         raise UsageError(
@@ -248,7 +266,8 @@ class S3Store:
         if folders:
             rows = self._sent(lambda: self._plane().folders(prefix))
             return [row for row in sorted(rows) if row.key > after][:limit]
-        return sorted(self._sent(lambda: self._plane().list(prefix, after, limit)))
+        # Not sorted here: a server that does not sort must not pass the probe.
+        return self._sent(lambda: self._plane().page(prefix, after, limit))
 
     def stat(self, key: str) -> Entry | None:
         """See ``Store``."""
@@ -323,8 +342,16 @@ def _obstore_failure(error: Exception) -> _Failure:
         return _Failure(status or 412, "AlreadyExists", text)
     if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
         status = status or 403
-    if isinstance(error, exceptions.NotSupportedError):
+    elif isinstance(error, exceptions.NotFoundError | FileNotFoundError):
+        status = status or 404
+    elif isinstance(error, exceptions.PreconditionError):
+        status = status or 412
+    elif isinstance(error, exceptions.NotModifiedError):
+        status = status or 304
+    elif isinstance(error, exceptions.NotSupportedError):
         status = status or 501
+    elif isinstance(error, exceptions.InvalidPathError | exceptions.UnknownConfigurationKeyError):
+        code = code or "Misconfigured"
     summary = text.partition("\n\nDebug source")[0].strip().splitlines()
     return _Failure(status, code, summary[0][:300] if summary else type(error).__name__)
 
@@ -351,7 +378,7 @@ class _Obstore:
             if environ.get("AWS_SESSION_TOKEN"):
                 self._options["session_token"] = environ["AWS_SESSION_TOKEN"]
         else:
-            self._options["credential_provider"] = _credentials(settings)
+            self._options |= _credentials(settings, environ)
         self._http = (settings.endpoint or "").startswith("http://")
         self._records = self._client(REQUEST_TIMEOUT_S)
         self._files: Any = None
@@ -408,7 +435,7 @@ class _Obstore:
         except self._errors as error:
             self._failed(error)
 
-    def list(self, prefix: str, after: str, limit: int) -> list[Entry]:
+    def page(self, prefix: str, after: str, limit: int) -> list[Entry]:
         entries: list[Entry] = []
         try:
             pages = self._call(
@@ -451,18 +478,21 @@ class _Obstore:
             self._absent(error)
 
     def upload(self, key: str, reader: CheckedReader) -> None:
+        first = _filled(reader)
+        if len(first) < PART_BYTES:
+            self.put(key, first)
+            return
         try:
+            # An iterator, not the reader itself: its errors come back as they were raised.
             self._call(
                 self._obstore.put,
                 self._large(),
                 key,
-                reader,
+                _parts(first, reader),
                 use_multipart=True,
                 chunk_size=PART_BYTES,
                 max_concurrency=PARTS_AT_ONCE,
             )
-        except TclogError:
-            raise
         except self._errors as error:
             self._failed(error)
 
@@ -485,34 +515,49 @@ class _Obstore:
 # -- boto3 ----------------------------------------------------------------------------------------
 
 
-def _session(settings: S3Settings) -> Any:
+def _session(settings: S3Settings, environ: Mapping[str, str]) -> Any:
+    """Find the credentials by the full AWS chain: profiles, SSO, assume-role, instance roles."""
     import boto3
-    from botocore.exceptions import ProfileNotFound
+    from botocore.exceptions import BotoCoreError, ProfileNotFound
 
+    keys: dict[str, str] = {}
+    if not settings.profile and environ is not os.environ:
+        keys = {name: environ[name.upper()] for name in _KEYS if environ.get(name.upper())}
     try:
-        return boto3.session.Session(
-            profile_name=settings.profile, region_name=settings.region or None
+        session = boto3.session.Session(
+            profile_name=settings.profile, region_name=settings.region or None, **keys
         )
+        found = session.get_credentials()
     except ProfileNotFound as error:
         raise UsageError(
             str(error), code="profile-missing", hint="aws configure list-profiles"
         ) from None
+    except (BotoCoreError, OSError, ValueError) as error:
+        # ValueError: what a credential_process printed is not JSON.
+        failure = _boto3_failure(error)
+        if not failure.code:
+            failure = failure._replace(code="Misconfigured")
+        raise _RequestError(failure) from error
+    if found is None:
+        raise _RequestError(_Failure(0, "NoCredentials", "no credentials"))
+    return session
 
 
-def _credentials(settings: S3Settings) -> Any:
-    """The full AWS chain (profiles, SSO, assume-role, instance roles) for obstore."""
+def _credentials(settings: S3Settings, environ: Mapping[str, str]) -> dict[str, Any]:
+    """What obstore has to be told when the environment holds no static keys."""
     from obstore.auth.boto3 import Boto3CredentialProvider
 
-    session = _session(settings)
-    if session.get_credentials() is None:
-        raise _RequestError(_Failure(0, "NoCredentials", "no credentials"))
-    return Boto3CredentialProvider(session)
+    session = _session(settings, environ)
+    options: dict[str, Any] = {"credential_provider": Boto3CredentialProvider(session)}
+    if session.region_name:
+        options["region"] = session.region_name
+    return options
 
 
-def _boto3_client(settings: S3Settings) -> S3Client:
+def _boto3_client(settings: S3Settings, environ: Mapping[str, str]) -> S3Client:
     from botocore.config import Config
 
-    client: S3Client = _session(settings).client(
+    client: S3Client = _session(settings, environ).client(
         "s3",
         endpoint_url=settings.endpoint,
         region_name=settings.region or None,
@@ -529,6 +574,39 @@ def _boto3_client(settings: S3Settings) -> S3Client:
     return client
 
 
+_NO_TOKEN = {
+    "CredentialRetrievalError",
+    "LoginError",
+    "MetadataRetrievalError",
+    "NoAuthTokenError",
+    "RefreshWithMFAUnsupportedError",
+    "SSOError",
+    "TokenRetrievalError",
+}
+# What botocore raises before it sends anything. A class that is not named here is taken for a lost
+# answer, which is slower but never wrong.
+_UNSENT = {
+    "BaseEndpointResolverError",
+    "ConfigNotFound",
+    "ConfigParseError",
+    "DataNotFoundError",
+    "EndpointProviderError",
+    "InvalidConfigError",
+    "InvalidEndpointConfigurationError",
+    "InvalidProxiesConfigError",
+    "InvalidRegionError",
+    "InvalidRetryConfigurationError",
+    "InvalidS3AddressingStyleError",
+    "MissingDependencyException",
+    "ParamValidationError",
+    "ProfileNotFound",
+    "UnknownCredentialError",
+    "UnknownSignatureVersionError",
+    "UnknownTokenProviderError",
+    "ValidationError",
+}
+
+
 def _boto3_failure(error: Exception) -> _Failure:
     from botocore import exceptions
 
@@ -539,21 +617,32 @@ def _boto3_failure(error: Exception) -> _Failure:
         return _Failure(status, "" if code.isdigit() else code, str(error))
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
         return _Failure(0, "NoCredentials", str(error))
-    if isinstance(error, exceptions.CredentialRetrievalError | exceptions.SSOError):
-        return _Failure(403, "AccessDenied", str(error))
-    return _Failure(0, "", str(error))
+    # By name, because not every release of botocore has all of them.
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & _NO_TOKEN:
+        return _Failure(403, "", str(error))
+    return _Failure(0, "Misconfigured" if kinds & _UNSENT else "", str(error))
 
 
 class _Boto3:
-    def __init__(self, settings: S3Settings) -> None:
+    def __init__(self, settings: S3Settings, environ: Mapping[str, str]) -> None:
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
+        from urllib3.exceptions import HTTPError
 
-        self._errors = (BotoCoreError, ClientError, Boto3Error, OSError)
+        self._errors = (
+            BotoCoreError,
+            ClientError,
+            Boto3Error,
+            OSError,
+            ResponseParserError,
+            HTTPError,
+        )
         self._bucket = settings.bucket
         self._prefix = f"{settings.prefix}/" if settings.prefix else ""
         try:
-            self._client = _boto3_client(settings)
+            self._client = _boto3_client(settings, environ)
         except self._errors as error:
             self._failed(error)
 
@@ -587,7 +676,7 @@ class _Boto3:
         except self._errors as error:
             self._failed(error)
 
-    def list(self, prefix: str, after: str, limit: int) -> list[Entry]:
+    def page(self, prefix: str, after: str, limit: int) -> list[Entry]:
         entries: list[Entry] = []
         start = self._prefix + after if after else ""
         cut = len(self._prefix)
@@ -597,7 +686,7 @@ class _Boto3:
                     Bucket=self._bucket,
                     Prefix=f"{self._prefix}{prefix}/",
                     MaxKeys=min(limit - len(entries), LIST_PAGE_MAX),
-                    StartAfter=start,
+                    **({"StartAfter": start} if start else {}),
                 )
             except self._errors as error:
                 self._failed(error)
@@ -617,7 +706,9 @@ class _Boto3:
         )
         try:
             return [
-                Entry(row["Prefix"][cut:]) for page in pages for row in page.get("CommonPrefixes", [])
+                Entry(row["Prefix"][cut:])
+                for page in pages
+                for row in page.get("CommonPrefixes", [])
             ]
         except self._errors as error:
             self._failed(error)
@@ -646,14 +737,11 @@ class _Boto3:
             upload = self._client.create_multipart_upload(**where)["UploadId"]
             try:
                 parts: list[Any] = []
-                piece = first
-                while piece:
-                    number = len(parts) + 1
+                for number, piece in enumerate(_parts(first, reader), 1):
                     tag = self._client.upload_part(
                         **where, UploadId=upload, PartNumber=number, Body=piece
                     )["ETag"]
                     parts.append({"PartNumber": number, "ETag": tag})
-                    piece = _filled(reader)
                 self._client.complete_multipart_upload(
                     **where, UploadId=upload, MultipartUpload={"Parts": parts}
                 )
@@ -676,6 +764,13 @@ class _Boto3:
             yield from body.iter_chunks(CHUNK_BYTES)
         except self._errors as error:
             self._failed(error)
+
+
+def _parts(first: bytes, reader: CheckedReader) -> Iterator[bytes]:
+    part = first
+    while part:
+        yield part
+        part = _filled(reader)
 
 
 def _filled(reader: CheckedReader) -> bytes:

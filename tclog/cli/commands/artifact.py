@@ -70,7 +70,7 @@ def put(here: Here, path: str, name: str | None, step: str | None, id_key: str |
         )
     here.emit(
         done.as_json(),
-        f"Stored {done.name} (version {done.version}, {size(done.size)}, blake3 {done.blake3[:12]})",
+        f"Stored {done.name} (version {done.version}, {size(done.size)}, {done.blake3[:12]})",
     )
 
 
@@ -85,7 +85,9 @@ artifact.add_command(put, "upload")
     """,
 )
 @click.argument("name")
-@click.option("-o", "out", metavar="OUT", help="Where to (default: the name's last part; - prints).")
+@click.option(
+    "-o", "out", metavar="OUT", help="Where to (default: the name's last part; - prints)."
+)
 @click.option("--version", type=click.IntRange(1), metavar="N", help="This version of it.")
 @options.at
 def get(here: Here, name: str, out: str | None, version: int | None, at: str | None) -> None:
@@ -95,13 +97,11 @@ def get(here: Here, name: str, out: str | None, version: int | None, at: str | N
     from tclog.log.artifacts import find_artifact, get_artifact, hash_file
 
     log = here.log(reader=True)
-    found = log.run(
-        find_artifact(log.client, name, version=version, at_us=here.point_us(at))
-    )
+    found = log.run(find_artifact(log.client, name, version=version, at_us=here.point_us(at)))
     if out == options.STDIN:
         with tempfile.TemporaryDirectory() as folder:
             part = Path(folder) / "artifact"
-            log.run(get_artifact(log.client, found, part))
+            log.run(get_artifact(found, part))
             with part.open("rb") as file:
                 while data := file.read(1 << 20):
                     sys.stdout.buffer.write(data)
@@ -118,7 +118,7 @@ def get(here: Here, name: str, out: str | None, version: int | None, at: str | N
             hint=f"tclog artifact get {name} -o OTHER-FILE",
         )
     with _progress(here, f"Fetching {found.name}", found.size) as progress:
-        done = log.run(get_artifact(log.client, found, target, progress=progress))
+        done = log.run(get_artifact(found, target, progress=progress))
     here.emit(done.as_json(), f"Wrote {target} (version {done.version}, {size(done.size)})")
 
 

@@ -27,5 +27,3 @@ def completion(here: Here, shell: str) -> None:
         "prog_name": "tclog",
     }
     here.emit({"type": "completion", "shell": shell, "script": script}, script)
-
-

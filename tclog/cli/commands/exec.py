@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -152,7 +152,9 @@ def _start(here: Here, command: tuple[str, ...], step: str, fence: int) -> subpr
 
 def _not_started(name: str, error: OSError) -> TclogError:
     if isinstance(error, FileNotFoundError):
-        return NotFound(f"there is no command {name}", code="command-not-found", hint="which " + name)
+        return NotFound(
+            f"there is no command {name}", code="command-not-found", hint="which " + name
+        )
     return UsageError(f"{name} cannot be run: {error.strerror}", code="command-not-run")
 
 
@@ -196,10 +198,8 @@ def _watch(child: subprocess.Popen[bytes], keeper: Keeper) -> int | None:
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
     _signal(child, signal.SIGTERM)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         child.wait(timeout=KILL_AFTER_S)
-    except subprocess.TimeoutExpired:
-        pass
     # Also what the child itself started and left behind in its group.
     _signal(child, signal.SIGKILL)
     child.wait()

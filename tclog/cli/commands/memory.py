@@ -154,9 +154,7 @@ def list_(here: Here, prefix: str, values: bool, at: str | None, limit: int | No
 
     log = here.log(reader=True)
     found = log.run(
-        list_values(
-            log.client, prefix, values=values or here.json, at_us=here.point_us(at)
-        )
+        list_values(log.client, prefix, values=values or here.json, at_us=here.point_us(at))
     )
     if here.json:
         for row in found[: limit or None]:

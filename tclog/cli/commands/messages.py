@@ -83,9 +83,7 @@ def inbox(
         mailbox = log.run(operations.wait_inbox(log.client, timeout_s=timeout))
     else:
         at_us = here.point_us(at)
-        mailbox = log.run(
-            operations.read_inbox(log.client, everything=everything, at_us=at_us)
-        )
+        mailbox = log.run(operations.read_inbox(log.client, everything=everything, at_us=at_us))
     messages = mailbox.messages
     shown = messages[: _shown(here, limit)] if not everything else messages
     if here.json:

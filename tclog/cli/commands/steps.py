@@ -75,9 +75,7 @@ def add(
 @click.option("--ready", is_flag=True, help="Only steps that can be claimed now.")
 @options.at
 @options.limit
-def list_(
-    here: Here, state: str | None, ready: bool, at: str | None, limit: int | None
-) -> None:
+def list_(here: Here, state: str | None, ready: bool, at: str | None, limit: int | None) -> None:
     """List the steps in the order in which claim --next would take them."""
     from tclog.log.steps import list_steps
 
@@ -85,9 +83,7 @@ def list_(
         raise UsageError("--ready and --state exclude each other")
     log = here.log(reader=True)
     found = log.run(
-        list_steps(
-            log.client, state="ready" if ready else state, at_us=here.point_us(at)
-        )
+        list_steps(log.client, state="ready" if ready else state, at_us=here.point_us(at))
     )
     if here.json:
         for row in found[: limit or None]:
@@ -209,9 +205,7 @@ def claim(
         else:
             done = log.run(steps.claim_next(log.client, lease_s=lease, id_key=key))
     elif wait:
-        done = log.run(
-            steps.claim_waiting(log.client, step_id, lease_s=lease, timeout_s=timeout)
-        )
+        done = log.run(steps.claim_waiting(log.client, step_id, lease_s=lease, timeout_s=timeout))
     else:
         done = log.run(steps.claim_step(log.client, step_id, lease_s=lease, id_key=key))
     here.emit(done.as_json(), lambda: _held(here, "Claimed", done))
@@ -262,9 +256,7 @@ def note(here: Here, step_id: str, text: str, id_key: str | None) -> None:
 
     log = here.log()
     done = log.run(
-        note_step(
-            log.client, step_id, options.read_text(text), id_key=options.check_key(id_key)
-        )
+        note_step(log.client, step_id, options.read_text(text), id_key=options.check_key(id_key))
     )
     here.emit(done.as_json(), f"Noted on step {done.id}")
 
@@ -283,9 +275,7 @@ def release(here: Here, step_id: str, fence: int | None, id_key: str | None) -> 
     from tclog.log.steps import release_step
 
     log = here.log()
-    done = log.run(
-        release_step(log.client, step_id, fence=fence, id_key=options.check_key(id_key))
-    )
+    done = log.run(release_step(log.client, step_id, fence=fence, id_key=options.check_key(id_key)))
     here.emit(done.as_json(), f"Released step {done.id}")
 
 
@@ -320,7 +310,9 @@ def reopen(here: Here, step_id: str, id_key: str | None) -> None:
 @click.option("--blocked", "outcome", flag_value="blocked", help="It cannot go on.")
 @click.option("--needs-review", "outcome", flag_value="needs_review", help="Somebody must look.")
 @click.option("--failed", "outcome", flag_value="failed", help="It went wrong.")
-@click.option("--changed-files-from-git", is_flag=True, help="List the files that git sees changed.")
+@click.option(
+    "--changed-files-from-git", is_flag=True, help="List the files that git sees changed."
+)
 @options.fence
 @click.option("--force", is_flag=True, help="Although another agent holds it.")
 @click.option("--reason", metavar="T", help="Why --force.")

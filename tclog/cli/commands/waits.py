@@ -51,12 +51,12 @@ def wait_for(
     """,
 )
 @click.argument("name")
-@click.option("--parties", type=int, required=True, metavar="N", help="How many agents must arrive.")
+@click.option(
+    "--parties", type=int, required=True, metavar="N", help="How many agents must arrive."
+)
 @options.timeout()
 @options.id_key
-def barrier(
-    here: Here, name: str, parties: int, timeout: float | None, id_key: str | None
-) -> None:
+def barrier(here: Here, name: str, parties: int, timeout: float | None, id_key: str | None) -> None:
     """Arrive at barrier NAME and wait until N different agents have.
 
     Then it can be used again: each passage is a generation of its own. Who gives up waiting is
@@ -66,8 +66,6 @@ def barrier(
 
     log = here.log()
     done = log.run(
-        pass_barrier(
-            log.client, name, parties, timeout_s=timeout, id_key=options.check_key(id_key)
-        )
+        pass_barrier(log.client, name, parties, timeout_s=timeout, id_key=options.check_key(id_key))
     )
     here.emit(done.as_json(), f"Passed barrier {done.name} (generation {done.generation})")

@@ -19,7 +19,10 @@ def where(here: Here) -> None:
     rows: dict[str, tuple[str | None, str]] = {
         "config": (None if found.file is None else str(found.file), "searched upwards"),
         "user config": (str(found.user_file), "present" if found.user_file.exists() else "absent"),
-        "cache": (str(found.cache), "TCLOG_CACHE" if here.environ.get("TCLOG_CACHE") else "default"),
+        "cache": (
+            str(found.cache),
+            "TCLOG_CACHE" if here.environ.get("TCLOG_CACHE") else "default",
+        ),
     }
     for name in (
         "store",
@@ -35,7 +38,9 @@ def where(here: Here) -> None:
         setting = getattr(found, name)
         rows[name] = (setting.value, setting.source)
     if here.json:
-        record = {name.replace(" ", "_"): {"value": v, "source": s} for name, (v, s) in rows.items()}
+        record = {
+            name.replace(" ", "_"): {"value": v, "source": s} for name, (v, s) in rows.items()
+        }
         write_json({"type": "where", **record})
         return
     for name, (value, source) in rows.items():

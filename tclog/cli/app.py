@@ -7,13 +7,17 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
+from tclog import __version__
 from tclog.cli.config import TRUE_WORDS
 from tclog.cli.here import Here
-from tclog.errors import EXIT_BUG, EXIT_INTERRUPTED, TclogError, UsageError
+from tclog.cli.output import discard, open_streams, write_error
+from tclog.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, TclogError, UsageError
+
+COMPLETE_VARIABLE = "_TCLOG_COMPLETE"
 
 # name: (module below tclog.cli.commands, attribute, one line of help). The hot path loads one.
 COMMANDS: Mapping[str, tuple[str, str, str]] = {
@@ -46,7 +50,23 @@ HIDDEN: Mapping[str, tuple[str, str, str]] = {
 }
 
 
-class Group(click.Group):
+class Example(click.Command):
+    """A command whose help begins with an example; the tests run each of them."""
+
+    def __init__(self, *args: Any, example: str, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.example = example
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, then the usage line."""
+        with formatter.section("Example"):
+            for line in self.example.strip().splitlines():
+                formatter.write(f"{'':>{formatter.current_indent}}{line.strip()}\n")
+        formatter.write("\n")
+        super().format_usage(ctx, formatter)
+
+
+class Group(Example, click.Group):
     """A group that answers a typing error with the nearest command."""
 
     def resolve_command(
@@ -54,7 +74,7 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """See click; the hint names what was probably meant."""
         name = args[0]
-        if self.get_command(ctx, name) is None:
+        if self.get_command(ctx, name) is None and not ctx.resilient_parsing:
             from difflib import get_close_matches
 
             near = get_close_matches(name, self.list_commands(ctx), 1, 0.5)
@@ -95,22 +115,6 @@ class Root(Group):
             formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
 
 
-class Example(click.Command):
-    """A command whose help begins with an example; the tests run each of them."""
-
-    def __init__(self, *args: Any, example: str, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.example = example
-
-    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples, then the usage line."""
-        with formatter.section("Example"):
-            for line in self.example.strip().splitlines():
-                formatter.write(f"{'':>{formatter.current_indent}}{line.strip()}\n")
-        formatter.write("\n")
-        super().format_usage(ctx, formatter)
-
-
 def operation(
     name: str, *, example: str, parent: click.Group | None = None, hidden: bool = False
 ) -> Callable[[Callable[..., None]], Example]:
@@ -118,12 +122,17 @@ def operation(
 
     def decorate(function: Callable[..., None]) -> Example:
         def call(as_json: bool, as_agent: str | None, **arguments: Any) -> None:
-            here = click.get_current_context().find_object(Here)
+            ctx = click.get_current_context()
+            here = ctx.find_object(Here)
             assert here is not None  # noqa: S101 - the root sets it
             here.json = here.json or as_json
             if as_agent is not None:
-                here.flags = here.flags._replace(agent=as_agent)
-            function(here, **arguments)
+                here.say(agent=as_agent)
+            try:
+                function(here, **arguments)
+            except UsageError as error:
+                error.hint = error.hint or f"{ctx.command_path} --help"
+                raise
             here.finish()
 
         call.__doc__ = function.__doc__
@@ -147,38 +156,47 @@ def operation(
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group(cls=Root, context_settings=SETTINGS, invoke_without_command=False)
+def _say_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        click.echo(f"tclog {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=Root,
+    context_settings=SETTINGS,
+    example="""
+    tclog init
+    tclog claim design --as alice
+    """,
+)
 @click.option("-C", "folder", metavar="DIR", help="Work as if started in this folder.")
 @click.option("--store", metavar="STORE", help="The store, instead of the configured one.")
 @click.option("--project", metavar="NAME", help="The project, instead of the configured one.")
 @click.option("--as", "as_agent", metavar="NAME", help="Act as this agent.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-@click.version_option(None, "--version", package_name="tclog", message="tclog %(version)s")
-@click.pass_context
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_say_version,
+    help="Show the version and exit.",
+)
+@click.pass_obj
 def root(
-    ctx: click.Context,
+    here: Here,
     folder: str | None,
     store: str | None,
     project: str | None,
     as_agent: str | None,
     as_json: bool,
 ) -> None:
-    """Coordinate agents over a folder or a bucket: nothing is overwritten, everything is kept.
-
-    Start with: tclog init, then tclog claim STEP --as NAME.
-    """
-    here = ctx.ensure_object(Here) if ctx.obj is None else ctx.obj
+    """Coordinate agents over a folder or a bucket: nothing is overwritten, everything is kept."""
     here.json = here.json or as_json
-    here.flags = here.flags._replace(agent=as_agent, store=store, project=project)
+    here.say(agent=as_agent, store=store, project=project)
     if folder is not None:
-        here.start = (here.start / folder).resolve()
-        if not here.start.is_dir():
-            raise UsageError(f"{folder} is not a folder", code="folder-missing")
-
-
-def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and exit with its status."""
-    sys.exit(run_command(sys.argv[1:] if argv is None else argv))
+        here.move(folder)
 
 
 def run_command(argv: Sequence[str]) -> int:
@@ -186,12 +204,14 @@ def run_command(argv: Sequence[str]) -> int:
     words = list(argv)
     options = words[: words.index("--")] if "--" in words else words
     as_json = "--json" in options or os.environ.get("TCLOG_JSON", "").lower() in TRUE_WORDS
+    open_streams()
     try:
-        here = Here(os.environ, _folder(), as_json)
-        root.main(words, prog_name="tclog", standalone_mode=False, obj=here)
+        return _run(words, Here(os.environ, _folder(), as_json))
     except TclogError as error:
         return _told(error, as_json)
     except click.exceptions.NoArgsIsHelpError as error:
+        if as_json:
+            return _told(UsageError("a command is missing", hint="tclog --help"), as_json)
         error.show()
         return UsageError.exit
     except click.exceptions.Exit as leave:
@@ -202,13 +222,23 @@ def run_command(argv: Sequence[str]) -> int:
         return _told(_interrupted(), as_json)
     except BrokenPipeError:
         # Whoever read our output has left; there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        discard(sys.stdout)
+        return TclogError.exit
     except Exception as error:
         if os.environ.get("TCLOG_DEBUG"):
             raise
         return _told(_bug(error), as_json)
-    return 0
+
+
+def _run(words: list[str], here: Here) -> int:
+    asked = os.environ.get(COMPLETE_VARIABLE)
+    if asked:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(root, {"obj": here}, "tclog", COMPLETE_VARIABLE, asked)
+    with root.make_context("tclog", words, obj=here) as ctx:
+        root.invoke(ctx)
+    return EXIT_DONE
 
 
 def _folder() -> Path:
@@ -221,8 +251,8 @@ def _folder() -> Path:
 
 
 def _told(error: TclogError, as_json: bool) -> int:
-    from tclog.cli.output import write_error
-
+    if not error.hint:
+        error.hint = "tclog --help" if isinstance(error, UsageError) else "tclog doctor"
     with contextlib.suppress(OSError):  # nobody may listen on stderr; the status still tells
         write_error(error, as_json=as_json)
     return error.exit

@@ -5,11 +5,9 @@ shares that of its main checkout. Every setting remembers where it came from, fo
 Credentials are never read from or written to these files.
 """
 
-from __future__ import annotations
-
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +16,9 @@ from tclog.errors import UsageError
 FOLDER = ".tclog"
 FILE = "config.toml"
 TRUE_WORDS = ("1", "true", "yes", "on")
+FALSE_WORDS = ("0", "false", "no", "off")
+# Where nobody has a home: nothing is ever found there, and nothing can be written.
+NO_HOME = Path(os.devnull)
 
 
 class Setting(NamedTuple):
@@ -62,33 +63,33 @@ def load(flags: Flags, environ: Mapping[str, str], start: Path) -> Config:
         UsageError: a file is not TOML, or a setting is not text.
     """
     file = find_file(start)
-    project_file = {} if file is None else _read(file)
-    user_path = _user_folder(environ) / FILE
-    user_file = _read(user_path) if user_path.exists() else {}
+    user_file = _user_folder(environ, "XDG_CONFIG_HOME", ".config") / FILE
+    tables = [(_read(path), path) for path in (file, user_file) if path is not None]
 
     def find(name: str, default: str | None = None, variable: str | None = None) -> Setting:
-        flag = getattr(flags, name.rpartition(".")[2], None)
+        word = name.rpartition(".")[2]
+        flag = getattr(flags, word, None)
+        if flag == "":
+            raise UsageError(f"the {word} is empty", hint="tclog where")
         if flag is not None:
             return Setting(flag, "flag")
-        variable = variable or f"TCLOG_{name.rpartition('.')[2].upper()}"
+        variable = variable or f"TCLOG_{word.upper()}"
         if environ.get(variable):
             return Setting(environ[variable], variable)
-        for table, source in ((project_file, file), (user_file, user_path)):
+        for table, source in tables:
             value = _dig(table, name, source)
-            if value is not None:
+            if value:
                 return Setting(value, str(source))
         return Setting(default, "default")
 
-    store = find("store")
-    if store.value is not None and "://" not in store.value:
-        # A relative folder is relative to where it was written down.
-        base = file.parent.parent if file is not None and store.source == str(file) else start
-        store = store._replace(value=str(base / Path(store.value).expanduser()))
+    bases = {str(user_file): user_file.parent}
+    if file is not None:
+        bases[str(file)] = file.parent.parent
     return Config(
         file=file,
-        user_file=user_path,
-        cache=_cache_folder(environ),
-        store=store,
+        user_file=user_file,
+        cache=_cache_folder(environ, start),
+        store=_located(find("store"), bases, start),
         project=find("project"),
         agent=find("agent"),
         session=_session(environ),
@@ -100,18 +101,61 @@ def load(flags: Flags, environ: Mapping[str, str], start: Path) -> Config:
     )
 
 
+def _located(store: Setting, bases: Mapping[str, Path], start: Path) -> Setting:
+    """Make a store's folder absolute: a relative one is relative to where it was written down."""
+    if store.value is None or "://" in store.value:
+        return store
+    folder = Path(store.value)
+    try:
+        folder = folder.expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"{store.value} in {store.source} begins with no user's name", code="bad-store"
+        ) from None
+    base = bases.get(store.source, start)
+    return store._replace(value=os.path.abspath(base / folder))  # noqa: PTH100 - keeps links as they are
+
+
+def truth(setting: Setting, name: str) -> bool:
+    """Read a yes or no.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    word = (setting.value or "").lower()
+    if word not in TRUE_WORDS + FALSE_WORDS:
+        raise UsageError(
+            f"{name} in {setting.source} is {setting.value!r}, neither true nor false",
+            code="bad-config",
+            hint="tclog where",
+        )
+    return word in TRUE_WORDS
+
+
 def find_file(start: Path) -> Path | None:
     """Find the project's file upwards from a folder, or in a git worktree's main checkout."""
     for folder in (start, *start.parents):
-        candidate = folder / FOLDER / FILE
-        if candidate.is_file():
-            return candidate
+        if _is_file(folder / FOLDER / FILE):
+            return folder / FOLDER / FILE
         main = _main_checkout(folder / ".git")
         if main is not None:
             for shared in (main, *main.parents):
-                if (shared / FOLDER / FILE).is_file():
+                if _is_file(shared / FOLDER / FILE):
                     return shared / FOLDER / FILE
     return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"{path} cannot be read: {error.strerror}", code="bad-config", hint=f"ls -ld {path.parent}"
+    )
 
 
 def _main_checkout(git: Path) -> Path | None:
@@ -129,26 +173,28 @@ def _main_checkout(git: Path) -> Path | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """Read a file of settings; one that does not exist has none."""
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_bytes().decode())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{path} is not valid TOML: {error}", code="bad-config", hint=f"cat {path}"
         ) from None
     except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read: {error.strerror}", code="bad-config", hint=f"ls -l {path}"
-        ) from None
+        raise _unreadable(path, error) from None
 
 
-def _dig(table: Mapping[str, Any], name: str, source: Path | None) -> str | None:
-    value: Any = table
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return str(value).lower()
+def _dig(table: Mapping[str, Any], name: str, source: Path) -> str | None:
+    outer, _, inner = name.rpartition(".")
+    within = table.get(outer, {}) if outer else table
+    if isinstance(within, dict):
+        value = within.get(inner)
+        if isinstance(value, bool):
+            return str(value).lower()
+        if value is None or (isinstance(value, str) and "\0" not in value):
+            return value
     raise UsageError(f"{name} in {source} is not text", code="bad-config", hint=f"cat {source}")
 
 
@@ -161,38 +207,56 @@ def _session(environ: Mapping[str, str]) -> Setting:
     return Setting(f"ppid-{os.getppid()}", "default")
 
 
-def _user_folder(environ: Mapping[str, str]) -> Path:
-    base = environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+def _user_folder(environ: Mapping[str, str], variable: str, usual: str) -> Path:
+    """Return tclog's own folder among the user's, by the rules of the XDG base directories."""
+    base = environ.get(variable, "")
+    if not base.startswith("/"):
+        try:
+            base = str(Path.home() / usual)
+        except RuntimeError:
+            return NO_HOME / "tclog"
     return Path(base) / "tclog"
 
 
-def _cache_folder(environ: Mapping[str, str]) -> Path:
+def _cache_folder(environ: Mapping[str, str], start: Path) -> Path:
     if environ.get("TCLOG_CACHE"):
-        return Path(environ["TCLOG_CACHE"])
-    base = environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "tclog"
+        return start / environ["TCLOG_CACHE"]
+    return _user_folder(environ, "XDG_CACHE_HOME", ".cache")
 
 
-def write(folder: Path, settings: Mapping[str, str | None], s3: Mapping[str, str | None]) -> Path:
-    """Write the project's file, whole or not at all; settings that are None are left out.
+def write(folder: Path, settings: Mapping[str, Any]) -> Path:
+    """Write the project's file, whole or not at all; it keeps what else stands there.
+
+    Args:
+        folder: where ``.tclog`` is or will be.
+        settings: texts, and one table of texts, by name; those that are None stay as they are.
 
     Raises:
-        UsageError: the folder cannot be written.
+        UsageError: the file cannot be written.
     """
-    lines = ["# Written by tclog init. Credentials never stand here.\n"]
-    lines += [f"{name} = {_quoted(value)}\n" for name, value in settings.items() if value]
-    if any(s3.values()):
-        lines.append("\n[s3]\n")
-        lines += [f"{name} = {_quoted(value)}\n" for name, value in s3.items() if value]
     target = folder / FOLDER / FILE
+    before = _read(target)
+    after = _merged(before, settings)
+    if after == before:
+        return target
+    raw = _toml(after)
+    if raw is None:
+        raise UsageError(
+            f"{target} would hold what has no form in TOML; write it by hand",
+            code="config-unwritable",
+            hint="tclog where",
+        )
+    temporary = target.with_suffix(f".{os.getpid()}.tmp")
     try:
         target.parent.mkdir(exist_ok=True)
         ignore = target.parent / ".gitignore"
         if not ignore.exists():
             ignore.write_text("# tclog's own files are not for the repository.\n*\n")
-        temporary = target.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text("".join(lines))
-        temporary.replace(target)
+        try:
+            temporary.write_bytes(raw)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(
             f"{target} cannot be written: {error.strerror}",
@@ -202,8 +266,35 @@ def write(folder: Path, settings: Mapping[str, str | None], s3: Mapping[str, str
     return target
 
 
-def _quoted(text: str) -> str:
-    """Write a TOML basic string; JSON's escapes are TOML's too."""
+def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(table)
+    for name, value in changes.items():
+        if isinstance(value, dict):
+            merged[name] = _merged(merged.get(name, {}), value)
+        elif value is not None:
+            merged[name] = value
+    return {name: value for name, value in merged.items() if value != {}}
+
+
+def _toml(settings: Mapping[str, Any]) -> bytes | None:
+    """Write values and one level of tables; None if they would not be read back the same."""
     import json
 
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    def rows(table: Mapping[str, Any]) -> Iterator[str]:
+        for name, value in table.items():
+            key = name if name.isascii() and name.isidentifier() else json.dumps(name)
+            if isinstance(value, dict):
+                yield from (f"\n[{key}]\n", *rows(value))
+            else:
+                # JSON's texts, numbers and arrays are TOML's too.
+                text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+                yield f"{key} = {text}\n"
+
+    plain = sorted(settings.items(), key=lambda row: isinstance(row[1], dict))
+    try:
+        text = "# Written by tclog init. Credentials never stand here.\n" + "".join(
+            rows(dict(plain))
+        )
+        return text.encode() if tomllib.loads(text) == settings else None
+    except (TypeError, ValueError):
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tclog.cli import config, output
-from tclog.errors import NotFound, UsageError
+from tclog.errors import NotFound, StoreMissing, UsageError
 
 if TYPE_CHECKING:
     from tclog.log.log import Log
@@ -34,6 +35,27 @@ class Here:
         self.flags = config.Flags()
         self._config: config.Config | None = None
         self._log: Log | None = None
+
+    def say(self, **flags: str | None) -> None:
+        """Take what the command line says; it goes before everything else."""
+        self.flags = self.flags._replace(**flags)
+        self._config = None
+
+    def move(self, folder: str) -> None:
+        """Work in another folder: every relative path means a file there.
+
+        Raises:
+            UsageError: there is no such folder.
+        """
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            raise UsageError(
+                f"{folder} is no folder to work in: {error.strerror}",
+                code="folder-missing",
+                hint=f"ls -ld {folder}",
+            ) from None
+        self.start, self._config = Path.cwd(), None
 
     @property
     def config(self) -> config.Config:
@@ -78,7 +100,7 @@ class Here:
             region=found.region.value,
             profile=found.profile.value,
             client=found.client.value or "obstore",
-            fsync=(found.fsync.value or "true").lower() in config.TRUE_WORDS,
+            fsync=config.truth(found.fsync, "fsync"),
         )
 
     def log(self, *, reader: bool = False) -> Log:
@@ -107,14 +129,20 @@ class Here:
     def _project(self, location: Location, store: Store) -> Project:
         """Read the project's mark; a bucket's at most every quarter of an hour."""
         from tclog.chain.drive import run
-        from tclog.log.project import Project, read_project
+        from tclog.log.project import PROJECT_ID, Project, read_project
 
         if not store.concurrent:
+            if not os.path.isdir(location.url):  # noqa: PTH112 - pathlib costs on the hot path
+                raise StoreMissing(
+                    f"there is no folder {location.url}, which is the store by"
+                    f" {self.config.store.source}",
+                    hint="tclog where",
+                )
             return run(read_project(location.project), store)
         mark = self.mark_path(location)
         try:
             text, age_s = mark.read_text(), time.time() - mark.stat().st_mtime
-            if 0 <= age_s < MARK_KEPT_S and text:
+            if 0 <= age_s < MARK_KEPT_S and PROJECT_ID.fullmatch(text):
                 return Project(location.project, text, "")
         except (OSError, UnicodeDecodeError):
             pass  # a cache that cannot be read is no cache
@@ -130,15 +158,16 @@ class Here:
         return self.config.cache / "marks" / digest(name.encode())[:32]
 
     def keep_mark(self, location: Location, project: Project) -> None:
-        """Remember the id of a project."""
+        """Remember the id of a project; a cache that cannot be written is no cache."""
         path = self.mark_path(location)
         temporary = path.with_suffix(f".{os.getpid()}")
-        try:
+        with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(project.id)
-            temporary.replace(path)
-        except OSError:
-            return  # a cache that cannot be written is no cache
+            try:
+                temporary.write_text(project.id)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def now_us(self) -> int:
         """The present by the corrected clock."""
@@ -171,7 +200,7 @@ class Here:
         if self.json:
             output.write_json(record)
         else:
-            output.write_line(line if isinstance(line, str) else line())
+            output.write_line(output.harmless(line if isinstance(line, str) else line()))
 
     def note(self, text: str) -> None:
         """Say something beside the data, on stderr."""

@@ -79,6 +79,8 @@ def read_text(value: str | None, file: str | None = None) -> str:
     if file is None and value != STDIN:
         assert value is not None  # noqa: S101 - checked above
         return _utf8(value.encode(errors="surrogateescape"), "the value")
+    if file is None and sys.stdin is None:
+        raise UsageError("standard input is closed", code="file-unreadable")
     try:
         raw = sys.stdin.buffer.read() if file is None else Path(file).read_bytes()
     except OSError as error:

@@ -4,8 +4,6 @@ Text that other agents wrote is untrusted: control characters and direction over
 visible before they reach a terminal.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import sys
@@ -15,7 +13,6 @@ from typing import Any, NamedTuple, TextIO
 from tclog.errors import TclogError
 
 ROWS_MAX = 20
-ID_SHOWN = 12
 # C0 (but tab and newline), DEL, C1, line separators and bidirectional overrides.
 _HARMFUL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -32,9 +29,12 @@ _COLOURS = {
 }
 
 
+# -- text that is safe to show --------------------------------------------------------------------
+
+
 def harmless(text: str) -> str:
     """Make control characters visible; newlines and tabs stay."""
-    return _HARMFUL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return _HARMFUL.sub(_visible, text)
 
 
 def one_line(text: str) -> str:
@@ -45,30 +45,97 @@ def one_line(text: str) -> str:
     return harmless(plain)
 
 
+def _visible(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def _width(text: str) -> int:
+    """Return how many columns a text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
+
+
+# -- streams --------------------------------------------------------------------------------------
+
+
+def open_streams() -> None:
+    """Put the null device where the caller closed a standard stream.
+
+    Otherwise the next file that is opened gets the stream's number, and what is printed, here or
+    by a child process, would go into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            os.set_inheritable(number, True)
+            if number:
+                setattr(sys, name, os.fdopen(number, "w", closefd=False))
+
+
+def discard(stream: TextIO) -> None:
+    """Throw away what a stream still holds, and all that follows: its reader is gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def terminal() -> bool:
+    """Whether a person looks at what is printed."""
+    return sys.stdout.isatty()
+
+
 def coloured() -> bool:
     """Whether state words get a colour."""
-    return (
-        sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    )
+    return terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def write_line(text: str, stream: TextIO | None = None) -> None:
     """Print one line as UTF-8, whatever the locale says."""
+    write_bytes((text + "\n").encode(errors="backslashreplace"), stream)
+
+
+def write_bytes(data: bytes, stream: TextIO | None = None) -> None:
+    """Print bytes at once.
+
+    Raises:
+        BrokenPipeError: the reader has left.
+        TclogError: they cannot be written.
+    """
     stream = stream or sys.stdout
-    data = (text + "\n").encode(errors="backslashreplace")
     try:
         stream.flush()
         stream.buffer.write(data)
         stream.buffer.flush()
-    except AttributeError:
-        stream.write(text + "\n")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard(stream)
+        raise TclogError(
+            f"the output cannot be written: {error.strerror}", code="output-failed", hint="df -h"
+        ) from None
 
 
 def write_json(record: Mapping[str, Any], stream: TextIO | None = None) -> None:
-    """Print one JSON object on one line."""
+    """Print one JSON object on one line, with what would harm a terminal as escapes of JSON."""
     import orjson
 
-    write_line(orjson.dumps(record, default=str).decode(), stream)
+    try:
+        text = orjson.dumps(record, default=str).decode()
+    except TypeError:
+        # Words of the command line that are not UTF-8 come back in errors.
+        import json
+
+        text = json.dumps(record, default=str)
+    write_line(_HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", text), stream)
+
+
+# -- rows and facts -------------------------------------------------------------------------------
 
 
 class Column(NamedTuple):
@@ -76,6 +143,28 @@ class Column(NamedTuple):
 
     name: str
     kind: str = "text"
+
+
+class Fact(NamedTuple):
+    """A named fact about one thing; ``kind`` as for a column."""
+
+    name: str
+    value: Any
+    kind: str = "text"
+
+
+def write_facts(facts: Sequence[Fact], *, now_us: int) -> None:
+    """Print facts: aligned on a terminal, where a text may have several lines; else as rows."""
+    if not terminal():
+        for fact in facts:
+            write_line(f"{one_line(fact.name)}\t{one_line(str(fact.value))}")
+        return
+    width = max(_width(harmless(fact.name)) for fact in facts)
+    for fact in facts:
+        name = _padded(harmless(fact.name), width)
+        text = when(fact.value, now_us) if fact.kind == "time" else harmless(str(fact.value))
+        lines = text.replace("\n", "\n" + " " * (width + 2))
+        write_line(f"{name}  {_paint(lines, fact.kind)}".rstrip())
 
 
 def write_rows(
@@ -95,9 +184,8 @@ def write_rows(
         limit: rows shown on a terminal; 0 for all, None for 20. A pipe gets all unless it is set.
         more: the command that shows the rest.
     """
-    terminal = sys.stdout.isatty()
-    shown = rows[: (ROWS_MAX if terminal and limit is None else limit) or len(rows)]
-    if not terminal:
+    shown = rows[: (ROWS_MAX if terminal() and limit is None else limit) or len(rows)]
+    if not terminal():
         for row in shown:
             write_line("\t".join("-" if cell is None else one_line(str(cell)) for cell in row))
         return
@@ -108,14 +196,15 @@ def write_rows(
         for row in shown
     ]
     widths = [
-        max(len(column.name), *(len(row[i]) for row in cells)) for i, column in enumerate(columns)
+        max(len(column.name), *(_width(row[i]) for row in cells))
+        for i, column in enumerate(columns)
     ]
     write_line(
         "  ".join(c.name.upper().ljust(w) for c, w in zip(columns, widths, strict=True)).rstrip()
     )
     for row in cells:
         parts = [
-            _paint(text.ljust(width), column.kind)
+            _paint(_padded(text, width), column.kind)
             for text, width, column in zip(row, widths, columns, strict=True)
         ]
         write_line("  ".join(parts).rstrip())
@@ -127,13 +216,18 @@ def _cell(cell: Any, kind: str, now_us: int) -> str:
     if cell is None:
         return "-"
     if kind == "time":
-        return ago(str(cell), now_us)
+        return when(str(cell), now_us)
     return one_line(str(cell))
 
 
 def _paint(text: str, kind: str) -> str:
     colour = _COLOURS.get(text.strip()) if kind == "state" and coloured() else None
     return f"\x1b[{colour}m{text}\x1b[0m" if colour else text
+
+
+def when(rfc3339: str, now_us: int) -> str:
+    """Write a time for whoever reads it: ``3m ago`` on a terminal, RFC 3339 in a pipe."""
+    return ago(rfc3339, now_us) if terminal() else rfc3339
 
 
 def ago(rfc3339: str, now_us: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from tclog.event import FORMAT, decode, encode, encode_name, validate_name
 from tclog.store.base import Create, Get, Store
 
 MARK = "tclog.json"
+# It also names the folder of the project's caches on each user's disk.
+PROJECT_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 class Location(NamedTuple):
@@ -103,12 +106,16 @@ def _project(raw: bytes, name: str) -> Project:
             f"project {name} has format {record['format']}; this client reads up to {FORMAT}",
             hint="pip install --upgrade tclog",
         )
-    try:
-        project = Project(record["project"], record["id"], record["created_at"])
-    except KeyError as missing:
-        raise Damaged(f"{MARK} of project {name} has no field {missing}") from None
+    for field in ("project", "id", "created_at"):
+        if type(record.get(field)) is not str:
+            raise Damaged(f"{MARK} of project {name} has no {field}", hint="tclog doctor")
+    project = Project(record["project"], record["id"], record["created_at"])
+    if not PROJECT_ID.fullmatch(project.id):
+        raise Damaged(f"{MARK} of project {name} has an id that is none", hint="tclog doctor")
     if project.name != name:
-        raise Damaged(f"{MARK} of project {name} names the project {project.name}")
+        raise Damaged(
+            f"{MARK} of project {name} names the project {project.name}", hint="tclog doctor"
+        )
     return project
 
 

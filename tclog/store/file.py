@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from tclog.store.base import Created, Entry, Found, Outcome
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
 
 TEMPORARY = ".tmp"
+# A folder is no object, though both are files to the kernel.
+_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -59,7 +62,7 @@ class FileStore:
         try:
             with open(self._path(key), "rb") as file:  # noqa: PTH123 - pathlib costs on the hot path
                 return Found(file.read(), _stamp(os.fstat(file.fileno())))
-        except (FileNotFoundError, NotADirectoryError):
+        except _ABSENT:
             return None
         except OSError as error:
             raise self._error(error, f"cannot read {key}") from error
@@ -68,10 +71,12 @@ class FileStore:
         """See ``Store``."""
         try:
             found = os.stat(self._path(key))  # noqa: PTH116 - as above
-        except (FileNotFoundError, NotADirectoryError):
+        except _ABSENT:
             return None
         except OSError as error:
             raise self._error(error, f"cannot read {key}") from error
+        if stat.S_ISDIR(found.st_mode):
+            return None
         return Entry(key, found.st_size, _stamp(found))
 
     def list(self, prefix: str, after: str, limit: int, folders: bool) -> list[Entry]:
@@ -111,7 +116,7 @@ class FileStore:
         """See ``Store``."""
         try:
             file = open(self._path(key), "rb")  # noqa: PTH123, SIM115 - the generator closes it
-        except (FileNotFoundError, NotADirectoryError):
+        except _ABSENT:
             return None
         except OSError as error:
             raise self._error(error, f"cannot read {key}") from error
@@ -172,7 +177,7 @@ class FileStore:
                 return True
             if error.errno == errno.EEXIST:
                 return False
-            if error.errno in _NO_LINKS and os.path.isfile(temporary):  # noqa: PTH113
+            if error.errno in _NO_LINKS and not _can_link(temporary):
                 raise StoreUnfit(
                     f"the file system of {self._root} has no hard links, and tclog's only atomic"
                     f" step is link(2): {error.strerror}",
@@ -301,6 +306,16 @@ class FileStore:
 
 def _stamp(found: os.stat_result) -> Stamp:
     return stamp(found.st_mtime_ns // 1000)
+
+
+def _can_link(temporary: str) -> bool:
+    """Tell a file system without hard links from a folder that may not be changed."""
+    try:
+        os.link(temporary, f"{temporary}-link")
+    except OSError:
+        return False
+    _unlink(f"{temporary}-link")
+    return True
 
 
 def _unlink(path: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tclog.clock import SECOND_US, parse_us
 from tclog.errors import StoreError, StoreUnfit
@@ -79,25 +79,7 @@ def _check_put(store: Store, key: str) -> int:
 
 def _race(store: Store, key: str, racers: int) -> int:
     """Let many create one name at the same instant; exactly one may win."""
-    answers: list[Created | Exception | None] = [None] * racers
-    start = threading.Barrier(racers)
-
-    def create(index: int) -> None:
-        start.wait()
-        try:
-            answers[index] = store.create(key, _bytes_of(index))
-        except Exception as error:  # noqa: BLE001 - judged in the main thread
-            answers[index] = error
-
-    threads = [threading.Thread(target=create, args=(i,), daemon=True) for i in range(racers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
-    outcomes = [answer.outcome for answer in answers if isinstance(answer, Created)]
+    outcomes = [answer.outcome for answer in _answers(store, key, racers)]
     winners = [index for index, outcome in enumerate(outcomes) if outcome is Outcome.WON]
     if len(winners) > 1:
         raise _unfit(
@@ -126,6 +108,29 @@ def _race(store: Store, key: str, racers: int) -> int:
     return sum(outcome is Outcome.UNKNOWN for outcome in outcomes)
 
 
+def _answers(store: Store, key: str, racers: int) -> list[Created]:
+    """Start all creates at once and collect what each was told."""
+    answers: list[Created | Exception | None] = [None] * racers
+    start = threading.Barrier(racers)
+
+    def create(index: int) -> None:
+        start.wait()
+        try:
+            answers[index] = store.create(key, _bytes_of(index))
+        except Exception as error:  # noqa: BLE001 - raised again in the main thread
+            answers[index] = error
+
+    threads = [threading.Thread(target=create, args=(i,), daemon=True) for i in range(racers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return [answer for answer in answers if isinstance(answer, Created)]
+
+
 def _bytes_of(index: int) -> bytes:
     return f"racer {index}".encode()
 
@@ -134,6 +139,9 @@ def _check_list(store: Store, folder: str, keys: list[str]) -> None:
     listed = [entry.key for entry in store.list(folder, "", 1000, False)]
     if listed != [*keys, f"{folder}/put"]:
         raise _unfit(store, "a listing does not show in order what was just written")
+    first = [entry.key for entry in store.list(folder, "", 1, False)]
+    if first != keys[:1]:
+        raise _unfit(store, "a listing of one object does not show the first one")
     after = [entry.key for entry in store.list(folder, keys[1], 1000, False)]
     if after != [*keys[2:], f"{folder}/put"]:
         raise _unfit(store, "a listing that begins after a key does not begin there")
@@ -147,7 +155,7 @@ def _clear(store: Store, keys: list[str]) -> None:
             return  # credentials without delete are fine: a few bytes stay behind
 
 
-def _unfit(store: Store, seen: str, **details: int) -> StoreUnfit:
+def _unfit(store: Store, seen: str, **details: Any) -> StoreUnfit:
     return StoreUnfit(
         f"{store.url} is not fit for tclog: {seen}",
         hint="tclog init FOLDER, or a server from the list in the README",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from blake3 import blake3
 
@@ -29,6 +31,7 @@ class CheckedReader:
         self._hasher = blake3()
         try:
             self._file = path.open("rb")
+            self._left = os.fstat(self._file.fileno()).st_size
         except OSError as error:
             raise self._unreadable(error) from None
 
@@ -46,9 +49,12 @@ class CheckedReader:
         except OSError as error:
             raise self._unreadable(error) from None
         self._hasher.update(data)
+        # Bounded by the size at the beginning: to a file that grows all the time there is no end.
+        self._left -= len(data)
         if self._progress is not None and data:
             self._progress(len(data))
-        if (not data or size < 0) and self._hasher.hexdigest() != self._digest:
+        ended = not data or size < 0
+        if self._left < 0 or (ended and self._hasher.hexdigest() != self._digest):
             raise UsageError(
                 f"{self._path} changed while it was being read",
                 code="file-changed",
@@ -60,7 +66,7 @@ class CheckedReader:
         """Close the file."""
         self._file.close()
 
-    def __enter__(self) -> CheckedReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

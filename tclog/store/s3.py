@@ -29,7 +29,6 @@ from tclog.errors import (
     StoreMissing,
     StoreUnfit,
     StoreUnreachable,
-    TclogError,
     UsageError,
 )
 from tclog.store.base import LIST_PAGE_MAX, Created, Entry, Found, Outcome
@@ -114,7 +113,6 @@ _REGION = {
     "IllegalLocationConstraintException",
     "PermanentRedirect",
 }
-_KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 
 
 def explain(failure: _Failure, settings: S3Settings) -> StoreError:
@@ -185,6 +183,9 @@ class S3Store:
     Args:
         settings: how to reach it.
         environ: where the standard ``AWS_*`` variables are read; the process's by default.
+
+    Raises:
+        UsageError: the bucket's name or the endpoint is none.
     """
 
     concurrent = True
@@ -192,7 +193,7 @@ class S3Store:
 
     def __init__(self, settings: S3Settings, environ: Mapping[str, str] | None = None) -> None:
         self._environ = os.environ if environ is None else environ
-        self._settings = _complete(settings, self._environ)
+        self._settings = _checked(_complete(settings, self._environ))
         self._planes: dict[tuple[str, int], _Plane] = {}
         self.url = f"s3://{settings.bucket}" + (f"/{settings.prefix}" if settings.prefix else "")
 
@@ -312,6 +313,37 @@ def _complete(settings: S3Settings, environ: Mapping[str, str]) -> S3Settings:
     )
 
 
+def _static_keys(settings: S3Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the keys that the environment holds; none where a profile is asked for."""
+    names = ("access_key_id", "secret_access_key", "session_token")
+    keys = {name: environ.get(f"AWS_{name.upper()}") for name in names}
+    if settings.profile or not keys["access_key_id"] or not keys["secret_access_key"]:
+        return {}
+    return {name: value for name, value in keys.items() if value}
+
+
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_ENDPOINT = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(\d{1,5}))?(/[!-~]*)?")
+
+
+def _checked(settings: S3Settings) -> S3Settings:
+    """Refuse what obstore would panic on: an endpoint without a scheme is easily typed."""
+    if not _BUCKET.fullmatch(settings.bucket):
+        raise UsageError(
+            f"{settings.bucket!r} is no bucket name",
+            code="bad-store",
+            hint="tclog init s3://bucket/prefix",
+        )
+    found = _ENDPOINT.fullmatch(settings.endpoint or "https://host")
+    if found is None or int(found[3] or 0) > 65535:
+        raise UsageError(
+            f"the endpoint {settings.endpoint!r} is not http://HOST[:PORT] or https://HOST[:PORT]",
+            code="bad-endpoint",
+            hint="--endpoint http://127.0.0.1:9000, or AWS_ENDPOINT_URL",
+        )
+    return settings
+
+
 # -- obstore --------------------------------------------------------------------------------------
 
 _obstore_used = False
@@ -371,14 +403,7 @@ class _Obstore:
             self._options["prefix"] = settings.prefix
         if settings.endpoint:
             self._options["endpoint"] = settings.endpoint
-        static = environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY")
-        if static and not settings.profile:
-            self._options["access_key_id"] = environ["AWS_ACCESS_KEY_ID"]
-            self._options["secret_access_key"] = environ["AWS_SECRET_ACCESS_KEY"]
-            if environ.get("AWS_SESSION_TOKEN"):
-                self._options["session_token"] = environ["AWS_SESSION_TOKEN"]
-        else:
-            self._options |= _credentials(settings, environ)
+        self._options |= _static_keys(settings, environ) or _credentials(settings, environ)
         self._http = (settings.endpoint or "").startswith("http://")
         self._records = self._client(REQUEST_TIMEOUT_S)
         self._files: Any = None
@@ -520,9 +545,7 @@ def _session(settings: S3Settings, environ: Mapping[str, str]) -> Any:
     import boto3
     from botocore.exceptions import BotoCoreError, ProfileNotFound
 
-    keys: dict[str, str] = {}
-    if not settings.profile and environ is not os.environ:
-        keys = {name: environ[name.upper()] for name in _KEYS if environ.get(name.upper())}
+    keys: dict[str, Any] = {f"aws_{k}": v for k, v in _static_keys(settings, environ).items()}
     try:
         session = boto3.session.Session(
             profile_name=settings.profile, region_name=settings.region or None, **keys
@@ -535,9 +558,10 @@ def _session(settings: S3Settings, environ: Mapping[str, str]) -> Any:
     except (BotoCoreError, OSError, ValueError) as error:
         # ValueError: what a credential_process printed is not JSON.
         failure = _boto3_failure(error)
-        if not failure.code:
-            failure = failure._replace(code="Misconfigured")
-        raise _RequestError(failure) from error
+        unclear = not failure.status and not failure.code
+        raise _RequestError(
+            failure._replace(code="Misconfigured") if unclear else failure
+        ) from error
     if found is None:
         raise _RequestError(_Failure(0, "NoCredentials", "no credentials"))
     return session
@@ -678,7 +702,7 @@ class _Boto3:
 
     def page(self, prefix: str, after: str, limit: int) -> list[Entry]:
         entries: list[Entry] = []
-        start = self._prefix + after if after else ""
+        start: dict[str, Any] = {"StartAfter": self._prefix + after} if after else {}
         cut = len(self._prefix)
         while len(entries) < limit:
             try:
@@ -686,7 +710,7 @@ class _Boto3:
                     Bucket=self._bucket,
                     Prefix=f"{self._prefix}{prefix}/",
                     MaxKeys=min(limit - len(entries), LIST_PAGE_MAX),
-                    **({"StartAfter": start} if start else {}),
+                    **start,
                 )
             except self._errors as error:
                 self._failed(error)
@@ -696,7 +720,7 @@ class _Boto3:
             ]
             if not rows or not page.get("IsTruncated"):
                 break
-            start = rows[-1]["Key"]
+            start = {"StartAfter": rows[-1]["Key"]}
         return entries
 
     def folders(self, prefix: str) -> list[Entry]:
@@ -705,11 +729,8 @@ class _Boto3:
             Bucket=self._bucket, Prefix=f"{self._prefix}{prefix}/", Delimiter="/"
         )
         try:
-            return [
-                Entry(row["Prefix"][cut:])
-                for page in pages
-                for row in page.get("CommonPrefixes", [])
-            ]
+            rows = [row for page in pages for row in page.get("CommonPrefixes", [])]
+            return [Entry(row["Prefix"][cut:]) for row in rows]
         except self._errors as error:
             self._failed(error)
 
@@ -732,7 +753,7 @@ class _Boto3:
         if len(first) < PART_BYTES:
             self.put(key, first)
             return
-        where = {"Bucket": self._bucket, "Key": self._prefix + key}
+        where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._prefix + key}
         try:
             upload = self._client.create_multipart_upload(**where)["UploadId"]
             try:

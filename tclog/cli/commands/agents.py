@@ -5,7 +5,7 @@ from __future__ import annotations
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.cli.output import Column, span, write_json, write_rows
+from tclog.cli.output import Column, span, terminal, write_json, write_rows
 
 
 @operation(
@@ -16,7 +16,10 @@ from tclog.cli.output import Column, span, write_json, write_rows
 )
 @options.limit
 def agents(here: Here, limit: int | None) -> None:
-    """Show who is here, the one seen last first. Derived from the log, so it cannot lie."""
+    """Show who is here: last seen, claims, lease left.
+
+    The one seen last comes first. All of it is derived from the log, so it cannot lie.
+    """
     from tclog.log.agents import list_agents
 
     log = here.log(reader=True)
@@ -45,5 +48,7 @@ def _left(lease_until: str | None, now_us: int) -> str:
 
     if lease_until is None:
         return "lease unknown"
+    if not terminal():
+        return f"until {lease_until}"
     left_s = (parse_us(lease_until) - now_us) / 1_000_000
     return f"{span(left_s)} left" if left_s > 0 else f"lapsed {span(-left_s)} ago"

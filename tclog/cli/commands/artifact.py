@@ -7,19 +7,27 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 import click
 
 from tclog.cli import options
 from tclog.cli.app import SETTINGS, Group, operation
 from tclog.cli.here import Here
-from tclog.cli.output import Column, size, write_json, write_rows
+from tclog.cli.output import Column, size, write_bytes, write_json, write_rows
 from tclog.errors import Refused, UsageError
 
 BAR_FROM_BYTES = 8 << 20
 
 
-@click.group(cls=Group, context_settings=SETTINGS)
+@click.group(
+    cls=Group,
+    context_settings=SETTINGS,
+    example="""
+    tclog artifact put report.md --as alice
+    tclog artifact get report.md -o copy.md
+    """,
+)
 def artifact() -> None:
     """Hand over files by name and version."""
 
@@ -50,12 +58,7 @@ def put(here: Here, path: str, name: str | None, step: str | None, id_key: str |
     from tclog.log.artifacts import put_artifact
 
     file = Path(path)
-    try:
-        total = file.stat().st_size
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read: {error.strerror}", code="file-unreadable", hint=f"ls -l {path}"
-        ) from None
+    total = _size(file)
     log = here.log()
     with _progress(here, f"Storing {file.name}", total) as progress:
         done = log.run(
@@ -77,6 +80,27 @@ def put(here: Here, path: str, name: str | None, step: str | None, id_key: str |
 artifact.add_command(put, "upload")
 
 
+def _size(file: Path) -> int:
+    """Return the size of a file that can be read twice: once for its name, once to send it."""
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise UsageError(
+            f"{file} cannot be read: {error.strerror}", code="file-unreadable", hint=f"ls -l {file}"
+        ) from None
+    if S_ISDIR(found.st_mode):
+        raise UsageError(
+            f"{file} is a folder", code="file-unreadable", hint=f"tar -cf {file}.tar {file}"
+        )
+    if not S_ISREG(found.st_mode):
+        raise UsageError(
+            f"{file} is not a file; put its contents into one first",
+            code="file-unreadable",
+            hint=f"ls -l {file}",
+        )
+    return found.st_size
+
+
 @operation(
     "get",
     parent=artifact,
@@ -94,6 +118,8 @@ def get(here: Here, name: str, out: str | None, version: int | None, at: str | N
     """Write an artifact to a file, which appears only when every byte was checked."""
     if version is not None and at is not None:
         raise UsageError("--version and --at exclude each other")
+    if here.json and out == options.STDIN:
+        raise UsageError("-o - prints the artifact itself, which --json excludes")
     from tclog.log.artifacts import find_artifact, get_artifact, hash_file
 
     log = here.log(reader=True)
@@ -104,8 +130,7 @@ def get(here: Here, name: str, out: str | None, version: int | None, at: str | N
             log.run(get_artifact(found, part))
             with part.open("rb") as file:
                 while data := file.read(1 << 20):
-                    sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
+                    write_bytes(data)
         return
     target = _target(here, found.name, out)
     if out is None and target.exists():
@@ -127,19 +152,30 @@ artifact.add_command(get, "download")
 
 def _target(here: Here, name: str, out: str | None) -> Path:
     if out is None:
-        # Only the last part: another agent's name must not choose a folder of this machine.
-        last = Path(name).name
-        if last in ("", ".", ".."):
-            raise UsageError(
-                f"{name} gives no file name", hint=f"tclog artifact get {name} -o FILE"
-            )
-        return here.start / last
-    target = here.start / out
+        return here.start / _last(name)
+    # The file that a link leads to: a link such as /dev/stdout must not itself be replaced.
+    target = (here.start / out).resolve()
     if target.is_dir():
-        return target / Path(name).name
+        return target / _last(name)
     if not target.parent.is_dir():
-        raise UsageError(f"there is no folder {target.parent}", code="folder-missing")
+        raise UsageError(
+            f"there is no folder {target.parent}",
+            code="folder-missing",
+            hint=f"mkdir -p {target.parent}",
+        )
+    if target.exists() and not target.is_file():
+        raise UsageError(
+            f"{target} is not a file", hint=f"tclog artifact get {name} -o - > {target}"
+        )
     return target
+
+
+def _last(name: str) -> str:
+    """Only the last part: another agent's name must not choose a folder of this machine."""
+    last = Path(name).name
+    if last in ("", ".", ".."):
+        raise UsageError(f"{name} gives no file name", hint=f"tclog artifact get {name} -o FILE")
+    return last
 
 
 COLUMNS = [

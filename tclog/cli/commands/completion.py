@@ -16,7 +16,10 @@ from tclog.cli.here import Here
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(here: Here, shell: str) -> None:
-    """Print the completion script for a shell; load it with: eval "$(tclog completion bash)"."""
+    """Print the shell completion for bash, zsh or fish.
+
+    Load it with: eval "$(tclog completion bash)".
+    """
     from click.shell_completion import get_completion_class
 
     kind = get_completion_class(shell)

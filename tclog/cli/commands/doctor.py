@@ -34,10 +34,10 @@ class Check(NamedTuple):
     """,
 )
 def doctor(here: Here) -> None:
-    """Check the configuration, the store's one promise, the clock and the bucket's settings.
+    """Check the store, the clock and the configuration.
 
-    Changes nothing but a few probe objects, which it removes. Ends with the exit status of the
-    first thing that is wrong.
+    The store's one promise is put to the test, as by init. Changes nothing but a few probe
+    objects, which it removes. Ends with the exit status of the first thing that is wrong.
     """
     failures: list[TclogError] = []
     checks: list[Check] = []

@@ -16,15 +16,20 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
+from tclog.cli.output import write_json
 from tclog.domain.steps import LEASE_MS_DEFAULT
 from tclog.errors import NotFound, Refused, StoreError, TclogError, UsageError
+
+if TYPE_CHECKING:
+    from tclog.log.log import Log
+    from tclog.log.results import Step
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 KILL_AFTER_S = 5.0
@@ -89,11 +94,12 @@ class Keeper:
 @options.lease
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...]) -> None:
-    """Claim STEP, run COMMAND, renew while it runs, then complete STEP, or fail it.
+    """Run a command while holding a step.
 
-    The command finds TCLOG_STEP, TCLOG_FENCE and TCLOG_AGENT in its environment. Signals are
-    forwarded to it. If the claim is lost it is killed (exit 4). Otherwise exec ends with the
-    command's own exit status, 128 + N when signal N ended it.
+    Claims STEP, renews it while COMMAND runs, then completes it, or fails it. The command finds
+    TCLOG_STEP, TCLOG_FENCE and TCLOG_AGENT in its environment. Signals are forwarded to it. If the
+    claim is lost it is killed (exit 4). Otherwise exec ends with the command's own exit status,
+    128 + N when signal N ended it.
     """
     log = here.log()
     lease_s = LEASE_MS_DEFAULT / 1000 if lease is None else lease
@@ -123,18 +129,31 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
     keeper.stop()
     if status is None:
         raise _lost(here, step_id, keeper)
-    outcome = "complete" if status == 0 else "failed"
-    done = log.steps.complete(
-        step_id,
-        outcome=outcome,
-        fence=held.fence,
-        note=f"{command[0]} ended with status {status}",
-        exit_status=status,
-    )
-    here.emit(done.as_json(), f"{outcome.capitalize()} step {step_id} (exit status {status})")
+    done = _ended(log, step_id, held.fence, command[0], status)
+    if here.json:
+        write_json(done.as_json())
+    else:
+        # What the command printed is the data; this stands beside it.
+        here.note(f"step {step_id} is {done.state} (exit status {status})")
     if status:
         here.finish()
-        sys.exit(status)
+        raise click.exceptions.Exit(status)
+
+
+def _ended(log: Log, step: str, fence: int, name: str, status: int) -> Step:
+    try:
+        return log.steps.complete(
+            step,
+            outcome="complete" if status == 0 else "failed",
+            fence=fence,
+            note=f"{name} ended with status {status}",
+            exit_status=status,
+        )
+    except Refused as refused:
+        if refused.code != "step-not-claimed":
+            raise
+        # The command has ended the step itself, in words of its own.
+        return log.steps.show(step)
 
 
 def _start(here: Here, command: tuple[str, ...], step: str, fence: int) -> subprocess.Popen[bytes]:
@@ -146,7 +165,7 @@ def _start(here: Here, command: tuple[str, ...], step: str, fence: int) -> subpr
     }
     # With a process group of its own the whole tree can be killed; but a child that reads from
     # the terminal has to stay in the group that owns it.
-    group: dict[str, Any] = {} if sys.stdin.isatty() else {"process_group": 0}
+    group: dict[str, Any] = {} if sys.stdin and sys.stdin.isatty() else {"process_group": 0}
     return subprocess.Popen(command, env=environ, cwd=here.start, **group)  # noqa: S603
 
 

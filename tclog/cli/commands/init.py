@@ -12,7 +12,7 @@ import click
 from tclog.cli import config
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.errors import Refused
+from tclog.errors import Refused, UsageError
 
 if TYPE_CHECKING:
     from tclog.log.project import Location, Project
@@ -42,34 +42,36 @@ def init(
     profile: str | None,
     create_bucket: bool,
 ) -> None:
-    """Set up a project: STORE is a folder (default .tclog/store) or s3://bucket/prefix.
+    """Set up a project on a folder or a bucket; safe to repeat.
 
-    The store is probed first: 32 writers race to create one object, several times. One that lets
-    more than one of them win is refused, and nothing is configured. Running init again is safe.
+    STORE is a folder (default .tclog/store) or s3://bucket/prefix. It is probed first: 32 writers
+    race to create one object, several times. A store that lets more than one of them win is
+    refused, and nothing is configured.
     """
-    here.flags = here.flags._replace(
+    if store == "":
+        raise UsageError("the store is empty", code="bad-store")
+    here.say(
         store=store or here.flags.store,
         project=project or here.flags.project,
         endpoint=endpoint,
         region=region,
         profile=profile,
     )
-    _check_unconfigured(here)
-    location = _location(here)
-    if create_bucket and location.url.startswith("s3://"):
+    folder = _folder(here)
+    location = _location(here, folder)
+    if create_bucket:
         _create_bucket(here, location)
     probed, made, opened = _set_up(here, location)
-    s3 = _s3_settings(here, location, opened)
     agent = here.config.agent
     path = config.write(
-        here.start,
+        folder,
         {
-            "store": _written(here.start, location.url),
+            "store": _written(folder, location.url),
             "project": location.project,
             # An identity from the environment belongs to one shell, not to everybody here.
-            "agent": agent.value if agent.source == "flag" or _from_here(here, agent) else None,
+            "agent": agent.value if agent.source == "flag" else None,
+            "s3": _s3_settings(here, opened),
         },
-        s3,
     )
     where = opened.url
     here.emit(
@@ -82,51 +84,65 @@ def init(
             "agent": agent.value,
             "probe": {"racers": probed.racers, "rounds": probed.rounds, "winners_each": 1},
         },
-        f"Initialized project {made.name} in {where}\n"
-        f"Probe: {probed.racers} writers raced for one name {probed.rounds} times;"
-        " one won each time",
+        f"Initialized project {made.name} in {where}",
     )
+    if not here.json:
+        here.note(
+            f"{probed.racers} writers raced for one name {probed.rounds} times; one won each time"
+        )
     if agent.value is None:
         here.note("say who acts: export TCLOG_AGENT=NAME, or --as NAME with each command")
 
 
-def _check_unconfigured(here: Here) -> None:
-    """Refuse to point a configured folder somewhere else without a word."""
-    file = here.start / config.FOLDER / config.FILE
-    if not file.is_file() or (here.flags.store is None and here.flags.project is None):
-        return
+def _folder(here: Here) -> Path:
+    """Return the folder whose configuration this is: one that was found, or a new one's.
+
+    Raises:
+        Refused: this folder's own configuration says otherwise.
+    """
     before = config.load(config.Flags(), {}, here.start)
-    wanted = here.config
-    changed = (before.project.value, before.store.value) != (
-        wanted.project.value,
-        wanted.store.value,
+    if before.file is None:
+        return here.start
+    found, wanted = (
+        (each.project.value or "default", each.store.value, each.endpoint.value)
+        for each in (before, here.config)
     )
-    if changed:
+    if found == wanted:
+        return before.file.parent.parent
+    if before.file.parent.parent == here.start:
         raise Refused(
-            f"{here.start} is already set up for project {before.project.value}"
-            f" in {before.store.value}",
+            f"{here.start} is already set up for project {found[0]} in {found[1]}",
             code="already-configured",
-            hint=f"tclog -C OTHER-FOLDER init ..., or edit {file}",
+            hint=f"tclog -C OTHER-FOLDER init ..., or edit {before.file}",
         )
+    return here.start
 
 
-def _location(here: Here) -> Location:
-    found = here.config
-    if found.store.value is None:
-        default = here.start / config.FOLDER / "store"
-        here.flags = here.flags._replace(store=str(default))
-        here._config = None  # noqa: SLF001 - the flags changed: find everything anew
-    if found.project.value is None:
-        here.flags = here.flags._replace(project=here.start.name or "default")
-        here._config = None  # noqa: SLF001 - as above
-    return here.location()
+def _location(here: Here, folder: Path) -> Location:
+    """Return where the project will be: what was said, then what is usual."""
+    if here.config.store.value is None:
+        here.say(store=str(folder / config.FOLDER / "store"))
+    if here.config.project.value is None and here.config.file is None:
+        here.say(project=folder.name or "default")
+    location = here.location()
+    for url in (location.url, location.endpoint or ""):
+        if "@" in url.partition("://")[2].partition("/")[0]:
+            raise UsageError(
+                "credentials do not belong into a URL, which would be written down",
+                code="bad-store",
+                hint="aws configure, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            )
+    return location
 
 
 def _create_bucket(here: Here, location: Location) -> None:
     from tclog.log.project import open_store
-    from tclog.store.s3 import S3Store, create_bucket
 
     opened = open_store(location, here.environ)
+    if not opened.concurrent:
+        raise UsageError(f"--create-bucket goes with s3://bucket/prefix, not {location.url}")
+    from tclog.store.s3 import S3Store, create_bucket
+
     assert isinstance(opened, S3Store)  # noqa: S101 - the URL says so
     create_bucket(opened.settings, here.environ)
 
@@ -159,13 +175,13 @@ def _set_up(here: Here, location: Location) -> tuple[Report, Project, Store]:
     return probed, made, opened
 
 
-def _s3_settings(here: Here, location: Location, opened: Store) -> dict[str, str | None]:
+def _s3_settings(here: Here, opened: Store) -> dict[str, str | None]:
     """What has to be written so that other shells reach the same bucket."""
-    if not location.url.startswith("s3://"):
+    if not opened.concurrent:
         return {}
     from tclog.store.s3 import S3Store
 
-    assert isinstance(opened, S3Store)  # noqa: S101 - the URL says so
+    assert isinstance(opened, S3Store)  # noqa: S101 - only buckets are concurrent
     effective = opened.settings
     client = here.config.client
     return {
@@ -174,10 +190,6 @@ def _s3_settings(here: Here, location: Location, opened: Store) -> dict[str, str
         "profile": effective.profile,
         "client": None if client.source == "default" else client.value,
     }
-
-
-def _from_here(here: Here, agent: config.Setting) -> bool:
-    return agent.source == str(here.start / config.FOLDER / config.FILE)
 
 
 def _written(folder: Path, url: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,14 +9,21 @@ import click
 from tclog.cli import options
 from tclog.cli.app import SETTINGS, Group, operation
 from tclog.cli.here import Here
-from tclog.cli.output import Column, harmless, write_json, write_line, write_rows
+from tclog.cli.output import Column, harmless, terminal, write_json, write_line, write_rows
 from tclog.errors import BadValue, UsageError
 
 if TYPE_CHECKING:
     from tclog.log.results import Memory
 
 
-@click.group(cls=Group, context_settings=SETTINGS)
+@click.group(
+    cls=Group,
+    context_settings=SETTINGS,
+    example="""
+    tclog memory set design.contract 'POST /v1/items' --as alice
+    tclog memory get design.contract
+    """,
+)
 def memory() -> None:
     """Share facts: versioned values with conflict detection."""
 
@@ -124,7 +130,7 @@ def get(here: Here, key: str, version: int | None, at: str | None) -> None:
         return
     text = value_text(found)
     # A pipe gets the value as it is; a terminal gets no other agent's control sequences.
-    text = harmless(text) if sys.stdout.isatty() else text
+    text = harmless(text) if terminal() else text
     write_line(text.removesuffix("\n"))
 
 

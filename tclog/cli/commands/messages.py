@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.cli.output import Column, write_json, write_line, write_rows
+from tclog.cli.output import ROWS_MAX, Column, terminal, write_json, write_line, write_rows
 from tclog.errors import UsageError
 
 
@@ -28,9 +26,10 @@ from tclog.errors import UsageError
 def send(
     here: Here, to: str, text: str, reply_to: str | None, step: str | None, id_key: str | None
 ) -> None:
-    """Send TEXT (or standard input, for -) to an agent, to several with commas, or to @all.
+    """Send a message to an agent, several, or @all.
 
-    When this returns, every recipient's inbox has the message at a place that never changes.
+    TO is one name, several with commas, or @all; TEXT is - for standard input. When this returns,
+    every recipient's inbox has the message at a place that never changes.
     """
     from tclog.log.inbox import send_message
 
@@ -70,9 +69,10 @@ def inbox(
     at: str | None,
     limit: int | None,
 ) -> None:
-    """Show your unread messages in the one order that every reader sees. Never deletes.
+    """Read your messages, in one order for everybody.
 
-    A message stays unread until it is acknowledged, with --ack or with tclog ack.
+    Shows what is unread, and never deletes. A message stays unread until it is acknowledged, with
+    --ack or with tclog ack.
     """
     from tclog.log import inbox as operations
 
@@ -85,11 +85,11 @@ def inbox(
         at_us = here.point_us(at)
         mailbox = log.run(operations.read_inbox(log.client, everything=everything, at_us=at_us))
     messages = mailbox.messages
-    shown = messages[: _shown(here, limit)] if not everything else messages
+    shown = messages[: _shown(here, limit)]
     if here.json:
-        for message in shown[: limit or None]:
+        for message in shown:
             write_json(message.as_json())
-    elif not messages and sys.stdout.isatty():
+    elif not messages and terminal():
         write_line("No messages." if everything else "No unread messages.")
     else:
         columns = [Column("n"), Column("at", "time"), Column("from"), Column("to"), Column("text")]
@@ -97,13 +97,12 @@ def inbox(
         write_rows(columns, rows, now_us=here.now_us(), limit=limit, more="tclog inbox -n 0")
     if ack and shown:
         log.run(operations.acknowledge(log.client, mailbox._replace(messages=shown)))
+        here.note(f"acknowledged {len(shown)} message(s)")
 
 
 def _shown(here: Here, limit: int | None) -> int | None:
     """How many rows are shown, so that only these are acknowledged."""
-    from tclog.cli.output import ROWS_MAX
-
-    if limit is None and sys.stdout.isatty() and not here.json:
+    if limit is None and terminal() and not here.json:
         return ROWS_MAX
     return limit or None
 
@@ -117,7 +116,10 @@ def _shown(here: Here, limit: int | None) -> int | None:
 @click.argument("which", nargs=-1, required=True, metavar="N|ID...")
 @options.id_key
 def ack(here: Here, which: tuple[str, ...], id_key: str | None) -> None:
-    """Acknowledge messages by their number in your inbox, or by the beginning of their id."""
+    """Acknowledge messages by number or id.
+
+    The number is its place in your inbox; of an id the beginning is enough.
+    """
     from tclog.log.inbox import acknowledge_one
 
     key = options.check_key(id_key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.cli.output import ago, write_json, write_line
+from tclog.cli.output import Fact, when, write_facts, write_json
 
 
 @operation(
@@ -14,7 +14,10 @@ from tclog.cli.output import ago, write_json, write_line
     """,
 )
 def status(here: Here) -> None:
-    """Show the project on one screen: your claims and unread messages, and all steps by state."""
+    """Show the project on one screen.
+
+    Your claims and unread messages, and all steps by state.
+    """
     from tclog.log.inbox import read_inbox
     from tclog.log.steps import list_steps
 
@@ -41,15 +44,15 @@ def status(here: Here) -> None:
             }
         )
         return
-    write_line(f"project\t{log.project.name} in {log.store.url}")
-    write_line(f"agent\t{agent or '-'}")
+    facts = [Fact("project", f"{log.project.name} in {log.store.url}"), Fact("agent", agent or "-")]
     if unread is not None:
-        write_line(f"unread\t{unread}")
+        facts.append(Fact("unread", unread))
     for step in mine:
-        until = f"lease ends {ago(step.lease_until, here.now_us())}" if step.lease_until else ""
-        write_line(f"holding\t{step.id} (fence {step.fence}) {until}".rstrip())
+        until = f", lease ends {when(step.lease_until, here.now_us())}" if step.lease_until else ""
+        facts.append(Fact("holding", f"{step.id} (fence {step.fence}){until}"))
     words = ", ".join(f"{count} {state}" for state, count in sorted(tally.items()))
-    write_line(f"steps\t{words or 'none'}")
+    facts.append(Fact("steps", words or "none"))
     if ready:
         shown = ", ".join(ready[:10]) + (f" and {len(ready) - 10} more" if len(ready) > 10 else "")
-        write_line(f"ready\t{shown}")
+        facts.append(Fact("ready", shown))
+    write_facts(facts, now_us=here.now_us())

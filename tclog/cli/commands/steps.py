@@ -9,7 +9,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import SETTINGS, Group, operation
 from tclog.cli.here import Here
-from tclog.cli.output import Column, ago, harmless, write_json, write_rows
+from tclog.cli.output import Column, Fact, write_facts, write_json, write_rows
 from tclog.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 STATES = ["pending", "ready", "claimed", "complete", "blocked", "needs_review", "failed"]
 
 
-@click.group(cls=Group, context_settings=SETTINGS)
+@click.group(
+    cls=Group,
+    context_settings=SETTINGS,
+    example="""
+    tclog step add build --after design --as alice
+    tclog step list --ready
+    """,
+)
 def step() -> None:
     """Define and look at steps and what they come after."""
 
@@ -118,30 +125,28 @@ def show(here: Here, step_id: str, at: str | None) -> None:
 
     log = here.log(reader=True)
     found = log.run(show_step(log.client, step_id, at_us=here.point_us(at)))
-    here.emit(found.as_json(), lambda: _description(here, found))
+    if here.json:
+        write_json(found.as_json())
+    else:
+        write_facts(_facts(found), now_us=here.now_us())
 
 
-def _description(here: Here, found: Step) -> str:
-    lines = [f"{found.id}\t{found.state}"]
-    if found.title:
-        lines.append(f"title\t{found.title}")
-    if found.agent:
-        lines.append(f"agent\t{found.agent}")
-    if found.fence is not None:
-        lines.append(f"fence\t{found.fence}")
-    if found.lease_until:
-        lines.append(f"lease until\t{found.lease_until} ({ago(found.lease_until, here.now_us())})")
-    if found.after:
-        lines.append(f"after\t{','.join(found.after)}")
-    if found.waiting:
-        lines.append(f"waiting for\t{','.join(found.waiting)}")
-    if found.note is not None:
-        lines.append(f"note\t{found.note_by}: {found.note}")
+def _facts(found: Step) -> list[Fact]:
+    facts = [
+        Fact(found.id, found.state, "state"),
+        Fact("title", found.title),
+        Fact("agent", found.agent),
+        Fact("fence", found.fence),
+        Fact("lease until", found.lease_until, "time"),
+        Fact("after", ",".join(found.after) or None),
+        Fact("waiting for", ",".join(found.waiting) or None),
+        Fact("note", None if found.note is None else f"{found.note_by}: {found.note}"),
+    ]
     for name, value in (found.handoff or {}).items():
         shown = ", ".join(value) if isinstance(value, list) else value
-        lines.append(f"handoff {name.replace('_', ' ')}\t{shown}")
-    lines.append(f"version\t{found.version}")
-    return harmless("\n".join(lines))
+        facts.append(Fact(f"handoff {name.replace('_', ' ')}", shown))
+    facts.append(Fact("version", found.version))
+    return [fact for fact in facts if fact.value is not None]
 
 
 @operation(
@@ -153,7 +158,7 @@ def _description(here: Here, found: Step) -> str:
 )
 @click.argument("step_id", metavar="ID")
 def step_status(here: Here, step_id: str) -> None:
-    """Show the state of one step in one line, as Tracecraft does."""
+    """Show the state of one step."""
     from tclog.log.results import Step as Record
     from tclog.log.steps import read_rows, show_row
 
@@ -186,10 +191,11 @@ def claim(
     timeout: float | None,
     id_key: str | None,
 ) -> None:
-    """Claim step ID: exactly one agent holds it, until its lease ends by the store's clock.
+    """Claim a step (or the next ready one) with a lease.
 
-    Claiming what one already holds renews it. The confirmation shows the fencing token: pass it
-    to complete --fence, and a claim that was lost meanwhile is refused.
+    Exactly one agent holds it, until its lease ends by the store's clock. Claiming what one
+    already holds renews it. The confirmation shows the fencing token: pass it to complete --fence,
+    and a claim that was lost meanwhile is refused.
     """
     from tclog.log import steps
 
@@ -229,7 +235,10 @@ def _held(here: Here, verb: str, done: Step) -> str:
 def renew(
     here: Here, step_id: str, lease: float | None, fence: int | None, id_key: str | None
 ) -> None:
-    """Extend the lease of a step that you hold: it runs anew from now."""
+    """Extend the lease of a step that you hold.
+
+    It runs anew from now.
+    """
     from tclog.log.steps import renew_step
 
     log = here.log()
@@ -251,7 +260,10 @@ def renew(
 @click.argument("text")
 @options.id_key
 def note(here: Here, step_id: str, text: str, id_key: str | None) -> None:
-    """Say something about a step. A note by its holder also renews the lease."""
+    """Say something about a step.
+
+    TEXT is - for standard input. A note by its holder also renews the lease.
+    """
     from tclog.log.steps import note_step
 
     log = here.log()
@@ -271,7 +283,10 @@ def note(here: Here, step_id: str, text: str, id_key: str | None) -> None:
 @options.fence
 @options.id_key
 def release(here: Here, step_id: str, fence: int | None, id_key: str | None) -> None:
-    """Give a claim back, so that somebody else can have the step at once."""
+    """Give a claim back.
+
+    Somebody else can have the step at once.
+    """
     from tclog.log.steps import release_step
 
     log = here.log()
@@ -288,7 +303,10 @@ def release(here: Here, step_id: str, fence: int | None, id_key: str | None) -> 
 @click.argument("step_id", metavar="ID")
 @options.id_key
 def reopen(here: Here, step_id: str, id_key: str | None) -> None:
-    """Make a step that is complete, blocked, failed or in review pending again."""
+    """Make an ended or stuck step pending again.
+
+    That is one that is complete, blocked, failed or in review.
+    """
     from tclog.log.steps import reopen_step
 
     log = here.log()
@@ -330,9 +348,10 @@ def complete(
     reason: str | None,
     id_key: str | None,
 ) -> None:
-    """End the work on step ID and hand it over. Only its holder may, or --force --reason.
+    """End the work on a step and hand it over.
 
-    With --to, the hand-off also goes to that agent as a message.
+    Only its holder may, or --force --reason. With --to, the hand-off also goes to that agent as a
+    message.
     """
     if fence is None and here.environ.get("TCLOG_STEP") == step_id:
         # Below tclog exec the token of the claim comes with the environment.

@@ -7,7 +7,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.cli.output import write_json, write_line
+from tclog.cli.output import harmless, write_json, write_line
 from tclog.errors import UsageError
 
 
@@ -25,7 +25,7 @@ from tclog.errors import UsageError
 def wait_for(
     here: Here, ids: tuple[str, ...], any_: bool, count: int | None, timeout: float | None
 ) -> None:
-    """Wait until the steps are complete.
+    """Wait until steps are complete.
 
     A wait that can never end, because a step is blocked, failed or waits for review, ends at once
     with exit status 4 and says why.
@@ -41,7 +41,7 @@ def wait_for(
         for step in done:
             write_json(step.as_json())
     else:
-        write_line(f"Complete: {', '.join(step.id for step in done)}")
+        write_line(harmless(f"Complete: {', '.join(step.id for step in done)}"))
 
 
 @operation(
@@ -57,10 +57,10 @@ def wait_for(
 @options.timeout()
 @options.id_key
 def barrier(here: Here, name: str, parties: int, timeout: float | None, id_key: str | None) -> None:
-    """Arrive at barrier NAME and wait until N different agents have.
+    """Arrive, and wait until all parties have.
 
-    Then it can be used again: each passage is a generation of its own. Who gives up waiting is
-    not counted.
+    Those are N different agents. Then the barrier can be used again: each passage is a generation
+    of its own. Who gives up waiting is not counted.
     """
     from tclog.log.barriers import pass_barrier
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.cli.output import write_json, write_line
+from tclog.cli.output import Column, write_json, write_rows
 
 
 @operation(
@@ -14,11 +17,11 @@ from tclog.cli.output import write_json, write_line
     """,
 )
 def where(here: Here) -> None:
-    """Show every setting, its value, and where it was found."""
+    """Show which configuration was found, and from where."""
     found = here.config
     rows: dict[str, tuple[str | None, str]] = {
         "config": (None if found.file is None else str(found.file), "searched upwards"),
-        "user config": (str(found.user_file), "present" if found.user_file.exists() else "absent"),
+        "user config": (str(found.user_file), _presence(found.user_file)),
         "cache": (
             str(found.cache),
             "TCLOG_CACHE" if here.environ.get("TCLOG_CACHE") else "default",
@@ -43,5 +46,13 @@ def where(here: Here) -> None:
         }
         write_json({"type": "where", **record})
         return
-    for name, (value, source) in rows.items():
-        write_line(f"{name}\t{'-' if value is None else value}\t{source}")
+    write_rows(
+        [Column("setting"), Column("value"), Column("from")],
+        [[name, value, source] for name, (value, source) in rows.items()],
+        now_us=here.now_us(),
+        limit=0,
+    )
+
+
+def _presence(file: Path) -> str:
+    return "present" if os.path.exists(file) else "absent"  # noqa: PTH110 - Path's may raise

@@ -1,0 +1,100 @@
+"""The stores of a test run, and the walls around it.
+
+No test sees the user's AWS or tclog settings, and none touches the user's files: the variables
+are taken away before anything is collected, and the home folder is a temporary one. What was there
+is remembered here, since it says where Ceph is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.stores import NO_CEPH, Server, bucket_of, find_ceph, run_moto, run_rclone
+
+REMEMBERED: Mapping[str, str] = dict(os.environ)
+_HOME = Path(tempfile.mkdtemp(prefix="tclog-test-home-"))
+_TAKEN = ("AWS_", "TCLOG_", "XDG_", "BOTO_", "RCLONE_")
+
+
+def pytest_configure() -> None:
+    for name in REMEMBERED:
+        if name.startswith(_TAKEN) or name.upper().endswith("_PROXY"):
+            del os.environ[name]
+    os.environ.update(
+        HOME=str(_HOME),
+        XDG_CACHE_HOME=str(_HOME / "cache"),
+        XDG_CONFIG_HOME=str(_HOME / "config"),
+        XDG_RUNTIME_DIR=str(_HOME / "run"),
+        AWS_CONFIG_FILE=str(_HOME / "aws-config"),
+        AWS_SHARED_CREDENTIALS_FILE=str(_HOME / "aws-credentials"),
+        AWS_EC2_METADATA_DISABLED="true",
+    )
+
+
+def pytest_unconfigure() -> None:
+    os.environ.clear()
+    os.environ.update(REMEMBERED)
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@cache
+def _ceph() -> Server | None:
+    return find_ceph(REMEMBERED)
+
+
+def _stores_line() -> str:
+    return f"stores: file, memory, moto, Ceph RGW {'yes' if _ceph() else 'no'}"
+
+
+def pytest_report_header() -> str:
+    return _stores_line()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    # With -q pytest shows no header, but which stores a run used is part of its result.
+    if reporter is not None and not reporter.showheader:
+        reporter.write_line(_stores_line())
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Server]:
+    """Give moto's server with a bucket: quick, but no oracle for races."""
+    with run_moto() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_url(moto: Server) -> str:
+    return moto.endpoint
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[Server]:
+    """Give a real object store with a bucket of this run; skips without one."""
+    server = _ceph()
+    if server is None:
+        if "ceph" in REMEMBERED.get("TCLOG_TEST_REQUIRE", "").split(","):
+            pytest.fail(NO_CEPH)
+        pytest.skip(NO_CEPH)
+    with bucket_of(server):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Give a server that ignores the condition of a create."""
+    with run_rclone(tmp_path_factory.mktemp("rclone") / "served") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone_url(rclone: Server) -> str:
+    return rclone.endpoint

@@ -1,0 +1,198 @@
+"""docs/cli.md is what scripts/docs-cli writes, and what the commands do."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from docs.reading import ROOT, blocks, environment
+
+from tclog.cli.config import Config, Flags, load
+from tclog.cli.here import SETTLED_AFTER_US
+from tclog.errors import EXIT_STATUSES
+
+CLI = ROOT / "docs" / "cli.md"
+
+
+def _script() -> ModuleType:
+    loader = importlib.machinery.SourceFileLoader("docs_cli", str(ROOT / "scripts" / "docs-cli"))
+    spec = importlib.util.spec_from_loader("docs_cli", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = kept
+    return module
+
+
+SCRIPT = _script()
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert CLI.read_text() == SCRIPT.page(), "run: .venv/bin/python scripts/docs-cli"
+
+
+def test_every_command_says_what_it_does_and_begins_with_an_example() -> None:
+    for name, command in SCRIPT.commands():
+        assert command.help, name
+        assert getattr(command, "example", "").strip().startswith(f"tclog {name}"), name
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                assert getattr(parameter, "help", None) or parameter.name == "kind", parameter.name
+
+
+def test_every_exit_status_has_a_row_and_code_words() -> None:
+    words = SCRIPT.code_words()
+    assert set(words) == set(EXIT_STATUSES) - {0}
+    assert all(words.values())
+    # The words that the contract names.
+    assert "key-missing" in words[3]
+    assert {"step-held", "version-conflict"} <= words[4]
+
+
+def test_no_variable_of_ours_is_missing() -> None:
+    read = {f"TCLOG_{name.upper()}" for name in ("store", "project", "agent", "endpoint")}
+    read |= {"TCLOG_REGION", "TCLOG_PROFILE"}
+    for path in (ROOT / "tclog").rglob("*.py"):
+        read |= set(re.findall(r'"(TCLOG_[A-Z0-9_]+)"', path.read_text()))
+    assert read == set(SCRIPT.VARIABLES)
+
+
+def test_the_example_configuration_has_every_setting_and_no_other(tmp_path: Path) -> None:
+    (text,) = [text for text, _ in blocks(CLI, "toml")]
+    table = tomllib.loads(text)
+    (tmp_path / ".tclog").mkdir()
+    (tmp_path / ".tclog" / "config.toml").write_text(text)
+    found = load(Flags(), {"HOME": str(tmp_path)}, tmp_path)
+    settings = set(Config._fields) - {"file", "user_file", "cache", "session"}
+    for name in settings:
+        assert getattr(found, name).source == str(tmp_path / ".tclog" / "config.toml"), name
+    inner = {name for value in table.values() if isinstance(value, dict) for name in value}
+    assert {*table, *inner} - {"s3", "file"} == settings
+
+
+def test_the_bound_of_settling_is_as_told() -> None:
+    assert f"less than {SETTLED_AFTER_US // 60_000_000} minutes old" in SCRIPT.TIMES
+
+
+# -- the fields of JSON objects -------------------------------------------------------------------
+
+# What makes each of the objects, in this order.
+SESSION = """
+init --as alice
+where
+doctor
+memory set k v
+memory set k v --if-absent
+memory get k
+memory list
+memory history k
+memory incr n
+memory append k w
+memory delete k
+memory history k
+send bob hello --step design --reply-to 0123abcd
+send @all hello
+inbox --as bob
+ack 1 --as bob
+inbox --all --as bob
+step add design --title T
+step add build --after design
+step list
+claim design --lease 10m
+claim design --as bob
+renew design
+note design text
+step show design
+status
+agents
+release design
+claim design
+complete design --note done --next-action more --to bob
+reopen design
+step show design
+wait-for nothing --timeout 0s
+exec build -- true
+exec fresh -- true
+wait-for fresh
+barrier b --parties 1
+artifact put f.txt --step design
+artifact get f.txt -o g.txt
+artifact list
+artifact history f.txt
+completion bash
+"""
+
+
+# One process for all, since forty starts of an interpreter take longer than what they do.
+DRIVER = """
+import shlex, sys
+from tclog.cli.app import run_command
+for line in sys.stdin.read().splitlines():
+    status = run_command(["--json", *shlex.split(line)])
+    assert status in (0, 3, 4, 5), (line, status)
+"""
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """Run a session with --json; return what it printed, by type."""
+    home = tmp_path_factory.mktemp("json")
+    (home / "f.txt").write_text("x")
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER],
+        input=SESSION.strip().encode(),
+        cwd=home,
+        env=environment(home),
+        capture_output=True,
+        check=True,
+    )
+    found: dict[str, list[dict[str, Any]]] = {}
+    for text in [*done.stdout.splitlines(), *done.stderr.splitlines()]:
+        record = json.loads(text)
+        found.setdefault(record["type"], []).append(record)
+    return found
+
+
+def _documented() -> Iterator[tuple[str, set[str], set[str]]]:
+    for kind, (_, fields) in SCRIPT.OBJECTS.items():
+        always = {name for name in fields if not name.endswith("?")}
+        yield kind, always, {name.removesuffix("?") for name in fields}
+
+
+def test_every_object_has_the_fields_that_the_page_names(
+    printed: dict[str, list[dict[str, Any]]],
+) -> None:
+    assert set(printed) == set(SCRIPT.OBJECTS)
+    for kind, always, ever in _documented():
+        for record in printed[kind]:
+            fields = set(record) - {"type"}
+            assert always <= fields, record
+            if kind != "error":
+                assert fields <= ever, record
+
+
+def test_no_field_of_the_page_is_never_printed(printed: dict[str, list[dict[str, Any]]]) -> None:
+    for kind, _, ever in _documented():
+        seen = {name for record in printed[kind] for name in record}
+        assert ever - {"..."} <= seen, kind
+
+
+def test_errors_tell_what_the_page_says_by_code(printed: dict[str, list[dict[str, Any]]]) -> None:
+    by_code = {record["code"]: record for record in printed["error"]}
+    assert {"holder", "fence", "lease_until", "lease_left_s"} <= set(by_code["step-held"])
+    conflict = by_code["version-conflict"]
+    assert {"version", "value", "agent", "at", "current"} <= set(conflict)
+    assert conflict["current"]["type"] == "memory"

@@ -1,0 +1,1 @@
+"""The commit protocol over real clients and servers: lost replies, outages, request budgets."""

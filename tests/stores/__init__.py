@@ -1,0 +1,1 @@
+"""Stores: one conformance suite for all, what is special in each, and the probe."""

@@ -1,0 +1,200 @@
+"""Stamps and the hybrid logical clock."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tclog.clock import (
+    AHEAD_TRUSTED_US,
+    COUNTER_MAX,
+    SECOND_US,
+    HybridClock,
+    format_us,
+    hlc,
+    parse_hlc,
+    parse_us,
+    rfc3339,
+    stamp,
+    stamp_of,
+)
+
+from .making import T0_US
+
+HOUR_US = 3600 * SECOND_US
+EARLIEST_US = -62_135_596_800_000_000  # 0001-01-01
+LATEST_US = 253_402_300_799_999_999  # 9999-12-31
+
+micros = st.integers(EARLIEST_US, LATEST_US)
+counters = st.integers(0, COUNTER_MAX)
+
+
+class Wall:
+    """A machine's clock that does what the test says."""
+
+    def __init__(self, us=T0_US):
+        self.us = us
+
+    def __call__(self):
+        return self.us
+
+
+@given(micros, counters, micros, counters)
+@example(EARLIEST_US, 0, T0_US, 0)
+@example(T0_US, 9, T0_US, 10)
+@example(T0_US, 0xFFF, T0_US, 0x1000)
+def test_the_order_of_texts_is_the_order_of_times(us, counter, other_us, other_counter):
+    assert (hlc(us, counter) < hlc(other_us, other_counter)) == (
+        (us, counter) < (other_us, other_counter)
+    )
+    assert (stamp(us) < stamp(other_us)) == (us < other_us)
+
+
+@given(micros, counters)
+def test_stamps_are_read_as_they_were_written(us, counter):
+    assert parse_hlc(hlc(us, counter)) == (us, counter)
+    assert parse_us(stamp(us)) == parse_us(hlc(us, counter)) == us
+    assert rfc3339(hlc(us, counter)) == format_us(us)
+    assert (len(hlc(us, counter)), len(stamp(us))) == (32, 27)
+    assert datetime.fromisoformat(stamp(us)).tzinfo == UTC
+
+
+def test_a_stamp_of_another_zone_is_the_same_moment():
+    there = datetime(2026, 11, 23, 17, 42, 5, 512_345, timezone(timedelta(hours=2)))
+    assert stamp_of(there) == "2026-11-23T15:42:05.512345Z"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2026-11-23T15:42:05.512345Z",
+        "2026-11-23T15:42:05.512345Z-00000",
+        "2026-11-23T15:42:05.512345Z-FFFF",
+        "2026-11-23T15:42:05.512345Z-+fff",
+        "2026-11-23T15:42:05.512345Z-0x1f",
+        "2026-11-23T15:42:05.512345Z-000g",
+        "2026-11-23 15:42:05.512345Z-0000",
+        "2026-11-23T15:42:05,512345Z-0000",
+        "2026-W48-1T15:42:05.512345Z-0000",
+        "2026-13-23T15:42:05.512345Z-0000",
+        "2026-11-23T15:42:05.512345+-0000",
+        "2026-11-23T15:42:05.51234\u0665Z-0000",
+    ],
+)
+def test_a_text_whose_order_would_not_be_its_time_is_no_stamp(text):
+    with pytest.raises(ValueError, match=r"."):
+        parse_hlc(text)
+
+
+_steps = st.lists(
+    st.tuples(st.just("jump"), st.integers(-2 * HOUR_US, 2 * HOUR_US))
+    | st.tuples(st.just("see"), st.integers(-HOUR_US, AHEAD_TRUSTED_US))
+    | st.tuples(st.just("follow"), st.integers(-HOUR_US, AHEAD_TRUSTED_US))
+    | st.tuples(st.just("tick"), st.just(0)),
+    max_size=30,
+)
+
+
+@given(_steps, counters)
+def test_each_tick_is_greater_than_all_before_and_all_trusted_stamps_seen(steps, counter):
+    wall = Wall()
+    clock = HybridClock(wall)
+    greatest = clock.tick()
+    for word, us in steps:
+        if word == "jump":
+            wall.us += us
+            continue
+        seen = hlc(wall.us + us, counter)
+        if word == "see":
+            clock.observe(seen)
+        issued = clock.tick(after=seen if word == "follow" else None)
+        assert issued > greatest
+        assert word == "tick" or issued > seen
+        assert clock.last == issued
+        greatest = issued
+
+
+def test_a_tick_follows_the_wall_clock_when_that_goes_forward():
+    wall = Wall()
+    clock = HybridClock(wall)
+    clock.tick()
+    wall.us += 1
+    assert clock.tick() == hlc(T0_US + 1, 0)
+    assert clock.tick() == hlc(T0_US + 1, 1)
+
+
+def test_a_full_counter_goes_over_into_the_next_microsecond():
+    clock = HybridClock(Wall(), last=hlc(T0_US + 5, COUNTER_MAX))
+    assert clock.tick() == hlc(T0_US + 6, 0)
+    far = hlc(T0_US + HOUR_US, COUNTER_MAX)
+    assert clock.tick(after=far) == hlc(T0_US + HOUR_US + 1, 0)
+
+
+def test_a_clock_goes_on_from_the_last_stamp_of_its_agent():
+    last = hlc(T0_US + 100, 3)
+    assert HybridClock(Wall(), last=last).tick() == hlc(T0_US + 100, 4)
+
+
+@given(st.integers(AHEAD_TRUSTED_US + 1, 1000 * HOUR_US), counters)
+@example(HOUR_US, 0)
+def test_a_stamp_far_ahead_is_obeyed_in_its_chain_and_merged_nowhere_else(ahead_us, counter):
+    wall = Wall()
+    clock = HybridClock(wall)
+    far = hlc(T0_US + ahead_us, counter)
+    before = clock.tick()
+    followed = clock.tick(after=far)
+    assert followed > far
+    assert clock.tick(after=followed) > followed
+    clock.observe(far)
+    elsewhere = clock.tick()
+    assert before < elsewhere < far
+    assert parse_us(elsewhere) == T0_US
+
+
+@given(st.integers(-100 * HOUR_US, 100 * HOUR_US))
+@example(HOUR_US)
+@example(-HOUR_US)
+def test_a_clock_that_is_hours_wrong_is_corrected_by_one_write(wrong_us):
+    wall = Wall(T0_US + wrong_us)
+    clock = HybridClock(wall)
+    clock.tick()
+    offset_us = clock.learn(wall.us, stamp(T0_US))
+    noise_us = 2 * SECOND_US
+    assert offset_us == clock.offset_us == (-wrong_us if abs(wrong_us) > noise_us else 0)
+    assert abs(clock.now_us() - T0_US) <= noise_us
+    assert clock.wall_us() == wall.us
+    corrected = clock.tick()
+    assert abs(parse_us(corrected) - T0_US) <= AHEAD_TRUSTED_US
+    assert clock.tick() > corrected
+
+
+def test_after_the_correction_the_stamps_of_others_are_trusted_by_the_right_time():
+    slow = HybridClock(Wall(T0_US - HOUR_US))
+    others = hlc(T0_US, 5)
+    slow.observe(others)
+    assert slow.tick() < others
+    slow.learn(T0_US - HOUR_US, stamp(T0_US))
+    slow.observe(others)
+    assert slow.tick() > others
+
+
+@given(st.integers(-2 * SECOND_US, 2 * SECOND_US))
+def test_a_difference_within_the_stamps_resolution_says_nothing(noise_us):
+    clock = HybridClock(Wall(), offset_us=HOUR_US)
+    assert clock.learn(T0_US, stamp(T0_US + noise_us)) == 0
+    assert clock.now_us() == T0_US
+
+
+def test_a_store_with_finer_stamps_corrects_a_smaller_error():
+    clock = HybridClock(Wall())
+    assert clock.learn(T0_US, stamp(T0_US + 2001), resolution_us=1000) == 2001
+    assert clock.learn(T0_US, stamp(T0_US + 2000), resolution_us=1000) == 0
+
+
+def test_a_small_correction_backwards_does_not_turn_the_stamps_back():
+    clock = HybridClock(Wall())
+    issued = clock.tick()
+    clock.learn(T0_US, stamp(T0_US - 5 * SECOND_US))
+    assert clock.tick() > issued

@@ -1,0 +1,90 @@
+"""Contents: small ones inline, large ones by their hash, and texts that grow."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tclog.domain.content import (
+    INLINE_BYTES_MAX,
+    append_text,
+    content_blobs,
+    content_size,
+    make_content,
+)
+from tclog.event import decode, digest, encode
+
+from .making import exactly, json_values
+
+# Texts on both sides of the limit, of characters that are one, two and four bytes long.
+pieces = st.builds(
+    lambda character, count: character * count,
+    st.sampled_from(["a", "\u00e9", "\U0001f600", '"\n']),
+    st.sampled_from([0, 1, 5, 4096, 4097, 8192, 16_383, 16_384, 16_385, 20_000]),
+)
+
+
+def read(content, blobs):
+    """Read a content as a reader does: the blobs in order, then what is inline."""
+    raw = b"".join(blobs[name] for name, _ in content_blobs(content))
+    if content["type"] == "json":
+        return decode(raw, "blob") if raw else content["value"]
+    return raw.decode() + content.get("value", "")
+
+
+def stored(blobs):
+    assert all(blob.hash == digest(blob.data) for blob in blobs)
+    return {blob.hash: blob.data for blob in blobs}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "inline"),
+    [
+        ("text", "a" * INLINE_BYTES_MAX, True),
+        ("text", "a" * (INLINE_BYTES_MAX + 1), False),
+        ("text", "\u00e9" * (INLINE_BYTES_MAX // 2), True),
+        ("text", "\u00e9" * (INLINE_BYTES_MAX // 2) + "a", False),
+        ("json", "a" * (INLINE_BYTES_MAX - 2), True),
+        ("json", "a" * (INLINE_BYTES_MAX - 1), False),
+        ("json", None, True),
+        ("text", "", True),
+    ],
+    ids=range(8),
+)
+def test_a_value_is_inline_up_to_16_kib_and_a_blob_beyond(kind, value, inline):
+    content, blobs = make_content(kind, value)
+    assert content["type"] == kind
+    assert ("value" in content) == inline
+    assert len(blobs) == (0 if inline else 1)
+    assert read(content, stored(blobs)) == value
+
+
+@given(st.sampled_from(["text", "json"]), pieces, json_values)
+def test_a_value_is_read_exactly_and_its_size_is_known_without_reading(kind, text, value):
+    value = text if kind == "text" else [text, value]
+    content, blobs = make_content(kind, value)
+    assert exactly(read(content, stored(blobs))) == exactly(value)
+    assert content_size(content) == len(value.encode() if kind == "text" else encode(value))
+
+
+@given(st.none() | pieces, st.lists(st.tuples(pieces, st.sampled_from(["", "\n", "\u00e9"]))))
+def test_a_text_that_grows_is_kept_exactly_and_little_of_it_inline(first, appended):
+    content, blobs, expected = None, {}, ""
+    if first is not None:
+        content, new = make_content("text", first)
+        blobs, expected = stored(new), first
+    for text, separator in appended:
+        content, new = append_text(content, text, separator)
+        blobs |= stored(new)
+        expected = expected + separator + text if expected else text
+        assert content["type"] == "text"
+        assert len(content["value"].encode()) <= INLINE_BYTES_MAX
+        # A part is written only when it is worth an object of its own.
+        assert all(size > INLINE_BYTES_MAX for _, size in content_blobs(content))
+    if content is not None:
+        assert read(content, blobs) == expected
+        assert content_size(content) == len(expected.encode())
+
+
+def test_every_writer_derives_the_same_blobs_from_the_same_append():
+    content, _ = make_content("text", "a" * 16_000)
+    assert append_text(content, "b" * 1000, "\n") == append_text(dict(content), "b" * 1000, "\n")

@@ -1,0 +1,232 @@
+"""Events and versions: sealed once, checked whenever they are read."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tclog.clock import hlc, stamp
+from tclog.errors import Damaged, FormatNewer, TclogError
+from tclog.event import (
+    chain_id,
+    decode,
+    decode_event,
+    decode_version,
+    digest,
+    encode,
+    seal_event,
+    seal_version,
+)
+
+from .making import T0_US, json_scalars, json_text, json_values
+
+CHAIN = chain_id("memory", "a")
+AT = hlc(T0_US, 7)
+
+
+def sealed_event(**fields):
+    given_fields = {
+        "op": "memory.set",
+        "chains": [CHAIN],
+        "agent": "alice",
+        "session": "s",
+        "host": "h",
+        "client": "tclog/1",
+        "at": AT,
+        "nonce": "n",
+        "body": {"type": "text", "value": "1"},
+    }
+    return seal_event(**(given_fields | fields))
+
+
+def sealed_version(**fields):
+    given_fields = {
+        "chain": CHAIN,
+        "seq": 2,
+        "prev": digest(b"1"),
+        "prev_stored": stamp(T0_US),
+        "at": AT,
+        "by": "alice",
+        "events": [sealed_event()[0], sealed_event(nonce="other")[0]],
+        "state": {"in": 1},
+    }
+    return seal_version(**(given_fields | fields))
+
+
+def changed(raw, **fields):
+    return encode(decode(raw, "it") | fields)
+
+
+def without(raw, field):
+    return encode({key: value for key, value in decode(raw, "it").items() if key != field})
+
+
+bodies = st.dictionaries(json_text, json_values, max_size=3)
+
+
+@given(
+    bodies,
+    st.none() | st.dictionaries(json_text, json_scalars, min_size=1, max_size=2),
+    st.none() | json_text,
+)
+def test_an_event_is_read_as_it_was_sealed(body, expect, key):
+    event, raw = sealed_event(body=body, expect=expect, key=key)
+    again = decode_event(raw, expect=event.id)
+    assert again == event
+    assert encode(again.record) == raw
+    assert event.id == digest(raw)
+    assert (again.op, again.agent, again.session, again.at) == ("memory.set", "alice", "s", AT)
+    assert (again.chains, again.body, again.expect) == ([CHAIN], body, expect or {})
+    assert again.key == key
+    assert again.record["format"] == 1
+
+
+@given(st.data())
+def test_a_version_is_read_as_it_was_sealed(data):
+    now = data.draw(st.none() | st.just(stamp(T0_US + 1)))
+    merge = data.draw(st.none() | st.just({"after": 0, "count": 3, "taken": 3, "through": 2}))
+    version = sealed_version(now=now, merge=merge)
+    again = decode_version(version.raw, chain=CHAIN, seq=2, stored=stamp(5))
+    assert again == version._replace(stored=stamp(5))
+    assert again.id == digest(version.raw)
+    assert (again.chain, again.seq, again.prev, again.by) == (CHAIN, 2, digest(b"1"), "alice")
+    assert (again.at, again.state, again.prev_stored) == (AT, {"in": 1}, stamp(T0_US))
+    assert (again.now, again.merge) == (now, merge)
+
+
+@pytest.mark.parametrize("position", ["event", "version", "embedded"])
+def test_fields_that_this_client_does_not_know_are_kept(position):
+    _, raw = sealed_event()
+    later = changed(raw, later={"x": [1, True, 1.0]})
+    if position == "event":
+        again = decode_event(later)
+        assert encode(again.record) == later
+        return
+    if position == "version":
+        again = decode_version(changed(sealed_version().raw, later=1), chain=CHAIN, seq=2)
+        assert again.record["later"] == 1
+        return
+    slot = changed(sealed_version().raw, events=[decode(later, "it")])
+    (embedded,) = decode_version(slot, chain=CHAIN, seq=2).events
+    assert embedded == decode_event(later)
+
+
+@given(bodies)
+def test_an_event_inside_a_version_has_the_id_of_its_own_object(body):
+    event, raw = sealed_event(body=body)
+    version = sealed_version(events=[event])
+    (embedded,) = decode_version(version.raw, chain=CHAIN, seq=2).events
+    assert embedded.id == digest(raw) == event.id
+    assert raw in version.raw
+
+
+@given(st.data())
+def test_any_changed_byte_of_an_event_is_noticed(data):
+    event, raw = sealed_event()
+    place = data.draw(st.integers(0, len(raw) - 1))
+    tampered = bytearray(raw)
+    tampered[place] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(Damaged):
+        decode_event(bytes(tampered), expect=event.id)
+
+
+@given(st.data())
+def test_any_changed_byte_of_a_version_changes_the_id_that_its_successor_names(data):
+    version = sealed_version()
+    place = data.draw(st.integers(0, len(version.raw) - 1))
+    tampered = bytearray(version.raw)
+    tampered[place] ^= data.draw(st.integers(1, 255))
+    try:
+        read = decode_version(bytes(tampered), chain=CHAIN, seq=2)
+    except TclogError as error:
+        assert isinstance(error, (Damaged, FormatNewer))
+    else:
+        assert read.id != version.id
+
+
+def test_a_newer_format_is_refused_wherever_it_stands():
+    _, raw = sealed_event()
+    version = sealed_version()
+    newer = changed(raw, format=2)
+    for read in (
+        lambda: decode_event(newer),
+        lambda: decode_version(changed(version.raw, format=2), chain=CHAIN, seq=2),
+        lambda: decode_version(
+            changed(version.raw, events=[decode(newer, "")]), chain=CHAIN, seq=2
+        ),
+    ):
+        with pytest.raises(FormatNewer) as caught:
+            read()
+        assert caught.value.exit == 1
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"chain": "memory/b"},
+        {"seq": 3},
+        {"seq": 1},
+        {"prev": None},
+        {"prev": 5},
+        {"at": "2026-11-23T15:42:05.512345Z"},
+        {"at": "2026-W48-1T15:42:05.512345Z-0000"},
+        {"at": "2026-11-23T15:42:05.512345Z-FFFF"},
+        {"by": None},
+        {"events": None},
+        {"events": [1]},
+        {"events": [{}]},
+        {"state": []},
+        {"format": None},
+        {"format": True},
+        {"format": 0},
+        {"prev_stored": 5},
+        {"now": 5},
+        {"merge": []},
+    ],
+    ids=str,
+)
+def test_a_version_that_is_not_what_its_slot_says_is_damage(fields):
+    raw = changed(sealed_version().raw, **fields)
+    with pytest.raises(Damaged):
+        decode_version(raw, chain=CHAIN, seq=2)
+
+
+@pytest.mark.parametrize("fields", [{"prev": digest(b"0")}, {"seq": True}], ids=str)
+def test_a_first_version_has_nothing_before_it_and_the_number_one(fields):
+    first = sealed_version(seq=1, prev=None, prev_stored=None)
+    assert decode_version(first.raw, chain=CHAIN, seq=1) == first
+    with pytest.raises(Damaged):
+        decode_version(changed(first.raw, **fields), chain=CHAIN, seq=1)
+
+
+@pytest.mark.parametrize("field", ["at", "by", "chain", "events", "format", "prev", "seq", "state"])
+def test_a_version_without_a_required_field_is_damage(field):
+    first = sealed_version(seq=1, prev=None, prev_stored=None)
+    with pytest.raises(Damaged):
+        decode_version(without(first.raw, field), chain=CHAIN, seq=1)
+
+
+@pytest.mark.parametrize(
+    "field", ["agent", "at", "body", "chains", "client", "format", "host", "nonce", "op", "session"]
+)
+def test_an_event_without_a_required_field_is_damage(field):
+    _, raw = sealed_event()
+    with pytest.raises(Damaged):
+        decode_event(without(raw, field))
+    with pytest.raises(Damaged):
+        decode_event(changed(raw, **{field: None}))
+
+
+@pytest.mark.parametrize("fields", [{"expect": [1]}, {"key": 1}, {"body": []}], ids=str)
+def test_an_event_with_a_field_of_another_type_is_damage(fields):
+    _, raw = sealed_event()
+    with pytest.raises(Damaged):
+        decode_event(changed(raw, **fields))
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"1", b"null", b'"a"'])
+def test_a_record_that_is_no_object_is_damage(raw):
+    with pytest.raises(Damaged):
+        decode_event(raw)
+    with pytest.raises(Damaged):
+        decode_version(raw, chain=CHAIN, seq=1)

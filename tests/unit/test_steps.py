@@ -1,0 +1,511 @@
+"""Steps: one holder at a time, tokens that only grow, leases by the store's clock alone."""
+
+import itertools
+from typing import NamedTuple
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tclog.clock import SECOND_US, stamp
+from tclog.domain import steps
+from tclog.domain.decision import Draft, Place, Unchanged
+from tclog.domain.steps import (
+    BLOCKED,
+    CLAIMED,
+    COMPLETE,
+    EMPTY,
+    FAILED,
+    NEEDS_REVIEW,
+    OUTCOMES,
+    PENDING,
+    Add,
+    Claim,
+    Complete,
+    Note,
+    Release,
+    Renew,
+    Reopen,
+    State,
+    Withdraw,
+    find_cycle,
+    lease_ends_us,
+)
+from tclog.errors import Refused, UsageError
+from tclog.event import decode, encode
+
+from .making import AGENTS, T0_US, Chain, Rules, make_event
+
+RULES = Rules(EMPTY, steps.decide, steps.evolve, steps.pack, steps.unpack)
+NOTE = {"type": "text", "value": "hi"}
+LEASE_MS = 5000
+
+
+def refused(decision, code):
+    return isinstance(decision, Refused) and decision.code == code
+
+
+def held_by(agent="alice", lease_ms=LEASE_MS):
+    chain = Chain(RULES)
+    chain.act(agent, Claim("s", agent, lease_ms))
+    return chain
+
+
+def ended(outcome, agent="alice"):
+    chain = held_by(agent)
+    chain.act(agent, Complete("s", agent, outcome))
+    return chain
+
+
+# -- the rules against a model --------------------------------------------------------------------
+
+
+class Model(NamedTuple):
+    """What the rules promise, without a chain: the holder's last store time instead of stamps."""
+
+    state: str = PENDING
+    agent: str | None = None
+    fence: int | None = None
+    lease_us: int = 0
+    last_us: int = 0
+    added_by: str | None = None
+
+    def lapsed(self, now_us):
+        return now_us >= self.last_us + self.lease_us + SECOND_US
+
+    def allows(self, agent, op, body, fence, now_us):
+        """Whether an event is allowed; ``now_us`` is None without the store's word for it."""
+        if fence is not None and fence != self.fence:
+            return False
+        holds = self.state == CLAIMED and self.agent == agent
+        match op:
+            case "step.add":
+                return self.added_by is None
+            case "step.withdraw":
+                return self.added_by == agent and self.state == PENDING
+            case "step.claim":
+                return self.state == PENDING
+            case "step.takeover":
+                return (
+                    self.state == CLAIMED
+                    and not holds
+                    and body["fence"] == self.fence
+                    and now_us is not None
+                    and self.lapsed(now_us)
+                )
+            case "step.renew" | "step.release":
+                return holds
+            case "step.note":
+                return True
+            case "step.complete":
+                may = holds or self.state == NEEDS_REVIEW or body.get("force", False)
+                return may and self.state != COMPLETE and body["outcome"] in OUTCOMES
+            case "step.reopen":
+                return self.state not in (PENDING, CLAIMED)
+        return False
+
+    def after(self, agent, op, body, seq, stored_us):
+        """Apply an allowed event that the store stamped with ``stored_us``."""
+        new = self
+        match op:
+            case "step.add":
+                new = self._replace(added_by=agent)
+            case "step.withdraw":
+                new = self._replace(added_by=None)
+            case "step.claim" | "step.takeover":
+                new = self._replace(state=CLAIMED, agent=agent, fence=seq)
+            case "step.release" | "step.reopen":
+                new = self._replace(state=PENDING, agent=None)
+            case "step.complete":
+                new = self._replace(state=body["outcome"], agent=agent)
+        if "lease_ms" in body:
+            new = new._replace(lease_us=body["lease_ms"] * 1000)
+        if new.state == CLAIMED and new.agent == agent:
+            return new._replace(last_us=stored_us)
+        return new
+
+
+agents = st.sampled_from(AGENTS)
+leases_ms = st.sampled_from([100, 1000, LEASE_MS])
+waits_s = st.sampled_from([0, 0, 0.1, 1, 1.1, 1.099999, 1.999999, 2, 5.999999, 6, 10])
+# Tokens near the truth: which version holds the step depends on what came before.
+fences = st.none() | st.none() | st.integers(1, 6)
+
+rogue_bodies = {
+    "step.add": st.just({"after": ["a"], "priority": 0}),
+    "step.withdraw": st.just({}),
+    "step.claim": st.fixed_dictionaries({"lease_ms": leases_ms}),
+    "step.takeover": st.fixed_dictionaries({"lease_ms": leases_ms, "fence": fences}),
+    "step.renew": st.fixed_dictionaries({"lease_ms": leases_ms}),
+    "step.note": st.just({"note": NOTE}),
+    "step.release": st.just({}),
+    "step.complete": st.fixed_dictionaries(
+        {"outcome": st.sampled_from([*OUTCOMES, PENDING, CLAIMED])},
+        optional={"force": st.booleans(), "handoff": st.just({"to": "bob"})},
+    ),
+    "step.reopen": st.just({}),
+    "step.later": st.just({"lease_ms": 1}),
+}
+rogues = st.one_of(
+    *(st.tuples(st.just(op), body) for op, body in rogue_bodies.items()),
+)
+commands = st.one_of(
+    st.tuples(st.just(Add), st.just(("title", 3, ("a",)))),
+    st.tuples(st.just(Withdraw), st.just(())),
+    st.tuples(st.just(Claim), st.tuples(leases_ms)),
+    st.tuples(st.just(Claim), st.tuples(leases_ms)),
+    st.tuples(st.just(Renew), st.tuples(st.none() | leases_ms, fences)),
+    st.tuples(st.just(Note), st.just(())),
+    st.tuples(st.just(Release), st.tuples(fences)),
+    st.tuples(st.just(Complete), st.tuples(st.sampled_from(OUTCOMES), fences, st.booleans())),
+    st.tuples(st.just(Reopen), st.just(())),
+)
+histories = st.lists(
+    st.tuples(agents, waits_s, waits_s, commands, st.none())
+    | st.tuples(agents, waits_s, waits_s, rogues, st.tuples(st.booleans(), fences)),
+    max_size=15,
+)
+
+
+def made(kind, agent, arguments):
+    if kind is Note:
+        return Note("s", NOTE)
+    return Reopen("s") if kind is Reopen else kind("s", agent, *arguments)
+
+
+def wanted(command, model, agent):
+    """Return the event that a command stands for in the model's state, and its fence."""
+    match command:
+        case Add(_, _, title, priority, after):
+            return "step.add", {"title": title, "priority": priority, "after": list(after)}, None
+        case Withdraw():
+            return "step.withdraw", {}, None
+        case Claim(_, _, lease_ms):
+            if model.state != CLAIMED:
+                return "step.claim", {"lease_ms": lease_ms}, None
+            if model.agent == agent:
+                return "step.renew", {"lease_ms": lease_ms}, None
+            return "step.takeover", {"lease_ms": lease_ms, "fence": model.fence}, None
+        case Renew(_, _, lease_ms, fence):
+            return "step.renew", {"lease_ms": lease_ms or model.lease_us // 1000}, fence
+        case Note():
+            return "step.note", {"note": NOTE}, None
+        case Release(_, _, fence):
+            return "step.release", {}, fence
+        case Complete(_, _, outcome, fence, force):
+            return "step.complete", {"outcome": outcome, "force": force}, fence
+    return "step.reopen", {}, None
+
+
+@settings(max_examples=200)
+@given(histories)
+def test_any_history_folds_to_what_the_rules_promise(history):
+    chain, model = Chain(RULES), Model()
+    for agent, before_s, between_s, what, rogue in history:
+        chain.wait(before_s)
+        if rogue is None:
+            command = made(what[0], agent, what[1])
+            decision = decided(chain, model, agent, command)
+            if decision is None:
+                continue
+            op, body, judged = decision.op, decision.body, decision.judged
+            fence = None if decision.expect is None else decision.expect["fence"]
+        else:
+            (op, body), (judged, fence) = what, rogue
+        allowed = model.allows(agent, op, body, fence, chain.us if judged else None)
+        before, was = chain.state, model
+        # The writer learns the time of its event's object; the slot is created later.
+        place = chain.place(judged=judged)
+        chain.wait(between_s)
+        expect = None if fence is None else {"fence": fence}
+        chain.commit(agent, op, body, expect=expect, place=place)
+        if allowed:
+            model = model.after(agent, op, body, chain.seq, chain.us)
+        else:
+            # It may only have put on record when the version before it was stored.
+            assert chain.state._replace(lease_from=before.lease_from) == before
+        check(chain, model, was, op)
+
+
+def decided(chain, model, agent, command):
+    """Return the draft of an allowed command; decide says yes exactly where evolve would."""
+    op, body, fence = wanted(command, model, agent)
+    allowed = model.allows(agent, op, body, fence, chain.us)
+    decision = chain.decide(command)
+    if isinstance(command, Complete) and fence in (None, model.fence):
+        same = (model.state, model.agent) == (command.outcome, agent)
+        assert isinstance(decision, Unchanged) == same
+        allowed = allowed and not same
+    assert isinstance(decision, Draft) == allowed
+    if not allowed:
+        return None
+    assert (decision.op, decision.judged) == (op, op == "step.takeover")
+    assert {**body, **decision.body} == {**decision.body, **body}
+    assert decision.expect == (None if fence is None else {"fence": fence})
+    return decision
+
+
+def check(chain, model, was, op):
+    state = chain.state
+    assert (state.state, state.agent, state.fence) == (model.state, model.agent, model.fence)
+    assert (state.added, state.added_by) == (model.added_by is not None, model.added_by)
+    if state.fence != was.fence:
+        # Tokens only grow, and a token is the number of the version that granted it.
+        assert op in ("step.claim", "step.takeover")
+        assert state.fence == chain.seq > (was.fence or 0)
+    if state.state == CLAIMED:
+        assert state.lease_ms * 1000 == model.lease_us
+        ends_us = lease_ends_us(state, chain.seq, chain.stored)
+        assert ends_us == model.last_us + model.lease_us
+        # A holder changes only through a takeover, or by way of a state that nobody holds.
+        assert was.state != CLAIMED or was.agent == state.agent or op == "step.takeover"
+
+
+# -- leases ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("writes", [[], ["note"], ["note", "note"]])
+def test_a_lease_can_be_taken_over_one_second_after_its_end_and_not_a_microsecond_sooner(writes):
+    chain = held_by("alice")
+    for _ in writes:
+        chain.wait(0.3)
+        chain.act("carol", Note("s", NOTE))  # another's note does not renew the lease
+    chain.us = T0_US + LEASE_MS * 1000 + SECOND_US - 1
+    decision = chain.act("bob", Claim("s", "bob", 100))
+    assert refused(decision, "step-held")
+    assert decision.details["holder"] == "alice"
+    assert decision.details["fence"] == 1
+    assert decision.details["lease_until"] == stamp(T0_US + LEASE_MS * 1000)
+    assert decision.details["lease_left_s"] == 0.000001
+    chain.wait(0.000001)
+    assert isinstance(chain.act("bob", Claim("s", "bob", 100)), Draft)
+    assert (chain.state.agent, chain.state.fence, chain.state.lease_ms) == ("bob", chain.seq, 100)
+
+
+@given(st.integers(0, 3 * SECOND_US), st.integers(0, 3000), st.integers(0, 9 * SECOND_US))
+@example(SECOND_US - 1, 100, SECOND_US)
+def test_no_takeover_is_early_even_if_the_store_stamps_in_whole_seconds(held, lease_ms, later):
+    def coarse(us):
+        return stamp((T0_US + us) // SECOND_US * SECOND_US)
+
+    state = held_by("alice", lease_ms).state
+    place = Place(2, prev_stored=coarse(held), now=coarse(held + later))
+    if isinstance(RULES.decide(state, Claim("s", "bob", 100), place), Draft):
+        assert later >= lease_ms * 1000
+
+
+@pytest.mark.parametrize("word", ["renew", "note", "claim", "add"])
+def test_whatever_the_holder_writes_about_its_step_renews_the_lease(word):
+    chain = held_by("alice")
+    chain.wait(4)
+    chain.act(
+        "alice",
+        {
+            "renew": Renew("s", "alice"),
+            "note": Note("s", NOTE),
+            "claim": Claim("s", "alice", LEASE_MS),
+            "add": Add("s", "alice"),
+        }[word],
+    )
+    assert chain.state.fence == 1
+    chain.wait(5.999999)
+    assert refused(chain.act("bob", Claim("s", "bob", 100)), "step-held")
+    chain.wait(0.000001)
+    assert isinstance(chain.act("bob", Claim("s", "bob", 100)), Draft)
+
+
+def takeover(fence=1, agent="bob"):
+    return make_event(
+        "step.takeover", {"fence": fence, "from": "alice", "lease_ms": 1}, agent=agent
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "changes", "granted"),
+    [
+        (takeover(), {}, True),
+        (takeover(), {"now": None}, False),
+        (takeover(), {"prev_stored": None}, False),
+        (takeover(), {"now": stamp(T0_US + LEASE_MS * 1000 + SECOND_US - 1)}, False),
+        (takeover(fence=2), {}, False),
+        (takeover(agent="alice"), {}, False),
+    ],
+)
+def test_a_takeover_counts_only_with_both_stamps_the_right_token_and_enough_time(
+    event, changes, granted
+):
+    chain = held_by("alice")
+    now = stamp(T0_US + LEASE_MS * 1000 + SECOND_US)
+    place = Place(2, prev_stored=chain.stored, now=now)._replace(**changes)
+    after = RULES.evolve(chain.state, event, place)
+    assert after.agent == ("bob" if granted else "alice")
+    assert after.fence == (2 if granted else 1)
+
+
+def test_nobody_takes_over_while_the_time_of_the_holders_last_version_is_not_known():
+    chain = held_by("alice")
+    place = Place(2, prev_stored=None, now=stamp(T0_US + 10**12))
+    assert refused(RULES.decide(chain.state, Claim("s", "bob", 100), place), "step-held")
+    assert lease_ends_us(chain.state, 1, None) is None
+    assert lease_ends_us(chain.state, 2, stamp(T0_US)) is None
+
+
+def test_a_claim_that_may_not_take_over_is_refused_without_asking_for_the_time():
+    chain = held_by("alice")
+    claim = Claim("s", "bob", 100, takeover=False)
+    decision = RULES.decide(chain.state, claim, chain.place())
+    assert refused(decision, "step-held")
+    assert decision.details["lease_until"] is None
+
+
+# -- who may do what ------------------------------------------------------------------------------
+
+
+def test_who_lost_a_claim_can_do_nothing_with_its_old_token():
+    chain = held_by("alice")
+    chain.wait(6)
+    chain.act("bob", Claim("s", "bob", LEASE_MS))
+    lost = chain.state
+    for command, op, body in (
+        (Complete("s", "alice", fence=1), "step.complete", {"outcome": COMPLETE}),
+        (Complete("s", "alice", fence=1, force=True), "step.complete", {"outcome": COMPLETE}),
+        (Renew("s", "alice", fence=1), "step.renew", {"lease_ms": 1}),
+        (Release("s", "alice", fence=1), "step.release", {}),
+    ):
+        decision = chain.act("alice", command)
+        assert refused(decision, "stale-fence")
+        assert decision.details == {"holder": "bob", "fence": 2}
+        chain.commit("alice", op, {**body, "force": True}, expect={"fence": 1})
+    for command in (Complete("s", "alice"), Renew("s", "alice"), Release("s", "alice")):
+        assert refused(chain.act("alice", command), "not-yours")
+    assert chain.state._replace(lease_from=None) == lost
+
+
+def test_a_step_of_somebody_else_is_completed_only_by_force():
+    chain = held_by("alice")
+    assert refused(chain.act("bob", Complete("s", "bob")), "not-yours")
+    decision = chain.act("bob", Complete("s", "bob", force=True, reason="alice is gone"))
+    assert decision.body == {"outcome": COMPLETE, "force": True, "reason": "alice is gone"}
+    assert (chain.state.state, chain.state.agent) == (COMPLETE, "bob")
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_only_what_waits_for_review_is_completed_by_somebody_who_does_not_hold_it(outcome):
+    chain = ended(outcome)
+    decision = chain.act("bob", Complete("s", "bob"))
+    if outcome == NEEDS_REVIEW:
+        assert (chain.state.state, chain.state.agent) == (COMPLETE, "bob")
+    else:
+        assert refused(decision, "step-complete" if outcome == COMPLETE else "step-not-claimed")
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_an_ended_step_is_claimed_again_only_after_it_was_reopened(outcome):
+    chain = ended(outcome)
+    code = "step-complete" if outcome == COMPLETE else "step-blocked"
+    assert refused(chain.act("bob", Claim("s", "bob", LEASE_MS)), code)
+    assert isinstance(chain.act("bob", Reopen("s")), Draft)
+    assert chain.act("bob", Reopen("s")) == Unchanged()
+    chain.act("bob", Claim("s", "bob", LEASE_MS))
+    assert (chain.state.agent, chain.state.fence) == ("bob", 4)
+    assert refused(chain.act("alice", Reopen("s")), "step-held")
+
+
+def test_completing_twice_changes_nothing():
+    assert ended(FAILED).act("alice", Complete("s", "alice", FAILED)) == Unchanged()
+    assert ended(COMPLETE).act("alice", Complete("s", "alice", fence=1)) == Unchanged()
+
+
+@pytest.mark.parametrize("outcome", ["done", CLAIMED, PENDING, ""])
+def test_an_outcome_that_is_none_is_an_error_of_the_call_and_folds_to_nothing(outcome):
+    chain = held_by("alice")
+    with pytest.raises(UsageError):
+        chain.act("alice", Complete("s", "alice", outcome))
+    before = chain.state
+    for agent in ("alice", "bob"):
+        chain.commit(agent, "step.complete", {"outcome": outcome, "force": True})
+    assert chain.state._replace(lease_from=None) == before
+
+
+@pytest.mark.parametrize("command", [Renew("s", "alice"), Release("s", "alice")])
+def test_what_nobody_holds_is_neither_renewed_nor_released(command):
+    for chain in (Chain(RULES), ended(BLOCKED)):
+        assert refused(chain.act("alice", command), "step-not-claimed")
+
+
+def test_a_step_that_waits_is_not_claimed_and_the_hint_names_what_it_waits_for():
+    claim = Claim("s", "bob", 100, waiting=("a b (claimed by carol)", "c (pending)"))
+    decision = Chain(RULES).act("bob", claim)
+    assert refused(decision, "step-waiting")
+    assert decision.hint == "tclog wait-for a b c"
+
+
+def test_a_claim_tells_what_its_verdict_on_the_dependencies_rests_on():
+    chain = Chain(RULES)
+    assert chain.act("bob", Claim("s", "bob", 100, seen={"a": 3})).body == {
+        "lease_ms": 100,
+        "seen": {"a": 3},
+    }
+
+
+# -- definitions, notes, hand-offs ----------------------------------------------------------------
+
+
+def test_a_step_is_defined_once_and_only_by_its_first_author_withdrawn():
+    chain = Chain(RULES)
+    add = Add("s", "alice", "title", 5, ("a", "b"))
+    chain.act("alice", add)
+    assert chain.act("bob", add._replace(agent="bob")) == Unchanged()
+    for other in (add._replace(title="x"), add._replace(priority=1), add._replace(after=("a",))):
+        assert refused(chain.act("bob", other), "step-exists")
+    chain.commit("bob", "step.add", {"after": [], "priority": 9})
+    assert chain.act("bob", Withdraw("s", "bob")) == Unchanged()
+    state = chain.state
+    assert (state.title, state.priority, state.after) == ("title", 5, ("a", "b"))
+    assert state.added_at == "2026-11-23T15:42:05.512345Z-0000"
+    chain.act("alice", Withdraw("s", "alice"))
+    assert chain.state == EMPTY
+
+
+def test_the_state_says_where_the_last_note_and_hand_off_are():
+    chain = held_by("alice")
+    chain.act("bob", Note("s", NOTE))
+    chain.act("alice", Complete("s", "alice", handoff={"to": "bob"}))
+    assert (chain.state.note_version, chain.state.handoff_version) == (2, 3)
+    chain.act("bob", Reopen("s"))
+    chain.act("bob", Note("s", NOTE))
+    assert (chain.state.note_version, chain.state.handoff_version) == (5, 3)
+
+
+def test_the_packed_state_holds_only_what_differs_from_an_empty_step():
+    assert RULES.pack(EMPTY, ()) == {}
+    assert decode(encode(RULES.pack(held_by("alice").state, ())), "state") == {
+        "agent": "alice",
+        "fence": 1,
+        "held_version": 1,
+        "lease_ms": LEASE_MS,
+        "session": "session",
+        "state": CLAIMED,
+    }
+    assert RULES.unpack({"state": CLAIMED, "later": 1}, ()) == State(state=CLAIMED)
+
+
+# -- dependencies ---------------------------------------------------------------------------------
+
+graphs = st.dictionaries(st.sampled_from("abcde"), st.lists(st.sampled_from("abcdef"), max_size=3))
+
+
+@given(graphs)
+@example({"a": ["a"]})
+@example({"a": ["b"], "b": ["b"]})
+def test_a_cycle_is_found_exactly_if_a_step_comes_after_itself(graph):
+    reached = set(graph.get("a", ()))
+    for _ in range(len("abcdef")):
+        reached |= {name for at in reached for name in graph.get(at, ())}
+    cycle = find_cycle("a", graph)
+    assert (cycle is not None) == ("a" in reached)
+    if cycle is not None:
+        assert cycle[0] == cycle[-1] == "a"
+        assert len(cycle) > 1
+        assert all(later in graph[at] for at, later in itertools.pairwise(cycle))
+        assert "a" not in cycle[1:-1]

@@ -77,7 +77,9 @@ class Group(Example, click.Group):
         if self.get_command(ctx, name) is None and not ctx.resilient_parsing:
             from difflib import get_close_matches
 
-            near = get_close_matches(name, self.list_commands(ctx), 1, 0.5)
+            names = self.list_commands(ctx)
+            near = [word for word in names if word.startswith(name)]
+            near = near or get_close_matches(name, names, 1, 0.5)
             path = ctx.command_path
             raise UsageError(
                 f"{path} has no command {name!r}",
@@ -133,7 +135,9 @@ def operation(
             except UsageError as error:
                 error.hint = error.hint or f"{ctx.command_path} --help"
                 raise
-            here.finish()
+            finally:
+                # Beside an error too: a claim that is refused may be where a clock is found wrong.
+                here.finish()
 
         call.__doc__ = function.__doc__
         call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]

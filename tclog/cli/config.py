@@ -164,9 +164,9 @@ def _main_checkout(git: Path) -> Path | None:
         return None
     try:
         word, _, target = git.read_text().strip().partition(": ")
-    except (OSError, UnicodeDecodeError):
-        return None
-    folder = (git.parent / target).resolve()
+        folder = (git.parent / target).resolve()
+    except (OSError, RuntimeError, ValueError):
+        return None  # not what git writes: not UTF-8, a NUL, a circle of links
     if word != "gitdir" or folder.parent.name != "worktrees":
         return None
     return folder.parent.parent.parent

@@ -436,8 +436,10 @@ def _ended(state: State, event: Event, place: Place) -> State:
     # An outcome that is none, "claimed" above all, would make a holder without a claim.
     if body["outcome"] not in OUTCOMES or not _completable(state, agent, body.get("force", False)):
         return state
-    ended = _let_go(state, body["outcome"])._replace(agent=agent, session=event.session)
-    return ended._replace(handoff_version=place.seq) if "handoff" in body else ended
+    # Without a hand-off of its own an end has none: that of an earlier end is history.
+    return _let_go(state, body["outcome"])._replace(
+        agent=agent, session=event.session, handoff_version=place.seq if "handoff" in body else 0
+    )
 
 
 def _granted(state: State, event: Event, place: Place) -> State:

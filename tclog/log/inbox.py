@@ -17,7 +17,7 @@ from tclog.domain import inbox
 from tclog.domain.content import make_content
 from tclog.domain.decision import Draft
 from tclog.domain.memory import check_value
-from tclog.errors import NotFound, UsageError, WaitTimeout
+from tclog.errors import NotFound, OutcomeUnknown, UsageError, WaitTimeout
 from tclog.event import ALL, ChainId, Event, Version, chain_id, validate_name
 from tclog.log.results import Message
 from tclog.log.waiting import poll
@@ -64,20 +64,38 @@ def send_message(
         body["step"] = validate_name("step", step)
     command = inbox.Send(body)
     sealed: Sealed | None = None
+    places: list[int] = []
     for chain in chains:
-        done: Appended = yield from append(
-            client,
-            chain,
-            lambda state, place: inbox.decide(state, command, place),
-            blobs=() if sealed else blobs,
-            chains=chains,
-            once=once(id_key, {"op": "message.send", "body": body}),
-            sealed=sealed,
-        )
+        try:
+            done: Appended = yield from append(
+                client,
+                chain,
+                lambda state, place: inbox.decide(state, command, place),
+                blobs=() if sealed else blobs,
+                chains=chains,
+                once=once(id_key, {"op": "message.send", "body": body}),
+                sealed=sealed,
+            )
+        except OutcomeUnknown as unknown:
+            raise _repeatable(unknown, places, id_key) from None
         assert done.event is not None  # noqa: S101 - a send is never unchanged
+        assert done.version is not None  # noqa: S101 - as above
+        places.append(done.version.seq)
         sealed = Sealed(Draft("message.send", body), done.event)
     assert sealed is not None  # noqa: S101 - there is at least one chain
     return (yield from _message(sealed.event, 0, unread=False))
+
+
+def _repeatable(
+    unknown: OutcomeUnknown, places: Sequence[int], id_key: str | None
+) -> OutcomeUnknown:
+    """Make the hint's key look back far enough for every inbox that already has the message."""
+    if id_key is None and places:
+        prefix, _, place = str(unknown.details["id_key"]).partition(".")
+        key = f"{prefix}.{min(int(place), *places)}"
+        unknown.hint = unknown.hint.replace(unknown.details["id_key"], key)
+        unknown.details["id_key"] = key
+    return unknown
 
 
 def _message(event: Event, n: int, *, unread: bool) -> Protocol[Message]:

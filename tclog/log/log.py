@@ -326,21 +326,24 @@ class StepOperations:
         lease_s: float | None = None,
         wait: bool = False,
         timeout_s: float | None = None,
+        anew: bool = False,
         id: str | None = None,  # noqa: A002 - the command's own word
     ) -> Step:
         """Claim a step; renews one's own claim, takes over one whose lease has ended.
 
+        With ``anew`` one's own claim is refused like anybody else's, and left as it is.
+
         Raises:
             Refused: ``step-held`` (who, until when), ``step-waiting``, ``step-complete``, ...
         """
-        from tclog.log import steps
+        from tclog.log import claims
 
         client = self._log.client
         if wait:
             return self._log.run(
-                steps.claim_waiting(client, step, lease_s=lease_s, timeout_s=timeout_s)
+                claims.claim_waiting(client, step, lease_s=lease_s, timeout_s=timeout_s)
             )
-        return self._log.run(steps.claim_step(client, step, lease_s=lease_s, id_key=id))
+        return self._log.run(claims.claim_step(client, step, lease_s=lease_s, anew=anew, id_key=id))
 
     def claim_next(
         self, *, lease_s: float | None = None, wait: bool = False, timeout_s: float | None = None
@@ -350,16 +353,16 @@ class StepOperations:
         Raises:
             NotFound: ``no-step-ready`` or ``no-step-left``.
         """
-        from tclog.log import steps
+        from tclog.log import claims
 
         client = self._log.client
         if wait:
-            return self._log.run(steps.next_waiting(client, lease_s=lease_s, timeout_s=timeout_s))
-        return self._log.run(steps.claim_next(client, lease_s=lease_s))
+            return self._log.run(claims.next_waiting(client, lease_s=lease_s, timeout_s=timeout_s))
+        return self._log.run(claims.claim_next(client, lease_s=lease_s))
 
     def renew(self, step: str, *, lease_s: float | None = None, fence: int | None = None) -> Step:
         """Extend the lease of a step that one holds."""
-        from tclog.log.steps import renew_step
+        from tclog.log.claims import renew_step
 
         return self._log.run(renew_step(self._log.client, step, lease_s=lease_s, fence=fence))
 
@@ -371,7 +374,7 @@ class StepOperations:
 
     def release(self, step: str, *, fence: int | None = None) -> Step:
         """Give a claim back."""
-        from tclog.log.steps import release_step
+        from tclog.log.claims import release_step
 
         return self._log.run(release_step(self._log.client, step, fence=fence))
 
@@ -394,9 +397,9 @@ class StepOperations:
 
         With ``to`` the hand-off is also sent to that agent as a message.
         """
-        from tclog.log.steps import complete_step
+        from tclog.log.handoff import complete_step
 
-        done = self._log.run(
+        return self._log.run(
             complete_step(
                 self._log.client,
                 step,
@@ -412,13 +415,6 @@ class StepOperations:
                 id_key=id,
             )
         )
-        if to is not None:
-            words = [f"step {step} is {outcome}"]
-            words += [f"note: {note}"] if note else []
-            words += [f"next: {next_action}"] if next_action else []
-            # The step's version makes the message's key: completing again sends nothing twice.
-            self._log.send(to, "; ".join(words), step=step, id=f"handoff-{step}-{done.fence}"[:180])
-        return done
 
     def reopen(self, step: str) -> Step:
         """Make an ended or stuck step pending again."""

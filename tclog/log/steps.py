@@ -1,4 +1,4 @@
-"""Steps: add, claim, claim the next ready one, renew, note, release, complete, reopen, wait."""
+"""Steps: add, list, show, note, reopen, wait; what claims and hand-offs share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tclog.chain.drive import Protocol, together
 from tclog.chain.fold import state_of
 from tclog.chain.once import once
 from tclog.chain.read import list_chains, read_at, read_head, read_version
-from tclog.clock import SECOND_US, format_us, parse_us, rfc3339
+from tclog.clock import format_us, parse_us, rfc3339
 from tclog.domain import steps
 from tclog.domain.content import make_content
 from tclog.domain.memory import check_value
@@ -22,7 +22,6 @@ from tclog.log.results import Step
 from tclog.log.waiting import poll
 
 DEPTH_MAX = 10_000
-NEXT_ROUNDS_MAX = 50
 
 
 class Row(NamedTuple):
@@ -31,14 +30,6 @@ class Row(NamedTuple):
     id: str
     head: Version | None
     state: steps.State
-
-
-class _NeedsDependencies(Exception):  # noqa: N818 - control flow inside this module, never shown
-    """The step turned out to have dependencies that were not looked at."""
-
-    def __init__(self, after: tuple[str, ...]) -> None:
-        super().__init__()
-        self.after = after
 
 
 def read_rows(
@@ -75,22 +66,22 @@ def add_step(
     if len(names) > steps.AFTER_MAX:
         raise UsageError(f"a step comes after at most {steps.AFTER_MAX} others", code="bad-value")
     if title is not None:
-        _check_short("title", title)
+        check_short("title", title)
     if not -(2**31) <= priority < 2**31:
         raise UsageError(f"{priority} is no priority", code="bad-value")
     if names:
         yield from _refuse_cycle(client, step, names)
     command = steps.Add(step, client.agent, title, priority, names)
-    done = yield from _change(client, step, command, id_key=id_key)
+    done = yield from change_step(client, step, command, id_key=id_key)
     if names:
         # Somebody may have closed the circle from the other side meanwhile. Whoever commits last
         # sees both, so at least one of the two withdraws; neither step was ever ready.
         try:
             yield from _refuse_cycle(client, step, names)
         except Refused:
-            yield from _change(client, step, steps.Withdraw(step, client.agent))
+            yield from change_step(client, step, steps.Withdraw(step, client.agent))
             raise
-    return (yield from _result(client, step, done.version, done.state))
+    return (yield from read_result(client, step, done.version, done.state))
 
 
 def _refuse_cycle(client: Client, step: str, after: Sequence[str]) -> Protocol[None]:
@@ -112,235 +103,9 @@ def _refuse_cycle(client: Client, step: str, after: Sequence[str]) -> Protocol[N
         )
 
 
-def claim_step(
-    client: Client,
-    step: str,
-    *,
-    lease_s: float | None = None,
-    takeover: bool = True,
-    id_key: str | None = None,
-) -> Protocol[Step]:
-    """Claim a step, renew one's own claim, or take over one whose lease has ended.
-
-    Raises:
-        Refused: held by somebody else (who, until when), waiting for others, ended.
-    """
-    lease_ms = _lease_ms(lease_s)
-    after: tuple[str, ...] = ()
-    rows: Sequence[Row] = ()
-    for _ in range(2 + steps.AFTER_MAX):
-        command = steps.Claim(
-            step,
-            client.agent,
-            lease_ms,
-            tuple(f"{row.id} ({_says(row.state)})" for row in rows if not _complete(row)),
-            {row.id: row.head.seq for row in rows if row.head is not None},
-            takeover,
-        )
-
-        def decide(
-            state: Any,
-            place: Any,
-            command: steps.Claim = command,
-            looked: tuple[str, ...] = after,
-        ) -> Any:
-            if state.state == steps.PENDING and state.after != looked:
-                raise _NeedsDependencies(state.after)
-            return steps.decide(state, command, place)
-
-        try:
-            done = yield from _append(
-                client,
-                step,
-                decide,
-                bound=id_key and {"op": "step.claim", "step": step, "lease_ms": lease_ms},
-                id_key=id_key,
-                optimistic=True,
-            )
-        except _NeedsDependencies as needs:
-            after = needs.after
-            rows = yield from read_rows(client, after)
-            continue
-        return (yield from _result(client, step, done.version, done.state))
-    raise Refused(f"the dependencies of step {step} keep changing", code="step-waiting")
-
-
-def _complete(row: Row) -> bool:
+def is_complete(row: Row) -> bool:
+    """Whether a step is complete."""
     return row.state.state == steps.COMPLETE
-
-
-def _says(state: steps.State) -> str:
-    return f"claimed by {state.agent}" if state.state == steps.CLAIMED else state.state
-
-
-def _lease_ms(lease_s: float | None) -> int:
-    if lease_s is None:
-        return steps.LEASE_MS_DEFAULT
-    lease_ms = round(lease_s * 1000)
-    if not steps.LEASE_MS_MIN <= lease_ms <= steps.LEASE_MS_MAX:
-        raise UsageError(f"a lease lasts 100 ms to 30 days, not {lease_s:g} s", code="bad-lease")
-    return lease_ms
-
-
-def claim_waiting(
-    client: Client, step: str, *, lease_s: float | None, timeout_s: float | None
-) -> Protocol[Step]:
-    """Claim a step as soon as it can be had.
-
-    Between two attempts the chain is only read; a new attempt is made when the step changed, or
-    when the holder's lease should have ended.
-
-    Raises:
-        WaitTimeout: it could not be had in time.
-        Refused: it never can be: complete or stuck.
-    """
-    retry_s = [0.0]
-    seen: list[tuple[int, ...]] = [()]
-    last: list[Refused] = []
-    begun_s = client.monotonic_s()
-
-    def look() -> Protocol[Step | None]:
-        now_s = client.monotonic_s() - begun_s
-        if last and now_s < retry_s[0]:
-            (row,) = yield from read_rows(client, [step])
-            dependencies = yield from read_rows(client, row.state.after)
-            places = tuple(0 if r.head is None else r.head.seq for r in (row, *dependencies))
-            if places == seen[0]:
-                return None
-            seen[0] = places
-        try:
-            return (yield from claim_step(client, step, lease_s=lease_s))
-        except Refused as refused:
-            if refused.code not in ("step-held", "step-waiting"):
-                raise
-            left_s = refused.details.get("lease_left_s")
-            retry_s[0] = client.monotonic_s() - begun_s + (30.0 if left_s is None else left_s)
-            last[:] = [refused]
-            return None
-
-    def timed_out() -> WaitTimeout:
-        return WaitTimeout(
-            f"step {step} could not be claimed within {timeout_s:g} s: {last[0].message}",
-            hint=f"tclog step show {step}",
-        )
-
-    return (yield from poll(client, look, timeout_s=timeout_s, timed_out=timed_out))
-
-
-def claim_next(
-    client: Client, *, lease_s: float | None = None, id_key: str | None = None
-) -> Protocol[Step]:
-    """Claim the ready step with the highest priority, the oldest first.
-
-    Also takes over a step whose lease has ended, when nothing else is ready.
-
-    Raises:
-        NotFound: ``no-step-ready`` while others are claimed or waiting; ``no-step-left`` when every
-            step has ended.
-    """
-    for _ in range(NEXT_ROUNDS_MAX):
-        rows = yield from list_rows(client)
-        ready = _ready(rows)
-        while ready:
-            # The best first; after losing it, any of the rest, so that many workers spread out.
-            row = ready.pop(0)
-            try:
-                return (
-                    yield from claim_step(
-                        client, row.id, lease_s=lease_s, takeover=False, id_key=id_key
-                    )
-                )
-            except Refused:
-                if ready:
-                    ready.insert(0, ready.pop(int(client.jitter() * len(ready))))
-        lapsed = [row for row in rows if _seems_lapsed(client, row)]
-        for row in lapsed:
-            try:
-                return (yield from claim_step(client, row.id, lease_s=lease_s, id_key=id_key))
-            except Refused:
-                continue
-        again = yield from list_rows(client)
-        if not _ready(again):
-            raise _nothing_ready(again)
-    raise Refused(
-        "other workers took every ready step", code="contended", hint="tclog claim --next"
-    )
-
-
-def _ready(rows: Sequence[Row]) -> list[Row]:
-    done = {row.id for row in rows if _complete(row)}
-    ready = [
-        row
-        for row in rows
-        if row.state.state == steps.PENDING and row.state.added and done.issuperset(row.state.after)
-    ]
-    return sorted(ready, key=lambda r: (-r.state.priority, r.state.added_at or "", r.id))
-
-
-def _seems_lapsed(client: Client, row: Row) -> bool:
-    """Whether an attempt is worth making; the verdict is the store's clock's, not this one's."""
-    if row.state.state != steps.CLAIMED or row.head is None:
-        return False
-    ends_us = steps.lease_ends_us(row.state, row.head.seq, row.head.stored)
-    if ends_us is None:
-        # Only this process's own write is without a stamp; its lease was then just begun.
-        ends_us = parse_us(row.head.at) + row.state.lease_ms * 1000
-    return row.state.agent != client.agent and (
-        client.clock.now_us() >= ends_us + steps.LEASE_MARGIN_US
-    )
-
-
-def _nothing_ready(rows: Sequence[Row]) -> NotFound:
-    tally: dict[str, int] = {}
-    for row in rows:
-        tally[row.state.state] = tally.get(row.state.state, 0) + 1
-    open_ = tally.get(steps.PENDING, 0) + tally.get(steps.CLAIMED, 0)
-    words = ", ".join(f"{count} {state}" for state, count in sorted(tally.items())) or "no steps"
-    return NotFound(
-        f"no step is ready: {words}" if open_ else f"no step is left to claim: {words}",
-        code="no-step-ready" if open_ else "no-step-left",
-        hint="tclog step list" if rows else "tclog step add ID",
-        steps=tally,
-    )
-
-
-def next_waiting(
-    client: Client, *, lease_s: float | None, timeout_s: float | None
-) -> Protocol[Step]:
-    """Claim the next step as soon as one is ready.
-
-    Raises:
-        WaitTimeout: none became ready in time.
-        NotFound: none is left.
-        Refused: those left wait for steps that are stuck.
-    """
-
-    def look() -> Protocol[Step | None]:
-        try:
-            return (yield from claim_next(client, lease_s=lease_s))
-        except NotFound as missing:
-            tally = missing.details["steps"]
-            if missing.code == "no-step-left":
-                raise
-            stuck = [state for state in steps.STUCK if tally.get(state)]
-            if stuck and not tally.get(steps.CLAIMED):
-                raise Refused(
-                    f"{missing.message}; what is pending waits for a step that is {stuck[0]}",
-                    code="wait-blocked",
-                    hint="tclog step list",
-                ) from None
-            return None
-
-    return (
-        yield from poll(
-            client,
-            look,
-            timeout_s=timeout_s,
-            timed_out=lambda: WaitTimeout(
-                f"no step became ready within {timeout_s:g} s", hint="tclog step list"
-            ),
-        )
-    )
 
 
 def list_rows(client: Client, *, at_us: int | None = None) -> Protocol[list[Row]]:
@@ -357,7 +122,7 @@ def list_steps(
     rows = [
         row for row in rows if row.state.added or row.state.fence or row.state.state != "pending"
     ]
-    done = {row.id for row in rows if _complete(row)}
+    done = {row.id for row in rows if is_complete(row)}
     found = [show_row(row.id, row.head, row.state, _waiting(row.state, done)) for row in rows]
     found.sort(
         key=lambda s: (
@@ -387,10 +152,10 @@ def show_step(client: Client, step: str, *, at_us: int | None = None) -> Protoco
             hint=f"tclog step add {step}",
             step=step,
         )
-    return (yield from _result(client, step, row.head, row.state, notes=True, at_us=at_us))
+    return (yield from read_result(client, step, row.head, row.state, notes=True, at_us=at_us))
 
 
-def _result(
+def read_result(
     client: Client,
     step: str,
     head: Version | None,
@@ -399,10 +164,11 @@ def _result(
     notes: bool = False,
     at_us: int | None = None,
 ) -> Protocol[Step]:
+    """Make the result of a step at a version, reading what it waits for, and notes if asked."""
     waiting: tuple[str, ...] = ()
     if state.state == steps.PENDING and state.after:
         rows = yield from read_rows(client, state.after, at_us=at_us)
-        waiting = _waiting(state, {row.id for row in rows if _complete(row)})
+        waiting = _waiting(state, {row.id for row in rows if is_complete(row)})
     result = show_row(step, head, state, waiting)
     if not notes or head is None:
         return result
@@ -417,12 +183,16 @@ def _result(
         for event in version.events:
             if "handoff" in event.body:
                 result = result._replace(
-                    handoff={"from": event.agent, **(yield from _opened(event.body["handoff"]))}
+                    handoff={
+                        "from": event.agent,
+                        **(yield from read_handoff(event.body["handoff"])),
+                    }
                 )
     return result
 
 
-def _opened(handoff: Mapping[str, Any]) -> Protocol[dict[str, Any]]:
+def read_handoff(handoff: Mapping[str, Any]) -> Protocol[dict[str, Any]]:
+    """Return a recorded hand-off with its note and file list in full."""
     opened: dict[str, Any] = dict(handoff)
     for name in ("note", "changed_files"):
         if name in opened:
@@ -462,113 +232,39 @@ def show_row(step: str, head: Version | None, state: steps.State, waiting: tuple
     )
 
 
-# -- changes of one step ---------------------------------------------------------------------------
-
-
-def renew_step(
-    client: Client,
-    step: str,
-    *,
-    lease_s: float | None = None,
-    fence: int | None = None,
-    id_key: str | None = None,
-) -> Protocol[Step]:
-    """Extend the lease of a step that one holds."""
-    lease_ms = None if lease_s is None else _lease_ms(lease_s)
-    command = steps.Renew(step, client.agent, lease_ms, fence)
-    return (yield from _changed(client, step, command, id_key=id_key))
-
-
 def note_step(client: Client, step: str, text: str, *, id_key: str | None = None) -> Protocol[Step]:
     """Say something about a step; anybody may, and the holder's note renews its lease."""
     check_value("text", text)
     content, blobs = make_content("text", text)
     command = steps.Note(step, content)
-    done = yield from _change(client, step, command, blobs=blobs, id_key=id_key)
-    result = yield from _result(client, step, done.version, done.state)
+    done = yield from change_step(client, step, command, blobs=blobs, id_key=id_key)
+    result = yield from read_result(client, step, done.version, done.state)
     return result._replace(note=text, note_by=client.agent)
-
-
-def release_step(
-    client: Client, step: str, *, fence: int | None = None, id_key: str | None = None
-) -> Protocol[Step]:
-    """Give a claim back."""
-    command = steps.Release(step, client.agent, fence)
-    return (yield from _changed(client, step, command, id_key=id_key))
 
 
 def reopen_step(client: Client, step: str, *, id_key: str | None = None) -> Protocol[Step]:
     """Make an ended or stuck step pending again."""
     yield from show_step(client, step)
-    return (yield from _changed(client, step, steps.Reopen(step), id_key=id_key))
+    return (yield from changed_step(client, step, steps.Reopen(step), id_key=id_key))
 
 
-def complete_step(
-    client: Client,
-    step: str,
-    *,
-    outcome: str = steps.COMPLETE,
-    fence: int | None = None,
-    force: bool = False,
-    reason: str | None = None,
-    note: str | None = None,
-    to: str | None = None,
-    next_action: str | None = None,
-    changed_files: Sequence[str] | None = None,
-    exit_status: int | None = None,
-    id_key: str | None = None,
-) -> Protocol[Step]:
-    """End the work on a step, with what the next agent should know.
-
-    Raises:
-        Refused: not the holder (without ``force``), a stale ``fence``, already ended.
-    """
-    if force and not reason:
-        raise UsageError(
-            "a forced completion needs a reason",
-            code="reason-missing",
-            hint=f"tclog complete {step} --force --reason TEXT",
-        )
-    handoff: dict[str, Any] = {}
-    blobs = []
-    if to is not None:
-        handoff["to"] = validate_name("agent", to)
-    if next_action is not None:
-        handoff["next_action"] = _check_short("next action", next_action)
-    if exit_status is not None:
-        handoff["exit_status"] = exit_status
-    for name, kind, value in (
-        ("note", "text", note),
-        ("changed_files", "json", None if changed_files is None else list(changed_files)),
-    ):
-        if value is not None:
-            check_value(kind, value)
-            handoff[name], needed = make_content(kind, value)
-            blobs += needed
-    command = steps.Complete(step, client.agent, outcome, fence, force, reason, handoff or None)
-    done = yield from _change(client, step, command, blobs=blobs, id_key=id_key)
-    result = yield from _result(client, step, done.version, done.state)
-    if handoff:
-        opened = yield from _opened(handoff)
-        result = result._replace(handoff={"from": client.agent, **opened})
-    return result
-
-
-def _check_short(what: str, text: str) -> str:
+def check_short(what: str, text: str) -> str:
+    """Return a text that is short enough to stand in a state or a message."""
     check_value("text", text)
     if len(text.encode()) > 4096:
         raise UsageError(f"the {what} has over 4096 bytes", code="bad-value", hint="use --note")
     return text
 
 
-def _changed(
+def changed_step(
     client: Client, step: str, command: steps.Command, *, id_key: str | None
 ) -> Protocol[Step]:
-    done = yield from _change(client, step, command, id_key=id_key)
-    return (yield from _result(client, step, done.version, done.state))
+    """Append one command and return the step after it."""
+    done = yield from change_step(client, step, command, id_key=id_key)
+    return (yield from read_result(client, step, done.version, done.state))
 
 
-def _change(
+def change_step(
     client: Client,
     step: str,
     command: steps.Command,
@@ -576,8 +272,9 @@ def _change(
     blobs: Sequence[Any] = (),
     id_key: str | None = None,
 ) -> Protocol[Appended]:
+    """Append one command to the chain of a step."""
     return (
-        yield from _append(
+        yield from append_step(
             client,
             step,
             lambda state, place: steps.decide(state, command, place),
@@ -588,7 +285,7 @@ def _change(
     )
 
 
-def _append(
+def append_step(
     client: Client,
     step: str,
     decide: Callable[[Any, Any], Any],
@@ -598,6 +295,7 @@ def _append(
     blobs: Sequence[Any] = (),
     optimistic: bool = False,
 ) -> Protocol[Appended]:
+    """Append what ``decide`` makes of a step; ``bound`` is what ``id_key`` stands for."""
     return (
         yield from append(
             client,
@@ -608,9 +306,6 @@ def _append(
             optimistic=optimistic,
         )
     )
-
-
-# -- waiting ---------------------------------------------------------------------------------------
 
 
 def wait_for_steps(
@@ -631,7 +326,7 @@ def wait_for_steps(
     def look() -> Protocol[list[Step] | None]:
         rows = yield from read_rows(client, ids)
         last[:] = rows
-        complete = [row for row in rows if _complete(row)]
+        complete = [row for row in rows if is_complete(row)]
         if len(complete) >= needed:
             return [show_row(row.id, row.head, row.state, ()) for row in complete]
         stuck = [row for row in rows if row.state.state in steps.STUCK]
@@ -646,18 +341,16 @@ def wait_for_steps(
         return None
 
     def timed_out() -> WaitTimeout:
-        missing = [f"{row.id} ({_says(row.state)})" for row in last if not _complete(row)]
+        missing = [f"{row.id} ({says(row.state)})" for row in last if not is_complete(row)]
         return WaitTimeout(
             f"after {timeout_s:g} s not complete: {', '.join(missing)}",
-            hint=f"tclog step show {next(row.id for row in last if not _complete(row))}",
+            hint=f"tclog step show {next(row.id for row in last if not is_complete(row))}",
             steps={row.id: row.state.state for row in last},
         )
 
     return (yield from poll(client, look, timeout_s=timeout_s, timed_out=timed_out))
 
 
-def lease_left_s(client: Client, step: Step) -> float | None:
-    """Return how long a lease still lasts by the corrected clock; for display only."""
-    if step.lease_until is None:
-        return None
-    return (parse_us(step.lease_until) - client.clock.now_us()) / SECOND_US
+def says(state: steps.State) -> str:
+    """Say a state in words, with the holder."""
+    return f"claimed by {state.agent}" if state.state == steps.CLAIMED else state.state

@@ -8,9 +8,10 @@ import re
 import subprocess
 
 import pytest
-from cli.conftest import TCLOG, User
 
 from tclog.cli import output
+
+from .conftest import TCLOG, User
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
@@ -275,9 +276,16 @@ def test_the_configuration_is_utf_8_in_every_locale(project: User):
 
 def test_words_that_are_not_utf_8_are_refused_in_one_line(project: User):
     bad = b"\xff\xfe"
-    for words in ([bad], [b"memory", b"get", bad], [b"memory", b"set", b"k", bad],
-                  [b"claim", b"s", bad], [b"-C", bad, b"status"], [b"artifact", b"put", bad],
-                  [b"--as", bad, b"claim", b"s"], [b"step", b"add", b"s", b"--title", bad]):  # fmt: skip
+    for words in (
+        [bad],
+        [b"memory", b"get", bad],
+        [b"memory", b"set", b"k", bad],
+        [b"claim", b"s", bad],
+        [b"-C", bad, b"status"],
+        [b"artifact", b"put", bad],
+        [b"--as", bad, b"claim", b"s"],
+        [b"step", b"add", b"s", b"--title", bad],
+    ):
         project.process(*words).said(2)
         project.process(b"--json", *words).error(2)
 

@@ -22,6 +22,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 # How the documents write the reader's home; the test has a temporary folder there.
 HOME = "/home/you"
+# And how they write the name of the reader's machine.
+HOST = "laptop"
 COMMAND_S = 60.0
 
 _FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -129,7 +131,8 @@ def run(command: str, folder: Path, home: Path) -> str:
     shown = b"".join(_pieces(own))
     os.close(own)
     process.wait(COMMAND_S)
-    return shown.decode().replace("\r\n", "\n").replace(str(home), HOME)
+    text = shown.decode().replace("\r\n", "\n").replace(str(home), HOME)
+    return re.sub(rf"(?m)\b{re.escape(os.uname().nodename)}$", HOST, text)
 
 
 def _pieces(handle: int) -> Iterator[bytes]:

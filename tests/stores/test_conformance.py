@@ -193,7 +193,7 @@ def test_a_listing_is_in_byte_order(store: Store) -> None:
         store.put(key, b"x" * index)
     for key in ("l-a/1", "la/1", "k/1", "m/1", "L/1"):
         store.put(key, b"")
-    assert ORDERED == sorted(ORDERED, key=str.encode)
+    assert sorted(ORDERED, key=str.encode) == ORDERED
     entries = store.list("l", "", 1000, False)
     assert keys_of(entries) == ORDERED
     assert [entry.size for entry in entries] == list(range(len(ORDERED) - 1, -1, -1))

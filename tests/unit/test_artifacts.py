@@ -22,6 +22,7 @@ puts = st.builds(PutArtifact, hex_ids, st.integers(0, 2**53), st.none() | json_t
 @given(st.lists(puts, max_size=5))
 def test_a_name_stands_for_what_was_put_last(commands):
     chain = Chain(ARTIFACT)
+    assert chain.state == State(None, 0, None)
     for command in commands:
         assert isinstance(chain.act("alice", command), Draft)
         assert chain.state == State(command.blob, command.size, command.step)
@@ -51,11 +52,13 @@ def test_an_operation_of_a_later_client_does_not_change_an_artifact():
 
 def test_an_agent_is_introduced_once_for_each_host():
     chain = Chain(AGENT)
+    assert not chain.state.joined
     assert isinstance(chain.act("alice", Join("host", "session")), Draft)
     assert chain.state == agents.State(True, "host", "session")
     assert chain.act("alice", Join("host", "another")) == Unchanged()
     assert isinstance(chain.act("alice", Join("other host", "session")), Draft)
-    chain.commit("alice", "agent.later", {})
+    later = make_event("agent.later", {}, host="elsewhere")
+    assert agents.evolve(chain.state, later, chain.place()) == chain.state
     assert encode(agents.pack(chain.state, ())) == (
         b'{"host":"host","joined":true,"session":"session"}'
     )

@@ -71,6 +71,8 @@ def test_a_stamp_of_another_zone_is_the_same_moment():
         "",
         "2026-11-23T15:42:05.512345Z",
         "2026-11-23T15:42:05.512345Z-00000",
+        "2026-11-23T15:42:05.512345Z+0000",
+        "2026-11-23T15:42:05.5123456-0000",
         "2026-11-23T15:42:05.512345Z-FFFF",
         "2026-11-23T15:42:05.512345Z-+fff",
         "2026-11-23T15:42:05.512345Z-0x1f",
@@ -123,6 +125,10 @@ def test_a_tick_follows_the_wall_clock_when_that_goes_forward():
     wall.us += 1
     assert clock.tick() == hlc(T0_US + 1, 0)
     assert clock.tick() == hlc(T0_US + 1, 1)
+
+
+def test_the_counter_fills_its_four_digits():
+    assert hlc(0, COUNTER_MAX) == "1970-01-01T00:00:00.000000Z-ffff"
 
 
 def test_a_full_counter_goes_over_into_the_next_microsecond():

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tclog.domain.content import (
-    INLINE_BYTES_MAX,
     append_text,
     content_blobs,
     content_size,
@@ -14,6 +13,8 @@ from tclog.domain.content import (
 from tclog.event import decode, digest, encode
 
 from .making import exactly, json_values
+
+INLINE_BYTES_MAX = 16_384
 
 # Texts on both sides of the limit, of characters that are one, two and four bytes long.
 pieces = st.builds(
@@ -83,6 +84,10 @@ def test_a_text_that_grows_is_kept_exactly_and_little_of_it_inline(first, append
     if content is not None:
         assert read(content, blobs) == expected
         assert content_size(content) == len(expected.encode())
+
+
+def test_a_short_text_carries_nothing_but_itself():
+    assert append_text(None, "a", "\n") == ({"type": "text", "value": "a"}, [])
 
 
 def test_every_writer_derives_the_same_blobs_from_the_same_append():

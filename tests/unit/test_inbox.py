@@ -94,3 +94,11 @@ def test_only_an_acknowledgement_acknowledges():
     chain = Chain(READ)
     chain.commit("alice", "message.send", {"text": {}, "to": ["bob"]})
     assert chain.state == READ_EMPTY
+
+
+def test_an_acknowledgement_that_names_no_version_reaches_none():
+    chain = Chain(READ)
+    chain.act("bob", Ack(((1, 1),)))
+    chain.commit("bob", "message.ack", {"ranges": [[2, 2]]})
+    assert chain.state == Read(((1, 2),), 0)
+    assert inbox.unpack_read({}, ()) == READ_EMPTY

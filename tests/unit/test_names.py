@@ -104,10 +104,12 @@ def test_a_segment_that_no_name_is_encoded_to_is_damage(segment):
     [
         "",
         "\x00",
+        "\x1f",
         "a\nb",
         "\x1b[31m",
         "\x7f",
-        "\x85",
+        "\x80",
+        "\x9f",
         "a\u2028b",
         "a\u2029b",
         "\ud800",
@@ -121,7 +123,9 @@ def test_empty_long_control_and_broken_names_are_refused_for_every_kind(kind, na
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["a" * 200, "\u00e9" * 100, ".", "S1.A", "a b/c~d%", "\U0001f600"])
+@pytest.mark.parametrize(
+    "name", ["a" * 200, "\u00e9" * 100, ".", "S1.A", "a b/c~d%", "\xa0\U0001f600"]
+)
 def test_any_other_text_of_200_bytes_is_a_name(kind, name):
     assert validate_name(kind, name) == name
 

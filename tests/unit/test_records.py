@@ -93,6 +93,16 @@ def test_a_version_is_read_as_it_was_sealed(data):
     assert (again.now, again.merge) == (now, merge)
 
 
+def test_fields_that_say_nothing_are_not_written():
+    event, _ = sealed_event(expect={})
+    assert set(event.record) == {
+        *("agent", "at", "body", "chains", "client", "format", "host", "nonce", "op", "session")
+    }
+    assert set(sealed_version().record) == {
+        *("at", "by", "chain", "events", "format", "prev", "prev_stored", "seq", "state")
+    }
+
+
 @pytest.mark.parametrize("position", ["event", "version", "embedded"])
 def test_fields_that_this_client_does_not_know_are_kept(position):
     _, raw = sealed_event()

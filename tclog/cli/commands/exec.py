@@ -8,6 +8,7 @@ but one that has stopped needs none.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import write_json
-from tclog.domain.steps import LEASE_MS_DEFAULT
+from tclog.domain.steps import CLAIMED, LEASE_MS_DEFAULT
 from tclog.errors import NotFound, Refused, StoreError, TclogError, UsageError
 
 if TYPE_CHECKING:
@@ -77,11 +78,85 @@ class Keeper:
                 self._deadline_s = sent_s + self._lease_s
                 wait_s = self._lease_s / RENEWALS_PER_LEASE
             except Refused as refused:
-                self.lost = refused
+                if self._ended():
+                    self._deadline_s = math.inf
+                else:
+                    self.lost = refused
                 return
             except TclogError:
                 # Not reached, or unknown: try again soon, until `overdue` ends it.
                 wait_s = min(1.0, self._lease_s / 10)
+
+    def _ended(self) -> bool:
+        """Whether the command itself has ended the step; then it may take its time to finish."""
+        try:
+            return _ended_here(self._log, self._step, self._fence) is not None
+        except TclogError:
+            return False
+
+
+class Child:
+    """The command as a process. Signals that come for it before it runs are kept for it."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._own_group = False
+        self._early: list[int] = []
+
+    def start(self, here: Here, command: tuple[str, ...], step: str, fence: int) -> None:
+        """Start it; raises OSError where it cannot be."""
+        environ = {
+            **here.environ,
+            "TCLOG_AGENT": here.agent(),
+            "TCLOG_FENCE": str(fence),
+            "TCLOG_STEP": step,
+        }
+        # With a process group of its own the whole tree can be killed; but a child that reads from
+        # the terminal has to stay in the group that owns it.
+        self._own_group = not (sys.stdin and sys.stdin.isatty())
+        group: dict[str, Any] = {"process_group": 0} if self._own_group else {}
+        self._process = subprocess.Popen(command, env=environ, cwd=here.start, **group)  # noqa: S603
+        for number in self._early:
+            self.signal(number)
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Return its status, negative for a signal; None if it still runs after the time."""
+        assert self._process is not None  # noqa: S101 - it was started
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it, and to what it started."""
+        if self._process is None:
+            self._early.append(number)
+            return
+        with suppress(ProcessLookupError):
+            if self._own_group:
+                # The group outlives its leader while a grandchild is left in it.
+                os.killpg(self._process.pid, number)
+            else:
+                self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it in order, then with force, and what it left behind in its group."""
+        self.signal(signal.SIGTERM)
+        self.wait(KILL_AFTER_S)
+        self.signal(signal.SIGKILL)
+        self.wait(KILL_AFTER_S)
+
+    @contextmanager
+    def forwarding(self) -> Iterator[None]:
+        """Pass signals on to it instead of dying of them."""
+        before = {
+            number: signal.signal(number, lambda got, _: self.signal(got)) for number in FORWARDED
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 @operation(
@@ -104,27 +179,19 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
     log = here.log()
     lease_s = LEASE_MS_DEFAULT / 1000 if lease is None else lease
     begun_s = time.monotonic()
-    held = log.steps.claim(step_id, lease_s=lease_s)
+    # Not one that this agent holds already: another process of the same name may work on it.
+    held = log.steps.claim(step_id, lease_s=lease_s, anew=True)
     assert held.fence is not None  # noqa: S101 - a claim has a token
-    if held.fence != held.version:
-        raise Refused(
-            f"step {step_id} is already claimed by {log.agent}, perhaps by another process that"
-            " still works on it",
-            code="step-held",
-            hint=f"tclog release {step_id}, if nothing does",
-            holder=log.agent,
-            fence=held.fence,
-            lease_until=held.lease_until,
-        )
     here.note(f"claimed step {step_id} as {log.agent} (fence {held.fence})")
     keeper = Keeper(here, step_id, held.fence, lease_s, begun_s)
-    try:
-        child = _start(here, command, step_id, held.fence)
-    except OSError as error:
-        log.steps.release(step_id, fence=held.fence)
-        raise _not_started(command[0], error) from None
-    keeper.start()
-    with _forwarding(child):
+    child = Child()
+    with child.forwarding():
+        try:
+            child.start(here, command, step_id, held.fence)
+        except OSError as error:
+            log.steps.release(step_id, fence=held.fence)
+            raise _not_started(command[0], error) from None
+        keeper.start()
         status = _watch(child, keeper)
     keeper.stop()
     if status is None:
@@ -136,37 +203,27 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
         # What the command printed is the data; this stands beside it.
         here.note(f"step {step_id} is {done.state} (exit status {status})")
     if status:
-        here.finish()
         raise click.exceptions.Exit(status)
 
 
 def _ended(log: Log, step: str, fence: int, name: str, status: int) -> Step:
-    try:
-        return log.steps.complete(
-            step,
-            outcome="complete" if status == 0 else "failed",
-            fence=fence,
-            note=f"{name} ended with status {status}",
-            exit_status=status,
-        )
-    except Refused as refused:
-        if refused.code != "step-not-claimed":
-            raise
-        # The command has ended the step itself, in words of its own.
-        return log.steps.show(step)
+    found = _ended_here(log, step, fence)
+    if found is not None:
+        return found
+    return log.steps.complete(
+        step,
+        outcome="complete" if status == 0 else "failed",
+        fence=fence,
+        note=f"{name} ended with status {status}",
+        exit_status=status,
+    )
 
 
-def _start(here: Here, command: tuple[str, ...], step: str, fence: int) -> subprocess.Popen[bytes]:
-    environ = {
-        **here.environ,
-        "TCLOG_AGENT": here.agent(),
-        "TCLOG_FENCE": str(fence),
-        "TCLOG_STEP": step,
-    }
-    # With a process group of its own the whole tree can be killed; but a child that reads from
-    # the terminal has to stay in the group that owns it.
-    group: dict[str, Any] = {} if sys.stdin and sys.stdin.isatty() else {"process_group": 0}
-    return subprocess.Popen(command, env=environ, cwd=here.start, **group)  # noqa: S603
+def _ended_here(log: Log, step: str, fence: int) -> Step | None:
+    """Return the step if the command has ended it itself, in words of its own, or given it back."""
+    found = log.steps.show(step)
+    by_us = found.fence == fence and found.agent in (None, log.agent)
+    return found if by_us and found.state != CLAIMED else None
 
 
 def _not_started(name: str, error: OSError) -> TclogError:
@@ -177,51 +234,16 @@ def _not_started(name: str, error: OSError) -> TclogError:
     return UsageError(f"{name} cannot be run: {error.strerror}", code="command-not-run")
 
 
-def _signal(child: subprocess.Popen[bytes], number: int) -> None:
-    try:
-        if os.getpgid(child.pid) == child.pid:
-            os.killpg(child.pid, number)
-        else:
-            child.send_signal(number)
-    except ProcessLookupError:
-        return
-
-
-@contextmanager
-def _forwarding(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Pass signals on to the child instead of dying of them."""
-    before = {
-        number: signal.signal(number, lambda got, _: _signal(child, got)) for number in FORWARDED
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _watch(child: subprocess.Popen[bytes], keeper: Keeper) -> int | None:
-    """Return the child's exit status, or None when it had to be killed for a lost claim."""
+def _watch(child: Child, keeper: Keeper) -> int | None:
+    """Return the child's exit status, or None when the claim was lost and it had to be killed."""
     while True:
-        try:
-            status = child.wait(timeout=POLL_S)
-        except subprocess.TimeoutExpired:
-            if keeper.lost is None and not keeper.overdue():
+        status = child.wait(POLL_S)
+        if keeper.lost is None and (status is not None or not keeper.overdue()):
+            if status is None:
                 continue
-            _kill(child)
-            return None
-        if keeper.lost is not None:
-            return None
-        return 128 - status if status < 0 else status
-
-
-def _kill(child: subprocess.Popen[bytes]) -> None:
-    _signal(child, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        child.wait(timeout=KILL_AFTER_S)
-    # Also what the child itself started and left behind in its group.
-    _signal(child, signal.SIGKILL)
-    child.wait()
+            return 128 - status if status < 0 else status
+        child.kill()
+        return None
 
 
 def _lost(here: Here, step: str, keeper: Keeper) -> TclogError:

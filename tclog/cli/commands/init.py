@@ -124,15 +124,7 @@ def _location(here: Here, folder: Path) -> Location:
         here.say(store=str(folder / config.FOLDER / "store"))
     if here.config.project.value is None and here.config.file is None:
         here.say(project=folder.name or "default")
-    location = here.location()
-    for url in (location.url, location.endpoint or ""):
-        if "@" in url.partition("://")[2].partition("/")[0]:
-            raise UsageError(
-                "credentials do not belong into a URL, which would be written down",
-                code="bad-store",
-                hint="aws configure, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-            )
-    return location
+    return here.location()
 
 
 def _create_bucket(here: Here, location: Location) -> None:

@@ -37,8 +37,8 @@ def _confirm(here: Here, what: str, done: Memory) -> None:
     parent=memory,
     example="""
     tclog memory set design.contract 'POST /v1/items' --as alice
-    tclog memory set limits '{"retries": 3}' --type json --if-absent
-    tclog memory set design.contract 'POST /v2/items' --if-version 1
+    tclog memory set limits '{"retries": 3}' --type json --if-absent --as alice
+    tclog memory set design.contract 'POST /v2/items' --if-version 1 --as alice
     """,
 )
 @click.argument("key")

@@ -197,23 +197,28 @@ def claim(
     already holds renews it. The confirmation shows the fencing token: pass it to complete --fence,
     and a claim that was lost meanwhile is refused.
     """
-    from tclog.log import steps
+    from tclog.log import claims
 
     if next_ == (step_id is not None):
         raise UsageError("give a step, or --next", hint="tclog claim --help")
+    if next_ and id_key is not None:
+        raise UsageError(
+            "--id goes with a named step: repeated, --next would pick another",
+            hint="tclog claim ID --id KEY",
+        )
     if timeout is not None and not wait:
         raise UsageError("--timeout goes with --wait")
     key = options.check_key(id_key)
     log = here.log()
     if step_id is None:
         if wait:
-            done = log.run(steps.next_waiting(log.client, lease_s=lease, timeout_s=timeout))
+            done = log.run(claims.next_waiting(log.client, lease_s=lease, timeout_s=timeout))
         else:
-            done = log.run(steps.claim_next(log.client, lease_s=lease, id_key=key))
+            done = log.run(claims.claim_next(log.client, lease_s=lease))
     elif wait:
-        done = log.run(steps.claim_waiting(log.client, step_id, lease_s=lease, timeout_s=timeout))
+        done = log.run(claims.claim_waiting(log.client, step_id, lease_s=lease, timeout_s=timeout))
     else:
-        done = log.run(steps.claim_step(log.client, step_id, lease_s=lease, id_key=key))
+        done = log.run(claims.claim_step(log.client, step_id, lease_s=lease, id_key=key))
     here.emit(done.as_json(), lambda: _held(here, "Claimed", done))
 
 
@@ -239,7 +244,7 @@ def renew(
 
     It runs anew from now.
     """
-    from tclog.log.steps import renew_step
+    from tclog.log.claims import renew_step
 
     log = here.log()
     done = log.run(
@@ -287,7 +292,7 @@ def release(here: Here, step_id: str, fence: int | None, id_key: str | None) -> 
 
     Somebody else can have the step at once.
     """
-    from tclog.log.steps import release_step
+    from tclog.log.claims import release_step
 
     log = here.log()
     done = log.run(release_step(log.client, step_id, fence=fence, id_key=options.check_key(id_key)))

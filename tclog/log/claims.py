@@ -1,0 +1,303 @@
+"""Claims: claim a step, the next ready one, wait for one, renew, release."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tclog.chain.client import Client
+from tclog.chain.drive import Protocol
+from tclog.clock import parse_us
+from tclog.domain import steps
+from tclog.errors import NotFound, OutcomeUnknown, Refused, UsageError, WaitTimeout
+from tclog.log.results import Step
+from tclog.log.steps import (
+    Row,
+    append_step,
+    changed_step,
+    is_complete,
+    list_rows,
+    read_result,
+    read_rows,
+    says,
+)
+from tclog.log.waiting import poll
+
+NEXT_ROUNDS_MAX = 50
+
+
+class _NeedsDependencies(Exception):  # noqa: N818 - control flow inside this module, never shown
+    """The step turned out to have dependencies that were not looked at."""
+
+    def __init__(self, after: tuple[str, ...]) -> None:
+        super().__init__()
+        self.after = after
+
+
+def claim_step(
+    client: Client,
+    step: str,
+    *,
+    lease_s: float | None = None,
+    takeover: bool = True,
+    anew: bool = False,
+    id_key: str | None = None,
+) -> Protocol[Step]:
+    """Claim a step, renew one's own claim, or take over one whose lease has ended.
+
+    With ``anew`` one's own claim is not renewed but refused like anybody else's: its lease is not
+    touched, since the process that holds it counts on it.
+
+    Raises:
+        Refused: held by somebody else (who, until when), waiting for others, ended.
+    """
+    lease_ms = _lease_ms(lease_s)
+    after: tuple[str, ...] = ()
+    rows: Sequence[Row] = ()
+    for _ in range(2 + steps.AFTER_MAX):
+        command = steps.Claim(
+            step,
+            client.agent,
+            lease_ms,
+            tuple(f"{row.id} ({says(row.state)})" for row in rows if not is_complete(row)),
+            {row.id: row.head.seq for row in rows if row.head is not None},
+            takeover,
+        )
+
+        def decide(
+            state: Any,
+            place: Any,
+            command: steps.Claim = command,
+            looked: tuple[str, ...] = after,
+        ) -> Any:
+            if state.state == steps.PENDING and state.after != looked:
+                raise _NeedsDependencies(state.after)
+            if anew and state.state == steps.CLAIMED and state.agent == client.agent:
+                return _held_already(step, state)
+            return steps.decide(state, command, place)
+
+        try:
+            done = yield from append_step(
+                client,
+                step,
+                decide,
+                bound=id_key and {"op": "step.claim", "step": step, "lease_ms": lease_ms},
+                id_key=id_key,
+                optimistic=True,
+            )
+        except _NeedsDependencies as needs:
+            after = needs.after
+            rows = yield from read_rows(client, after)
+            continue
+        return (yield from read_result(client, step, done.version, done.state))
+    raise Refused(f"the dependencies of step {step} keep changing", code="step-waiting")
+
+
+def _held_already(step: str, state: steps.State) -> Refused:
+    return Refused(
+        f"step {step} is already claimed by {state.agent}, perhaps by another process that still"
+        " works on it",
+        code="step-held",
+        hint=f"tclog release {step}, if nothing does",
+        holder=state.agent,
+        fence=state.fence,
+    )
+
+
+def _lease_ms(lease_s: float | None) -> int:
+    if lease_s is None:
+        return steps.LEASE_MS_DEFAULT
+    lease_ms = round(lease_s * 1000)
+    if not steps.LEASE_MS_MIN <= lease_ms <= steps.LEASE_MS_MAX:
+        raise UsageError(f"a lease lasts 100 ms to 30 days, not {lease_s:g} s", code="bad-lease")
+    return lease_ms
+
+
+def claim_waiting(
+    client: Client, step: str, *, lease_s: float | None, timeout_s: float | None
+) -> Protocol[Step]:
+    """Claim a step as soon as it can be had.
+
+    Between two attempts the chain is only read; a new attempt is made when the step changed, or
+    when the holder's lease should have ended.
+
+    Raises:
+        WaitTimeout: it could not be had in time.
+        Refused: it never can be: complete or stuck.
+    """
+    retry_s = [0.0]
+    seen: list[tuple[int, ...]] = [()]
+    last: list[Refused] = []
+    begun_s = client.monotonic_s()
+
+    def look() -> Protocol[Step | None]:
+        now_s = client.monotonic_s() - begun_s
+        if last and now_s < retry_s[0]:
+            (row,) = yield from read_rows(client, [step])
+            dependencies = yield from read_rows(client, row.state.after)
+            places = tuple(0 if r.head is None else r.head.seq for r in (row, *dependencies))
+            if places == seen[0]:
+                return None
+            seen[0] = places
+        try:
+            return (yield from claim_step(client, step, lease_s=lease_s))
+        except Refused as refused:
+            if refused.code not in ("step-held", "step-waiting"):
+                raise
+            left_s = refused.details.get("lease_left_s")
+            retry_s[0] = client.monotonic_s() - begun_s + (30.0 if left_s is None else left_s)
+            last[:] = [refused]
+            return None
+
+    def timed_out() -> WaitTimeout:
+        return WaitTimeout(
+            f"step {step} could not be claimed within {timeout_s:g} s: {last[0].message}",
+            hint=f"tclog step show {step}",
+        )
+
+    return (yield from poll(client, look, timeout_s=timeout_s, timed_out=timed_out))
+
+
+def claim_next(client: Client, *, lease_s: float | None = None) -> Protocol[Step]:
+    """Claim the ready step with the highest priority, the oldest first.
+
+    Also takes over a step whose lease has ended, when nothing else is ready. It takes no
+    idempotency key, for repeated it would pick another step; an unknown outcome names the step.
+
+    Raises:
+        NotFound: ``no-step-ready`` while others are claimed or waiting; ``no-step-left`` when every
+            step has ended.
+    """
+    for _ in range(NEXT_ROUNDS_MAX):
+        rows = yield from list_rows(client)
+        ready = _ready(rows)
+        while ready:
+            # The best first; after losing it, any of the rest, so that many workers spread out.
+            row = ready.pop(0)
+            try:
+                return (yield from _claim_picked(client, row.id, lease_s, takeover=False))
+            except Refused:
+                if ready:
+                    ready.insert(0, ready.pop(int(client.jitter() * len(ready))))
+        for row in rows:
+            if not _seems_lapsed(client, row):
+                continue
+            try:
+                return (yield from _claim_picked(client, row.id, lease_s, takeover=True))
+            except Refused:
+                continue
+        again = yield from list_rows(client)
+        if not _ready(again):
+            raise _nothing_ready(again)
+    raise Refused(
+        "other workers took every ready step", code="contended", hint="tclog claim --next"
+    )
+
+
+def _claim_picked(
+    client: Client, step: str, lease_s: float | None, *, takeover: bool
+) -> Protocol[Step]:
+    try:
+        return (yield from claim_step(client, step, lease_s=lease_s, takeover=takeover))
+    except OutcomeUnknown as unknown:
+        unknown.hint = f"tclog claim {step} --id {unknown.details['id_key']}: it cannot apply twice"
+        raise
+
+
+def _ready(rows: Sequence[Row]) -> list[Row]:
+    done = {row.id for row in rows if is_complete(row)}
+    ready = [
+        row
+        for row in rows
+        if row.state.state == steps.PENDING and row.state.added and done.issuperset(row.state.after)
+    ]
+    return sorted(ready, key=lambda r: (-r.state.priority, r.state.added_at or "", r.id))
+
+
+def _seems_lapsed(client: Client, row: Row) -> bool:
+    """Whether an attempt is worth making; the verdict is the store's clock's, not this one's."""
+    if row.state.state != steps.CLAIMED or row.head is None or row.state.agent == client.agent:
+        return False
+    if not client.knows_offset():
+        # A clock that is behind would wait for leases that are long over. One attempt corrects it.
+        return True
+    ends_us = steps.lease_ends_us(row.state, row.head.seq, row.head.stored)
+    if ends_us is None:
+        # Only this process's own write is without a stamp; its lease was then just begun.
+        ends_us = parse_us(row.head.at) + row.state.lease_ms * 1000
+    return client.clock.now_us() >= ends_us + steps.LEASE_MARGIN_US
+
+
+def _nothing_ready(rows: Sequence[Row]) -> NotFound:
+    tally: dict[str, int] = {}
+    for row in rows:
+        tally[row.state.state] = tally.get(row.state.state, 0) + 1
+    open_ = tally.get(steps.PENDING, 0) + tally.get(steps.CLAIMED, 0)
+    words = ", ".join(f"{count} {state}" for state, count in sorted(tally.items())) or "no steps"
+    return NotFound(
+        f"no step is ready: {words}" if open_ else f"no step is left to claim: {words}",
+        code="no-step-ready" if open_ else "no-step-left",
+        hint="tclog step list" if rows else "tclog step add ID",
+        steps=tally,
+    )
+
+
+def next_waiting(
+    client: Client, *, lease_s: float | None, timeout_s: float | None
+) -> Protocol[Step]:
+    """Claim the next step as soon as one is ready.
+
+    Raises:
+        WaitTimeout: none became ready in time.
+        NotFound: none is left.
+        Refused: those left wait for steps that are stuck.
+    """
+
+    def look() -> Protocol[Step | None]:
+        try:
+            return (yield from claim_next(client, lease_s=lease_s))
+        except NotFound as missing:
+            tally = missing.details["steps"]
+            if missing.code == "no-step-left":
+                raise
+            stuck = [state for state in steps.STUCK if tally.get(state)]
+            if stuck and not tally.get(steps.CLAIMED):
+                raise Refused(
+                    f"{missing.message}; what is pending waits for a step that is {stuck[0]}",
+                    code="wait-blocked",
+                    hint="tclog step list",
+                ) from None
+            return None
+
+    return (
+        yield from poll(
+            client,
+            look,
+            timeout_s=timeout_s,
+            timed_out=lambda: WaitTimeout(
+                f"no step became ready within {timeout_s:g} s", hint="tclog step list"
+            ),
+        )
+    )
+
+
+def renew_step(
+    client: Client,
+    step: str,
+    *,
+    lease_s: float | None = None,
+    fence: int | None = None,
+    id_key: str | None = None,
+) -> Protocol[Step]:
+    """Extend the lease of a step that one holds."""
+    lease_ms = None if lease_s is None else _lease_ms(lease_s)
+    command = steps.Renew(step, client.agent, lease_ms, fence)
+    return (yield from changed_step(client, step, command, id_key=id_key))
+
+
+def release_step(
+    client: Client, step: str, *, fence: int | None = None, id_key: str | None = None
+) -> Protocol[Step]:
+    """Give a claim back."""
+    command = steps.Release(step, client.agent, fence)
+    return (yield from changed_step(client, step, command, id_key=id_key))

@@ -1,0 +1,123 @@
+"""Completing a step and handing it over: the step's event first, then the message that it implies.
+
+The two are not one atomic write. Should the completing agent die between them, repeating the
+command sends the message: what was handed over is read from the log, never from the repetition's
+words, and the message's idempotency key names the version that handed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tclog.chain.client import Client
+from tclog.chain.drive import Protocol
+from tclog.chain.read import read_version
+from tclog.domain import steps
+from tclog.domain.content import Blob, make_content
+from tclog.domain.memory import check_value
+from tclog.errors import Refused, UsageError
+from tclog.event import chain_id, digest, encode, validate_name
+from tclog.log.inbox import send_message
+from tclog.log.results import Step
+from tclog.log.steps import change_step, check_short, read_handoff, read_result
+
+
+def complete_step(
+    client: Client,
+    step: str,
+    *,
+    outcome: str = steps.COMPLETE,
+    fence: int | None = None,
+    force: bool = False,
+    reason: str | None = None,
+    note: str | None = None,
+    to: str | None = None,
+    next_action: str | None = None,
+    changed_files: Sequence[str] | None = None,
+    exit_status: int | None = None,
+    id_key: str | None = None,
+) -> Protocol[Step]:
+    """End the work on a step, with what the next agent should know; tell that agent, if named.
+
+    Completing again what one has completed changes nothing, unless it says something else.
+
+    Raises:
+        Refused: not the holder (without ``force``), a stale ``fence``, already ended.
+    """
+    if outcome not in steps.OUTCOMES:
+        raise UsageError(f"{outcome!r} is not an outcome", code="bad-value")
+    if force and not reason:
+        raise UsageError(
+            "a forced completion needs a reason",
+            code="reason-missing",
+            hint=f"tclog complete {step} --force --reason TEXT",
+        )
+    handoff, blobs = _handoff(to, next_action, exit_status, note, changed_files)
+    command = steps.Complete(step, client.agent, outcome, fence, force, reason, handoff or None)
+    done = yield from change_step(client, step, command, blobs=blobs, id_key=id_key)
+    result = yield from read_result(client, step, done.version, done.state)
+    recorded = yield from _recorded(client, step, done.state)
+    if done.event is None and handoff and encode(recorded) != encode(handoff):
+        raise Refused(
+            f"step {step} was already ended by {client.agent}, with other words",
+            code="step-complete",
+            hint=f"tclog step show {step}",
+        )
+    if recorded:
+        opened = yield from read_handoff(recorded)
+        result = result._replace(handoff={"from": client.agent, **opened})
+        if "to" in opened:
+            yield from _tell(client, step, outcome, opened, done.state.handoff_version)
+    return result
+
+
+def _handoff(
+    to: str | None,
+    next_action: str | None,
+    exit_status: int | None,
+    note: str | None,
+    changed_files: Sequence[str] | None,
+) -> tuple[dict[str, Any], list[Blob]]:
+    handoff: dict[str, Any] = {}
+    blobs: list[Blob] = []
+    if to is not None:
+        handoff["to"] = validate_name("agent", to)
+    if next_action is not None:
+        handoff["next_action"] = check_short("next action", next_action)
+    if exit_status is not None:
+        handoff["exit_status"] = exit_status
+    for name, kind, value in (
+        ("note", "text", note),
+        ("changed_files", "json", None if changed_files is None else list(changed_files)),
+    ):
+        if value is not None:
+            check_value(kind, value)
+            handoff[name], needed = make_content(kind, value)
+            blobs += needed
+    return handoff, blobs
+
+
+def _recorded(client: Client, step: str, state: steps.State) -> Protocol[Mapping[str, Any]]:
+    """Return the hand-off that stands in the log for the step's present end; empty if none."""
+    if not state.handoff_version:
+        return {}
+    chain = chain_id("step", step)
+    head = client.heads.get(chain)
+    if head is None or head.seq != state.handoff_version:
+        head = yield from read_version(client, chain, state.handoff_version)
+    for event in head.events:
+        if event.op == "step.complete" and "handoff" in event.body:
+            found: Mapping[str, Any] = event.body["handoff"]
+            return found
+    return {}
+
+
+def _tell(
+    client: Client, step: str, outcome: str, handoff: Mapping[str, Any], version: int
+) -> Protocol[None]:
+    words = [f"step {step} is {outcome}"]
+    words += [f"note: {handoff['note']}"] if handoff.get("note") else []
+    words += [f"next: {handoff['next_action']}"] if handoff.get("next_action") else []
+    key = f"handoff-{version}-{digest(step.encode())[:32]}"
+    yield from send_message(client, handoff["to"], "; ".join(words), step=step, id_key=key)

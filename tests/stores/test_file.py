@@ -1,0 +1,322 @@
+"""What only the folder store has: case, full and read-only disks, kills, processes, odd disks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from support.stores import REPOSITORY, can_mount, in_child, run_python
+
+from tclog.errors import StoreDenied, StoreError, StoreMissing, StoreUnfit
+from tclog.store.base import Outcome
+from tclog.store.file import TEMPORARY, FileStore
+
+NO_MOUNTS = "needs root or user namespaces, for a mount that only the test's child sees"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture(scope="module")
+def mounts() -> None:
+    if not can_mount():
+        pytest.skip(NO_MOUNTS)
+
+
+def names_in(root: Path) -> list[str]:
+    return [
+        str(path.relative_to(root))
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and TEMPORARY not in path.parts
+    ]
+
+
+def test_nothing_is_made_before_the_first_write(root: Path) -> None:
+    store = FileStore(root)
+    assert store.get("a/b") is None
+    assert store.list("a", "", 10, False) == []
+    store.delete("a/b")
+    assert not root.exists()
+    assert store.create("a/b", b"1").outcome is Outcome.WON
+    assert names_in(root) == ["a/b"]
+
+
+def test_names_stay_apart_where_case_is_ignored(root: Path) -> None:
+    store = FileStore(root, ignores_case=True)
+    keys = ["chains/step/A/1", "chains/step/a/1", "chains/step/S1.A/1", "chains/step/s1.a/1"]
+    for key in keys:
+        assert store.create(key, key.encode()).outcome is Outcome.WON
+    files = names_in(root)
+    assert len({name.lower() for name in files}) == len(keys)
+    # No name holds what such a file system could not tell from another.
+    assert all(name == name.lower() for name in files)
+    assert [row.key for row in store.list("chains/step", "", 10, False)] == sorted(keys)
+    assert [row.key for row in store.list("chains/step", "", 1, True)] == ["chains/step/A/"]
+
+
+def test_a_file_system_that_ignores_case_is_found_out(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exists = os.path.exists
+    monkeypatch.setattr(os.path, "exists", lambda path: exists(str(path).replace(".TMP", ".tmp")))
+    FileStore(root).create("chains/A/1", b"")
+    assert names_in(root) == ["chains/^a/1"]
+    assert [row.key for row in FileStore(root).list("chains", "", 10, False)] == ["chains/A/1"]
+
+
+def test_a_kill_before_the_name_leaves_nothing_to_see(root: Path) -> None:
+    store = FileStore(root)
+    store.put("a/before", b"1")
+
+    def killed(verb: str) -> int:
+        pid = os.fork()
+        if pid == 0:
+            os.link = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+            os.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+            getattr(store, verb)(f"a/{verb}", b"half")
+            os._exit(0)
+        return os.WTERMSIG(os.waitpid(pid, 0)[1])
+
+    for verb in ("put", "create"):
+        assert killed(verb) == signal.SIGKILL
+    assert len(list((root / TEMPORARY).iterdir())) == 2
+    for again in (store, FileStore(root)):
+        assert [row.key for row in again.list("a", "", 10, False)] == ["a/before"]
+        assert again.list("a", "", 10, True) == []
+        assert again.get("a/put") is None
+    assert store.create("a/create", b"whole").outcome is Outcome.WON
+
+
+def test_processes_race_for_a_name(root: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from tclog.store.file import FileStore\n"
+        "store = FileStore(Path(sys.argv[1]))\n"
+        "while not Path(sys.argv[1] + '-go').exists(): time.sleep(0.001)\n"
+        "for n in range(50):\n"
+        "    print(n, store.create(f'race/{n}', sys.argv[2].encode()).outcome.value)"
+    )
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(root), str(index)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=REPOSITORY,
+        )
+        for index in range(4)
+    ]
+    Path(f"{root}-go").touch()
+    told = [racer.communicate(timeout=60)[0].splitlines() for racer in racers]
+    for nth in range(50):
+        winners = [index for index, lines in enumerate(told) if f"{nth} won" in lines]
+        found = FileStore(root).get(f"race/{nth}")
+        assert found is not None
+        assert [str(index).encode() for index in winners] == [found.data]
+
+
+def test_a_file_is_never_seen_half_written(root: Path) -> None:
+    store = FileStore(root, fsync=False)
+    store.put("a/b", b"0" * 3_000_000)
+    told = []
+    pid = os.fork()
+    if pid == 0:
+        for index in range(40):
+            store.put("a/b", str(index % 10).encode() * 3_000_000)
+        os._exit(0)
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        found = store.get("a/b")
+        told.append(
+            found is not None and len(found.data) == 3_000_000 and len(set(found.data)) == 1
+        )
+    assert all(told)
+
+
+# -- disks that say no ----------------------------------------------------------------------------
+
+WRITES = """
+import sys
+from pathlib import Path
+from tclog.errors import StoreError
+from tclog.store.file import FileStore
+root, size = Path(sys.argv[1]), int(sys.argv[2])
+from blake3 import blake3
+source = Path(sys.argv[3]); source.write_bytes(b"x" * size)
+digest = blake3(source.read_bytes()).hexdigest()
+store = FileStore(root)
+for name, write in (
+    ("put", lambda: store.put("new/put", b"x" * size)),
+    ("create", lambda: store.create("new/create", b"x" * size)),
+    ("put_file", lambda: store.put_file("new/file", source, digest, None)),
+    ("delete", lambda: store.delete("old/1")),
+):
+    try:
+        write()
+        print(name, "done")
+    except StoreError as error:
+        print(name, type(error).__name__, error.code)
+found = store.get("old/1")
+print("get", found and found.data)
+print("list", [row.key for row in store.list("new", "", 10, False)])
+print("left", len(list((root / ".tmp").iterdir())))
+"""
+
+
+@pytest.mark.usefixtures("mounts")
+def test_a_read_only_disk(root: Path, tmp_path: Path) -> None:
+    FileStore(root).put("old/1", b"old")
+    before = f"mount --bind '{root}' '{root}'\nmount -o remount,ro,bind '{root}'"
+    ran = run_python(WRITES, str(root), "10", str(tmp_path / "source"), before=before)
+    assert ran.stderr == ""
+    assert ran.stdout.splitlines() == [
+        "put StoreDenied store-denied",
+        "create StoreDenied store-denied",
+        "put_file StoreDenied store-denied",
+        "delete StoreDenied store-denied",
+        "get b'old'",
+        "list []",
+        "left 0",
+    ]
+
+
+@pytest.mark.usefixtures("mounts")
+def test_a_full_disk(root: Path, tmp_path: Path) -> None:
+    root.mkdir()
+    before = f"mount -t tmpfs -o size=256k tmpfs '{root}'"
+    fill = "FileStore(root).put('old/1', b'old')\nstore = FileStore(root)\n"
+    script = WRITES.replace("store = FileStore(root)\n", fill)
+    ran = run_python(script, str(root), "1000000", str(tmp_path / "source"), before=before)
+    assert ran.stderr == ""
+    assert ran.stdout.splitlines() == [
+        "put StoreFull store-full",
+        "create StoreFull store-full",
+        "put_file StoreFull store-full",
+        "delete done",
+        "get None",
+        "list []",
+        # Half-written temporary files would keep a full disk full.
+        "left 0",
+    ]
+
+
+def test_a_folder_of_somebody_else() -> None:
+    # Not under pytest's own folder, which is closed to everybody else.
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        store = FileStore(Path(made) / "store")
+        store.put("old/1", b"old")
+        folders = [Path(made) / "store" / name for name in ("", "old", TEMPORARY)]
+        for folder in folders:
+            folder.chmod(0o555)
+
+        def attempt() -> str:
+            if os.geteuid() == 0:
+                # Permissions do not bind root, so become nobody.
+                os.setgid(65534)
+                os.setuid(65534)
+            told = []
+            for write in (store.put, store.create):
+                try:
+                    write("new/1", b"")
+                except StoreDenied as error:
+                    told.append(error.code)
+            found = store.get("old/1")
+            return f"{told} {found and found.data}"
+
+        told = in_child(attempt)
+        for folder in folders:
+            folder.chmod(0o755)
+    assert told == "['store-denied', 'store-denied'] b'old'"
+
+
+def test_a_folder_that_may_not_change_is_denied_not_unfit(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, link = FileStore(root), os.link
+
+    def immutable(source: str, target: str) -> None:
+        if TEMPORARY not in target:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", immutable)
+    with pytest.raises(StoreDenied):
+        store.create("a/b", b"1")
+    assert not list((root / TEMPORARY).iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def test_a_disk_without_hard_links_is_unfit(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", no_links)
+    with pytest.raises(StoreUnfit, match="hard links"):
+        FileStore(root).create("a/b", b"1")
+    assert names_in(root) == []
+
+
+def test_a_link_that_nfs_repeated_is_won(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, link = FileStore(root), os.link
+
+    def repeated(source: str, target: str) -> None:
+        link(source, target)
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", repeated)
+    assert store.create("a/b", b"mine").outcome is Outcome.WON
+    assert store.create("a/b", b"late").outcome is Outcome.EXISTS
+    found = store.get("a/b")
+    assert found is not None
+    assert found.data == b"mine"
+
+
+def test_a_disk_that_fails_after_the_name_is_unknown(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileStore(root)
+    store.put("a/before", b"")
+    handles = iter([None, OSError(errno.EIO, os.strerror(errno.EIO))])
+    sync = os.fsync
+
+    def failing(handle: int) -> None:
+        error = next(handles)
+        if error is not None:
+            raise error
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    created = store.create("a/b", b"1")
+    assert created.outcome is Outcome.UNKNOWN
+    assert "Input/output error" in created.cause
+    assert store.get("a/b") is not None
+
+
+def test_a_root_that_is_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("not a folder")
+    store = FileStore(path)
+    assert store.get("a/b") is None
+    assert store.list("a", "", 10, False) == []
+    for write in (store.put, store.create):
+        with pytest.raises(StoreError):
+            write("a/b", b"1")
+    assert path.read_text() == "not a folder"
+
+
+def test_a_store_that_was_removed_under_a_process(root: Path) -> None:
+    store = FileStore(root)
+    store.create("a/b", b"1")
+    root.rename(root.with_name("moved"))
+    assert store.get("a/b") is None
+    with pytest.raises(StoreMissing):
+        store.create("a/c", b"1")
+    assert not root.exists()

@@ -66,12 +66,14 @@ class FileHeads(MemoryHeads):
         if not found:
             return None
         try:
-            seq, stored = line.decode().split(" ")
+            seq, stored, _ = line.decode().split(" ")
             version = decode_version(
                 body, chain=chain, seq=int(seq), stored=Stamp(stored) if stored != "-" else None
             )
         except (ValueError, TclogError):
             return None
+        if line != _line(version):
+            return None  # believed, it would be named as the version before the next
         super().put(version)
         return version
 
@@ -80,11 +82,16 @@ class FileHeads(MemoryHeads):
         before = super().get(version.chain)
         super().put(version)
         if before is None or before.seq < version.seq or before.stored != version.stored:
-            line = f"{version.seq} {version.stored or '-'}\n".encode()
-            _replace(self._path(version.chain), line + version.raw)
+            _replace(self._path(version.chain), _line(version) + b"\n" + version.raw)
 
     def _path(self, chain: ChainId) -> str:
         return f"{self._folder}/heads/{digest(chain.encode())[:32]}"
+
+
+def _line(version: Version) -> bytes:
+    """Return the first line of a head's file: what stands beside the bytes, and a check of all."""
+    known = f"{version.seq} {version.stored or '-'}"
+    return f"{known} {digest(f'{known} {version.id}'.encode())[:32]}".encode()
 
 
 class ClockFile:

@@ -209,13 +209,13 @@ def _session(environ: Mapping[str, str]) -> Setting:
 
 def _user_folder(environ: Mapping[str, str], variable: str, usual: str) -> Path:
     """Return tclog's own folder among the user's, by the rules of the XDG base directories."""
-    base = environ.get(variable, "")
-    if not base.startswith("/"):
+    base = Path(environ.get(variable, ""))
+    if not base.is_absolute():
         try:
-            base = str(Path.home() / usual)
+            base = Path.home() / usual
         except RuntimeError:
-            return NO_HOME / "tclog"
-    return Path(base) / "tclog"
+            base = NO_HOME
+    return (base if base.is_absolute() else NO_HOME) / "tclog"
 
 
 def _cache_folder(environ: Mapping[str, str], start: Path) -> Path:

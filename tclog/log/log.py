@@ -8,7 +8,6 @@ for each.
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,7 +117,7 @@ class Log:
             clock=HybridClock(lambda: time.time_ns() // 1000, offset_us=offset_us, last=last),
             heads=heads,
             nonce=lambda: os.urandom(16).hex(),
-            jitter=random.random,
+            jitter=lambda: int.from_bytes(os.urandom(4), "big") / 2**32,
             monotonic_s=time.monotonic,
             backoff_s=0.05 if store.concurrent else 0.004,
             learnt_us=learnt_us,

@@ -99,7 +99,8 @@ def read_project(name: str) -> Protocol[Project]:
 
 def _project(raw: bytes, name: str) -> Project:
     record = decode(raw, MARK)
-    if not isinstance(record, dict) or not isinstance(record.get("format"), int):
+    # The exact type: to Python true is an int, and equal to 1.
+    if not isinstance(record, dict) or type(record.get("format")) is not int:
         raise Damaged(f"{MARK} of project {name} has no format number", hint="tclog doctor")
     if record["format"] > FORMAT:
         raise FormatNewer(

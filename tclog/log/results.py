@@ -1,7 +1,5 @@
 """What operations return: small records with the pinned JSON objects of docs/cli.md."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -204,7 +203,8 @@ class FileStore:
             try:
                 target = self._path(key)
                 with CheckedReader(path, digest, progress) as source, open(temporary, "xb") as out:  # noqa: PTH123
-                    shutil.copyfileobj(source, out, CHUNK_BYTES)
+                    while data := source.read(CHUNK_BYTES):
+                        out.write(data)
                     out.flush()
                     if self._fsync:
                         os.fsync(out.fileno())

@@ -12,6 +12,7 @@ Stamps have the resolution of the Last-Modified header: one second.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -45,7 +46,10 @@ REQUEST_TIMEOUT_S = 4
 # within fifteen seconds.
 AGAIN_WITHIN_S = 4.0
 TRIES_MAX = 4
-FILE_TIMEOUT_S = 600
+# One part of an upload; a download may take any time, as long as something comes.
+PART_TIMEOUT_S = 600
+DOWNLOAD_TIMEOUT_S = 86_400
+SILENCE_MAX_S = 8
 RECORD_BYTES_MAX = 1 << 20
 PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 4
@@ -357,6 +361,7 @@ def _after_fork() -> None:
 
 os.register_at_fork(after_in_child=_after_fork)
 
+_NOT_S3 = "the answer is not that of an S3 server"
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>\s*(\w+)\s*</Code>")
 
@@ -380,12 +385,20 @@ def _obstore_failure(error: Exception) -> _Failure:
         status = status or 412
     elif isinstance(error, exceptions.NotModifiedError):
         status = status or 304
-    elif isinstance(error, exceptions.NotSupportedError):
+    elif isinstance(error, exceptions.NotSupportedError | NotImplementedError):
         status = status or 501
     elif isinstance(error, exceptions.InvalidPathError | exceptions.UnknownConfigurationKeyError):
         code = code or "Misconfigured"
     summary = text.partition("\n\nDebug source")[0].strip().splitlines()
     return _Failure(status, code, summary[0][:300] if summary else type(error).__name__)
+
+
+def _stamp_in(meta: Mapping[str, Any]) -> Stamp:
+    """Read the stamp of an answer; where it has none obstore says 1970, and a lease would end."""
+    moment = meta["last_modified"]
+    if moment.year == 1970:
+        raise _RequestError(_Failure(0, "", _NOT_S3))
+    return stamp_of(moment)
 
 
 class _Obstore:
@@ -394,7 +407,7 @@ class _Obstore:
         from obstore import exceptions
 
         self._obstore = obstore
-        self._errors = (exceptions.BaseError, OSError)
+        self._errors = (exceptions.BaseError, OSError, NotImplementedError)
         self._options: dict[str, Any] = {
             "bucket": settings.bucket,
             "region": settings.region or "us-east-1",
@@ -406,23 +419,36 @@ class _Obstore:
         self._options |= _static_keys(settings, environ) or _credentials(settings, environ)
         self._http = (settings.endpoint or "").startswith("http://")
         self._records = self._client(REQUEST_TIMEOUT_S)
-        self._files: Any = None
+        self._uploads: Any = None
+        self._downloads: Any = None
 
-    def _client(self, timeout_s: float) -> Any:
+    def _client(self, timeout_s: float, **limits: timedelta) -> Any:
+        options: Any = {
+            "allow_http": self._http,
+            "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
+            "timeout": timedelta(seconds=timeout_s),
+            **limits,
+        }
         return self._obstore.store.S3Store(
             **self._options,
-            client_options={
-                "allow_http": self._http,
-                "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
-                "timeout": timedelta(seconds=timeout_s),
-            },
+            client_options=options,
             retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeout_s)},
         )
 
     def _large(self) -> Any:
-        if self._files is None:
-            self._files = self._client(FILE_TIMEOUT_S)
-        return self._files
+        if self._uploads is None:
+            self._uploads = self._client(PART_TIMEOUT_S)
+        return self._uploads
+
+    def _long(self) -> Any:
+        if self._downloads is None:
+            silence = timedelta(seconds=SILENCE_MAX_S)
+            try:
+                self._downloads = self._client(DOWNLOAD_TIMEOUT_S, read_timeout=silence)
+            except ValueError:
+                # Before 0.11 obstore had no such limit.
+                self._downloads = self._large()
+        return self._downloads
 
     def _failed(self, error: Exception) -> NoReturn:
         raise _RequestError(_obstore_failure(error)) from error
@@ -440,7 +466,7 @@ class _Obstore:
     def get(self, key: str) -> Found | None:
         try:
             reply = self._call(self._obstore.get, self._records, key)
-            return Found(bytes(reply.bytes()), stamp_of(reply.meta["last_modified"]))
+            return Found(bytes(reply.bytes()), _stamp_in(reply.meta))
         except self._errors as error:
             self._absent(error)
             return None
@@ -494,7 +520,7 @@ class _Obstore:
         except self._errors as error:
             self._absent(error)
             return None
-        return Entry(key, meta["size"], stamp_of(meta["last_modified"]))
+        return Entry(key, meta["size"], _stamp_in(meta))
 
     def delete(self, key: str) -> None:
         try:
@@ -523,7 +549,7 @@ class _Obstore:
 
     def download(self, key: str) -> Iterator[bytes] | None:
         try:
-            reply = self._call(self._obstore.get, self._large(), key)
+            reply = self._call(self._obstore.get, self._long(), key)
         except self._errors as error:
             self._absent(error)
             return None
@@ -643,6 +669,8 @@ def _boto3_failure(error: Exception) -> _Failure:
         return _Failure(0, "NoCredentials", str(error))
     # By name, because not every release of botocore has all of them.
     kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & {"KeyError", "ResponseParserError"}:
+        return _Failure(0, "", _NOT_S3)
     if kinds & _NO_TOKEN:
         return _Failure(403, "", str(error))
     return _Failure(0, "Misconfigured" if kinds & _UNSENT else "", str(error))
@@ -651,7 +679,7 @@ def _boto3_failure(error: Exception) -> _Failure:
 class _Boto3:
     def __init__(self, settings: S3Settings, environ: Mapping[str, str]) -> None:
         from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError, ClientError, UndefinedModelAttributeError
         from botocore.parsers import ResponseParserError
         from urllib3.exceptions import HTTPError
 
@@ -659,9 +687,11 @@ class _Boto3:
             BotoCoreError,
             ClientError,
             Boto3Error,
+            UndefinedModelAttributeError,
             OSError,
             ResponseParserError,
             HTTPError,
+            KeyError,  # a header or an element that S3 always sends
         )
         self._bucket = settings.bucket
         self._prefix = f"{settings.prefix}/" if settings.prefix else ""
@@ -725,10 +755,10 @@ class _Boto3:
 
     def folders(self, prefix: str) -> list[Entry]:
         cut = len(self._prefix)
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=f"{self._prefix}{prefix}/", Delimiter="/"
-        )
         try:
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=f"{self._prefix}{prefix}/", Delimiter="/"
+            )
             rows = [row for page in pages for row in page.get("CommonPrefixes", [])]
             return [Entry(row["Prefix"][cut:]) for row in rows]
         except self._errors as error:
@@ -767,7 +797,9 @@ class _Boto3:
                     **where, UploadId=upload, MultipartUpload={"Parts": parts}
                 )
             except BaseException:
-                self._client.abort_multipart_upload(**where, UploadId=upload)
+                # Its failure would hide why the upload was given up.
+                with contextlib.suppress(*self._errors):
+                    self._client.abort_multipart_upload(**where, UploadId=upload)
                 raise
         except self._errors as error:
             self._failed(error)

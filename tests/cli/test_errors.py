@@ -81,13 +81,15 @@ def warm(user: User, moto: Server, proxy: Proxy) -> User:
     return user
 
 
-@pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied"])
-def test_bad_credentials(warm: User, proxy: Proxy, moto: Server, code: str):
-    proxy.inject(Fault("refuse", 403, code=code), times=ALWAYS)
-    all_fail(warm, EVERYTHING, 7, code, moto.bucket)
-    refuse(warm, 7, code)
-    error = failed(warm.process("memory", "get", "k", "--json"), 7)
-    assert error["code"] == "store-denied"
+def test_bad_credentials(warm: User, proxy: Proxy, moto: Server):
+    proxy.inject(Fault("refuse", 403, code="InvalidAccessKeyId"), times=ALWAYS)
+    all_fail(warm, EVERYTHING, 7, "InvalidAccessKeyId", moto.bucket)
+    refuse(warm, 7, "InvalidAccessKeyId")
+    for code in ("SignatureDoesNotMatch", "AccessDenied", "ExpiredToken"):
+        proxy.heal()
+        proxy.inject(Fault("refuse", 403, code=code), times=ALWAYS)
+        error = failed(warm("memory", "get", "k", "--json"), 7, code)
+        assert error["code"] == "store-denied"
 
 
 def test_no_credentials_at_all(user: User, moto: Server):
@@ -165,7 +167,8 @@ def mounted(user: User, prepare: str, words: list[str]) -> Done:
     """Run a command in a mount namespace of its own that a script prepares."""
     store = shlex.quote(str(user.store))
     script = f'STORE={store}\n{prepare}\nexec tclog "$@"'
-    return user.process("--mount", "sh", "-ec", script, "sh", *words, "--json", program="unshare")
+    options = ["--mount", "sh", "-ec", script, "sh", *words, "--json"]
+    return user.process(*options, program="unshare")._replace(words=tuple(words))
 
 
 @pytest.fixture
@@ -251,8 +254,16 @@ def test_a_damaged_mark(filled: User):
         for words in EVERYTHING:
             failed(filled(*words, "--json"), 8, "tclog.json")
         mark.write_bytes(before)
-    for text in (b"", b"null", b"[]", b'{"format":1}', b'{"created_at":"","format":1,"id":5,'
-                 b'"project":"work"}', b'{"created_at":"","format":1,"id":"../x","project":"work"}'):  # fmt: skip
+    record = {"created_at": "", "format": 1, "id": "a", "project": "work"}
+    wrong = [
+        {**record, "id": 5},
+        {**record, "id": "../x"},
+        {**record, "format": True},
+        {},
+        [],
+        None,
+    ]
+    for text in (b"", *(json.dumps(each, separators=(",", ":")).encode() for each in wrong)):
         mark.write_bytes(text)
         failed(filled("status", "--json"), 8, "tclog.json")
 
@@ -313,8 +324,14 @@ def test_a_damaged_blob(filled: User):
     (filled.work / "f").write_bytes(big)
     filled("artifact", "put", "f").ok()
     (blob,) = [path for path in filled.store.glob("blobs/*/*") if path.is_file()]
-    shows = [["memory", "get", "big"], ["memory", "list", "--values"], ["step", "show", "s"],
-             ["inbox"], ["artifact", "get", "f", "-o", "g"], ["artifact", "get", "f", "-o", "-"]]  # fmt: skip
+    shows = [
+        ["memory", "get", "big"],
+        ["memory", "list", "--values"],
+        ["step", "show", "s"],
+        ["inbox"],
+        ["artifact", "get", "f", "-o", "g"],
+        ["artifact", "get", "f", "-o", "-"],
+    ]
     for damage in (lambda: flip(blob, 500), lambda: blob.write_bytes(big[:-1]), blob.unlink):
         damage()
         for words in shows:

@@ -15,8 +15,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from docs.reading import ROOT, blocks, environment
 
+from docs.reading import ROOT, blocks, environment
 from tclog.cli.config import Config, Flags, load
 from tclog.cli.here import SETTLED_AFTER_US
 from tclog.errors import EXIT_STATUSES

@@ -9,12 +9,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
 from docs.reading import ROOT, documents, prose
 
 FOLDERS = ("tclog/", "tests/", "scripts/", "docs/", "bench/")
 FILES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "pyproject.toml")
-# A placeholder, not a name.
-OPEN = re.compile(r"[<>*]")
+# Not a name: a placeholder, or how the client calls itself in events.
+OPEN = re.compile(r"[<>*]|^tclog/\d")
 
 _CODE = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")

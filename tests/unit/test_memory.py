@@ -125,6 +125,7 @@ INTEGER_MAX = 2**63 - 1
 
 @given(st.integers(-INTEGER_MAX, INTEGER_MAX), st.lists(st.integers(-INTEGER_MAX, INTEGER_MAX)))
 @example(INTEGER_MAX, [1, -1])
+@example(0, [INTEGER_MAX, -INTEGER_MAX, -INTEGER_MAX, -1])
 @example(-INTEGER_MAX, [-1, INTEGER_MAX, INTEGER_MAX, 1])
 def test_increments_add_up_and_never_pass_64_bits(first, steps):
     key, total = Key(json(first)), first
@@ -266,9 +267,10 @@ def test_a_value_is_kept_with_its_exact_types_whatever_was_there_before(first, m
 def test_a_version_points_at_its_own_event_instead_of_repeating_the_value():
     content = text("a" * 1000)
     events = (make_event("memory.set", content), make_event("memory.set", dict(content)))
-    state = memory.evolve(memory.EMPTY, events[1], Place(1, index=1))
-    assert memory.pack(state, events) == {"in": 1}
-    assert memory.unpack({"in": 1}, events) == state
+    for index, event in enumerate(events):
+        state = memory.evolve(memory.EMPTY, event, Place(1, index=index))
+        assert memory.pack(state, events) == {"in": index}
+        assert memory.unpack({"in": index}, events) == state
     assert memory.pack(memory.EMPTY, ()) == {}
 
 

@@ -1,5 +1,7 @@
 """Points in time and durations, as the command line promises them."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +28,7 @@ MIDNIGHT_US = 1_795_392_000_000_000  # 2026-11-23T00:00:00Z
         ("2h30m ago", T0_US - 9000 * SECOND_US),
         ("1d", T0_US - DAY_US),
         ("100d", T0_US - 100 * DAY_US),
+        ("000100d", T0_US - 100 * DAY_US),
         ("1w", T0_US - 7 * DAY_US),
         ("1.1s", T0_US - 1_100_000),
         ("500ms", T0_US - 500_000),
@@ -41,6 +44,16 @@ MIDNIGHT_US = 1_795_392_000_000_000  # 2026-11-23T00:00:00Z
 )
 def test_every_way_to_say_a_time_is_understood(text, us):
     assert parse_moment(text, T0_US) == Moment(us=us)
+
+
+def test_a_date_without_a_zone_is_utc_wherever_the_machine_stands(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert parse_moment("2026-11-23", T0_US) == Moment(us=MIDNIGHT_US)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @given(st.integers(0, 4_000_000_000_000_000))

@@ -448,6 +448,13 @@ def test_a_claim_tells_what_its_verdict_on_the_dependencies_rests_on():
     }
 
 
+def test_an_event_holds_only_what_was_said():
+    chain = Chain(RULES)
+    assert chain.act("bob", Add("s", "bob")).body == {"after": [], "priority": 0}
+    assert chain.act("bob", Claim("s", "bob", 100)).body == {"lease_ms": 100}
+    assert chain.act("bob", Complete("s", "bob")).body == {"outcome": COMPLETE}
+
+
 # -- definitions, notes, hand-offs ----------------------------------------------------------------
 
 

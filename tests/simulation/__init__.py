@@ -1,0 +1,1 @@
+"""Seeded schedules of the shipped protocol, and planted bugs that they must catch."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tclog.chain.drive import Protocol, settled
-from tclog.domain.content import Content, content_blobs
+from tclog.domain.content import Content, content_blobs, inline_value
 from tclog.errors import Damaged
-from tclog.event import BlobHash, blob_key, decode, digest
+from tclog.event import BlobHash, blob_key, digest
+from tclog.event.canonical import decode_json
 from tclog.store.base import Get
 
 
@@ -19,14 +20,17 @@ def read_content(content: Content) -> Protocol[Any]:
     """
     pieces = content_blobs(content)
     if not pieces:
-        return content["value"]
+        return inline_value(content)
     replies = settled((yield tuple(Get(blob_key(blob)) for blob, _ in pieces)))
     raw = b"".join(
         check_blob(blob, None if found is None else found.data)
         for (blob, _), found in zip(pieces, replies, strict=True)
     )
     if content["type"] == "json":
-        return decode(raw, f"blob {pieces[0][0][:12]}")
+        try:
+            return decode_json(raw)
+        except ValueError:
+            raise Damaged(f"blob {pieces[0][0][:12]} is not JSON", hint="tclog doctor") from None
     return raw.decode() + content.get("value", "")
 
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -78,7 +77,7 @@ class Group(Example, click.Group):
             from difflib import get_close_matches
 
             names = self.list_commands(ctx)
-            near = [word for word in names if word.startswith(name)]
+            near = [word for word in names if name and word.startswith(name)]
             near = near or get_close_matches(name, names, 1, 0.5)
             path = ctx.command_path
             raise UsageError(
@@ -210,7 +209,7 @@ def run_command(argv: Sequence[str]) -> int:
     as_json = "--json" in options or os.environ.get("TCLOG_JSON", "").lower() in TRUE_WORDS
     open_streams()
     try:
-        return _run(words, Here(os.environ, _folder(), as_json))
+        return _run(words, Here(os.environ, as_json))
     except TclogError as error:
         return _told(error, as_json)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -243,15 +242,6 @@ def _run(words: list[str], here: Here) -> int:
     with root.make_context("tclog", words, obj=here) as ctx:
         root.invoke(ctx)
     return EXIT_DONE
-
-
-def _folder() -> Path:
-    try:
-        return Path.cwd()
-    except OSError:
-        raise UsageError(
-            "the working folder does not exist any more", code="folder-missing", hint="cd"
-        ) from None
 
 
 def _told(error: TclogError, as_json: bool) -> int:

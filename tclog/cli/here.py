@@ -28,11 +28,11 @@ SETTLED_AFTER_US = (15 + 2) * 60 * 1_000_000
 class Here:
     """The surroundings of one command."""
 
-    def __init__(self, environ: Mapping[str, str], start: Path, argv_json: bool) -> None:
+    def __init__(self, environ: Mapping[str, str], argv_json: bool) -> None:
         self.environ = environ
-        self.start = start
         self.json = argv_json
         self.flags = config.Flags()
+        self._start: Path | None = None
         self._config: config.Config | None = None
         self._log: Log | None = None
 
@@ -55,7 +55,23 @@ class Here:
                 code="folder-missing",
                 hint=f"ls -ld {folder}",
             ) from None
-        self.start, self._config = Path.cwd(), None
+        self._start = self._config = None
+
+    @property
+    def start(self) -> Path:
+        """The folder that the command was started in.
+
+        Raises:
+            UsageError: somebody has removed it.
+        """
+        if self._start is None:
+            try:
+                self._start = Path.cwd()
+            except OSError:
+                raise UsageError(
+                    "the working folder does not exist any more", code="folder-missing", hint="cd"
+                ) from None
+        return self._start
 
     @property
     def config(self) -> config.Config:
@@ -113,10 +129,9 @@ class Here:
     def open(self, agent: str) -> Log:
         """Open the log afresh, as a given agent (another thread needs its own)."""
         from tclog.log.log import Log
-        from tclog.log.project import open_store
 
         location = self.location()
-        store = open_store(location, self.environ)
+        store = self.open_store(location)
         project = self._project(location, store)
         return Log(
             store,
@@ -126,18 +141,29 @@ class Here:
             cache=self.config.cache / project.id,
         )
 
+    def open_store(self, location: Location) -> Store:
+        """Open the store of a project that is taken to exist.
+
+        Raises:
+            StoreMissing: its folder does not: a disk that is not mounted, perhaps.
+        """
+        from tclog.log.project import open_store
+
+        store = open_store(location, self.environ)
+        if not store.concurrent and not os.path.isdir(location.url):  # noqa: PTH112 - Path's may raise
+            raise StoreMissing(
+                f"there is no folder {location.url}, which is the store by"
+                f" {self.config.store.source}",
+                hint="tclog where",
+            )
+        return store
+
     def _project(self, location: Location, store: Store) -> Project:
         """Read the project's mark; a bucket's at most every quarter of an hour."""
         from tclog.chain.drive import run
         from tclog.log.project import PROJECT_ID, Project, read_project
 
         if not store.concurrent:
-            if not os.path.isdir(location.url):  # noqa: PTH112 - pathlib costs on the hot path
-                raise StoreMissing(
-                    f"there is no folder {location.url}, which is the store by"
-                    f" {self.config.store.source}",
-                    hint="tclog where",
-                )
             return run(read_project(location.project), store)
         mark = self.mark_path(location)
         try:

@@ -3,6 +3,9 @@
 A content is ``{"type": "text"|"json", "value": ...}`` or ``{"type": ..., "blob": hash, "size":
 n}``. A text that grows by appends is ``{"type": "text", "parts": [{"blob", "size"}, ...], "value":
 tail}``: whenever the tail outgrows the inline limit it becomes a blob, so a state stays small.
+
+A JSON value with a float in it stands as text, ``{"type": "json", "text": "[1e16]"}``: encoders
+differ in how they write floats, even from one release to the next, so no record holds one.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tclog.event.canonical import digest, encode
+from tclog.event.canonical import decode_json, digest, encode
 from tclog.event.ids import BlobHash
 
 INLINE_BYTES_MAX = 16 * 1024
@@ -29,9 +32,26 @@ def make_content(kind: str, value: Any) -> tuple[Content, list[Blob]]:
     """Make the content of a text or JSON value, and the blobs it needs."""
     raw = value.encode() if kind == "text" else encode(value)
     if len(raw) <= INLINE_BYTES_MAX:
+        if kind == "json" and _has_float(value):
+            return {"type": kind, "text": raw.decode()}, []
         return {"type": kind, "value": value}, []
     blob = Blob(BlobHash(digest(raw)), raw)
     return {"type": kind, "blob": blob.hash, "size": len(raw)}, [blob]
+
+
+def _has_float(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_float(child) for child in value.values())
+    if isinstance(value, list | tuple):
+        return any(_has_float(child) for child in value)
+    return isinstance(value, float)
+
+
+def inline_value(content: Content) -> Any:
+    """Return a value as far as it stands in the content itself; None if a blob holds it."""
+    if "text" in content:
+        return decode_json(content["text"].encode())
+    return content.get("value")
 
 
 def content_blobs(content: Content) -> list[tuple[BlobHash, int]]:
@@ -41,38 +61,59 @@ def content_blobs(content: Content) -> list[tuple[BlobHash, int]]:
     return [(part["blob"], part["size"]) for part in content.get("parts", [])]
 
 
-def append_text(content: Content | None, text: str, separator: str) -> tuple[Content, list[Blob]]:
-    """Append to a text content; ``separator`` goes between, unless nothing is there yet.
+def append_text(
+    content: Content | None, added: Content, separator: str
+) -> tuple[Content, list[Blob]]:
+    """Append a text to a text; ``separator`` goes between, unless nothing is there yet.
 
-    A tail that outgrows the inline limit becomes one more part. The blob that this needs is
-    derived from the state and the event alone, so every writer derives the same.
+    What is inline joins the tail; a tail that outgrows the inline limit becomes one more part, as
+    does an added text that is itself a blob. The blobs that this makes are derived from the state
+    and the event alone, so every writer derives the same.
     """
-    if content is None or (content.get("value") == "" and not content_blobs(content)):
-        return _spilled([], text)
-    tail = content.get("value", "")
-    parts = list(content.get("parts", []))
-    if "blob" in content:
-        parts = [{"blob": content["blob"], "size": content["size"]}]
-    return _spilled(parts, tail + separator + text)
+    parts = _parts(content)
+    tail = "" if content is None else content.get("value", "")
+    if parts or tail:
+        tail += separator
+    if "blob" not in added:
+        return _text(parts, tail + added["value"])
+    if not parts and not tail:
+        return added, []
+    parts, blobs = _spilled(parts, tail)
+    return _text([*parts, {"blob": added["blob"], "size": added["size"]}], "", blobs)
 
 
-def _spilled(parts: list[Mapping[str, Any]], tail: str) -> tuple[Content, list[Blob]]:
+def _parts(content: Content | None) -> list[Mapping[str, Any]]:
+    return [] if content is None else [{"blob": b, "size": n} for b, n in content_blobs(content)]
+
+
+def _spilled(
+    parts: list[Mapping[str, Any]], tail: str
+) -> tuple[list[Mapping[str, Any]], list[Blob]]:
+    if not tail:
+        return parts, []
     raw = tail.encode()
-    if len(raw) <= INLINE_BYTES_MAX:
-        kept: dict[str, Any] = {"type": "text", "value": tail}
-        if parts:
-            kept["parts"] = parts
-        return kept, []
     blob = Blob(BlobHash(digest(raw)), raw)
-    return (
-        {"type": "text", "parts": [*parts, {"blob": blob.hash, "size": len(raw)}], "value": ""},
-        [blob],
-    )
+    return [*parts, {"blob": blob.hash, "size": len(raw)}], [blob]
+
+
+def _text(
+    parts: list[Mapping[str, Any]], tail: str, blobs: list[Blob] | None = None
+) -> tuple[Content, list[Blob]]:
+    blobs = blobs or []
+    if len(tail.encode()) > INLINE_BYTES_MAX:
+        parts, spilled = _spilled(parts, tail)
+        tail, blobs = "", [*blobs, *spilled]
+    content: dict[str, Any] = {"type": "text", "value": tail}
+    if parts:
+        content["parts"] = parts
+    return content, blobs
 
 
 def content_size(content: Content) -> int:
     """Return the size of a value in bytes, as far as it is known without reading blobs."""
     blobs = sum(size for _, size in content_blobs(content))
+    if "text" in content:
+        return len(content["text"].encode())
     if "value" not in content:
         return blobs
     value = content["value"]

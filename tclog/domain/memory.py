@@ -16,6 +16,8 @@ from tclog.domain.content import (
     Content,
     append_text,
     content_size,
+    inline_value,
+    make_content,
 )
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
 from tclog.errors import BadValue, Refused
@@ -57,7 +59,7 @@ class Incr(NamedTuple):
 class Append(NamedTuple):
     """Append to a text, or an element to a JSON array while that is small enough to be inline."""
 
-    text: str
+    added: Content
     separator: str = "\n"
 
 
@@ -86,9 +88,9 @@ def decide(state: State, command: Command, place: Place) -> Decision:
             if not -INTEGER_MAX <= total + by <= INTEGER_MAX:
                 return Refused("the sum does not fit in 64 bits", code="integer-overflow")
             return Draft("memory.incr", {"by": by})
-        case Append(text, separator):
-            return _unappendable(state, text) or Draft(
-                "memory.append", {"separator": separator, "text": text}
+        case Append(added, separator):
+            return _unappendable(state, added) or Draft(
+                "memory.append", {"added": added, "separator": separator}
             )
 
 
@@ -124,7 +126,7 @@ def _integer(state: State) -> int | None:
     return None
 
 
-def _unappendable(state: State, text: str) -> Refused | None:
+def _unappendable(state: State, added: Content) -> Refused | None:
     content = state.content
     if content is None:
         return None
@@ -132,13 +134,13 @@ def _unappendable(state: State, text: str) -> Refused | None:
         if content_size(content) <= APPEND_BYTES_MAX:
             return None
         return Refused("the value has grown to 64 MiB", code="value-too-large")
-    elements = content.get("value")
+    elements = inline_value(content)
     if not isinstance(elements, list):
         return Refused(
             "only text and JSON arrays of up to 16 KiB are appended to", code="not-appendable"
         )
     # An array cannot be continued in blobs as a text can, and a state has to stay small.
-    if len(encode([*elements, text])) > INLINE_BYTES_MAX:
+    if "blob" in added or len(encode([*elements, added["value"]])) > INLINE_BYTES_MAX:
         return Refused("the JSON array has grown to 16 KiB", code="value-too-large")
     return None
 
@@ -160,7 +162,7 @@ def evolve(state: State, event: Event, place: Place) -> State:
                 return state
             return State({"type": "json", "value": total + body["by"]})
         case "memory.append":
-            if _unappendable(state, body["text"]) is not None:
+            if _unappendable(state, body["added"]) is not None:
                 return state
             return State(_appended(state.content, body)[0])
     return state
@@ -168,8 +170,8 @@ def evolve(state: State, event: Event, place: Place) -> State:
 
 def _appended(content: Content | None, body: Mapping[str, Any]) -> tuple[Content, list[Blob]]:
     if content is not None and content["type"] == "json":
-        return {"type": "json", "value": [*content["value"], body["text"]]}, []
-    return append_text(content, body["text"], body["separator"])
+        return make_content("json", [*inline_value(content), body["added"]["value"]])
+    return append_text(content, body["added"], body["separator"])
 
 
 def blobs_of(state: State, event: Event) -> list[Blob]:

@@ -45,6 +45,15 @@ def decode(raw: bytes, what: str) -> Any:
     return record
 
 
+def decode_json(raw: bytes) -> Any:
+    """Read JSON that need not be in canonical form: values that users chose, never records.
+
+    Raises:
+        ValueError: not JSON.
+    """
+    return orjson.loads(raw)
+
+
 def digest(raw: bytes) -> str:
     """Return the BLAKE3-256 of bytes as 64 lower-case hex digits."""
     return blake3(raw).hexdigest()

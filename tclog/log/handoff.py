@@ -53,6 +53,8 @@ def complete_step(
             code="reason-missing",
             hint=f"tclog complete {step} --force --reason TEXT",
         )
+    if reason is not None:
+        check_short("reason", reason)
     handoff, blobs = _handoff(to, next_action, exit_status, note, changed_files)
     command = steps.Complete(step, client.agent, outcome, fence, force, reason, handoff or None)
     done = yield from change_step(client, step, command, blobs=blobs, id_key=id_key)

@@ -22,6 +22,7 @@ from tclog.event import ALL, ChainId, Event, Version, chain_id, validate_name
 from tclog.log.results import Message
 from tclog.log.waiting import poll
 
+REPLY_TO_BYTES_MAX = 200
 EVERYBODY = ("@all", "_broadcast")
 
 
@@ -59,6 +60,11 @@ def send_message(
     content, blobs = make_content("text", text)
     body: dict[str, Any] = {"text": content, "to": names}
     if reply_to is not None:
+        check_value("text", reply_to)
+        if len(reply_to.encode()) > REPLY_TO_BYTES_MAX:
+            raise UsageError(
+                f"{reply_to[:30]}... is no message id", code="bad-value", hint="tclog inbox --all"
+            )
         body["reply_to"] = reply_to
     if step is not None:
         body["step"] = validate_name("step", step)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SOFTWARE = f"tclog/{__version__}"
+SURROUNDINGS_MAX = 200
 
 
 def open_log(
@@ -74,8 +75,9 @@ def open_log(
             raise
         from tclog.store.probe import probe
 
-        probe(store, os.urandom(8).hex())
-        found = run(create_project(project, os.urandom(16).hex(), time.time_ns() // 1000), store)
+        new = open_store(location, create=True)
+        probe(new, os.urandom(8).hex())
+        found = run(create_project(project, os.urandom(16).hex(), time.time_ns() // 1000), new)
     folder = None if cache is None else Path(cache) / found.id
     return Log(store, found, agent=agent, session=session, cache=folder)
 
@@ -111,8 +113,8 @@ class Log:
         )
         self.client = Client(
             agent,
-            session=session or f"pid-{os.getpid()}",
-            host=host or os.uname().nodename,
+            session=_plain(session or f"pid-{os.getpid()}"),
+            host=_plain(host or os.uname().nodename),
             software=SOFTWARE,
             clock=HybridClock(lambda: time.time_ns() // 1000, offset_us=offset_us, last=last),
             heads=heads,
@@ -203,6 +205,11 @@ class Log:
         from tclog.log.agents import list_agents
 
         return self.run(list_agents(self.client))
+
+
+def _plain(name: str) -> str:
+    """Make a name that comes from outside fit for a record: a wrong byte in it stops no work."""
+    return name[:SURROUNDINGS_MAX].encode(errors="backslashreplace").decode()
 
 
 class MemoryOperations:

@@ -19,7 +19,7 @@ from tclog.errors import NotFound, Refused, UsageError
 from tclog.event import Version, chain_id, chain_name, validate_name
 from tclog.log.results import Memory
 
-HISTORY_AT_ONCE = 32
+SEPARATOR_BYTES_MAX = 1024
 
 
 def set_value(
@@ -72,8 +72,12 @@ def append_value(
 ) -> Protocol[Memory]:
     """Append to a text (on a new line), or an element to a JSON array, as one operation."""
     memory.check_value("text", text)
-    command = memory.Append(text, separator)
-    return _there((yield from _change(client, key, command, id_key=id_key)))
+    memory.check_value("text", separator)
+    if len(separator.encode()) > SEPARATOR_BYTES_MAX:
+        raise UsageError("the separator has over 1024 bytes", code="bad-value")
+    added, blobs = make_content("text", text)
+    command = memory.Append(added, separator)
+    return _there((yield from _change(client, key, command, blobs=blobs, id_key=id_key)))
 
 
 def _change(

@@ -42,8 +42,15 @@ class Project(NamedTuple):
     created_at: str
 
 
-def open_store(location: Location, environ: Mapping[str, str] | None = None) -> Store:
-    """Make the store of a project; nothing is read or written yet.
+def open_store(
+    location: Location, environ: Mapping[str, str] | None = None, *, create: bool = False
+) -> Store:
+    """Open the store of a project; nothing is read or written yet.
+
+    Args:
+        location: where it is.
+        environ: where the standard ``AWS_*`` variables are read; the process's by default.
+        create: whether a folder that does not exist is made by the first write.
 
     Raises:
         UsageError: the URL is of no kind that tclog knows.
@@ -53,7 +60,8 @@ def open_store(location: Location, environ: Mapping[str, str] | None = None) -> 
     if not found:
         from tclog.store.file import FileStore
 
-        return FileStore(Path(os.path.abspath(location.url)) / segment, fsync=location.fsync)  # noqa: PTH100
+        root = Path(os.path.abspath(location.url)) / segment  # noqa: PTH100 - links stay as they are
+        return FileStore(root, create=create, fsync=location.fsync)
     if scheme != "s3":
         raise UsageError(
             f"{location.url} is neither a folder nor s3://bucket/prefix",
@@ -64,7 +72,7 @@ def open_store(location: Location, environ: Mapping[str, str] | None = None) -> 
 
     bucket, _, prefix = rest.partition("/")
     if not bucket:
-        raise UsageError(f"{location.url} names no bucket", code="bad-store")
+        raise UsageError(f"{location.url} names no bucket", code="bad-store", hint="tclog where")
     parts = [part for part in prefix.split("/") if part]
     if any(part in (".", "..") for part in parts):
         raise UsageError(f"{location.url} has a part that is . or ..", code="bad-store")

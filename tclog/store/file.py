@@ -37,7 +37,9 @@ class FileStore:
     """A folder as a store.
 
     Args:
-        root: the folder; it is made on the first write.
+        root: the folder.
+        create: make the folder on the first write. Without it a store that was removed under a
+            running process is missing, and not begun anew with what that process writes next.
         fsync: whether writes reach the disk before they are acknowledged. Without it a process
             may die at any time and nothing acknowledged is lost, but a power cut may lose some.
         ignores_case: whether the file system does; found out when None.
@@ -47,8 +49,16 @@ class FileStore:
     # The kernel stamps files with its coarse clock: one tick is at most 10 ms.
     resolution_us = 10_000
 
-    def __init__(self, root: Path, *, fsync: bool = True, ignores_case: bool | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        create: bool = True,
+        fsync: bool = True,
+        ignores_case: bool | None = None,
+    ) -> None:
         self._root = str(root)
+        self._create = create
         self._fsync = fsync
         self._ignores_case = ignores_case
         self._made: set[str] = set()
@@ -244,6 +254,8 @@ class FileStore:
         if folder in self._made:
             return
         if not os.path.isdir(folder):  # noqa: PTH112 - as above
+            if folder == self._root and not self._create:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
             parent = os.path.dirname(folder)  # noqa: PTH120 - as above
             if parent and parent != folder:
                 self._make_folder(parent)

@@ -12,8 +12,19 @@ from typing import NamedTuple
 from tclog.chain.fold import state_of, verify
 from tclog.clock import parse_us
 from tclog.domain import steps
-from tclog.errors import TclogError
-from tclog.event import ALL, ChainId, Event, Version, decode_event, decode_version, digest, slot_seq
+from tclog.domain.decision import Place
+from tclog.errors import Refused, TclogError
+from tclog.event import (
+    ALL,
+    ChainId,
+    Event,
+    Version,
+    decode_event,
+    decode_version,
+    digest,
+    slot_key,
+    slot_seq,
+)
 from tclog.store.memory import MemoryStore
 from tclog.testing.scheduler import Operation
 
@@ -122,7 +133,7 @@ def _token(event: Event) -> str:
     if event.key is not None:
         return event.key.partition("/")[0]
     body = event.body
-    for text in (body.get("value"), body.get("text"), body.get("note"), body.get("reason")):
+    for text in (body.get("value"), body.get("text"), body.get("note"), body.get("added")):
         if isinstance(text, dict):
             text = text.get("value")  # noqa: PLW2901 - a content holds its text
         if isinstance(text, str) and text.startswith("t-"):
@@ -205,8 +216,6 @@ def check_guards(
     operations: Iterable[Operation], chains: Chains, created_us: dict[str, int]
 ) -> Iterator[str]:
     """A set took effect where it was acknowledged; a refused guard was stale before it returned."""
-    from tclog.event import slot_key
-
     for operation in operations:
         if operation.name not in ("memory.set", "memory.guarded"):
             continue
@@ -228,8 +237,6 @@ def check_guards(
 
 def check_leases(chains: Chains, created_us: dict[str, int]) -> Iterator[str]:
     """No takeover before the lease has ended in the store's true time; tokens only grow."""
-    from tclog.event import slot_key
-
     for chain, versions in chains.versions.items():
         if not chain.startswith("step/"):
             continue
@@ -258,21 +265,31 @@ def _same_claim(before: steps.State, after: steps.State) -> bool:
 def check_refusals(
     operations: Iterable[Operation], chains: Chains, created_us: dict[str, int]
 ) -> Iterator[str]:
-    """Who was told that somebody holds a step was told so of a claim that had not ended before."""
-    from tclog.event import slot_key
-
-    for claim in operations:
-        error = claim.error
-        if claim.name != "step.claim" or error is None or error.code != "step-held":
+    """A refusal rests on a state that was the newest at some moment of the operation."""
+    for operation in operations:
+        command = operation.arguments.get("command")
+        if command is None or not isinstance(operation.error, Refused):
             continue
-        chain, fence = claim.arguments["chain"], error.details["fence"]
-        for version in chains.versions[chain][fence:]:
-            state: steps.State = state_of(chain, version)
-            if state.state == steps.CLAIMED and state.fence == fence:
-                continue
-            if created_us[slot_key(chain, version.seq)] < claim.invoked_us:
-                yield f"{chain}: the claim {fence} had ended before it refused: {claim}"
-            break
+        chain = operation.arguments["chain"]
+        newest = list(_newest_during(operation, chain, chains, created_us))
+        decisions = [steps.decide(state_of(chain, head), command, place) for head, place in newest]
+        # A takeover's refusal also rests on the store's clock, which other checks look at.
+        if not any(isinstance(d, Refused) or getattr(d, "judged", False) for d in decisions):
+            yield f"{chain}: {operation.error.code}, but not in any state it met: {operation}"
+
+
+def _newest_during(
+    operation: Operation, chain: ChainId, chains: Chains, created_us: dict[str, int]
+) -> Iterator[tuple[Version | None, Place]]:
+    """Yield each head that a chain had while an operation was under way, and the place after it."""
+    versions = chains.versions.get(chain, [])
+    for seq in range(len(versions) + 1):
+        began_us = created_us[slot_key(chain, seq)] if seq else 0
+        ended_us = created_us[slot_key(chain, seq + 1)] if seq < len(versions) else None
+        if began_us <= operation.returned_us and (
+            ended_us is None or ended_us >= operation.invoked_us
+        ):
+            yield versions[seq - 1] if seq else None, Place(seq + 1)
 
 
 def check_claims(operations: Iterable[Operation], chains: Chains) -> Iterator[str]:
@@ -289,8 +306,6 @@ def check_claims(operations: Iterable[Operation], chains: Chains) -> Iterator[st
 
 def check_clocks(chains: Chains, created_us: dict[str, int]) -> Iterator[str]:
     """A chain's stamps stay near the store's time, whatever the writers' clocks say."""
-    from tclog.event import slot_key
-
     for chain, versions in chains.versions.items():
         for version in versions:
             off_s = (parse_us(version.at[:27]) - created_us[slot_key(chain, version.seq)]) / 1e6

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
+from tclog.domain import steps as domain
 from tclog.errors import NotFound
 from tclog.event import ALL, chain_id
 from tclog.log import claims, handoff, inbox, memory, steps
@@ -16,7 +17,12 @@ from tclog.testing.faults import Faults
 from tclog.testing.scheduler import Operation, Plan, Simulation
 
 KEYS = ("k", "n", "log")
-STEPS = ("build", "test")
+# Ends and reopenings are frequent, so that what a client remembers is often out of date.
+_STEP_WORK = (
+    *("claim", "claim", "claim", "note", "complete"),
+    *("complete", "release", "renew", "reopen", "reopen"),
+)
+STEPS = ("build", "test", "ship")
 
 
 class Report(NamedTuple):
@@ -131,9 +137,9 @@ def _draw(
     seen: dict[str, int],
 ) -> Plan:
     kind = rng.random()
-    if kind < 0.45:
+    if kind < 0.35:
         return _draw_memory(rng, agent, token, id_key, seen)
-    if kind < 0.75:
+    if kind < 0.6:
         return _draw_message(rng, agent, names, token, id_key)
     return _draw_step(rng, agent, token, id_key, held)
 
@@ -200,7 +206,7 @@ def _draw_step(
     chain = chain_id("step", step)
     # Steps carry no text of ours everywhere, so each operation has its token as its key.
     key = id_key or token
-    what = rng.choice(("claim", "claim", "note", "complete", "release", "renew", "reopen"))
+    what = rng.choice(_STEP_WORK)
     if step not in held and what in ("complete", "release", "renew"):
         what = "claim"
     lease_s = rng.choice((2.0, 10.0, 40.0))
@@ -213,6 +219,12 @@ def _draw_step(
         "renew": lambda c: claims.renew_step(c, step, fence=fence, id_key=key),
         "reopen": lambda c: steps.reopen_step(c, step, id_key=key),
     }
+    # Those whose refusal rests on the state alone are checked against every state they met.
+    commands: dict[str, domain.Command] = {
+        "claim": domain.Claim(step, agent, round(lease_s * 1000)),
+        "release": domain.Release(step, agent, fence),
+        "renew": domain.Renew(step, agent, None, fence),
+    }
     # Ending what one has ended, and reopening what is pending, change nothing.
     idle = what in ("complete", "reopen")
     return _plan(
@@ -220,6 +232,7 @@ def _draw_step(
         f"step.{what}",
         operations[what],
         chain=chain,
+        command=commands.get(what),
         chains=(chain,) if key else (),
         token=token,
         idle=idle,

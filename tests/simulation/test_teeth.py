@@ -208,15 +208,6 @@ def reads_answered_from_the_cache(patch):
     patch.setattr(memory_log, "read_head", read_head)
 
 
-def refusals_given_on_a_remembered_state(patch):
-    real = append_module._propose
-
-    def propose(race, head, fresh):
-        return real(race, head, True)
-
-    patch.setattr(append_module, "_propose", propose)
-
-
 def decision_not_made_again_after_a_lost_race(patch):
     real = append_module._propose
 
@@ -252,26 +243,6 @@ def idempotency_key_bound_anew_at_each_use(patch):
         return 0 if head is None else head.seq
 
     patch.setattr(once_module, "_bind", bind)
-
-
-def idempotency_key_not_looked_for_after_a_lost_race(patch):
-    real = append_module._after_loss
-
-    def after_loss(client, chain, head, found, nth):
-        version = yield from real(client, chain, head, found, nth)
-        client.forget_once = True
-        return version
-
-    shipped = append_module.find_once
-
-    def find_once(client, chain, bound):
-        if getattr(client, "forget_once", False):
-            client.forget_once = False
-            return None
-        return (yield from shipped(client, chain, bound))
-
-    patch.setattr(append_module, "_after_loss", after_loss)
-    patch.setattr(append_module, "find_once", find_once)
 
 
 def version_written_before_its_event(patch):
@@ -336,11 +307,9 @@ TEETH = [
     broadcasts_never_merged,
     broadcasts_merged_from_the_beginning_each_time,
     reads_answered_from_the_cache,
-    refusals_given_on_a_remembered_state,
     decision_not_made_again_after_a_lost_race,
     idempotency_key_never_looked_for,
     idempotency_key_bound_anew_at_each_use,
-    idempotency_key_not_looked_for_after_a_lost_race,
     version_written_before_its_event,
     stamps_from_the_wall_clock,
     store_that_lets_a_second_creator_win,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 from support.stores import Server, fresh_bucket, open_s3
 
-from tclog.store import s3
 from tclog.store.base import Store
 from tclog.store.file import FileStore
 from tclog.store.memory import MemoryStore
@@ -79,22 +78,9 @@ def fill(store: Store, keys: list[str]) -> None:
 _filled: dict[str, S3Settings] = {}
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _boto3_clients() -> Iterator[None]:
-    """Make one boto3 client for each server and process: each costs a third of a second."""
-    make = s3._boto3_client
-    made: dict[Any, Any] = {}
-
-    def shared(settings: S3Settings, environ: Mapping[str, str]) -> Any:
-        place = settings._replace(bucket="", prefix="")
-        key = place, os.getpid(), tuple(sorted(environ.items()))
-        if key not in made:
-            made[key] = make(settings, environ)
-        return made[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(s3, "_boto3_client", shared)
-        yield
+@pytest.fixture(autouse=True)
+def _boto3_clients(shared_boto3: None) -> None:
+    """Share clients in all of these tests."""
 
 
 @pytest.fixture

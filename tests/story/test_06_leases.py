@@ -45,9 +45,7 @@ def check_takeover(project: Project, step: str, holder: str, taker: str, lease_s
     assert last.by == holder
     keys = project.objects.keys(f"chains/step/{step}/")
     held_from = project.objects.modified(keys[-last.seq])
-    (event_key,) = [
-        key for key in project.objects.keys("events/") if taken.events[-1].id in key
-    ]
+    (event_key,) = [key for key in project.objects.keys("events/") if taken.events[-1].id in key]
     judged_at = project.objects.modified(event_key)
     assert judged_at - held_from >= lease_s, "the lease had not ended"
     assert taken.prev_stored is not None
@@ -90,7 +88,9 @@ def test_the_step_of_a_killed_holder_is_had_by_one_when_its_lease_ends(project: 
     assert fence == won["fence"]
 
     # What the old holder still believes does not matter.
-    stale = project.run("complete", "build", "--fence", str(held["fence"]), "--json", agent="holder")
+    stale = project.run(
+        "complete", "build", "--fence", str(held["fence"]), "--json", agent="holder"
+    )
     assert (stale.code, stale.error()["code"]) == (4, "stale-fence")
     assert stale.error()["fence"] == won["fence"]
     assert project.run("complete", "build", agent="holder").code == 4
@@ -181,7 +181,9 @@ def test_a_claim_of_a_wrong_clock_holds_as_long_as_it_says(
     project: Project, shift: dict[str, str]
 ) -> None:
     other = project.machine()
-    claim = other.run("claim", "build", "--lease", f"{LEASE_S}s", "--json", agent="wrong", env=shift)
+    claim = other.run(
+        "claim", "build", "--lease", f"{LEASE_S}s", "--json", agent="wrong", env=shift
+    )
     held = claim.one()
     assert says_clock_is_wrong(claim, shift)
     left_s = parse_us(held["lease_until"]) / SECOND_US - time.time()

@@ -165,9 +165,9 @@ def test_versions_of_a_name_are_kept(project: Project, tmp_path: Path) -> None:
 def test_a_value_of_5_megabytes(project: Project) -> None:
     value = "".join(f"line {n:07}\n" for n in range(5 * 10**6 // 13 + 1))
     assert len(value) > 5 * 10**6
-    (done,) = project.run(
-        "memory", "set", "big", "-", "--json", agent="alice", input=value
-    ).ok().json()
+    (done,) = (
+        project.run("memory", "set", "big", "-", "--json", agent="alice", input=value).ok().json()
+    )
     assert (done["value"], done["version"]) == (value, 1)
     for machine in (project, project.machine()):
         (found,) = machine.json("memory", "get", "big")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-import threading
-import time
+import subprocess
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from contextlib import suppress
+from typing import NamedTuple
 
 import pytest
 from support.project import Project, Result, side_by_side
@@ -18,6 +18,7 @@ from tclog.event import (
     ChainId,
     EventId,
     Version,
+    decode,
     decode_event,
     decode_version,
     encode,
@@ -61,26 +62,21 @@ def write_all(
     commands = [plan(writer, nth) for nth in range(EACH)]
     if retried:
         commands = [(*words, "--id", f"{writer}-{nth}") for nth, words in enumerate(commands)]
+    gate = project.folder / "gate"
+    gate.touch()  # it stands open: the processes only say when they begin
     writes: list[Write] = []
     kills = 0
     for _ in range(RESTARTS_MAX):
         if len(writes) == EACH:
             return writes, kills
         worker = project.worker(writer)
-        worker.post([(*words, "--json") for words in commands[len(writes) :]])
-        begun = threading.Event()
-
-        def kill(worker: Any = worker, begun: threading.Event = begun) -> None:
-            begun.wait(30)
-            time.sleep(random_.random() * KILLED_WITHIN_S)
-            worker.process.kill()
-
-        killer = threading.Thread(target=kill)
-        killer.start()
-        time.sleep(0.1)
-        begun.set()
-        worker.process.wait(60)
-        killer.join()
+        worker.post([(*words, "--json") for words in commands[len(writes) :]], gate)
+        worker.ready()
+        with suppress(subprocess.TimeoutExpired):
+            # One that has nothing left to do waits for more, until it is killed too.
+            worker.process.wait(random_.random() * KILLED_WITHIN_S)
+        worker.process.kill()
+        worker.process.wait()
         told = worker.acknowledged()
         writes += [Write(result.args, result) for result in told]
         if len(writes) < EACH:
@@ -120,8 +116,6 @@ def read_log(project: Project) -> dict[ChainId, list[Version]]:
 
 def chain_of(raw: bytes) -> ChainId:
     """Return the chain that a version says it belongs to."""
-    from tclog.event import decode
-
     return ChainId(decode(raw, "a version")["chain"])
 
 

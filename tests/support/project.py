@@ -228,7 +228,10 @@ class Machine:
         return process
 
     def finish(
-        self, process: subprocess.Popen[bytes], timeout: float = 60, input: bytes | None = None
+        self,
+        process: subprocess.Popen[bytes],
+        timeout: float = 60,
+        input: bytes | None = None,  # noqa: A002
     ) -> Result:
         """Wait for a process that was started here; one that does not end fails the test."""
         try:
@@ -248,7 +251,7 @@ class Machine:
         self,
         *args: str | bytes,
         agent: str | None = None,
-        input: str | bytes | None = None,
+        input: str | bytes | None = None,  # noqa: A002 - as subprocess calls it
         timeout: float = 60,
         env: Mapping[str, str] | None = None,
     ) -> Result:

@@ -8,9 +8,11 @@ from tclog.domain.content import (
     append_text,
     content_blobs,
     content_size,
+    inline_value,
     make_content,
 )
-from tclog.event import decode, digest, encode
+from tclog.event import digest, encode
+from tclog.event.canonical import decode_json
 
 from .making import exactly, json_values
 
@@ -28,7 +30,7 @@ def read(content, blobs):
     """Read a content as a reader does: the blobs in order, then what is inline."""
     raw = b"".join(blobs[name] for name, _ in content_blobs(content))
     if content["type"] == "json":
-        return decode(raw, "blob") if raw else content["value"]
+        return decode_json(raw) if raw else inline_value(content)
     return raw.decode() + content.get("value", "")
 
 
@@ -74,22 +76,33 @@ def test_a_text_that_grows_is_kept_exactly_and_little_of_it_inline(first, append
         content, new = make_content("text", first)
         blobs, expected = stored(new), first
     for text, separator in appended:
-        content, new = append_text(content, text, separator)
-        blobs |= stored(new)
+        added, its_own = make_content("text", text)
+        content, new = append_text(content, added, separator)
+        blobs |= stored(its_own) | stored(new)
         expected = expected + separator + text if expected else text
         assert content["type"] == "text"
-        assert len(content["value"].encode()) <= INLINE_BYTES_MAX
-        # A part is written only when it is worth an object of its own.
-        assert all(size > INLINE_BYTES_MAX for _, size in content_blobs(content))
+        assert len(content.get("value", "").encode()) <= INLINE_BYTES_MAX
     if content is not None:
         assert read(content, blobs) == expected
         assert content_size(content) == len(expected.encode())
 
 
 def test_a_short_text_carries_nothing_but_itself():
-    assert append_text(None, "a", "\n") == ({"type": "text", "value": "a"}, [])
+    assert append_text(None, make_content("text", "a")[0], "\n") == ({"type": "text", "value": "a"}, [])
 
 
 def test_every_writer_derives_the_same_blobs_from_the_same_append():
     content, _ = make_content("text", "a" * 16_000)
-    assert append_text(content, "b" * 1000, "\n") == append_text(dict(content), "b" * 1000, "\n")
+    for size in (1000, 20_000):
+        added, _ = make_content("text", "b" * size)
+        first, second = (append_text(c, added, "\n") for c in (content, dict(content)))
+        assert first == second
+        assert first[1], "the tail has become a blob"
+
+
+def test_no_record_holds_a_float_because_encoders_differ_in_how_they_write_them():
+    for value in (1e16, [1.5], {"a": {"b": [0.1]}}):
+        content, _ = make_content("json", value)
+        assert content == {"type": "json", "text": encode(value).decode()}
+        assert read(content, {}) == value
+    assert make_content("json", [1, "1.5"])[0] == {"type": "json", "value": [1, "1.5"]}

@@ -204,36 +204,38 @@ def test_appended_text_is_exact_at_any_length_and_the_state_stays_small(
         key.act("alice", Set(content))
         expected = first
     for piece, separator in appended:
-        assert isinstance(key.act("bob", Append(piece, separator)), Draft)
+        added, blobs = make_content("text", piece)
+        key.blobs |= stored(blobs)
+        assert isinstance(key.act("bob", Append(added, separator)), Draft)
         if interleave:
             key.commit("mallory", "memory.incr", {"by": 1}, expect={"version": 0})
         expected = expected + separator + piece if expected else piece
         assert key.value == ("text", expected)
         state = memory.pack(key.state, ())["content"]
         parts = content_blobs(state)
-        assert len(state["value"].encode()) <= INLINE_BYTES_MAX
+        assert len(state.get("value", "").encode()) <= INLINE_BYTES_MAX
         assert len(encode(state | {"value": ""})) < 100 + 100 * len(parts)
 
 
 def test_a_text_is_not_appended_to_for_ever():
     full = {"type": "text", "blob": "0" * 64, "size": 64 * 1024 * 1024}
     key = Key(full)
-    assert isinstance(key.act("alice", Append("a", "")), Draft)
+    assert isinstance(key.act("alice", Append(text("a"), "")), Draft)
     grown = key.state
-    assert refused(key.act("alice", Append("b", "")), "value-too-large")
-    key.commit("mallory", "memory.append", {"separator": "", "text": "b"})
+    assert refused(key.act("alice", Append(text("b"), "")), "value-too-large")
+    key.commit("mallory", "memory.append", {"separator": "", "added": text("b")})
     assert key.state == grown
 
 
 def test_an_element_is_appended_to_a_json_array_while_that_is_small():
     key = Key(json([1, True]))
-    key.act("alice", Append("x"))
+    key.act("alice", Append(text("x")))
     assert exactly(key.value) == exactly(("json", [1, True, "x"]))
     nearly = ["a" * (INLINE_BYTES_MAX - 8)]
     key.act("alice", Set(json(nearly)))
-    assert isinstance(key.act("alice", Append("b")), Draft)
-    assert refused(key.act("alice", Append("c")), "value-too-large")
-    key.commit("mallory", "memory.append", {"separator": "", "text": "c"})
+    assert isinstance(key.act("alice", Append(text("b"))), Draft)
+    assert refused(key.act("alice", Append(text("c"))), "value-too-large")
+    key.commit("mallory", "memory.append", {"separator": "", "added": text("c")})
     assert key.value == ("json", [*nearly, "b"])
     assert key.blobs == {}
 
@@ -243,8 +245,8 @@ def test_an_element_is_appended_to_a_json_array_while_that_is_small():
 )
 def test_what_is_neither_text_nor_a_small_array_is_not_appended_to_by_anybody(content):
     key = Key(content)
-    assert refused(key.act("alice", Append("a")), "not-appendable")
-    key.commit("mallory", "memory.append", {"separator": "", "text": "a"})
+    assert refused(key.act("alice", Append(text("a"))), "not-appendable")
+    key.commit("mallory", "memory.append", {"separator": "", "added": text("a")})
     assert key.state.content == content
 
 

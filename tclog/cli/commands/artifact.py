@@ -57,6 +57,8 @@ def put(here: Here, path: str, name: str | None, step: str | None, id_key: str |
     """Store a file under a name. The same bytes are never sent twice."""
     from tclog.log.artifacts import put_artifact
 
+    if not path:
+        raise UsageError("the path is empty", code="file-unreadable")
     file = Path(path)
     total = _size(file)
     log = here.log()

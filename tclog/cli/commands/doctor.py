@@ -51,13 +51,10 @@ def doctor(here: Here) -> None:
         return checks[-1].ok
 
     if check("configuration", lambda: _configuration(here)):
-        from tclog.log.project import open_store
-
-        location = here.location()
         stores: list[Store] = []
 
         def opened() -> str:
-            stores.append(open_store(location, here.environ))
+            stores.append(here.open_store(here.location()))
             return stores[0].url
 
         if check("store", opened) and check("project", lambda: _project(here, stores[0])):

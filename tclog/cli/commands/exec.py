@@ -51,6 +51,8 @@ class Keeper:
         self._fence = fence
         self._lease_s = lease_s
         self._deadline_s = begun_s + lease_s
+        # What a child gets for an orderly end, and still is gone when the lease ends.
+        self.grace_s = min(KILL_AFTER_S, lease_s / 6)
         self._stop = threading.Event()
         self.lost: TclogError | None = None
         self._thread = threading.Thread(target=self._keep, daemon=True)
@@ -66,8 +68,7 @@ class Keeper:
 
     def overdue(self) -> bool:
         """Whether the lease may end before the child could be stopped in order."""
-        grace_s = min(KILL_AFTER_S, self._lease_s / 6)
-        return time.monotonic() > self._deadline_s - grace_s
+        return time.monotonic() > self._deadline_s - self.grace_s
 
     def _keep(self) -> None:
         wait_s = self._lease_s / RENEWALS_PER_LEASE

@@ -147,7 +147,7 @@ def _set_up(here: Here, location: Location) -> tuple[Report, Project, Store]:
     from tclog.log.project import create_project, open_store
     from tclog.store.probe import probe
 
-    opened = open_store(location, here.environ)
+    opened = open_store(location, here.environ, create=True)
     probed = probe(opened, os.urandom(8).hex())
     now_us = time.time_ns() // 1000 + probed.offset_us
     made = run(create_project(location.project, os.urandom(16).hex(), now_us), opened)

@@ -23,7 +23,7 @@ from tclog.chain.read import accept, read_forward, read_head, read_newest
 from tclog.clock import AHEAD_TRUSTED_US, Stamp, parse_us
 from tclog.domain.content import Blob
 from tclog.domain.decision import Decision, Draft, Place
-from tclog.errors import OutcomeUnknown, Refused, StoreError, TclogError
+from tclog.errors import OutcomeUnknown, Refused, StoreError
 from tclog.event import (
     ALL,
     ChainId,
@@ -119,7 +119,7 @@ def append(
             applied = yield from find_once(client, chain, once)
             if applied is not None:
                 return Appended(applied.version, state_of(chain, applied.version), applied.event)
-    raise TclogError(
+    raise Refused(
         f"{chain} is so contended that {RACES_MAX} races were lost; nothing was written",
         code="contended",
         hint="run the command again",
@@ -229,13 +229,8 @@ def _put_event(race: _Race, key: str, raw: bytes) -> Protocol[Stamp | None]:
         return stored
     race.looked = True
     known = client.heads.get(ALL)
-    if known is None:
-        race.broadcasts = yield from read_newest(client, ALL)
-        if race.broadcasts is None:
-            stored = yield Put(key, raw)
-            return stored
-        known = race.broadcasts
-    stored, found = settled((yield (Put(key, raw), Get(slot_key(ALL, known.seq + 1)))))
+    seq = 1 if known is None else known.seq + 1
+    stored, found = settled((yield (Put(key, raw), Get(slot_key(ALL, seq)))))
     if found is not None:
         known = accept(client, ALL, known, found)
         known = yield from read_forward(client, known)
@@ -321,7 +316,7 @@ def take_in(
             client.heads.put(proposal)
             return proposal
         head = yield from _after_loss(client, chain, head, lost_to, nth)
-    raise TclogError(f"{chain} is too contended to be read", code="contended")
+    raise Refused(f"{chain} is too contended to be read", code="contended")
 
 
 def settle(client: Client, version: Version) -> Protocol[Found | None]:

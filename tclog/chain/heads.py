@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from tclog.clock import Hlc, Stamp, parse_hlc
 from tclog.errors import TclogError
-from tclog.event import ChainId, Version, decode_version, digest
+from tclog.event import ChainId, Version, decode_version, digest, slot_key
 
 
 class Heads(Protocol):
@@ -50,11 +51,14 @@ class FileHeads(MemoryHeads):
 
     Args:
         folder: a folder of its own under the user's cache; made when first needed.
+        exists: whether the store still has an object; asked of a remembered slot where that costs
+            nothing (a folder), so that a store which was set back to a backup is noticed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, exists: Callable[[str], bool] | None = None) -> None:
         super().__init__()
         self._folder = str(folder)
+        self._exists = exists
 
     def get(self, chain: ChainId) -> Version | None:
         """See ``Heads``."""
@@ -74,6 +78,8 @@ class FileHeads(MemoryHeads):
             return None
         if line != _line(version):
             return None  # believed, it would be named as the version before the next
+        if self._exists is not None and not self._exists(slot_key(chain, version.seq)):
+            return None
         super().put(version)
         return version
 

@@ -36,6 +36,16 @@ def read_head(client: Client, chain: ChainId) -> Protocol[Version | None]:
     return (yield from read_newest(client, chain))
 
 
+def read_young(client: Client, chain: ChainId) -> Protocol[Version | None]:
+    """Return the newest version of a chain that may well have none: one GET while that is so."""
+    known = client.heads.get(chain)
+    if known is not None:
+        return (yield from read_forward(client, known))
+    if (yield Get(slot_key(chain, 1))) is None:
+        return None
+    return (yield from read_newest(client, chain))
+
+
 def read_newest(client: Client, chain: ChainId) -> Protocol[Version | None]:
     """Return the newest version by listing: newer slots sort first."""
     entries = yield List(chain_folder(chain), limit=1)

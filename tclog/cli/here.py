@@ -138,7 +138,7 @@ class Here:
             project,
             agent=agent,
             session=self.config.session.value,
-            cache=self.config.cache / project.id,
+            cache=self.config.cache / location.digest(project.id),
         )
 
     def open_store(self, location: Location) -> Store:
@@ -178,10 +178,7 @@ class Here:
 
     def mark_path(self, location: Location) -> Path:
         """Return where the id of a bucket's project is remembered."""
-        from tclog.event import digest
-
-        name = f"{location.url}\n{location.endpoint}\n{location.project}"
-        return self.config.cache / "marks" / digest(name.encode())[:32]
+        return self.config.cache / "marks" / location.digest()
 
     def keep_mark(self, location: Location, project: Project) -> None:
         """Remember the id of a project; a cache that cannot be written is no cache."""

@@ -15,7 +15,9 @@ from tclog.log.steps import (
     Row,
     append_step,
     changed_step,
+    claim_order,
     is_complete,
+    is_known,
     list_rows,
     read_result,
     read_rows,
@@ -114,7 +116,12 @@ def _lease_ms(lease_s: float | None) -> int:
 
 
 def claim_waiting(
-    client: Client, step: str, *, lease_s: float | None, timeout_s: float | None
+    client: Client,
+    step: str,
+    *,
+    lease_s: float | None,
+    timeout_s: float | None,
+    id_key: str | None = None,
 ) -> Protocol[Step]:
     """Claim a step as soon as it can be had.
 
@@ -140,7 +147,7 @@ def claim_waiting(
                 return None
             seen[0] = places
         try:
-            return (yield from claim_step(client, step, lease_s=lease_s))
+            return (yield from claim_step(client, step, lease_s=lease_s, id_key=id_key))
         except Refused as refused:
             if refused.code not in ("step-held", "step-waiting"):
                 raise
@@ -209,9 +216,9 @@ def _ready(rows: Sequence[Row]) -> list[Row]:
     ready = [
         row
         for row in rows
-        if row.state.state == steps.PENDING and row.state.added and done.issuperset(row.state.after)
+        if row.state.state == steps.PENDING and is_known(row) and done.issuperset(row.state.after)
     ]
-    return sorted(ready, key=lambda r: (-r.state.priority, r.state.added_at or "", r.id))
+    return sorted(ready, key=claim_order)
 
 
 def _seems_lapsed(client: Client, row: Row) -> bool:

@@ -11,7 +11,7 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, together
 from tclog.chain.fold import state_of
 from tclog.chain.once import once
-from tclog.chain.read import read_at, read_head, read_range, read_version
+from tclog.chain.read import read_at, read_head, read_range, read_version, read_young
 from tclog.clock import rfc3339
 from tclog.domain import inbox
 from tclog.domain.content import make_content
@@ -83,7 +83,8 @@ def send_message(
                 sealed=sealed,
             )
         except OutcomeUnknown as unknown:
-            raise _repeatable(unknown, places, id_key) from None
+            untried = len(chains) - len(places) - 1
+            raise _repeatable(unknown, [*places, 1] if untried else places, id_key) from None
         assert done.event is not None  # noqa: S101 - a send is never unchanged
         assert done.version is not None  # noqa: S101 - as above
         places.append(done.version.seq)
@@ -95,7 +96,11 @@ def send_message(
 def _repeatable(
     unknown: OutcomeUnknown, places: Sequence[int], id_key: str | None
 ) -> OutcomeUnknown:
-    """Make the hint's key look back far enough for every inbox that already has the message."""
+    """Make the hint's key look back far enough for every inbox.
+
+    ``places`` are where the message stands already; 1 where it will first stand after a repetition,
+    which a further repetition must find however short that inbox is.
+    """
     if id_key is None and places:
         prefix, _, place = str(unknown.details["id_key"]).partition(".")
         key = f"{prefix}.{min(int(place), *places)}"
@@ -143,7 +148,7 @@ def read_inbox(
     if at_us is not None:
         head = yield from read_at(client, chain, at_us)
     else:
-        head, broadcasts = yield from together(read_head(client, chain), read_head(client, ALL))
+        head, broadcasts = yield from together(read_young(client, chain), read_young(client, ALL))
         if broadcasts is not None:
             head = yield from take_in(client, chain, head, broadcasts)
     if head is None:
@@ -272,7 +277,7 @@ def acknowledge_one(client: Client, which: str, *, id_key: str | None = None) ->
 def _at_number(client: Client, number: int) -> Protocol[tuple[Message, Mailbox]]:
     """Find a message by binary search: each version's state says how many there are up to it."""
     chain = inbox_chain(client.agent)
-    head, broadcasts = yield from together(read_head(client, chain), read_head(client, ALL))
+    head, broadcasts = yield from together(read_young(client, chain), read_young(client, ALL))
     if broadcasts is not None:
         head = yield from take_in(client, chain, head, broadcasts)
     count = 0 if head is None else state_of(chain, head).count

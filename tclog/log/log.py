@@ -78,7 +78,7 @@ def open_log(
         new = open_store(location, create=True)
         probe(new, os.urandom(8).hex())
         found = run(create_project(project, os.urandom(16).hex(), time.time_ns() // 1000), new)
-    folder = None if cache is None else Path(cache) / found.id
+    folder = None if cache is None else Path(cache) / location.digest(found.id)
     return Log(store, found, agent=agent, session=session, cache=folder)
 
 
@@ -106,7 +106,8 @@ class Log:
         self.store = store
         self.project = project
         self.agent = validate_name("agent", agent)
-        heads: Heads = MemoryHeads() if cache is None else FileHeads(cache)
+        exists = None if store.concurrent else lambda key: store.stat(key) is not None
+        heads: Heads = MemoryHeads() if cache is None else FileHeads(cache, exists)
         self._clock_file = None if cache is None else ClockFile(cache, agent)
         last, offset_us, learnt_us = (
             (None, 0, 0) if self._clock_file is None else self._clock_file.read()
@@ -347,7 +348,7 @@ class StepOperations:
         client = self._log.client
         if wait:
             return self._log.run(
-                claims.claim_waiting(client, step, lease_s=lease_s, timeout_s=timeout_s)
+                claims.claim_waiting(client, step, lease_s=lease_s, timeout_s=timeout_s, id_key=id)
             )
         return self._log.run(claims.claim_step(client, step, lease_s=lease_s, anew=anew, id_key=id))
 

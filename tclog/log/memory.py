@@ -15,7 +15,7 @@ from tclog.chain.read import list_chains, read_at, read_head, read_range, read_v
 from tclog.clock import rfc3339
 from tclog.domain import memory
 from tclog.domain.content import Blob, make_content
-from tclog.errors import NotFound, Refused, UsageError
+from tclog.errors import NotFound, Refused, StoreError, UsageError
 from tclog.event import Version, chain_id, chain_name, validate_name
 from tclog.log.results import Memory
 
@@ -102,7 +102,7 @@ def _change(
         raise (yield from _with_current(client, key, refused)) from None
     if done.version is None or (done.event is None and isinstance(command, memory.Delete)):
         return None
-    return (yield from _result(key, done.version))
+    return (yield from _result(key, done.version, committed=True))
 
 
 def _there(result: Memory | None) -> Memory:
@@ -209,13 +209,24 @@ def read_history(client: Client, key: str, *, limit: int | None = None) -> Proto
     return (yield from together(*(_result(key, version) for version in reversed(versions))))
 
 
-def _result(key: str, version: Version, *, read: bool = True) -> Protocol[Memory]:
+def _result(
+    key: str, version: Version, *, read: bool = True, committed: bool = False
+) -> Protocol[Memory]:
+    """Make the result of a version.
+
+    What was just ``committed`` is never reported as failed: should the store be gone when a large
+    value is read for the answer, the answer goes without the value.
+    """
     state = state_of(version.chain, version)
     event = version.events[-1]
     deleted = state.content is None
     value = None
     if read and not deleted:
-        value = yield from read_content(state.content)
+        try:
+            value = yield from read_content(state.content)
+        except StoreError:
+            if not committed:
+                raise
     return Memory(
         key=key,
         value=value,

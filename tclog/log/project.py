@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tclog.chain.drive import Protocol
 from tclog.clock import format_us
 from tclog.errors import Damaged, FormatNewer, NotFound, StoreError, UsageError
-from tclog.event import FORMAT, decode, encode, encode_name, validate_name
+from tclog.event import FORMAT, decode, digest, encode, encode_name, validate_name
 from tclog.store.base import Create, Get, Store
 
 MARK = "tclog.json"
@@ -32,6 +32,11 @@ class Location(NamedTuple):
     profile: str | None = None
     client: str = "obstore"
     fsync: bool = True
+
+    def digest(self, project_id: str = "") -> str:
+        """Name what is remembered of this place: a copy elsewhere, with the same id, is another."""
+        words = (self.url, self.endpoint or "", self.project, project_id)
+        return digest("\n".join(words).encode())[:32]
 
 
 class Project(NamedTuple):

@@ -16,7 +16,7 @@ from tclog.clock import format_us, parse_us, rfc3339
 from tclog.domain import steps
 from tclog.domain.content import make_content
 from tclog.domain.memory import check_value
-from tclog.errors import NotFound, Refused, UsageError, WaitTimeout
+from tclog.errors import NotFound, Refused, StoreError, UsageError, WaitTimeout
 from tclog.event import Version, chain_id, chain_name, validate_name
 from tclog.log.results import Step
 from tclog.log.waiting import poll
@@ -103,6 +103,16 @@ def _refuse_cycle(client: Client, step: str, after: Sequence[str]) -> Protocol[N
         )
 
 
+def is_known(row: Row) -> bool:
+    """Whether a step was ever added or claimed; a note alone, or a withdrawn one, makes no work."""
+    return row.state.added or row.state.fence is not None or row.state.state != steps.PENDING
+
+
+def claim_order(row: Row) -> tuple[int, str, str]:
+    """Sort steps as `claim --next` takes them: the highest priority, then the oldest."""
+    return -row.state.priority, row.state.added_at or "", row.id
+
+
 def is_complete(row: Row) -> bool:
     """Whether a step is complete."""
     return row.state.state == steps.COMPLETE
@@ -119,18 +129,9 @@ def list_steps(
 ) -> Protocol[list[Step]]:
     """Return all steps in the order in which they would be claimed, or those in one state."""
     rows = yield from list_rows(client, at_us=at_us)
-    rows = [
-        row for row in rows if row.state.added or row.state.fence or row.state.state != "pending"
-    ]
+    rows = sorted((row for row in rows if is_known(row)), key=claim_order)
     done = {row.id for row in rows if is_complete(row)}
     found = [show_row(row.id, row.head, row.state, _waiting(row.state, done)) for row in rows]
-    found.sort(
-        key=lambda s: (
-            -s.priority,
-            next(r for r in rows if r.id == s.id).state.added_at or "",
-            s.id,
-        )
-    )
     return [step for step in found if state is None or step.state == state]
 
 
@@ -164,14 +165,28 @@ def read_result(
     notes: bool = False,
     at_us: int | None = None,
 ) -> Protocol[Step]:
-    """Make the result of a step at a version, reading what it waits for, and notes if asked."""
+    """Make the result of a step at a version: what it waits for, and its notes if asked.
+
+    Without ``notes`` this is the answer to a change that is committed. It never fails: should the
+    store be gone by now, the step is taken to wait for all that it comes after.
+    """
     waiting: tuple[str, ...] = ()
     if state.state == steps.PENDING and state.after:
-        rows = yield from read_rows(client, state.after, at_us=at_us)
-        waiting = _waiting(state, {row.id for row in rows if is_complete(row)})
+        try:
+            rows = yield from read_rows(client, state.after, at_us=at_us)
+            waiting = _waiting(state, {row.id for row in rows if is_complete(row)})
+        except StoreError:
+            if notes:
+                raise
+            waiting = state.after
     result = show_row(step, head, state, waiting)
     if not notes or head is None:
         return result
+    return (yield from _with_notes(client, head, state, result))
+
+
+def _with_notes(client: Client, head: Version, state: steps.State, result: Step) -> Protocol[Step]:
+    """Add the last note and the hand-off, which the state only points at."""
     if state.note_version:
         version = yield from _at(client, head, state.note_version)
         for event in version.events:
@@ -182,12 +197,8 @@ def read_result(
         version = yield from _at(client, head, state.handoff_version)
         for event in version.events:
             if "handoff" in event.body:
-                result = result._replace(
-                    handoff={
-                        "from": event.agent,
-                        **(yield from read_handoff(event.body["handoff"])),
-                    }
-                )
+                opened = yield from read_handoff(event.body["handoff"])
+                result = result._replace(handoff={"from": event.agent, **opened})
     return result
 
 

@@ -140,10 +140,10 @@ class Child:
             else:
                 self._process.send_signal(number)
 
-    def kill(self) -> None:
+    def kill(self, grace_s: float) -> None:
         """End it in order, then with force, and what it left behind in its group."""
         self.signal(signal.SIGTERM)
-        self.wait(KILL_AFTER_S)
+        self.wait(grace_s)
         self.signal(signal.SIGKILL)
         self.wait(KILL_AFTER_S)
 
@@ -243,7 +243,7 @@ def _watch(child: Child, keeper: Keeper) -> int | None:
             if status is None:
                 continue
             return 128 - status if status < 0 else status
-        child.kill()
+        child.kill(keeper.grace_s)
         return None
 
 

@@ -160,7 +160,7 @@ def _set_up(here: Here, location: Location) -> tuple[Report, Project, Store]:
             made,
             agent=agent,
             session=here.config.session.value,
-            cache=here.config.cache / made.id,
+            cache=here.config.cache / location.digest(made.id),
         )
         log.run(join_project(log.client))
         here._log = log  # noqa: SLF001 - so that its warnings are shown

@@ -7,7 +7,15 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.cli.output import ROWS_MAX, Column, terminal, write_json, write_line, write_rows
+from tclog.cli.output import (
+    ID_SHOWN,
+    ROWS_MAX,
+    Column,
+    terminal,
+    write_json,
+    write_line,
+    write_rows,
+)
 from tclog.errors import UsageError
 
 
@@ -29,7 +37,8 @@ def send(
     """Send a message to an agent, several, or @all.
 
     TO is one name, several with commas, or @all; TEXT is - for standard input. When this returns,
-    every recipient's inbox has the message at a place that never changes.
+    the message is in every inbox named, at a place that never changes; a broadcast gets its place
+    in an inbox before anything that is sent after this.
     """
     from tclog.log.inbox import send_message
 
@@ -92,8 +101,15 @@ def inbox(
     elif not messages and terminal():
         write_line("No messages." if everything else "No unread messages.")
     else:
-        columns = [Column("n"), Column("at", "time"), Column("from"), Column("to"), Column("text")]
-        rows = [[m.n, m.at, m.sender, m.to, m.text] for m in messages]
+        columns = [
+            Column("n"),
+            Column("at", "time"),
+            Column("from"),
+            Column("to"),
+            Column("text"),
+            Column("id"),
+        ]
+        rows = [[m.n, m.at, m.sender, m.to, m.text, m.id[:ID_SHOWN]] for m in messages]
         write_rows(columns, rows, now_us=here.now_us(), limit=limit, more="tclog inbox -n 0")
     if ack and shown:
         log.run(operations.acknowledge(log.client, mailbox._replace(messages=shown)))

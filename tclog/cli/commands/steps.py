@@ -216,7 +216,9 @@ def claim(
         else:
             done = log.run(claims.claim_next(log.client, lease_s=lease))
     elif wait:
-        done = log.run(claims.claim_waiting(log.client, step_id, lease_s=lease, timeout_s=timeout))
+        done = log.run(
+            claims.claim_waiting(log.client, step_id, lease_s=lease, timeout_s=timeout, id_key=key)
+        )
     else:
         done = log.run(claims.claim_step(log.client, step_id, lease_s=lease, id_key=key))
     here.emit(done.as_json(), lambda: _held(here, "Claimed", done))

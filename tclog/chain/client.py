@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tclog.chain.heads import Heads
 from tclog.clock import OFFSET_REPORTED_US, SECOND_US, HybridClock, Stamp
+from tclog.event import ChainId
 
 OFFSET_KEPT_US = 86_400 * SECOND_US
 
@@ -53,6 +54,8 @@ class Client:
         self.decide_timeout_s = decide_timeout_s
         self.backoff_s = backoff_s
         self.learnt_us = learnt_us
+        # Chains that were listed and had no version.
+        self.empty: set[ChainId] = set()
         self.warnings: list[str] = []
 
     def warn(self, text: str) -> None:

@@ -33,6 +33,8 @@ def read_head(client: Client, chain: ChainId) -> Protocol[Version | None]:
     known = client.heads.get(chain)
     if known is not None:
         return (yield from read_forward(client, known))
+    if chain in client.empty:
+        return (yield from read_young(client, chain))
     return (yield from read_newest(client, chain))
 
 
@@ -50,6 +52,8 @@ def read_newest(client: Client, chain: ChainId) -> Protocol[Version | None]:
     """Return the newest version by listing: newer slots sort first."""
     entries = yield List(chain_folder(chain), limit=1)
     if not entries:
+        # Whoever looks again waits for the first version, and asks for that one alone.
+        client.empty.add(chain)
         return None
     seq = slot_seq(entries[0].key)
     if seq is None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TextIO
 from tclog.errors import TclogError
 
 ROWS_MAX = 20
+ID_SHOWN = 12
 # C0 (but tab and newline), DEL, C1, line separators and bidirectional overrides.
 _HARMFUL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tclog.chain.append import append
+from tclog.chain.append import Appended, append
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import state_of
@@ -10,7 +10,7 @@ from tclog.chain.once import once
 from tclog.chain.read import read_head
 from tclog.domain import barriers
 from tclog.errors import Refused, UsageError, WaitTimeout
-from tclog.event import chain_id, validate_name
+from tclog.event import ChainId, chain_id, validate_name
 from tclog.log.results import Barrier
 from tclog.log.waiting import poll
 
@@ -73,13 +73,27 @@ def pass_barrier(
             )
         )
     except WaitTimeout:
-        leave = barriers.Leave(client.agent, mine)
-        left = yield from append(
-            client, chain, lambda state, place: barriers.decide(state, leave, place)
-        )
+        left = yield from _leave(client, chain, mine)
         if left.state.generation > mine:
             # It tripped just before the withdrawal.
             return Barrier(
                 name, mine, parties, (), True, 0 if left.version is None else left.version.seq
             )
         raise
+
+
+def _leave(client: Client, chain: ChainId, generation: int) -> Protocol[Appended]:
+    command = barriers.Leave(client.agent, generation)
+    return (
+        yield from append(
+            client, chain, lambda state, place: barriers.decide(state, command, place)
+        )
+    )
+
+
+def leave_barrier(client: Client, name: str) -> Protocol[None]:
+    """Withdraw from the generation that is forming, for a wait that was interrupted."""
+    chain = chain_id("barrier", validate_name("barrier", name))
+    state: barriers.State = state_of(chain, (yield from read_head(client, chain)))
+    if client.agent in state.arrived:
+        yield from _leave(client, chain, state.generation)

@@ -14,6 +14,7 @@ lower-case form, so that ``A`` and ``a`` stay apart; ``^`` is in no key.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -26,6 +27,7 @@ from tclog.store.base import Created, Entry, Found, Outcome
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
 
 TEMPORARY = ".tmp"
+PROBE = "probe-"
 # A folder is no object, though both are files to the kernel.
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -62,6 +64,7 @@ class FileStore:
         self._fsync = fsync
         self._ignores_case = ignores_case
         self._made: set[str] = set()
+        self._unconfirmed: set[str] = set()
         self.url = self._root
 
     # -- reading ------------------------------------------------------------------------------
@@ -69,6 +72,8 @@ class FileStore:
     def get(self, key: str) -> Found | None:
         """See ``Store``."""
         try:
+            if self._unconfirmed:
+                self._confirm(self._path(key))
             with open(self._path(key), "rb") as file:  # noqa: PTH123 - pathlib costs on the hot path
                 return Found(file.read(), _stamp(os.fstat(file.fileno())))
         except _ABSENT:
@@ -172,7 +177,8 @@ class FileStore:
         try:
             self._sync_folder(path)
         except OSError as error:
-            # The name is there, but the disk did not confirm it.
+            # The name is there, but the disk did not confirm it; nor may a read-back, until it has.
+            self._unconfirmed.add(os.path.dirname(path))  # noqa: PTH120 - as above
             return Created(Outcome.UNKNOWN, cause=f"{error.strerror} while writing {key}")
         return Created(Outcome.WON, stored)
 
@@ -203,6 +209,9 @@ class FileStore:
             return
         except OSError as error:
             raise self._error(error, f"cannot delete {key}") from error
+        if key.startswith(PROBE):
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(self._path(key)))  # noqa: PTH106, PTH120 - as above
 
     def put_file(
         self, key: str, path: Path, digest: str, progress: Callable[[int], None] | None
@@ -251,20 +260,20 @@ class FileStore:
         return temporary, stored
 
     def _make_folder(self, folder: str) -> None:
+        """Make a folder of the store, and see that its name is on the disk.
+
+        Also where it is there already: whoever made it may not have come to its fsync yet, and
+        what is acknowledged in it must not vanish with it. Once for each folder and process.
+        """
         if folder in self._made:
             return
-        if not os.path.isdir(folder):  # noqa: PTH112 - as above
-            if folder == self._root and not self._create:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
-            parent = os.path.dirname(folder)  # noqa: PTH120 - as above
-            if parent and parent != folder:
-                self._make_folder(parent)
-            try:
+        there = os.path.isdir(folder)  # noqa: PTH112 - as above
+        if folder == self._root and not there and not self._create:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
+        if not there or folder.startswith(f"{self._root}/"):
+            self._make_folder(os.path.dirname(folder))  # noqa: PTH120 - as above
+            with contextlib.suppress(FileExistsError):
                 os.mkdir(folder)  # noqa: PTH102 - as above
-            except FileExistsError:
-                if not os.path.isdir(folder):  # noqa: PTH112 - as above
-                    raise
-            # Even where somebody else just made it: its name must be on the disk before ours.
             self._sync_folder(folder)
         self._made.add(folder)
 
@@ -276,6 +285,13 @@ class FileStore:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+    def _confirm(self, path: str) -> None:
+        """Bring to the disk what a create left open in the folder of ``path``."""
+        folder = os.path.dirname(path)  # noqa: PTH120 - as above
+        if folder in self._unconfirmed:
+            self._sync_folder(path)
+            self._unconfirmed.discard(folder)
 
     # -- names --------------------------------------------------------------------------------
 

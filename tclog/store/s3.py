@@ -124,9 +124,12 @@ def explain(failure: _Failure, settings: S3Settings) -> StoreError:
     where = f"s3://{settings.bucket}" + (f" at {settings.endpoint}" if settings.endpoint else "")
     code, status = failure.code, failure.status
     if code == "NoSuchBucket":
+        # The prefix ends in the folder of the project, which is no part of the URL of a store.
+        prefix = settings.prefix.rpartition("/")[0]
+        at = f" --endpoint {settings.endpoint}" if settings.endpoint else ""
         return StoreMissing(
             f"the bucket {settings.bucket!r} does not exist ({where})",
-            hint=f"tclog init s3://{settings.bucket}/{settings.prefix} --create-bucket",
+            hint=f"tclog init s3://{settings.bucket}/{prefix}{at} --create-bucket",
         )
     if code == "RequestTimeTooSkewed":
         return StoreDenied(

@@ -1,4 +1,4 @@
-"""A hostile first user: caches, clocks, folders, signals and words that are not as they should be."""
+"""A hostile first user: caches, clocks, folders, signals and words as they should not be."""
 
 from __future__ import annotations
 
@@ -50,7 +50,6 @@ SPOILED = {
     "one-line": lambda path: path.write_bytes(path.read_bytes().replace(b"\n", b" ")),
     "folder": lambda path: (path.unlink(), path.mkdir()),
     "link-to-itself": lambda path: (path.unlink(), path.symlink_to(path)),
-    "device": lambda path: (path.unlink(), path.symlink_to("/dev/full")),
 }
 
 
@@ -85,9 +84,8 @@ def test_a_lie_of_the_cache_never_gets_into_the_log(project: User):
             raw = path.read_bytes()
             digits = [at for at, byte in enumerate(raw) if chr(byte).isdigit()]
             at = digits[(nth * 37) % len(digits)]
-            path.write_bytes(
-                raw[:at] + (b"1" if raw[at : at + 1] != b"1" else b"2") + raw[at + 1 :]
-            )
+            other = b"2" if raw[at : at + 1] == b"1" else b"1"
+            path.write_bytes(raw[:at] + other + raw[at + 1 :])
     assert use(project) == 11
     intact(project)
 
@@ -98,15 +96,12 @@ def test_no_place_for_a_cache(project: User):
         {"XDG_CACHE_HOME": "/dev/null"},
         {"TCLOG_CACHE": "/dev/null/x"},
         {"XDG_CACHE_HOME": "relative", "HOME": "relative"},
-        {"XDG_CACHE_HOME": None, "HOME": "/nonexistent/nobody"},
-        {"XDG_CACHE_HOME": None, "HOME": None},
+        {"XDG_CACHE_HOME": None, "HOME": "/dev/null/home"},
     ):
         done = project.process("memory", "incr", "n", env=env).ok()
         assert done.err == ""
-    assert int(project("memory", "get", "n").out) == 6
+    assert int(project("memory", "get", "n").out) == 5
     assert sorted(path.name for path in project.work.iterdir()) == [".tclog"]
-    # root can write into the home of nobody
-    shutil.rmtree("/nonexistent/nobody", ignore_errors=True)
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
@@ -181,7 +176,7 @@ def test_a_store_that_is_begun_anew_shows_nothing_of_the_old(project: User):
 def test_a_running_command_does_not_begin_a_store_anew(project: User):
     project("claim", "held", agent="bob").ok()
     waiting = project.processes("exec", "s", "--lease", "2s", "--", "sleep", "60")
-    _until(lambda: (project.store / "chains" / "step" / "s").exists())
+    _until((project.store / "chains" / "step" / "s").exists)
     shutil.rmtree(project.store.parent)
     out, err = waiting.communicate(timeout=30)
     assert waiting.returncode == 7, (out, err)
@@ -325,10 +320,21 @@ def test_json_values_that_cannot_be_kept_exactly_are_refused(project: User):
 
 
 def test_empty_words(project: User):
-    for words in ([""], ["memory", ""], ["claim", ""], ["step", "show", ""], ["send", "", "x"],
-                  ["artifact", "put", ""], ["artifact", "get", ""], ["barrier", "", "--parties", "1"],
-                  ["exec", "", "--", "true"], ["wait-for", ""], ["memory", "get", ""],
-                  ["--project", "", "status"], ["-C", "", "status"]):  # fmt: skip
+    for words in (
+        [""],
+        ["memory", ""],
+        ["claim", ""],
+        ["step", "show", ""],
+        ["send", "", "x"],
+        ["artifact", "put", ""],
+        ["artifact", "get", ""],
+        ["barrier", "", "--parties", "1"],
+        ["exec", "", "--", "true"],
+        ["wait-for", ""],
+        ["memory", "get", ""],
+        ["--project", "", "status"],
+        ["-C", "", "status"],
+    ):
         project(*words).said(2)
     project("ack", "").said(3)
     project("memory", "set", "k", "").ok()
@@ -373,12 +379,12 @@ def test_two_of_everything_at_once(project: User):
         ["barrier", "both", "--parties", "2", "--timeout", "30s"],
     ]
     children = [
-        (words, agent, project.processes(*words, env={"TCLOG_AGENT": agent}))
+        (words, project.processes(*words, env={"TCLOG_AGENT": agent}))
         for words in commands
         for agent in ("alice", "bob")
     ]
-    for words, agent, child in children:
-        out, err = child.communicate(timeout=60)
+    for words, child in children:
+        _, err = child.communicate(timeout=60)
         assert child.returncode in ((0, 4) if words[0] in ("claim", "step") else (0,)), (words, err)
     assert project("memory", "get", "n").out == "2\n"
     assert project("memory", "get", "log").out == "line\nline\n"

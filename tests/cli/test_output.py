@@ -66,7 +66,7 @@ def test_a_pipe_gets_tab_separated_rows_in_full_and_no_heading(busy: User, words
     assert "ago" not in done.out
     assert "\x1b" not in done.out
     if words[0] in ("memory", "inbox"):
-        assert len(row[-1]) == 500
+        assert 500 in map(len, row)
     if words == ["step", "list"]:
         assert row[-1] == "t" * 300
 
@@ -89,11 +89,15 @@ def test_tabs_and_newlines_in_a_cell_break_no_row(project: User):
     project("send", "alice", text).ok()
     project("step", "add", "s", "--title", text).ok()
     project("note", "s", text).ok()
-    for words, cells in ((["memory", "list", "--values"], 5), (["memory", "history", "k"], 5),
-                         (["inbox"], 5), (["step", "list"], 6)):  # fmt: skip
+    for words, cells in (
+        (["memory", "list", "--values"], 5),
+        (["memory", "history", "k"], 5),
+        (["inbox"], 6),
+        (["step", "list"], 6),
+    ):
         (row,) = project(*words).rows()
         assert len(row) == cells
-        assert row[-1] == r"one\ttwo\nthree\\n\r\nfour"
+        assert r"one\ttwo\nthree\\n\r\nfour" in row
     assert all(len(row) == 2 for row in project("step", "show", "s").rows())
     assert project("memory", "get", "k").out == text + "\n"  # a value is a value, not a cell
 

@@ -88,7 +88,10 @@ def test_a_text_that_grows_is_kept_exactly_and_little_of_it_inline(first, append
 
 
 def test_a_short_text_carries_nothing_but_itself():
-    assert append_text(None, make_content("text", "a")[0], "\n") == ({"type": "text", "value": "a"}, [])
+    assert append_text(None, make_content("text", "a")[0], "\n") == (
+        {"type": "text", "value": "a"},
+        [],
+    )
 
 
 def test_every_writer_derives_the_same_blobs_from_the_same_append():

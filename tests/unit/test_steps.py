@@ -128,8 +128,9 @@ class Model(NamedTuple):
 agents = st.sampled_from(AGENTS)
 leases_ms = st.sampled_from([100, 1000, LEASE_MS])
 waits_s = st.sampled_from([0, 0, 0.1, 1, 1.1, 1.099999, 1.999999, 2, 5.999999, 6, 10])
-# Tokens near the truth: which version holds the step depends on what came before.
-fences = st.none() | st.none() | st.integers(1, 6)
+# Which token is the true one depends on what came before; most of the others are stale.
+CURRENT = "current"
+fences = st.sampled_from([None, None, CURRENT, CURRENT, 1, 2, 3])
 
 rogue_bodies = {
     "step.add": st.just({"after": ["a"], "priority": 0}),
@@ -165,6 +166,10 @@ histories = st.lists(
     | st.tuples(agents, waits_s, waits_s, rogues, st.tuples(st.booleans(), fences)),
     max_size=15,
 )
+
+
+def resolved(value, model):
+    return model.fence if value == CURRENT else value
 
 
 def made(kind, agent, arguments):
@@ -204,7 +209,7 @@ def test_any_history_folds_to_what_the_rules_promise(history):
     for agent, before_s, between_s, what, rogue in history:
         chain.wait(before_s)
         if rogue is None:
-            command = made(what[0], agent, what[1])
+            command = made(what[0], agent, [resolved(value, model) for value in what[1]])
             decision = decided(chain, model, agent, command)
             if decision is None:
                 continue
@@ -212,6 +217,8 @@ def test_any_history_folds_to_what_the_rules_promise(history):
             fence = None if decision.expect is None else decision.expect["fence"]
         else:
             (op, body), (judged, fence) = what, rogue
+            body = {name: resolved(value, model) for name, value in body.items()}
+            fence = resolved(fence, model)
         allowed = model.allows(agent, op, body, fence, chain.us if judged else None)
         before, was = chain.state, model
         # The writer learns the time of its event's object; the slot is created later.
@@ -253,7 +260,11 @@ def check(chain, model, was, op):
         # Tokens only grow, and a token is the number of the version that granted it.
         assert op in ("step.claim", "step.takeover")
         assert state.fence == chain.seq > (was.fence or 0)
-    if state.state == CLAIMED:
+    assert state.session == (None if state.state == PENDING else "session")
+    if state.state != CLAIMED:
+        # What nobody holds has no lease that anybody could mistake for one.
+        assert (state.lease_ms, state.held_version, state.lease_from) == (0, 0, None)
+    else:
         assert state.lease_ms * 1000 == model.lease_us
         ends_us = lease_ends_us(state, chain.seq, chain.stored)
         assert ends_us == model.last_us + model.lease_us
@@ -350,6 +361,14 @@ def test_nobody_takes_over_while_the_time_of_the_holders_last_version_is_not_kno
     assert lease_ends_us(chain.state, 2, stamp(T0_US)) is None
 
 
+def test_a_lease_begins_with_its_own_version_and_not_with_the_one_before():
+    at = Place(5, prev_stored=stamp(T0_US - 10**12), now=stamp(T0_US))
+    claimed = RULES.evolve(EMPTY, make_event("step.claim", {"lease_ms": 100}), at)
+    for event in (make_event("step.note", {"note": NOTE}, agent="bob"), takeover(fence=5)):
+        state = RULES.evolve(claimed, event, at._replace(index=1))
+        assert (state.agent, state.lease_from) == ("alice", None)
+
+
 def test_a_claim_that_may_not_take_over_is_refused_without_asking_for_the_time():
     chain = held_by("alice")
     claim = Claim("s", "bob", 100, takeover=False)
@@ -379,6 +398,14 @@ def test_who_lost_a_claim_can_do_nothing_with_its_old_token():
     for command in (Complete("s", "alice"), Renew("s", "alice"), Release("s", "alice")):
         assert refused(chain.act("alice", command), "not-yours")
     assert chain.state._replace(lease_from=None) == lost
+
+
+def test_an_event_says_under_which_token_it_was_made():
+    chain = held_by("alice")
+    for command in (Renew("s", "alice", fence=1), Release("s", "alice", fence=1)):
+        assert chain.decide(command).expect == {"fence": 1}
+    assert chain.decide(Complete("s", "alice", fence=1)).expect == {"fence": 1}
+    assert chain.decide(Complete("s", "alice")).expect is None
 
 
 def test_a_step_of_somebody_else_is_completed_only_by_force():
@@ -481,11 +508,16 @@ def test_the_state_says_where_the_last_note_and_hand_off_are():
     assert (chain.state.note_version, chain.state.handoff_version) == (2, 3)
     chain.act("bob", Reopen("s"))
     chain.act("bob", Note("s", NOTE))
+    chain.act("bob", Complete("s", "bob", force=True))
     assert (chain.state.note_version, chain.state.handoff_version) == (5, 3)
 
 
 def test_the_packed_state_holds_only_what_differs_from_an_empty_step():
     assert RULES.pack(EMPTY, ()) == {}
+    assert RULES.unpack({}, ()) == (
+        *(PENDING, None, None, None, 0, 0, None),
+        *(False, None, None, None, 0, (), 0, 0),
+    )
     assert decode(encode(RULES.pack(held_by("alice").state, ())), "state") == {
         "agent": "alice",
         "fence": 1,

@@ -5,20 +5,16 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from tclog.errors import EXIT_INTERRUPTED
-
 
 def main() -> NoReturn:
     """Run one command and exit with its status."""
-    try:
-        # Here and not above, because most of a command's time goes by while modules load, and
-        # an interrupt then is no different from one later.
-        from tclog.cli.app import run_command
+    # Loaded here and not above, because this is where most of a command's time goes.
+    from tclog.cli.interrupt import end_at_once
 
-        status = run_command(sys.argv[1:])
-    except KeyboardInterrupt:
-        status = EXIT_INTERRUPTED
-    sys.exit(status)
+    end_at_once()
+    from tclog.cli.app import run_command
+
+    sys.exit(run_command(sys.argv[1:]))
 
 
 __all__ = ["main"]

@@ -141,15 +141,19 @@ class Here:
             cache=self.config.cache / location.digest(project.id),
         )
 
-    def open_store(self, location: Location) -> Store:
-        """Open the store of a project that is taken to exist.
+    def open_store(self, location: Location, *, create: bool = False) -> Store:
+        """Open the store of a project, which is taken to exist unless it is to be created.
 
         Raises:
             StoreMissing: its folder does not: a disk that is not mounted, perhaps.
         """
+        from tclog.cli.interrupt import raise_again
         from tclog.log.project import open_store
 
-        store = open_store(location, self.environ)
+        raise_again()
+        store = open_store(location, self.environ, create=create)
+        if create:
+            return store
         if not store.concurrent and not os.path.isdir(location.url):  # noqa: PTH112 - Path's may raise
             raise StoreMissing(
                 f"there is no folder {location.url}, which is the store by"

@@ -64,6 +64,7 @@ class FileStore:
         self._fsync = fsync
         self._ignores_case = ignores_case
         self._made: set[str] = set()
+        self._seen = False
         self._unconfirmed: set[str] = set()
         self.url = self._root
 
@@ -75,17 +76,26 @@ class FileStore:
             if self._unconfirmed:
                 self._confirm(self._path(key))
             with open(self._path(key), "rb") as file:  # noqa: PTH123 - pathlib costs on the hot path
-                return Found(file.read(), _stamp(os.fstat(file.fileno())))
+                found = Found(file.read(), _stamp(os.fstat(file.fileno())))
         except _ABSENT:
+            self._check_there()
             return None
         except OSError as error:
             raise self._error(error, f"cannot read {key}") from error
+        self._seen = True
+        return found
+
+    def _check_there(self) -> None:
+        """Refuse to call an object absent when it is the whole store that has gone away."""
+        if self._seen and not os.path.isdir(self._root):  # noqa: PTH112 - as above
+            raise StoreMissing(f"the folder {self._root} is not there any more", hint="tclog where")
 
     def stat(self, key: str) -> Entry | None:
         """See ``Store``."""
         try:
             found = os.stat(self._path(key))  # noqa: PTH116 - as above
         except _ABSENT:
+            self._check_there()
             return None
         except OSError as error:
             raise self._error(error, f"cannot read {key}") from error
@@ -109,6 +119,7 @@ class FileStore:
                     if len(entries) == limit:
                         break
         except (FileNotFoundError, NotADirectoryError):
+            self._check_there()
             return []
         except OSError as error:
             raise self._error(error, f"cannot list {prefix}") from error

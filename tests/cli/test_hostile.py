@@ -9,13 +9,17 @@ import signal
 import subprocess
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.stores import can_mount
+from support.stores import Server, can_mount, fresh_bucket, open_s3, raw_client
 
-from .conftest import TCLOG, User
+from tclog.chain.drive import run
+from tclog.log.project import create_project
+
+from .conftest import TCLOG, User, on_bucket
 
 
 def caches(user: User) -> list[Path]:
@@ -26,7 +30,7 @@ def caches(user: User) -> list[Path]:
 def use(user: User) -> int:
     """Use the log as agents do; returns how often the counter was increased by now."""
     user("memory", "incr", "n").ok()
-    user("claim", "s").ok()
+    user("claim", f"s-{user.environ['TCLOG_AGENT']}").ok()
     user("send", "alice", "hi").ok()
     user("inbox", "--ack").ok()
     return int(user("memory", "get", "n").ok().out)
@@ -168,9 +172,27 @@ def test_a_store_that_is_begun_anew_shows_nothing_of_the_old(project: User):
     assert project("inbox", "--all", "--json").objects() == []
     assert project("step", "list", "--json").objects() == []
     assert project("memory", "incr", "n", "--json").object()["version"] == 1
-    assert project("claim", "s", "--json").object()["fence"] == 1
+    assert project("claim", "s-alice", "--json").object()["fence"] == 1
     assert project("send", "alice", "hi", "--json").ok()
     intact(project)
+
+
+@pytest.mark.xfail(reason="the mark of a bucket is believed for 15 minutes (MARK_KEPT_S)")
+def test_a_bucket_that_is_begun_anew_elsewhere_shows_nothing_of_the_old(user: User, moto: Server):
+    on_bucket(user, moto)
+    for _ in range(2):
+        use(user)
+    url = tomllib.loads((user.work / ".tclog/config.toml").read_text())["store"]
+    prefix = f"{url.rpartition('/')[2]}/"
+    client = raw_client(moto)
+    rows = client.list_objects_v2(Bucket=moto.bucket, Prefix=prefix)["Contents"]
+    for row in rows:
+        client.delete_object(Bucket=moto.bucket, Key=row["Key"])
+    inside = fresh_bucket(moto)._replace(prefix=f"{prefix}work")
+    run(create_project("work", os.urandom(16).hex(), time.time_ns() // 1000), open_s3(moto, inside))
+    user("memory", "get", "n").said(3)
+    assert user("memory", "incr", "n", "--json").object()["version"] == 1
+    intact(user)
 
 
 def test_a_running_command_does_not_begin_a_store_anew(project: User):
@@ -316,7 +338,8 @@ def test_json_values_that_cannot_be_kept_exactly_are_refused(project: User):
         project("memory", "set", "k", "-", "--type", "json", stdin=text.encode()).said(2)
     project("memory", "get", "k").said(3)
     for text in ("0.1", "-0.0", "9007199254740993", "[]", '{"b":1,"a":null}', '"🎉"', "1e10"):
-        project("memory", "set", "k", text, "--type", "json").ok()
+        project("memory", "set", "--type", "json", "--", "k", text).ok()
+    assert "goes after --" in project("memory", "set", "k", "-5").said(2)
 
 
 def test_empty_words(project: User):
@@ -357,8 +380,8 @@ def test_an_interrupt_at_any_moment_leaves_a_whole_log(project: User):
         child.send_signal(signal.SIGINT if nth % 4 else signal.SIGKILL)
         _, err = child.communicate(timeout=30)
         # Before the first line of ours runs, the interpreter dies in its own words.
-        assert b"Traceback" not in err or b"tclog/cli/" not in err, err
-        assert child.returncode in (0, 130, -2, -9), (child.returncode, err)
+        assert b"Traceback" not in err or b"tclog/cli/app" not in err, err
+        assert child.returncode in (0, 130, -signal.SIGINT, -signal.SIGKILL), (nth, err)
     intact(project)
 
 

@@ -1,6 +1,6 @@
 """How many store requests each operation costs, and that it does not depend on what there is.
 
-The table of docs/guarantees.md and design: counted at the store's verbs, and once at the sockets,
+The table of requests in the documentation: counted at the store's verbs, and once at the sockets,
 where also what a client library does by itself would show.
 """
 
@@ -12,8 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.proxy import Proxy
-from support.stores import Counting, Server, fresh_bucket, url_of
+from support.stores import Counting
 
 import tclog
 from tclog.chain.drive import answer, run
@@ -21,6 +20,8 @@ from tclog.errors import WaitTimeout
 from tclog.log.inbox import read_inbox, send_message
 from tclog.log.project import create_project
 from tclog.store.memory import MemoryStore
+
+from .conftest import make_site
 
 LENGTHS = pytest.mark.parametrize("length", [1, 300])
 CLAIM = {"put": 1, "create": 1}
@@ -212,45 +213,40 @@ def test_repeating_under_a_key_costs_little(site: Site) -> None:
 
 @pytest.mark.parametrize("client", ["obstore", "boto3"])
 def test_no_request_is_hidden(
-    moto: Server, monkeypatch: pytest.MonkeyPatch, shared_boto3: None, client: str
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    shared_boto3: None,
+    client: str,
 ) -> None:
     """What the sockets see is what the table says: no HEAD, no second LIST, no redirect."""
-    for name, value in moto.environ.items():
-        monkeypatch.setenv(name, value)
-    settings = fresh_bucket(moto)
-    where = {"endpoint": moto.endpoint, "region": "us-east-1"}
-    bob = tclog.open(url_of(settings), agent="bob", create=True, **where)
+    place = make_site(request, f"moto-{client}", monkeypatch)
+    bob = place.log("bob")
     bob.send("@all", "to everybody")
     for index in range(12):
         bob.memory.set("contract", f"{index}")
         bob.send("carol", f"{index}")
-    with Proxy(moto.endpoint) as proxy:
-        where = {"endpoint": proxy.url, "region": "us-east-1", "client": client}
 
-        def cost(act: Callable[[], Any]) -> dict[str, int]:
-            proxy.clear()
-            act()
-            return {name: count for name, count in proxy.count().items() if count}
+    def cost(act: Callable[[], Any]) -> dict[str, int]:
+        place.proxy.clear()
+        act()
+        return {name: count for name, count in place.proxy.count().items() if count}
 
-        opened: list[tclog.Log] = []
-        assert cost(
-            lambda: opened.append(tclog.open(url_of(settings), agent="carol", **where))
-        ) == {"GET": 1}
-        carol = opened[0]
-        # S3 does not tell the stamp of a PUT: a clock that was never set asks for it, once.
-        assert cost(lambda: carol.steps.claim("first")) == {"PUT": 1, "HEAD": 1, "CREATE": 1}
-        writes = {"PUT": 1, "CREATE": 1}
-        assert cost(lambda: carol.steps.claim("second")) == writes
-        assert cost(lambda: carol.memory.set("contract", "cold")) == {**writes, "LIST": 1, "GET": 1}
-        assert cost(lambda: carol.memory.set("contract", "warm")) == writes
-        assert cost(lambda: carol.memory.get("contract")) == {"GET": 1}
-        carol.ack(carol.inbox())
-        assert cost(carol.inbox) == {"GET": 2}
-        carol.send("bob", "cold")
-        assert cost(lambda: carol.send("bob", "warm")) == {**writes, "GET": 1}
+    def look() -> None:
+        with pytest.raises(WaitTimeout):
+            carol.wait_for("first", "second", timeout_s=0)
 
-        def look() -> None:
-            with pytest.raises(WaitTimeout):
-                carol.wait_for("first", "second", timeout_s=0)
-
-        assert cost(look) == {"GET": 2}
+    opened: list[tclog.Log] = []
+    assert cost(lambda: opened.append(place.log("carol", via=True))) == {"GET": 1}
+    carol = opened[0]
+    writes = {"PUT": 1, "CREATE": 1}
+    # S3 does not tell the stamp of a PUT: a clock that was never set asks for it, once.
+    assert cost(lambda: carol.steps.claim("first")) == {**writes, "HEAD": 1}
+    assert cost(lambda: carol.steps.claim("second")) == writes
+    assert cost(lambda: carol.memory.set("contract", "cold")) == {**writes, "LIST": 1, "GET": 1}
+    assert cost(lambda: carol.memory.set("contract", "warm")) == writes
+    assert cost(lambda: carol.memory.get("contract")) == {"GET": 1}
+    carol.ack(carol.inbox())
+    assert cost(carol.inbox) == {"GET": 2}
+    carol.send("bob", "cold")
+    assert cost(lambda: carol.send("bob", "warm")) == {**writes, "GET": 1}
+    assert cost(look) == {"GET": 2}

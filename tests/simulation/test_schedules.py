@@ -8,7 +8,7 @@ import os
 from tclog.testing import Faults, simulate
 from tclog.testing.faults import NONE
 
-SCHEDULES = int(os.environ.get("TCLOG_TEST_SCHEDULES", "600"))
+SCHEDULES = int(os.environ.get("TCLOG_TEST_SCHEDULES", "300"))
 
 
 def test_no_schedule_breaks_a_promise():

@@ -221,6 +221,21 @@ def test_a_wrong_clock_moves_nobodys_stamps(project: Project, shift: dict[str, s
     check_stamps(project)
 
 
+@pytest.mark.slow
+def test_a_clock_that_jumps_is_noticed(project: Project, shift: dict[str, str]) -> None:
+    """The agent has written before, when its clock was right: what it learnt then is void."""
+    words = ("memory", "incr", "count")
+    right = project.run(*words, agent="wrong").ok()
+    assert not says_clock_is_wrong(right, shift)
+    wrong = project.run(*words, agent="wrong", env=shift).ok()
+    assert says_clock_is_wrong(wrong, shift)
+    project.run(*words, agent="wrong", env=shift).ok()
+    again = project.run(*words, agent="wrong").ok()
+    assert not says_clock_is_wrong(again, shift)
+    assert project.json("memory", "get", "count")[0]["value"] == 4
+    check_stamps(project)
+
+
 def check_stamps(project: Project) -> None:
     """Check that all versions, and the events in them, are stamped within 2 minutes of the truth.
 

@@ -238,10 +238,13 @@ class Machine:
             out, err = process.communicate(input, timeout=timeout)
         except subprocess.TimeoutExpired:
             process.kill()
-            out, err = process.communicate()
+            out = err = b""
+            with suppress(subprocess.TimeoutExpired):
+                # What it has started may hold its pipes open for longer than itself.
+                out, err = process.communicate(timeout=2)
             raise AssertionError(
-                f"{process.args} still ran after {timeout} s, and had said:\n"
-                f"{out.decode(errors='replace')}\n{err.decode(errors='replace')}"
+                f"{process.args} still ran, or its pipes were open, after {timeout} s;"
+                f" it had said:\n{out.decode(errors='replace')}\n{err.decode(errors='replace')}"
             ) from None
         self._running.remove(process)
         args = tuple(os.fsdecode(word) for word in process.args[1:])  # type: ignore[index]

@@ -82,6 +82,7 @@ def test_a_text_that_grows_is_kept_exactly_and_little_of_it_inline(first, append
         expected = expected + separator + text if expected else text
         assert content["type"] == "text"
         assert len(content.get("value", "").encode()) <= INLINE_BYTES_MAX
+        assert all(size > 0 for _, size in content_blobs(content))
     if content is not None:
         assert read(content, blobs) == expected
         assert content_size(content) == len(expected.encode())
@@ -94,6 +95,18 @@ def test_a_short_text_carries_nothing_but_itself():
     )
 
 
+def test_an_appended_text_stays_inline_up_to_16_kib():
+    content, _ = make_content("text", "a" * (INLINE_BYTES_MAX - 1))
+    added, _ = make_content("text", "b")
+    assert append_text(content, added, "") == ({"type": "text", "value": "a" * 16_383 + "b"}, [])
+
+
+def test_a_large_text_appended_to_nothing_is_that_text():
+    added, _ = make_content("text", "a" * 20_000)
+    for nothing in (None, {"type": "text", "value": ""}):
+        assert append_text(nothing, added, "\n") == (added, [])
+
+
 def test_every_writer_derives_the_same_blobs_from_the_same_append():
     content, _ = make_content("text", "a" * 16_000)
     for size in (1000, 20_000):
@@ -101,6 +114,20 @@ def test_every_writer_derives_the_same_blobs_from_the_same_append():
         first, second = (append_text(c, added, "\n") for c in (content, dict(content)))
         assert first == second
         assert first[1], "the tail has become a blob"
+
+
+def floats_in(value):
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return any(floats_in(child) for child in inner)
+    return isinstance(value, float)
+
+
+@given(json_values)
+def test_only_a_value_with_a_float_in_it_stands_as_text(value):
+    content, _ = make_content("json", value)
+    assert not floats_in(content)
+    assert ("text" in content) == floats_in(value)
 
 
 def test_no_record_holds_a_float_because_encoders_differ_in_how_they_write_them():

@@ -128,9 +128,7 @@ def _location(here: Here, folder: Path) -> Location:
 
 
 def _create_bucket(here: Here, location: Location) -> None:
-    from tclog.log.project import open_store
-
-    opened = open_store(location, here.environ)
+    opened = here.open_store(location, create=True)
     if not opened.concurrent:
         raise UsageError(f"--create-bucket goes with s3://bucket/prefix, not {location.url}")
     from tclog.store.s3 import S3Store, create_bucket
@@ -144,10 +142,10 @@ def _set_up(here: Here, location: Location) -> tuple[Report, Project, Store]:
     from tclog.chain.drive import run
     from tclog.log.agents import join_project
     from tclog.log.log import Log
-    from tclog.log.project import create_project, open_store
+    from tclog.log.project import create_project
     from tclog.store.probe import probe
 
-    opened = open_store(location, here.environ, create=True)
+    opened = here.open_store(location, create=True)
     probed = probe(opened, os.urandom(8).hex())
     now_us = time.time_ns() // 1000 + probed.offset_us
     made = run(create_project(location.project, os.urandom(16).hex(), now_us), opened)

@@ -9,6 +9,8 @@ from tclog.clock import OFFSET_REPORTED_US, SECOND_US, HybridClock, Stamp
 from tclog.event import ChainId
 
 OFFSET_KEPT_US = 86_400 * SECOND_US
+# Wall and monotonic clock part by this much only when the wall clock was set, or after a restart.
+CLOCK_SET_US = 60 * SECOND_US
 
 
 class Client:
@@ -21,9 +23,11 @@ class Client:
         heads: known heads.
         nonce: returns fresh text of at least 64 random bits.
         jitter: returns a number in [0, 1).
-        monotonic_s: a clock for time limits.
+        monotonic_s: a clock for time limits, which nobody sets.
         decide_timeout_s: how long an undecided create is pursued before it is called unknown.
         backoff_s: the first upper bound of the wait after a lost race.
+        learnt_us: the machine's clock when the clock's offset was learnt; 0 if it never was.
+        epoch_us: the machine's clock less the monotonic one, then.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Client:
         decide_timeout_s: float = 10.0,
         backoff_s: float = 0.01,
         learnt_us: int = 0,
+        epoch_us: int = 0,
     ) -> None:
         self.agent = agent
         self.session = session
@@ -54,6 +59,7 @@ class Client:
         self.decide_timeout_s = decide_timeout_s
         self.backoff_s = backoff_s
         self.learnt_us = learnt_us
+        self.epoch_us = epoch_us
         # Chains that were listed and had no version.
         self.empty: set[ChainId] = set()
         self.warnings: list[str] = []
@@ -64,14 +70,23 @@ class Client:
             self.warnings.append(text)
 
     def knows_offset(self) -> bool:
-        """Whether the offset towards the store's clock was learnt, and not too long ago."""
+        """Whether the offset towards the store's clock was learnt, and still is to be believed.
+
+        It is not after a day, nor once the machine's clock was set: whoever is told that a clock is
+        an hour off sets it right, and an hour added to that would be as wrong as before.
+        """
         age_us = self.clock.wall_us() - self.learnt_us
-        return self.learnt_us != 0 and 0 <= age_us < OFFSET_KEPT_US
+        set_us = abs(self._epoch_us() - self.epoch_us)
+        return self.learnt_us != 0 and 0 <= age_us < OFFSET_KEPT_US and set_us < CLOCK_SET_US
+
+    def _epoch_us(self) -> int:
+        return self.clock.wall_us() - round(self.monotonic_s() * SECOND_US)
 
     def learn_offset(self, wall_us: int, stored: Stamp, resolution_us: int = SECOND_US) -> None:
         """Learn from the stamp of an own write made when the machine's clock said ``wall_us``."""
         offset_us = self.clock.learn(wall_us, stored, resolution_us=resolution_us)
         self.learnt_us = self.clock.wall_us()
+        self.epoch_us = self._epoch_us()
         if abs(offset_us) > OFFSET_REPORTED_US:
             direction = "behind" if offset_us > 0 else "ahead of"
             self.warn(

@@ -103,28 +103,28 @@ def _line(version: Version) -> bytes:
 class ClockFile:
     """An agent's clock between processes: the last stamp and the offset towards the store's clock.
 
-    Disposable like the heads. The text is ``HLC OFFSET_US LEARNT_US``; a zero for the last means
-    that the offset was never learnt.
+    Disposable like the heads. The text is ``HLC OFFSET_US LEARNT_US EPOCH_US`` (see ``Client`` for
+    the last two); a zero for ``LEARNT_US`` means that the offset was never learnt.
     """
 
     def __init__(self, folder: Path, agent: str) -> None:
         self._path = f"{folder}/clocks/{digest(agent.encode())[:32]}"
 
-    def read(self) -> tuple[Hlc | None, int, int]:
-        """Return the last stamp (or None), the offset and when it was learnt, in microseconds."""
+    def read(self) -> tuple[Hlc | None, int, int, int]:
+        """Return the last stamp (or None), the offset, when it was learnt, and the epoch."""
         try:
-            last, offset, learnt = (_read(self._path) or b"").decode().split(" ")
+            last, offset, learnt, epoch = (_read(self._path) or b"").decode().split(" ")
             parse_hlc(last)
-            return Hlc(last), int(offset), int(learnt)
+            return Hlc(last), int(offset), int(learnt), int(epoch)
         except ValueError:
-            return None, 0, 0
+            return None, 0, 0, 0
 
-    def write(self, last: Hlc, offset_us: int, learnt_us: int) -> None:
+    def write(self, last: Hlc, offset_us: int, learnt_us: int, epoch_us: int) -> None:
         """Remember; of two processes the later stamp stays."""
-        known, _, _ = self.read()
+        known, *_ = self.read()
         if known is not None and known > last and learnt_us == 0:
             return
-        _replace(self._path, f"{last} {offset_us} {learnt_us}".encode())
+        _replace(self._path, f"{last} {offset_us} {learnt_us} {epoch_us}".encode())
 
 
 def _read(path: str) -> bytes | None:

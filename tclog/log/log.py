@@ -109,8 +109,8 @@ class Log:
         exists = None if store.concurrent else lambda key: store.stat(key) is not None
         heads: Heads = MemoryHeads() if cache is None else FileHeads(cache, exists)
         self._clock_file = None if cache is None else ClockFile(cache, agent)
-        last, offset_us, learnt_us = (
-            (None, 0, 0) if self._clock_file is None else self._clock_file.read()
+        last, offset_us, learnt_us, epoch_us = (
+            (None, 0, 0, 0) if self._clock_file is None else self._clock_file.read()
         )
         self.client = Client(
             agent,
@@ -124,6 +124,7 @@ class Log:
             monotonic_s=time.monotonic,
             backoff_s=0.05 if store.concurrent else 0.004,
             learnt_us=learnt_us,
+            epoch_us=epoch_us,
         )
         self.memory = MemoryOperations(self)
         self.steps = StepOperations(self)
@@ -135,8 +136,10 @@ class Log:
             return run(protocol, self.store)
         finally:
             if self._clock_file is not None:
-                clock = self.client.clock
-                self._clock_file.write(clock.last, clock.offset_us, self.client.learnt_us)
+                client = self.client
+                self._clock_file.write(
+                    client.clock.last, client.clock.offset_us, client.learnt_us, client.epoch_us
+                )
 
     @property
     def warnings(self) -> Sequence[str]:

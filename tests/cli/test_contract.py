@@ -429,7 +429,7 @@ def test_6_outcome_unknown_tells_how_to_repeat_it(project: User, monkeypatch):
     project("memory", "incr", "n").ok()
     opened = tclog.log.project.open_store
     with monkeypatch.context() as patch:
-        patch.setattr(tclog.log.project, "open_store", lambda *a: _Mute(opened(*a)))
+        patch.setattr(tclog.log.project, "open_store", lambda *a, **k: _Mute(opened(*a, **k)))
         patch.setattr(tclog.chain.append, "CREATE_TRIES_MAX", 2)
         unknown = project("memory", "incr", "n", "--json").error(6)
     assert unknown["code"] == "outcome-unknown"

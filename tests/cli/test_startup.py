@@ -40,6 +40,7 @@ ALLOWED = {
         "string",  # tomllib's
         "locale",  # gettext's, for click
         "threading",
+        "signal",  # an interrupt while orjson loads has crashed the interpreter
     },
     "s3": {"obstore", "calendar", "datetime"},
 }  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.stores import REPOSITORY, can_mount, in_child, run_python
 
-from tclog.errors import StoreDenied, StoreError, StoreMissing, StoreUnfit
+from tclog.errors import StoreDenied, StoreError, StoreMissing, StoreUnfit, TclogError
 from tclog.store.base import Outcome
 from tclog.store.file import TEMPORARY, FileStore
 
@@ -284,11 +284,13 @@ def test_a_disk_that_fails_after_the_name_is_unknown(
 ) -> None:
     store = FileStore(root)
     store.put("a/before", b"")
-    handles = iter([None, OSError(errno.EIO, os.strerror(errno.EIO))])
+    failure = OSError(errno.EIO, os.strerror(errno.EIO))
+    # The temporary file, the folder, and the folder again when it is read back, twice.
+    results = iter([None, failure, failure])
     sync = os.fsync
 
     def failing(handle: int) -> None:
-        error = next(handles)
+        error = next(results, None)
         if error is not None:
             raise error
         sync(handle)
@@ -297,6 +299,9 @@ def test_a_disk_that_fails_after_the_name_is_unknown(
     created = store.create("a/b", b"1")
     assert created.outcome is Outcome.UNKNOWN
     assert "Input/output error" in created.cause
+    # What the disk has not confirmed is not shown either: it would be taken for committed.
+    with pytest.raises(TclogError):
+        store.get("a/b")
     assert store.get("a/b") is not None
 
 
@@ -315,8 +320,12 @@ def test_a_root_that_is_a_file(tmp_path: Path) -> None:
 def test_a_store_that_was_removed_under_a_process(root: Path) -> None:
     store = FileStore(root)
     store.create("a/b", b"1")
+    assert store.get("a/b") is not None
     root.rename(root.with_name("moved"))
-    assert store.get("a/b") is None
+    # Absent would mean that nobody has written it yet.
+    for read in (store.get, store.stat, lambda key: store.list(key, "", 10, False)):
+        with pytest.raises(StoreMissing):
+            read("a/b")
     with pytest.raises(StoreMissing):
         store.create("a/c", b"1")
     assert not root.exists()

@@ -446,11 +446,7 @@ class _Obstore:
     def _long(self) -> Any:
         if self._downloads is None:
             silence = timedelta(seconds=SILENCE_MAX_S)
-            try:
-                self._downloads = self._client(DOWNLOAD_TIMEOUT_S, read_timeout=silence)
-            except ValueError:
-                # Before 0.11 obstore had no such limit.
-                self._downloads = self._large()
+            self._downloads = self._client(DOWNLOAD_TIMEOUT_S, read_timeout=silence)
         return self._downloads
 
     def _failed(self, error: Exception) -> NoReturn:

@@ -6,16 +6,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.project import Project, bucket_site, folder_site
+from support.project import Project, Seed, bucket_site, folder_site
+
+
+@pytest.fixture(scope="session")
+def seeds() -> dict[str, Seed]:
+    """Keep what the first ``tclog init`` on each kind of store has written."""
+    return {}
 
 
 @pytest.fixture(params=["file", "ceph"])
-def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
+def project(
+    request: pytest.FixtureRequest, tmp_path: Path, seeds: dict[str, Seed]
+) -> Iterator[Project]:
     """Give a fresh project on each store; what it started does not outlive the test."""
-    if request.param == "file":
+    kind = request.param
+    if kind == "file":
         site = folder_site(tmp_path / "store")
     else:
         site = bucket_site(request.getfixturevalue("ceph"))
-    made = Project(tmp_path, site)
+    made = Project(tmp_path, site, seeds.get(kind))
+    seeds.setdefault(kind, made.seed())
     yield made
     made.close()

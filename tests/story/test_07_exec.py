@@ -101,15 +101,13 @@ def test_its_words_and_input_are_the_commands_own(project: Project) -> None:
     assert done.out == "['--json', '-n', 'two words', ''] typed\n"
 
 
-@pytest.mark.parametrize("status", [1, 3, 255])
-def test_a_command_that_fails_fails_the_step_and_passes_its_status_on(
-    project: Project, status: int
-) -> None:
-    done = project.run("exec", "build", "--", "sh", "-c", f"exit {status}", agent="alice")
-    assert done.code == status
-    (shown,) = project.json("step", "show", "build")
-    assert (shown["state"], shown["agent"]) == ("failed", "alice")
-    assert shown["handoff"]["exit_status"] == status
+def test_a_command_that_fails_fails_the_step_and_passes_its_status_on(project: Project) -> None:
+    for status, step in ((1, "lint"), (255, "test"), (3, "build")):
+        done = project.run("exec", step, "--", "sh", "-c", f"exit {status}", agent="alice")
+        assert done.code == status
+        (shown,) = project.json("step", "show", step)
+        assert (shown["state"], shown["agent"]) == ("failed", "alice")
+        assert shown["handoff"]["exit_status"] == status
     assert project.run("claim", "build", agent="bob").code == 4
     project.run("reopen", "build", agent="bob").ok()
     assert project.run("exec", "build", "--", "true", agent="bob").code == 0
@@ -122,21 +120,20 @@ def test_a_command_that_does_not_exist_leaves_the_step_free(project: Project) ->
     project.run("claim", "build", agent="bob").ok()
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_signals_reach_the_command_and_its_status_comes_back(
-    project: Project, shell: Shells, name: str
+    project: Project, shell: Shells
 ) -> None:
-    number = signal.Signals[name]
-    tidy = shell("tidy")
-    words = tidy.words(f"trap 'exit 7' {name[3:]}; while :; do sleep 0.1; done")
-    process = project.start("exec", "build", "--", *words, agent="alice")
-    (pid,) = tidy.pids()
-    time.sleep(0.3)  # the shell says its id before it sets the trap
-    process.send_signal(number)
-    assert ended(project, process).code == 7
-    assert not alive(pid)
-    (shown,) = project.json("step", "show", "build")
-    assert (shown["state"], shown["handoff"]["exit_status"]) == ("failed", 7)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        step = number.name
+        tidy = shell(step)
+        words = tidy.words(f"trap 'exit 7' {step[3:]}; say $$; while :; do sleep 0.1; done")
+        process = project.start("exec", step, "--", *words, agent="alice")
+        pid = tidy.pids(2)[0]  # the second time it is said, the trap is set
+        process.send_signal(number)
+        assert ended(project, process).code == 7
+        assert not alive(pid)
+        (shown,) = project.json("step", "show", step)
+        assert (shown["state"], shown["handoff"]["exit_status"]) == ("failed", 7)
 
 
 def test_a_command_that_a_signal_ends_gives_128_and_its_number(
@@ -222,19 +219,15 @@ def test_a_command_with_a_stale_token_cannot_complete_the_step(
     assert (shown["state"], shown["fence"], shown["version"]) == ("claimed", 3, 3)
 
 
-@pytest.mark.parametrize(
-    ("words", "state"),
-    [("--needs-review", "needs_review"), ("--blocked", "blocked"), ("", "complete")],
-)
-def test_a_command_that_ends_its_step_itself_has_the_last_word(
-    project: Project, words: str, state: str
-) -> None:
-    script = f'tclog complete "$TCLOG_STEP" {words} --note "see the diff"'
-    done = project.run("exec", "build", "--", "sh", "-c", script, agent="alice")
-    assert done.code == 0, done
-    (shown,) = project.json("step", "show", "build")
-    assert (shown["state"], shown["version"]) == (state, 2)
-    assert shown["handoff"]["note"] == "see the diff"
+def test_a_command_that_ends_its_step_itself_has_the_last_word(project: Project) -> None:
+    ends = [("--needs-review", "needs_review"), ("--blocked", "blocked"), ("", "complete")]
+    for words, state in ends:
+        script = f'tclog complete "$TCLOG_STEP" {words} --note "see the diff"'
+        done = project.run("exec", state, "--", "sh", "-c", script, agent="alice")
+        assert done.code == 0, done
+        (shown,) = project.json("step", "show", state)
+        assert (shown["state"], shown["version"]) == (state, 2)
+        assert shown["handoff"]["note"] == "see the diff"
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ WOKEN_S = 6.0
 def waiting(project: Project, *words: str, agent: str = "waiter") -> subprocess.Popen[bytes]:
     """Start a command that waits, and give it time to be waiting."""
     process = project.start(*words, "--json", agent=agent)
-    time.sleep(1.0)
+    time.sleep(0.7)
     assert process.poll() is None, project.finish(process)
     return process
 
@@ -76,20 +76,23 @@ def test_a_wait_that_is_not_met_in_time_ends_with_5(project: Project) -> None:
     assert project.run("inbox", "--wait", "--timeout", "1s", agent="carol").code == 5
 
 
-@pytest.mark.parametrize("outcome", ["--blocked", "--failed", "--needs-review"])
-def test_a_wait_that_cannot_end_ends_at_once_and_says_why(project: Project, outcome: str) -> None:
-    state = outcome[2:].replace("-", "_")
-    project.run("claim", "b", agent="bob").ok()
-    process = waiting(project, "wait-for", "a", "b", "--timeout", "10m")
-    project.run("complete", "b", outcome, "--note", "no licence", agent="bob").ok()
-    for told in (woken(project, process), project.run("wait-for", "a", "b", "--json")):
-        error = told.error()
-        assert (told.code, error["code"]) == (4, "wait-blocked")
-        assert f"step b is {state}, set by bob" in error["message"]
-        assert error["hint"] == "tclog step show b"
-        assert error["steps"]["b"] == state
+@pytest.mark.slow
+def test_a_wait_that_cannot_end_ends_at_once_and_says_why(project: Project) -> None:
+    states = ["blocked", "failed", "needs_review"]
+    for state in states:
+        project.run("claim", state, agent="bob").ok()
+    processes = [waiting(project, "wait-for", "a", state, "--timeout", "10m") for state in states]
+    for state, process in zip(states, processes, strict=True):
+        outcome = f"--{state.replace('_', '-')}"
+        project.run("complete", state, outcome, "--note", "no licence", agent="bob").ok()
+        for told in (woken(project, process), project.run("wait-for", "a", state, "--json")):
+            error = told.error()
+            assert (told.code, error["code"]) == (4, "wait-blocked")
+            assert f"step {state} is {state}, set by bob" in error["message"]
+            assert error["hint"] == f"tclog step show {state}"
+            assert error["steps"] == {"a": "pending", state: state}
     # Where one is enough, the other may still come.
-    either = waiting(project, "wait-for", "a", "b", "--any")
+    either = waiting(project, "wait-for", "a", "blocked", "--any")
     complete(project, "a")
     assert ids(woken(project, either)) == ["a"]
 
@@ -119,15 +122,19 @@ def test_claim_wait_has_the_step_soon_after_it_is_free(project: Project) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("which", ["build", "--next"])
-def test_claim_wait_has_the_step_soon_after_its_lease(project: Project, which: str) -> None:
-    project.run("claim", "build", "--lease", "2s", agent="alice").ok()
+def test_claim_wait_has_the_step_soon_after_its_lease(project: Project) -> None:
+    project.run("claim", "build", "--lease", "8s", agent="alice").ok()
     begun = time.monotonic()
-    process = waiting(project, "claim", which, "--wait", agent="bob")
+    process = waiting(project, "claim", "build", "--wait", agent="bob")
+    # Who waits for any step has the one whose lease ends first.
+    project.run("claim", "lint", "--lease", "1s", agent="alice").ok()
+    next_ = project.run("claim", "--next", "--wait", "--timeout", "1m", "--json", agent="carol")
+    assert (next_.one()["id"], next_.one()["fence"]) == ("lint", 2)
+    assert time.monotonic() - begun < 8
     won = project.finish(process, 30).one()
     # One second more for stores that stamp in whole seconds, and what lies between two looks.
-    assert 2 < time.monotonic() - begun < 2 + 1 + 1 + WOKEN_S
-    assert (won["id"], won["agent"], won["fence"]) == ("build", "bob", 2)
+    assert 8 < time.monotonic() - begun < 8 + 1 + 1 + WOKEN_S
+    assert (won["agent"], won["fence"]) == ("bob", 2)
 
 
 def test_a_wait_can_be_interrupted(project: Project) -> None:

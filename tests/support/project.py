@@ -33,6 +33,7 @@ from support.stores import Server, fresh_bucket, raw_client, url_of
 TCLOG = Path(sys.executable).with_name("tclog")
 WORKER = Path(__file__).with_name("worker.py")
 NAME = "story"
+MARK = "tclog.json"
 SETTLE_S = 0.05
 
 
@@ -112,7 +113,9 @@ class FolderObjects:
 
     def write(self, key: str, data: bytes) -> None:
         """See ``Objects``."""
-        (self.root / key).write_bytes(data)
+        path = self.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
     def modified(self, key: str) -> float:
         """See ``Objects``."""
@@ -295,15 +298,40 @@ class Machine:
         self._running.clear()
 
 
-class Project(Machine):
-    """A project on its first machine, set up by ``tclog init``."""
+class Seed(NamedTuple):
+    """What ``tclog init`` has written, for further projects on stores of the same kind.
 
-    def __init__(self, base: Path, site: Site) -> None:
+    Each init lets 192 creates race to probe the store, which a hundred tests need not repeat.
+    """
+
+    url: str
+    config: str
+    mark: bytes
+
+
+class Project(Machine):
+    """A project on its first machine, set up by ``tclog init``, or from what that has written."""
+
+    def __init__(self, base: Path, site: Site, seed: Seed | None = None) -> None:
         super().__init__(base / "machine-1", site)
         self.base = base
         self.objects = site.objects
         self._others: list[Machine] = []
-        self.run("init", site.url, "--project", NAME, *site.flags).ok()
+        if seed is None:
+            self.run("init", site.url, "--project", NAME, *site.flags).ok()
+        else:
+            assert seed.config.count(seed.url) == 1
+            self._config.parent.mkdir()
+            self._config.write_text(seed.config.replace(seed.url, site.url))
+            self.objects.write(MARK, seed.mark)
+
+    @property
+    def _config(self) -> Path:
+        return self.work / ".tclog" / "config.toml"
+
+    def seed(self) -> Seed:
+        """Return what other projects can be made from."""
+        return Seed(self.site.url, self._config.read_text(), self.objects.read(MARK))
 
     def machine(self) -> Machine:
         """Set up another machine: another cache and working folder, the same project."""

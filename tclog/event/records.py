@@ -184,6 +184,7 @@ def seal_version(
         record["now"] = now
     if merge is not None:
         record["merge"] = merge
+    record["sum"] = digest(encode(record))
     raw = encode(record)
     return Version(VersionId(digest(raw)), raw, record, tuple(events))
 
@@ -213,6 +214,7 @@ _VERSION_FIELDS: dict[str, tuple[type, ...]] = {
     "now": (str, _NULL, _ABSENT),
     "prev": (str, _NULL),
     "prev_stored": (str, _NULL, _ABSENT),
+    "sum": (str,),
     "seq": (int,),
     "state": (dict,),
 }
@@ -264,6 +266,9 @@ def decode_version(raw: bytes, *, chain: ChainId, seq: int, stored: Stamp | None
     what = f"version {seq} of {chain}"
     record = decode(raw, what)
     _check(record, _VERSION_FIELDS, what)
+    # Only its successor knows a version's id, and the newest has none: it vouches for itself.
+    if record["sum"] != digest(encode({k: v for k, v in record.items() if k != "sum"})):
+        raise Damaged(f"{what} does not hold what was written", hint="tclog doctor")
     if record["chain"] != chain or record["seq"] != seq:
         raise Damaged(
             f"{what} holds version {record['seq']} of {record['chain']}", hint="tclog doctor"

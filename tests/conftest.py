@@ -26,7 +26,9 @@ _HOME = Path(tempfile.mkdtemp(prefix="tclog-test-home-"))
 _TAKEN = ("AWS_", "TCLOG_", "XDG_", "BOTO_", "RCLONE_")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    if getattr(config.option, "dist", "no") != "no" and not hasattr(config, "workerinput"):
+        return  # runs no test itself, and its workers inherit what it has
     for name in REMEMBERED:
         if name.startswith(_TAKEN) or name.upper().endswith("_PROXY"):
             del os.environ[name]

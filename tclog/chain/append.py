@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep, settled
 from tclog.chain.fold import fold, rules_of, state_of
-from tclog.chain.once import Once, find_once
+from tclog.chain.once import Once, bind_once, find_once
 from tclog.chain.read import accept, read_forward, read_head, read_newest
 from tclog.clock import AHEAD_TRUSTED_US, Stamp, parse_us
 from tclog.domain.content import Blob
@@ -94,15 +94,20 @@ def append(
         StoreError: nothing was committed.
     """
     race = _Race(client, chain, decide, blobs, chains or (chain,), once, sealed)
-    if once is not None:
-        applied = yield from find_once(client, chain, once)
-        if applied is not None:
-            return Appended(applied.version, state_of(chain, applied.version), applied.event)
+    after = 0
     head = client.heads.get(chain)
     fresh = False
-    if head is None and not optimistic:
+    if once is not None:
+        after = yield from bind_once(client, chain, once)
+        head, fresh = (yield from read_head(client, chain)), True
+    elif head is None and not optimistic:
         head, fresh = (yield from read_newest(client, chain)), True
     for nth in range(RACES_MAX):
+        if once is not None:
+            applied = yield from find_once(client, chain, once, after, head)
+            if applied is not None:
+                return Appended(applied.version, state_of(chain, applied.version), applied.event)
+            after = after if head is None else max(after, head.seq)
         proposal = yield from _propose(race, head, fresh)
         if isinstance(proposal, Appended):
             return proposal
@@ -115,10 +120,6 @@ def append(
             return Appended(proposal, state_of(chain, proposal), proposal.events[-1])
         head = yield from _after_loss(client, chain, head, lost_to, nth)
         fresh = True
-        if once is not None:
-            applied = yield from find_once(client, chain, once)
-            if applied is not None:
-                return Appended(applied.version, state_of(chain, applied.version), applied.event)
     raise Refused(
         f"{chain} is so contended that {RACES_MAX} races were lost; nothing was written",
         code="contended",

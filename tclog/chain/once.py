@@ -3,7 +3,7 @@
 The first use of a key creates one small object, ``once/AGENT/KEY.json``, that says which command
 the key stands for and which version its chain had before. Whoever uses the key again looks through
 the versions after that one for an event with the key. Since no slot is tried before all slots below
-it were read, two users of one key cannot both commit.
+it were looked through for the key, two users of one key cannot both commit.
 
 A key of the form ``<16 hex digits>.<n>``, as an unknown outcome's hint shows it, stands for the
 event whose id begins so and whose fate was open at version n; it needs no object made before.
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep
-from tclog.chain.read import read_head, read_newest, read_range
+from tclog.chain.read import read_newest, read_range
 from tclog.clock import Stamp
 from tclog.errors import Damaged, OutcomeUnknown, Refused, StoreError
 from tclog.event import ChainId, Event, Version, decode, digest, encode, once_key
@@ -46,32 +46,12 @@ def once(key: str | None, command: Mapping[str, Any]) -> Once | None:
     return None if key is None else Once(key, digest(encode(command)))
 
 
-def find_once(client: Client, chain: ChainId, bound: Once) -> Protocol[Applied | None]:
-    """Return where the key was applied to the chain, or None after binding it to the command.
+def bind_once(client: Client, chain: ChainId, bound: Once) -> Protocol[int]:
+    """Bind a key to its command; return the version that the chain had before its first use.
 
     Raises:
         Refused: the key stands for another command.
     """
-    after = yield from _bind(client, chain, bound)
-    known = client.heads.get(chain)
-    if known is not None and known.seq < after:
-        head = yield from read_newest(client, chain)
-    else:
-        head = yield from read_head(client, chain)
-    if head is None:
-        return None
-    resume = _RESUME.fullmatch(bound.key)
-    versions = yield from read_range(client, chain, after + 1, head.seq)
-    for version in versions:
-        for event in version.events:
-            mine = event.agent == client.agent and event.key == bound.key
-            if mine or (resume and event.id.startswith(resume[1])):
-                return Applied(version, event)
-    return None
-
-
-def _bind(client: Client, chain: ChainId, bound: Once) -> Protocol[int]:
-    """Return the version of the chain before the key's first use."""
     resume = _RESUME.fullmatch(bound.key)
     if resume:
         return int(resume[2]) - 1
@@ -101,6 +81,26 @@ def _bind(client: Client, chain: ChainId, bound: Once) -> Protocol[int]:
             hint="choose another --id",
         )
     return int(str(record["after"]))
+
+
+def find_once(
+    client: Client, chain: ChainId, bound: Once, after: int, head: Version | None
+) -> Protocol[Applied | None]:
+    """Return where the key was applied in the versions after ``after``, up to ``head``, or None.
+
+    Whoever tries the slot after ``head`` must have asked this of that very head: a version that
+    nobody looked through may be the one with the key.
+    """
+    if head is None:
+        return None
+    resume = _RESUME.fullmatch(bound.key)
+    versions = yield from read_range(client, chain, after + 1, head.seq)
+    for version in versions:
+        for event in version.events:
+            mine = event.agent == client.agent and event.key == bound.key
+            if mine or (resume and event.id.startswith(resume[1])):
+                return Applied(version, event)
+    return None
 
 
 def _create(client: Client, key: str, raw: bytes) -> Protocol[Found]:

@@ -8,7 +8,6 @@ import random
 import pytest
 
 from tclog.chain import append as append_module
-from tclog.chain import once as once_module
 from tclog.chain import read as read_module
 from tclog.chain.append import Sealed
 from tclog.clock import HybridClock, stamp
@@ -230,7 +229,7 @@ def decision_not_made_again_after_a_lost_race(patch):
 
 
 def idempotency_key_never_looked_for(patch):
-    def find_once(client, chain, bound):
+    def find_once(client, chain, bound, after, head):
         return None
         yield
 
@@ -242,7 +241,7 @@ def idempotency_key_bound_anew_at_each_use(patch):
         head = yield from read_module.read_newest(client, chain)
         return 0 if head is None else head.seq
 
-    patch.setattr(once_module, "_bind", bind)
+    patch.setattr(append_module, "bind_once", bind)
 
 
 def version_written_before_its_event(patch):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from tclog.chain.results import Agent, Artifact, Barrier, Memory, Message, Step
     from tclog.errors import (
         BadName,
         BadValue,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     )
     from tclog.log.log import Log
     from tclog.log.log import open_log as open  # noqa: A004 - as in tclog.open(...)
-    from tclog.log.results import Agent, Artifact, Barrier, Memory, Message, Step
 
 __all__ = [
     "Agent",
@@ -75,7 +75,7 @@ def __getattr__(name: str) -> Any:
     if name == "Log":
         return import_module("tclog.log.log").Log
     if name in _RESULTS:
-        return getattr(import_module("tclog.log.results"), name)
+        return getattr(import_module("tclog.chain.results"), name)
     if name in __all__:
         return getattr(import_module("tclog.errors"), name)
     msg = f"module {__name__!r} has no attribute {name!r}"

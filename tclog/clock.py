@@ -14,8 +14,10 @@ Order inside a chain never comes from here; it is the slot number.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NewType
 
 Hlc = NewType("Hlc", str)
@@ -30,12 +32,13 @@ AHEAD_TRUSTED_US = 120 * SECOND_US
 OFFSET_REPORTED_US = 120 * SECOND_US
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECONDS = re.compile(r":([0-5][0-9])\.([0-9]{6})Z")
 
 
 def format_us(us: int) -> str:
     """Write microseconds since 1970 as RFC 3339 in UTC, always with six decimals."""
-    # Not strftime: its %Y has no fixed width before the year 1000.
-    return (_EPOCH + timedelta(microseconds=us)).isoformat(timespec="microseconds")[:26] + "Z"
+    minute, rest_us = divmod(us, 60 * SECOND_US)
+    return f"{_format_minute(minute)}:{rest_us // SECOND_US:02d}.{rest_us % SECOND_US:06d}Z"
 
 
 def parse_us(text: str) -> int:
@@ -44,13 +47,34 @@ def parse_us(text: str) -> int:
     Raises:
         ValueError: the text is neither.
     """
-    if text[26:27] == "Z":
-        us = (datetime.fromisoformat(text[:27]) - _EPOCH) // timedelta(microseconds=1)
-        # ISO 8601 has other forms of this width (week dates, a comma); their text is not in order.
-        if format_us(us) == text[:27]:
-            return us
-    msg = f"not a UTC stamp: {text!r}"
-    raise ValueError(msg)
+    # The stamps that a process meets are of few minutes, so only those are worked out with care.
+    rest = _SECONDS.match(text, 16)
+    if rest is None:
+        raise ValueError(_no_stamp(text))
+    return _parse_minute(text[:16]) + int(rest[1]) * SECOND_US + int(rest[2])
+
+
+@lru_cache(maxsize=512)
+def _format_minute(minute: int) -> str:
+    # Not strftime: its %Y has no fixed width before the year 1000.
+    return (_EPOCH + timedelta(minutes=minute)).isoformat(timespec="minutes")[:16]
+
+
+@lru_cache(maxsize=512)
+def _parse_minute(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError:
+        raise ValueError(_no_stamp(text)) from None
+    minute = (moment - _EPOCH) // timedelta(minutes=1)
+    # ISO 8601 has other forms of this width (week dates, a space); their text is not in order.
+    if _format_minute(minute) != text:
+        raise ValueError(_no_stamp(text))
+    return minute * 60 * SECOND_US
+
+
+def _no_stamp(text: str) -> str:
+    return f"not a UTC stamp: {text!r}"
 
 
 def stamp(us: int) -> Stamp:
@@ -66,6 +90,11 @@ def stamp_of(moment: datetime) -> Stamp:
 def hlc(us: int, counter: int) -> Hlc:
     """Make an Hlc from physical microseconds and a counter of 0 to 65535."""
     return Hlc(f"{format_us(us)}-{counter:04x}")
+
+
+def last_of(us: int) -> Hlc:
+    """Return the last stamp of a microsecond: what is not after it was made by then."""
+    return hlc(us, COUNTER_MAX)
 
 
 def parse_hlc(text: str) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from tclog.chain.drive import Protocol, Sleep, settled
 from tclog.chain.fold import fold, rules_of, state_of
 from tclog.chain.once import Once, bind_once, find_once
 from tclog.chain.read import accept, read_forward, read_head, read_newest
-from tclog.clock import AHEAD_TRUSTED_US, Stamp, parse_us
+from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Stamp, parse_us
 from tclog.domain.content import Blob
 from tclog.domain.decision import Decision, Draft, Place
 from tclog.errors import OutcomeUnknown, Refused, StoreError
@@ -39,6 +39,8 @@ from tclog.event import (
 from tclog.store.base import Create, Created, Found, Get, Outcome, Put, Stat
 
 RACES_MAX = 10_000
+# Sync looks for an event among those named by times not long before it was committed.
+EVENT_AGE_MAX_S = 300
 CREATE_TRIES_MAX = 40
 _UNDECIDED_WAIT_S = 0.05
 
@@ -149,6 +151,17 @@ class _Race:
         self.sealed = sealed
         self.broadcasts: Version | None = None
         self.looked = chain_kind(chain) != "inbox" or chain == ALL
+        self.placed = sealed is not None
+
+    def is_old(self) -> bool:
+        """Whether the event was made so long ago that it is to be made anew.
+
+        One that stands in another chain already stays what it is.
+        """
+        if self.sealed is None or self.placed:
+            return False
+        made_us = parse_us(self.sealed.event.at)
+        return self.client.clock.now_us() - made_us > EVENT_AGE_MAX_S * SECOND_US
 
 
 class _Stale(NamedTuple):
@@ -164,7 +177,7 @@ def _propose(
     place = Place(1 if head is None else head.seq + 1, 0, None if head is None else head.stored)
     decision = race.decide(state, place)
     if isinstance(decision, Draft):
-        if race.sealed is None or race.sealed.draft != decision:
+        if race.sealed is None or race.sealed.draft != decision or race.is_old():
             yield from _seal(race, decision)
         head_stored = yield from _stamp_of(race, head)
         assert race.sealed is not None  # noqa: S101 - _seal has set it

@@ -71,6 +71,10 @@ def _load(kind: str) -> Rules:
             from tclog.domain import agents as g
 
             return Rules(g.EMPTY, g.evolve, g.pack, g.unpack, frozenset({"agent.join"}))
+        case "tag":
+            from tclog.domain import tags as t
+
+            return Rules(t.EMPTY, t.evolve, t.pack, t.unpack, frozenset({"tag.set", "tag.delete"}))
     raise Damaged(f"there is no kind of chain called {kind!r}", hint="pip install --upgrade tclog")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, settled
 from tclog.chain.fold import unknown_ops, verify
-from tclog.clock import format_us
+from tclog.clock import Hlc
 from tclog.errors import Damaged
 from tclog.event import (
     ChainId,
@@ -126,17 +126,16 @@ def read_range(client: Client, chain: ChainId, first: int, last: int) -> Protoco
     return versions
 
 
-def read_at(client: Client, chain: ChainId, us: int) -> Protocol[Version | None]:
-    """Return the newest version not after ``us``, by binary search: a chain's stamps only grow."""
+def read_at(client: Client, chain: ChainId, at: Hlc) -> Protocol[Version | None]:
+    """Return the newest version not after ``at``, by binary search: a chain's stamps only grow."""
     head = yield from read_head(client, chain)
-    limit = format_us(us)
-    if head is None or head.at[:27] <= limit:
+    if head is None or head.at <= at:
         return head
     low, high, best = 1, head.seq - 1, None
     while low <= high:
         middle = (low + high) // 2
         version = yield from read_version(client, chain, middle)
-        if version.at[:27] <= limit:
+        if version.at <= at:
             best, low = version, middle + 1
         else:
             high = middle - 1

@@ -40,6 +40,9 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "artifact": ("artifact", "artifact", "Hand over files by name and version."),
     "agents": ("agents", "agents", "Show who is here: last seen, claims, lease left."),
     "exec": ("exec", "exec_", "Run a command while holding a step."),
+    "log": ("log", "log", "Show what happened: all committed events, the newest first."),
+    "show": ("log", "show", "Show one event or version by its id."),
+    "sync": ("log", "sync", "Bring the local index of the history commands up to date."),
     "completion": ("completion", "completion", "Print the shell completion for bash, zsh or fish."),
 }
 # Other words for the same commands: ours, and Tracecraft's where it differs.

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from tclog.cli import config, output
 from tclog.errors import NotFound, StoreMissing, UsageError
 
 if TYPE_CHECKING:
+    from tclog.clock import Hlc
+    from tclog.history.history import History
     from tclog.log.log import Log
     from tclog.log.project import Location, Project
     from tclog.store.base import Store
@@ -35,6 +37,7 @@ class Here:
         self._start: Path | None = None
         self._config: config.Config | None = None
         self._log: Log | None = None
+        self._history: History | None = None
 
     def say(self, **flags: str | None) -> None:
         """Take what the command line says; it goes before everything else."""
@@ -202,23 +205,83 @@ class Here:
             return self._log.client.clock.now_us()
         return time.time_ns() // 1000
 
-    def point_us(self, text: str | None) -> int | None:
-        """Read ``--at``; a moment that is not settled yet is answered, and said to be so."""
+    def point(self, text: str | None) -> Hlc | None:
+        """Read ``--at``; a moment that is not settled yet is answered, and said to be so.
+
+        Raises:
+            NotFound: it names an event, a version or a tag that does not exist.
+        """
         if text is None:
             return None
         from tclog.moment import parse_moment
 
         moment = parse_moment(text, self.now_us())
-        if moment.us is None:
-            raise UsageError(
-                f"{text!r} is no time; this command takes times such as 10m, yesterday or"
-                " 2026-11-23T15:42:05Z",
-                code="bad-moment",
-                hint="tclog memory history KEY shows when things happened",
-            )
-        if self.now_us() - moment.us < SETTLED_AFTER_US:
+        if moment.us is not None:
+            from tclog.clock import last_of
+
+            at = last_of(moment.us)
+        else:
+            at = self.history().resolve(moment)
+        self.say_settled(at)
+        return at
+
+    def say_settled(self, at: Hlc) -> None:
+        """Say of a moment that is not settled yet that it is not."""
+        from tclog.clock import parse_us
+
+        if self.now_us() - parse_us(at) < SETTLED_AFTER_US:
             self.note("this moment is not settled: writes on their way may still belong to it")
-        return moment.us
+
+    def history(self) -> History:
+        """Open the history of the project, brought up to date."""
+        if self._history is None:
+            self._history = self.open_history()
+            with self.progress("Reading the log") as progress:
+                self._history.sync(progress=progress)
+        return self._history
+
+    def open_history(self) -> History:
+        """Open the history of the project as far as the local index knows it."""
+        from tclog.history.history import History
+
+        log = self.log(reader=True)
+        location = self.location()
+        folder = self.config.cache / location.digest(log.project.id)
+        return History(log.store, log.client, folder, run=log.run)
+
+    @contextlib.contextmanager
+    def progress(self, label: str) -> Iterator[Callable[[str, int], None] | None]:
+        """Show on a terminal how much was read, for what takes a while."""
+        if self.json or not sys.stderr.isatty():
+            yield None
+            return
+        counts: dict[str, int] = {}
+        shown_s = [time.monotonic() + 1.0]
+
+        def tell(what: str, count: int) -> None:
+            counts[what] = counts.get(what, 0) + count
+            if time.monotonic() >= shown_s[0]:
+                shown_s[0] = time.monotonic() + 0.2
+                words = ", ".join(f"{n} {name}" for name, n in counts.items())
+                sys.stderr.write(f"\r{label}: {words} \x1b[K")
+                sys.stderr.flush()
+                told.append(True)
+
+        told: list[bool] = []
+        try:
+            yield tell
+        finally:
+            if told:
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()
+
+    def boundary(self, text: str | None) -> Hlc | None:
+        """Read ``--since`` and ``--until``."""
+        if text is None:
+            return None
+        from tclog.moment import parse_moment
+
+        return self.history().resolve(parse_moment(text, self.now_us()))
 
     # -- printing -----------------------------------------------------------------------------
 

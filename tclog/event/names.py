@@ -8,6 +8,8 @@ neither a cut form nor ``inbox/@all`` can be reached by choosing a name.
 
 from __future__ import annotations
 
+import re
+
 from tclog.clock import Hlc
 from tclog.errors import BadName, Damaged
 from tclog.event.canonical import digest
@@ -139,6 +141,43 @@ def event_key(at: Hlc, chain: ChainId, event: EventId) -> str:
     label = f"{kind}.{segment}"[:_LABEL_MAX]
     clock = at[11:26].replace(":", "")
     return f"events/{at[:13]}/{clock}-{at[28:]}-{label}-{event}.json"
+
+
+_EVENT_KEY = re.compile(
+    r"events/(\d{4}-\d\d-\d\dT(\d\d))/\2(\d\d)(\d\d\.\d{6})-([0-9a-f]{4})-(.+)-([0-9a-f]{64})\.json"
+)
+
+
+def event_key_parts(key: str) -> tuple[Hlc, ChainId | None, EventId] | None:
+    """Read the stamp, the first chain and the id out of an event's key; None if it is no such key.
+
+    The chain is None where its label was cut short: then only the event itself names it.
+    """
+    found = _EVENT_KEY.fullmatch(key)
+    if found is None:
+        return None
+    hour, _, minute, second, counter, label, event = found.groups()
+    at = Hlc(f"{hour}:{minute}:{second}Z-{counter}")
+    kind, _, segment = label.partition(".")
+    if label == "inbox.@all":
+        return at, ALL, EventId(event)
+    name = decode_name(segment) if len(label) < _LABEL_MAX else None
+    return at, None if name is None else chain_id(kind, name), EventId(event)
+
+
+def chain_of_slot(key: str) -> ChainId | None:
+    """Return the chain that a slot's key belongs to; None where its name was cut short.
+
+    Raises:
+        Damaged: it is no key of a slot.
+    """
+    parts = key.split("/")
+    if len(parts) != 4 or parts[0] != "chains":
+        raise Damaged(f"{key} is no slot of a chain", hint="tclog fsck")
+    if parts[1:3] == ["inbox", "@all"]:
+        return ALL
+    name = decode_name(parts[2])
+    return None if name is None else chain_id(parts[1], name)
 
 
 def blob_key(blob: BlobHash) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import orjson
+
 from tclog.clock import Hlc, Stamp, parse_hlc
 from tclog.errors import Damaged, FormatNewer
 from tclog.event.canonical import decode, digest, encode
@@ -280,3 +282,17 @@ def decode_version(raw: bytes, *, chain: ChainId, seq: int, stored: Stamp | None
         _check(event, _EVENT_FIELDS, f"an event in {what}")
         events.append(Event(EventId(digest(encode(event))), event))
     return Version(VersionId(digest(raw)), raw, record, tuple(events), stored)
+
+
+def decode_stored_version(raw: bytes, stored: str | None) -> Version:
+    """Read the bytes of a version that were checked when they came from the store."""
+    record = orjson.loads(raw)
+    events = tuple(Event(EventId(digest(encode(event))), event) for event in record["events"])
+    return Version(
+        VersionId(digest(raw)), raw, record, events, None if stored is None else Stamp(stored)
+    )
+
+
+def decode_stored_event(raw: bytes, event: EventId) -> Event:
+    """Read the bytes of an event that were checked when they came from the store."""
+    return Event(event, orjson.loads(raw))

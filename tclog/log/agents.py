@@ -8,11 +8,12 @@ from tclog.chain.append import append
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, settled
 from tclog.chain.read import list_chains
+from tclog.chain.results import Agent
+from tclog.chain.show import show_step
 from tclog.clock import rfc3339
 from tclog.domain import agents, steps
 from tclog.event import Event, EventId, chain_id, chain_name, decode_event
-from tclog.log.results import Agent
-from tclog.log.steps import list_rows, show_row
+from tclog.log.steps import list_rows
 from tclog.store.base import Get, List
 
 EVENTS_MIN = 1_000
@@ -46,7 +47,7 @@ def list_agents(client: Client) -> Protocol[list[Agent]]:
     claims: dict[str, dict[str, str | None]] = {}
     for row in rows:
         if row.state.state == steps.CLAIMED and row.state.agent:
-            lease_until = show_row(row.id, row.head, row.state, ()).lease_until
+            lease_until = show_step(row.id, row.head, row.state, ()).lease_until
             claims.setdefault(row.state.agent, {})[row.id] = lease_until
     names |= claims.keys()
     seen = agents.last_seen((yield from _newest_events(names)))

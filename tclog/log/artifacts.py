@@ -12,14 +12,14 @@ from blake3 import blake3
 from tclog.chain.append import append
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, together
-from tclog.chain.fold import state_of
 from tclog.chain.once import once
 from tclog.chain.read import list_chains, read_at, read_head, read_range, read_version
-from tclog.clock import rfc3339
+from tclog.chain.results import Artifact
+from tclog.chain.show import show_artifact
+from tclog.clock import Hlc
 from tclog.domain import artifacts
 from tclog.errors import Damaged, NotFound, TclogError, UsageError
-from tclog.event import BlobHash, Version, blob_key, chain_id, chain_name, validate_name
-from tclog.log.results import Artifact
+from tclog.event import BlobHash, blob_key, chain_id, validate_name
 from tclog.store.base import GetFile, PutFile, Stat
 
 HASH_CHUNK_BYTES = 1 << 20
@@ -75,11 +75,11 @@ def put_artifact(
         once=once(id_key, {"op": "artifact.put", "with": command._asdict()}),
     )
     assert done.version is not None  # noqa: S101 - a put is never unchanged
-    return _result(name, done.version)
+    return show_artifact(done.version)
 
 
 def find_artifact(
-    client: Client, name: str, *, version: int | None = None, at_us: int | None = None
+    client: Client, name: str, *, version: int | None = None, at: Hlc | None = None
 ) -> Protocol[Artifact]:
     """Return what a name stands for: now, at a version, or at a time.
 
@@ -87,8 +87,8 @@ def find_artifact(
         NotFound: no such name or version.
     """
     chain = chain_id("artifact", validate_name("artifact", name))
-    if at_us is not None:
-        head = yield from read_at(client, chain, at_us)
+    if at is not None:
+        head = yield from read_at(client, chain, at)
     else:
         head = yield from read_head(client, chain)
     if head is None:
@@ -106,7 +106,7 @@ def find_artifact(
                 hint=f"tclog artifact history {name}",
             )
         head = yield from read_version(client, chain, version)
-    return _result(name, head)
+    return show_artifact(head)
 
 
 def get_artifact(
@@ -146,17 +146,15 @@ def get_artifact(
     return found._replace(path=str(out))
 
 
-def list_artifacts(client: Client, *, at_us: int | None = None) -> Protocol[list[Artifact]]:
+def list_artifacts(client: Client, *, at: Hlc | None = None) -> Protocol[list[Artifact]]:
     """Return the newest version of every artifact, in byte order of names."""
     chains = yield from list_chains("artifact")
-    if at_us is None:
+    if at is None:
         heads = yield from together(*(read_head(client, chain) for chain in chains))
     else:
-        heads = yield from together(*(read_at(client, chain, at_us) for chain in chains))
+        heads = yield from together(*(read_at(client, chain, at) for chain in chains))
     return [
-        _result(chain_name(chain), head)
-        for chain, head in zip(chains, heads, strict=True)
-        if head is not None
+        show_artifact(head) for chain, head in zip(chains, heads, strict=True) if head is not None
     ]
 
 
@@ -171,17 +169,4 @@ def read_history(
     newest = yield from find_artifact(client, name)
     first = 1 if limit is None else max(1, newest.version - limit + 1)
     versions = yield from read_range(client, chain_id("artifact", name), first, newest.version)
-    return [_result(name, version) for version in reversed(versions)]
-
-
-def _result(name: str, version: Version) -> Artifact:
-    state: artifacts.State = state_of(version.chain, version)
-    return Artifact(
-        name=name,
-        version=version.seq,
-        size=state.size,
-        blake3=state.blob or "",
-        agent=version.events[-1].agent,
-        at=rfc3339(version.at),
-        step=state.step,
-    )
+    return [show_artifact(version) for version in reversed(versions)]

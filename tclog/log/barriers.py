@@ -8,10 +8,10 @@ from tclog.chain.drive import Protocol
 from tclog.chain.fold import state_of
 from tclog.chain.once import once
 from tclog.chain.read import read_head
+from tclog.chain.results import Barrier
 from tclog.domain import barriers
 from tclog.errors import Refused, UsageError, WaitTimeout
 from tclog.event import ChainId, chain_id, validate_name
-from tclog.log.results import Barrier
 from tclog.log.waiting import poll
 
 

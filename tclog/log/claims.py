@@ -7,10 +7,10 @@ from typing import Any
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
+from tclog.chain.results import Step
 from tclog.clock import parse_us
 from tclog.domain import steps
 from tclog.errors import NotFound, OutcomeUnknown, Refused, UsageError, WaitTimeout
-from tclog.log.results import Step
 from tclog.log.steps import (
     Row,
     append_step,

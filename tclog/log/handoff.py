@@ -13,14 +13,15 @@ from typing import Any
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.chain.read import read_version
+from tclog.chain.results import Step
+from tclog.chain.show import read_handoff
 from tclog.domain import steps
 from tclog.domain.content import Blob, make_content
 from tclog.domain.memory import check_value
 from tclog.errors import Refused, UsageError
 from tclog.event import chain_id, digest, encode, validate_name
 from tclog.log.inbox import send_message
-from tclog.log.results import Step
-from tclog.log.steps import change_step, check_short, read_handoff, read_result
+from tclog.log.steps import change_step, check_short, read_result
 
 
 def complete_step(

@@ -6,20 +6,20 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from tclog.chain.append import Appended, Sealed, append, take_in
-from tclog.chain.blobs import read_content
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, together
 from tclog.chain.fold import state_of
 from tclog.chain.once import once
 from tclog.chain.read import read_at, read_head, read_range, read_version, read_young
-from tclog.clock import rfc3339
+from tclog.chain.results import Message
+from tclog.chain.show import show_message
+from tclog.clock import Hlc
 from tclog.domain import inbox
 from tclog.domain.content import make_content
 from tclog.domain.decision import Draft
 from tclog.domain.memory import check_value
 from tclog.errors import NotFound, OutcomeUnknown, UsageError, WaitTimeout
 from tclog.event import ALL, ChainId, Event, Version, chain_id, validate_name
-from tclog.log.results import Message
 from tclog.log.waiting import poll
 
 REPLY_TO_BYTES_MAX = 200
@@ -90,7 +90,7 @@ def send_message(
         places.append(done.version.seq)
         sealed = Sealed(Draft("message.send", body), done.event)
     assert sealed is not None  # noqa: S101 - there is at least one chain
-    return (yield from _message(sealed.event, 0, unread=False))
+    return (yield from show_message(sealed.event, 0, unread=False))
 
 
 def _repeatable(
@@ -109,21 +109,6 @@ def _repeatable(
     return unknown
 
 
-def _message(event: Event, n: int, *, unread: bool) -> Protocol[Message]:
-    body = event.body
-    return Message(
-        n=n,
-        id=event.id,
-        sender=event.agent,
-        to=",".join(body["to"]),
-        text=(yield from read_content(body["text"])),
-        at=rfc3339(event.at),
-        reply_to=body.get("reply_to"),
-        step=body.get("step"),
-        unread=unread,
-    )
-
-
 class Mailbox(NamedTuple):
     """An inbox as read: ``messages`` asked for, and what is needed to acknowledge them.
 
@@ -137,7 +122,7 @@ class Mailbox(NamedTuple):
 
 
 def read_inbox(
-    client: Client, *, everything: bool = False, at_us: int | None = None
+    client: Client, *, everything: bool = False, at: Hlc | None = None
 ) -> Protocol[Mailbox]:
     """Read the client's inbox: what is unread, or everything. Changes no acknowledgement.
 
@@ -145,8 +130,8 @@ def read_inbox(
     """
     agent = client.agent
     chain = inbox_chain(agent)
-    if at_us is not None:
-        head = yield from read_at(client, chain, at_us)
+    if at is not None:
+        head = yield from read_at(client, chain, at)
     else:
         head, broadcasts = yield from together(read_young(client, chain), read_young(client, ALL))
         if broadcasts is not None:
@@ -154,14 +139,14 @@ def read_inbox(
     if head is None:
         return Mailbox((), (), 0, 0)
     count = state_of(chain, head).count
-    read = yield from _acknowledged(client, agent, count, at_us)
+    read = yield from _acknowledged(client, agent, count, at)
     if read.floor >= count and not everything:
         return Mailbox((), (), count, head.seq)
     first = 1 if everything or read.version > head.seq else read.version + 1
     numbered = yield from _numbered(client, chain, first, head.seq)
     own = [n for n, event in numbered if _own_broadcast(event, agent)]
     wanted = [
-        _message(event, n, unread=unread)
+        show_message(event, n, unread=unread)
         for n, event in numbered
         if (unread := not read.covers(n) and not _own_broadcast(event, agent)) or everything
     ]
@@ -173,12 +158,10 @@ def _own_broadcast(event: Event, agent: str) -> bool:
     return event.agent == agent and list(event.chains) == [ALL]
 
 
-def _acknowledged(
-    client: Client, agent: str, count: int, at_us: int | None
-) -> Protocol[inbox.Read]:
+def _acknowledged(client: Client, agent: str, count: int, at: Hlc | None) -> Protocol[inbox.Read]:
     chain = _read_chain(agent)
-    if at_us is not None:
-        return state_of(chain, (yield from read_at(client, chain, at_us)))  # type: ignore[no-any-return]
+    if at is not None:
+        return state_of(chain, (yield from read_at(client, chain, at)))  # type: ignore[no-any-return]
     known: inbox.Read = state_of(chain, client.heads.get(chain))
     if known.floor >= count:
         return known  # acknowledgements only add up: what is known to cover all still does
@@ -293,7 +276,7 @@ def _at_number(client: Client, number: int) -> Protocol[tuple[Message, Mailbox]]
             low = middle + 1
     numbered = yield from _numbered(client, chain, low, low)
     event = next(event for n, event in numbered if n == number)
-    message = yield from _message(event, number, unread=True)
+    message = yield from show_message(event, number, unread=True)
     return message, Mailbox((message,), (), count, head.seq)
 
 

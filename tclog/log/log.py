@@ -1,8 +1,8 @@
 """The Python API: ``tclog.open(...)`` gives a ``Log`` with the operations of the command line.
 
 Every method runs one protocol generator against the store and returns a record of
-``tclog.log.results``, or raises an error of ``tclog.errors``. A ``Log`` is for one thread; open one
-for each.
+``tclog.chain.results``, or raises an error of ``tclog.errors``. A ``Log`` is for one thread; open
+one for each.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from tclog import __version__
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, run
 from tclog.chain.heads import ClockFile, FileHeads, Heads, MemoryHeads
-from tclog.clock import HybridClock
+from tclog.clock import Hlc, HybridClock, last_of
 from tclog.errors import NotFound
 from tclog.event import validate_name
 from tclog.log.project import Location, Project, create_project, open_store, read_project
 from tclog.store.base import Store
 
 if TYPE_CHECKING:
+    from tclog.chain.results import Agent, Artifact, Barrier, Memory, Message, Step
     from tclog.log.inbox import Mailbox
-    from tclog.log.results import Agent, Artifact, Barrier, Memory, Message, Step
 
 T = TypeVar("T")
 SOFTWARE = f"tclog/{__version__}"
@@ -166,7 +166,7 @@ class Log:
         """Read the agent's inbox: what is unread, or everything. Never deletes."""
         from tclog.log.inbox import read_inbox
 
-        return self.run(read_inbox(self.client, everything=everything, at_us=at_us))
+        return self.run(read_inbox(self.client, everything=everything, at=_until(at_us)))
 
     def wait_inbox(self, *, timeout_s: float | None = None) -> Mailbox:
         """Wait until something is unread."""
@@ -209,6 +209,10 @@ class Log:
         from tclog.log.agents import list_agents
 
         return self.run(list_agents(self.client))
+
+
+def _until(us: int | None) -> Hlc | None:
+    return None if us is None else last_of(us)
 
 
 def _plain(name: str) -> str:
@@ -257,7 +261,7 @@ class MemoryOperations:
         """
         from tclog.log.memory import get_value
 
-        return self._log.run(get_value(self._log.client, key, version=version, at_us=at_us))
+        return self._log.run(get_value(self._log.client, key, version=version, at=_until(at_us)))
 
     def list(
         self, prefix: str = "", *, values: bool = False, at_us: int | None = None
@@ -265,7 +269,7 @@ class MemoryOperations:
         """List keys that have a value."""
         from tclog.log.memory import list_values
 
-        return self._log.run(list_values(self._log.client, prefix, values=values, at_us=at_us))
+        return self._log.run(list_values(self._log.client, prefix, values=values, at=_until(at_us)))
 
     def history(self, key: str, *, limit: int | None = None) -> Sequence[Memory]:
         """Return the versions of a key, newest first."""
@@ -436,13 +440,13 @@ class StepOperations:
         """Return all steps in the order in which they would be claimed, or those in one state."""
         from tclog.log.steps import list_steps
 
-        return self._log.run(list_steps(self._log.client, state=state, at_us=at_us))
+        return self._log.run(list_steps(self._log.client, state=state, at=_until(at_us)))
 
     def show(self, step: str, *, at_us: int | None = None) -> Step:
         """Return one step with its last note and hand-off."""
         from tclog.log.steps import show_step
 
-        return self._log.run(show_step(self._log.client, step, at_us=at_us))
+        return self._log.run(show_step(self._log.client, step, at=_until(at_us)))
 
 
 class ArtifactOperations:
@@ -487,7 +491,7 @@ class ArtifactOperations:
         """Return the newest version of every artifact."""
         from tclog.log.artifacts import list_artifacts
 
-        return self._log.run(list_artifacts(self._log.client, at_us=at_us))
+        return self._log.run(list_artifacts(self._log.client, at=_until(at_us)))
 
     def history(self, name: str, *, limit: int | None = None) -> Sequence[Artifact]:
         """Return the versions of an artifact, newest first."""

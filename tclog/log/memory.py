@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from tclog.chain.append import Appended, append
-from tclog.chain.blobs import read_content
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, together
 from tclog.chain.fold import state_of
 from tclog.chain.once import once
 from tclog.chain.read import list_chains, read_at, read_head, read_range, read_version
-from tclog.clock import rfc3339
+from tclog.chain.results import Memory
+from tclog.chain.show import show_memory
+from tclog.clock import Hlc
 from tclog.domain import memory
 from tclog.domain.content import Blob, make_content
-from tclog.errors import NotFound, Refused, StoreError, UsageError
-from tclog.event import Version, chain_id, chain_name, validate_name
-from tclog.log.results import Memory
+from tclog.errors import NotFound, Refused, UsageError
+from tclog.event import Version, chain_id, validate_name
 
 SEPARATOR_BYTES_MAX = 1024
 
@@ -102,7 +102,7 @@ def _change(
         raise (yield from _with_current(client, key, refused)) from None
     if done.version is None or (done.event is None and isinstance(command, memory.Delete)):
         return None
-    return (yield from _result(key, done.version, committed=True))
+    return (yield from show_memory(done.version, committed=True))
 
 
 def _there(result: Memory | None) -> Memory:
@@ -121,7 +121,7 @@ def _with_current(client: Client, key: str, refused: Refused) -> Protocol[Refuse
             key=key,
             version=0,
         )
-    now = yield from _result(key, head)
+    now = yield from show_memory(head)
     shown = "deleted" if now.deleted else f"version {now.version}"
     return Refused(
         f"{key} is at {shown}, written by {now.agent} at {now.at}: {refused.message}",
@@ -137,7 +137,7 @@ def _with_current(client: Client, key: str, refused: Refused) -> Protocol[Refuse
 
 
 def get_value(
-    client: Client, key: str, *, version: int | None = None, at_us: int | None = None
+    client: Client, key: str, *, version: int | None = None, at: Hlc | None = None
 ) -> Protocol[Memory]:
     """Read a key: now, at a version, or as it was at a time.
 
@@ -156,15 +156,15 @@ def get_value(
                 hint=f"tclog memory history {key}",
             )
         found: Version | None = yield from read_version(client, chain, version)
-    elif at_us is not None:
-        found = yield from read_at(client, chain, at_us)
+    elif at is not None:
+        found = yield from read_at(client, chain, at)
     else:
         found = yield from read_head(client, chain)
     if found is None:
-        raise _missing(key, at_us is not None)
-    result = yield from _result(key, found)
+        raise _missing(key, at is not None)
+    result = yield from show_memory(found)
     if result.deleted:
-        raise _missing(key, at_us is not None)
+        raise _missing(key, at is not None)
     return result
 
 
@@ -178,20 +178,20 @@ def _missing(key: str, then: bool = False) -> NotFound:
 
 
 def list_values(
-    client: Client, prefix: str = "", *, values: bool = False, at_us: int | None = None
+    client: Client, prefix: str = "", *, values: bool = False, at: Hlc | None = None
 ) -> Protocol[list[Memory]]:
     """List keys that have a value, in byte order; without ``values`` theirs are None."""
     chains = yield from list_chains("memory", prefix)
-    if at_us is None:
+    if at is None:
         heads = yield from together(*(read_head(client, chain) for chain in chains))
     else:
-        heads = yield from together(*(read_at(client, chain, at_us) for chain in chains))
+        heads = yield from together(*(read_at(client, chain, at) for chain in chains))
     present = [
-        (chain_name(chain), head)
+        head
         for chain, head in zip(chains, heads, strict=True)
         if head is not None and state_of(chain, head).content is not None
     ]
-    return (yield from together(*(_result(key, head, read=values) for key, head in present)))
+    return (yield from together(*(show_memory(head, read=values) for head in present)))
 
 
 def read_history(client: Client, key: str, *, limit: int | None = None) -> Protocol[list[Memory]]:
@@ -206,35 +206,4 @@ def read_history(client: Client, key: str, *, limit: int | None = None) -> Proto
         raise _missing(key)
     first = 1 if limit is None else max(1, head.seq - limit + 1)
     versions = yield from read_range(client, chain, first, head.seq)
-    return (yield from together(*(_result(key, version) for version in reversed(versions))))
-
-
-def _result(
-    key: str, version: Version, *, read: bool = True, committed: bool = False
-) -> Protocol[Memory]:
-    """Make the result of a version.
-
-    What was just ``committed`` is never reported as failed: should the store be gone when a large
-    value is read for the answer, the answer goes without the value.
-    """
-    state = state_of(version.chain, version)
-    event = version.events[-1]
-    deleted = state.content is None
-    value = None
-    if read and not deleted:
-        try:
-            value = yield from read_content(state.content)
-        except StoreError:
-            if not committed:
-                raise
-    return Memory(
-        key=key,
-        value=value,
-        type="text" if deleted else state.content["type"],
-        version=version.seq,
-        agent=event.agent,
-        at=rfc3339(version.at),
-        id=event.id,
-        deleted=deleted,
-        op=event.op,
-    )
+    return (yield from together(*(show_memory(version) for version in reversed(versions))))

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from tclog.chain import show
 from tclog.chain.append import Appended, append
-from tclog.chain.blobs import read_content
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, together
 from tclog.chain.fold import state_of
 from tclog.chain.once import once
 from tclog.chain.read import list_chains, read_at, read_head, read_version
-from tclog.clock import format_us, parse_us, rfc3339
+from tclog.chain.results import Step
+from tclog.clock import Hlc
 from tclog.domain import steps
 from tclog.domain.content import make_content
 from tclog.domain.memory import check_value
 from tclog.errors import NotFound, Refused, StoreError, UsageError, WaitTimeout
 from tclog.event import Version, chain_id, chain_name, validate_name
-from tclog.log.results import Step
 from tclog.log.waiting import poll
 
 DEPTH_MAX = 10_000
@@ -32,15 +32,13 @@ class Row(NamedTuple):
     state: steps.State
 
 
-def read_rows(
-    client: Client, ids: Sequence[str], *, at_us: int | None = None
-) -> Protocol[list[Row]]:
+def read_rows(client: Client, ids: Sequence[str], *, at: Hlc | None = None) -> Protocol[list[Row]]:
     """Read steps side by side: one GET each when warm."""
     chains = [chain_id("step", validate_name("step", name)) for name in ids]
-    if at_us is None:
+    if at is None:
         heads = yield from together(*(read_head(client, chain) for chain in chains))
     else:
-        heads = yield from together(*(read_at(client, chain, at_us) for chain in chains))
+        heads = yield from together(*(read_at(client, chain, at) for chain in chains))
     return [
         Row(name, head, state_of(chain, head))
         for name, chain, head in zip(ids, chains, heads, strict=True)
@@ -118,20 +116,20 @@ def is_complete(row: Row) -> bool:
     return row.state.state == steps.COMPLETE
 
 
-def list_rows(client: Client, *, at_us: int | None = None) -> Protocol[list[Row]]:
+def list_rows(client: Client, *, at: Hlc | None = None) -> Protocol[list[Row]]:
     """Read all steps of the project."""
     chains = yield from list_chains("step")
-    return (yield from read_rows(client, [chain_name(chain) for chain in chains], at_us=at_us))
+    return (yield from read_rows(client, [chain_name(chain) for chain in chains], at=at))
 
 
 def list_steps(
-    client: Client, *, state: str | None = None, at_us: int | None = None
+    client: Client, *, state: str | None = None, at: Hlc | None = None
 ) -> Protocol[list[Step]]:
     """Return all steps in the order in which they would be claimed, or those in one state."""
-    rows = yield from list_rows(client, at_us=at_us)
+    rows = yield from list_rows(client, at=at)
     rows = sorted((row for row in rows if is_known(row)), key=claim_order)
     done = {row.id for row in rows if is_complete(row)}
-    found = [show_row(row.id, row.head, row.state, _waiting(row.state, done)) for row in rows]
+    found = [show.show_step(row.id, row.head, row.state, _waiting(row.state, done)) for row in rows]
     return [step for step in found if state is None or step.state == state]
 
 
@@ -139,13 +137,13 @@ def _waiting(state: steps.State, done: set[str]) -> tuple[str, ...]:
     return tuple(name for name in state.after if name not in done)
 
 
-def show_step(client: Client, step: str, *, at_us: int | None = None) -> Protocol[Step]:
+def show_step(client: Client, step: str, *, at: Hlc | None = None) -> Protocol[Step]:
     """Return one step with its last note and hand-off.
 
     Raises:
         NotFound: nobody ever mentioned it.
     """
-    (row,) = yield from read_rows(client, [step], at_us=at_us)
+    (row,) = yield from read_rows(client, [step], at=at)
     if row.head is None:
         raise NotFound(
             f"there is no step {step}",
@@ -153,7 +151,7 @@ def show_step(client: Client, step: str, *, at_us: int | None = None) -> Protoco
             hint=f"tclog step add {step}",
             step=step,
         )
-    return (yield from read_result(client, step, row.head, row.state, notes=True, at_us=at_us))
+    return (yield from read_result(client, step, row.head, row.state, notes=True, at=at))
 
 
 def read_result(
@@ -163,7 +161,7 @@ def read_result(
     state: steps.State,
     *,
     notes: bool = False,
-    at_us: int | None = None,
+    at: Hlc | None = None,
 ) -> Protocol[Step]:
     """Make the result of a step at a version: what it waits for, and its notes if asked.
 
@@ -173,73 +171,19 @@ def read_result(
     waiting: tuple[str, ...] = ()
     if state.state == steps.PENDING and state.after:
         try:
-            rows = yield from read_rows(client, state.after, at_us=at_us)
+            rows = yield from read_rows(client, state.after, at=at)
             waiting = _waiting(state, {row.id for row in rows if is_complete(row)})
         except StoreError:
             if notes:
                 raise
             waiting = state.after
-    result = show_row(step, head, state, waiting)
+    result = show.show_step(step, head, state, waiting)
     if not notes or head is None:
         return result
-    return (yield from _with_notes(client, head, state, result))
-
-
-def _with_notes(client: Client, head: Version, state: steps.State, result: Step) -> Protocol[Step]:
-    """Add the last note and the hand-off, which the state only points at."""
-    if state.note_version:
-        version = yield from _at(client, head, state.note_version)
-        for event in version.events:
-            if event.op == "step.note":
-                text = yield from read_content(event.body["note"])
-                result = result._replace(note=text, note_by=event.agent)
-    if state.handoff_version:
-        version = yield from _at(client, head, state.handoff_version)
-        for event in version.events:
-            if "handoff" in event.body:
-                opened = yield from read_handoff(event.body["handoff"])
-                result = result._replace(handoff={"from": event.agent, **opened})
-    return result
-
-
-def read_handoff(handoff: Mapping[str, Any]) -> Protocol[dict[str, Any]]:
-    """Return a recorded hand-off with its note and file list in full."""
-    opened: dict[str, Any] = dict(handoff)
-    for name in ("note", "changed_files"):
-        if name in opened:
-            opened[name] = yield from read_content(opened[name])
-    return opened
-
-
-def _at(client: Client, head: Version, seq: int) -> Protocol[Version]:
-    if seq == head.seq:
-        return head
-    return (yield from read_version(client, head.chain, seq))
-
-
-def show_row(step: str, head: Version | None, state: steps.State, waiting: tuple[str, ...]) -> Step:
-    """Make the result of one step from its head and state; reads nothing."""
-    shown = steps.READY if state.state == steps.PENDING and not waiting else state.state
-    lease_until = None
-    if state.state == steps.CLAIMED and head is not None:
-        ends_us = steps.lease_ends_us(state, head.seq, head.stored)
-        if ends_us is None:
-            # The store has not told the stamp of what was just written; the log's own stamp of it
-            # is earlier, so the lease ends no sooner than this.
-            ends_us = parse_us(head.at) + state.lease_ms * 1000
-        lease_until = format_us(ends_us)
-    return Step(
-        id=step,
-        state=shown,
-        agent=state.agent,
-        fence=state.fence,
-        lease_until=lease_until,
-        version=0 if head is None else head.seq,
-        title=state.title,
-        priority=state.priority,
-        after=state.after,
-        waiting=waiting,
-        at=None if head is None else rfc3339(head.at),
+    return (
+        yield from show.show_notes(
+            result, head, state, lambda seq: read_version(client, head.chain, seq)
+        )
     )
 
 
@@ -339,7 +283,7 @@ def wait_for_steps(
         last[:] = rows
         complete = [row for row in rows if is_complete(row)]
         if len(complete) >= needed:
-            return [show_row(row.id, row.head, row.state, ()) for row in complete]
+            return [show.show_step(row.id, row.head, row.state, ()) for row in complete]
         stuck = [row for row in rows if row.state.state in steps.STUCK]
         if len(rows) - len(stuck) < needed:
             raise Refused(

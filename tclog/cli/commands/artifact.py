@@ -125,7 +125,7 @@ def get(here: Here, name: str, out: str | None, version: int | None, at: str | N
     from tclog.log.artifacts import find_artifact, get_artifact, hash_file
 
     log = here.log(reader=True)
-    found = log.run(find_artifact(log.client, name, version=version, at_us=here.point_us(at)))
+    found = log.run(find_artifact(log.client, name, version=version, at=here.point(at)))
     if out == options.STDIN:
         with tempfile.TemporaryDirectory() as folder:
             part = Path(folder) / "artifact"
@@ -206,7 +206,7 @@ def list_(here: Here, step: str | None, at: str | None, limit: int | None) -> No
     from tclog.log.artifacts import list_artifacts
 
     log = here.log(reader=True)
-    found = log.run(list_artifacts(log.client, at_us=here.point_us(at)))
+    found = log.run(list_artifacts(log.client, at=here.point(at)))
     found = [row for row in found if step is None or row.step == step]
     if here.json:
         for row in found[: limit or None]:

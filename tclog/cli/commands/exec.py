@@ -29,8 +29,8 @@ from tclog.domain.steps import CLAIMED, LEASE_MS_DEFAULT
 from tclog.errors import NotFound, Refused, StoreError, TclogError, UsageError
 
 if TYPE_CHECKING:
+    from tclog.chain.results import Step
     from tclog.log.log import Log
-    from tclog.log.results import Step
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 KILL_AFTER_S = 5.0

@@ -13,7 +13,7 @@ from tclog.cli.output import Column, harmless, terminal, write_json, write_line,
 from tclog.errors import BadValue, UsageError
 
 if TYPE_CHECKING:
-    from tclog.log.results import Memory
+    from tclog.chain.results import Memory
 
 
 @click.group(
@@ -124,7 +124,7 @@ def get(here: Here, key: str, version: int | None, at: str | None) -> None:
     from tclog.log.memory import get_value
 
     log = here.log(reader=True)
-    found = log.run(get_value(log.client, key, version=version, at_us=here.point_us(at)))
+    found = log.run(get_value(log.client, key, version=version, at=here.point(at)))
     if here.json:
         write_json(found.as_json())
         return
@@ -159,9 +159,7 @@ def list_(here: Here, prefix: str, values: bool, at: str | None, limit: int | No
     from tclog.log.memory import list_values
 
     log = here.log(reader=True)
-    found = log.run(
-        list_values(log.client, prefix, values=values or here.json, at_us=here.point_us(at))
-    )
+    found = log.run(list_values(log.client, prefix, values=values or here.json, at=here.point(at)))
     if here.json:
         for row in found[: limit or None]:
             write_json(row.as_json())

@@ -91,8 +91,8 @@ def inbox(
     if wait:
         mailbox = log.run(operations.wait_inbox(log.client, timeout_s=timeout))
     else:
-        at_us = here.point_us(at)
-        mailbox = log.run(operations.read_inbox(log.client, everything=everything, at_us=at_us))
+        at = here.point(at)
+        mailbox = log.run(operations.read_inbox(log.client, everything=everything, at=at))
     messages = mailbox.messages
     shown = messages[: _shown(here, limit)]
     if here.json:

@@ -13,7 +13,7 @@ from tclog.cli.output import Column, Fact, write_facts, write_json, write_rows
 from tclog.errors import UsageError
 
 if TYPE_CHECKING:
-    from tclog.log.results import Step
+    from tclog.chain.results import Step
 
 STATES = ["pending", "ready", "claimed", "complete", "blocked", "needs_review", "failed"]
 
@@ -89,9 +89,7 @@ def list_(here: Here, state: str | None, ready: bool, at: str | None, limit: int
     if ready and state not in (None, "ready"):
         raise UsageError("--ready and --state exclude each other")
     log = here.log(reader=True)
-    found = log.run(
-        list_steps(log.client, state="ready" if ready else state, at_us=here.point_us(at))
-    )
+    found = log.run(list_steps(log.client, state="ready" if ready else state, at=here.point(at)))
     if here.json:
         for row in found[: limit or None]:
             write_json(row.as_json())
@@ -124,7 +122,7 @@ def show(here: Here, step_id: str, at: str | None) -> None:
     from tclog.log.steps import show_step
 
     log = here.log(reader=True)
-    found = log.run(show_step(log.client, step_id, at_us=here.point_us(at)))
+    found = log.run(show_step(log.client, step_id, at=here.point(at)))
     if here.json:
         write_json(found.as_json())
     else:
@@ -159,12 +157,13 @@ def _facts(found: Step) -> list[Fact]:
 @click.argument("step_id", metavar="ID")
 def step_status(here: Here, step_id: str) -> None:
     """Show the state of one step."""
-    from tclog.log.results import Step as Record
-    from tclog.log.steps import read_rows, show_row
+    from tclog.chain.results import Step as Record
+    from tclog.chain.show import show_step
+    from tclog.log.steps import read_rows
 
     log = here.log(reader=True)
     (row,) = log.run(read_rows(log.client, [step_id]))
-    found: Record = show_row(row.id, row.head, row.state, ())
+    found: Record = show_step(row.id, row.head, row.state, ())
     who = f" (agent: {found.agent})" if found.agent else ""
     here.emit(found.as_json(), f"{found.id}: {found.state}{who}")
 

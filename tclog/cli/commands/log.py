@@ -1,0 +1,211 @@
+"""tclog log, show, sync: what happened."""
+
+from __future__ import annotations
+
+import sys
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tclog.cli import options
+from tclog.cli.app import operation
+from tclog.cli.here import Here
+from tclog.cli.output import (
+    ROWS_MAX,
+    Column,
+    Fact,
+    one_line,
+    terminal,
+    write_facts,
+    write_json,
+    write_line,
+    write_rows,
+)
+
+if TYPE_CHECKING:
+    from tclog.history.history import History
+    from tclog.history.log import Row
+
+ROWS_AT_ONCE = 500
+COLUMNS = [
+    Column("at", "time"),
+    Column("agent"),
+    Column("op"),
+    Column("chain"),
+    Column("version"),
+    Column("what"),
+    Column("id"),
+]
+
+
+@operation(
+    "log",
+    example="""
+    tclog log --op 'step.*' --since 2h
+    tclog log --agent alice --attempts --oneline
+    """,
+)
+@click.option("--agent", metavar="A", help="Only events of this agent.")
+@click.option("--op", metavar="OP", help="Only these ops; a shell pattern such as 'step.*'.")
+@click.option("--chain", metavar="C", help="Only these chains, such as 'memory/design.*'.")
+@click.option("--since", metavar="POINT", help="Only what came after this.")
+@click.option("--until", metavar="POINT", help="Only what came until this.")
+@click.option("--grep", "text", metavar="TEXT", help="Only events whose record holds this text.")
+@click.option("--attempts", is_flag=True, help="Also events that lost their race, and to whom.")
+@click.option("--reverse", is_flag=True, help="Oldest first.")
+@click.option("--oneline", is_flag=True, help="One short line an event.")
+@options.limit
+def log(
+    here: Here,
+    agent: str | None,
+    op: str | None,
+    chain: str | None,
+    since: str | None,
+    until: str | None,
+    text: str | None,
+    attempts: bool,
+    reverse: bool,
+    oneline: bool,
+    limit: int | None,
+) -> None:
+    """Show what happened: all committed events, the newest first.
+
+    The order is that of the hybrid logical clock: cause comes before effect, and the events of one
+    chain stand in the order of its versions.
+    """
+    from tclog.history.log import read_log
+    from tclog.index import Filter
+
+    history = here.history()
+    wanted = Filter(agent, op, chain, here.boundary(since), here.boundary(until), text or None)
+    shown = ROWS_MAX if limit is None and terminal() and not here.json else limit or sys.maxsize
+
+    def read() -> list[Row]:
+        with history.index.reading():
+            rows = read_log(history.index, wanted, attempts=attempts, newest_first=not reverse)
+            return list(islice(rows, min(shown, ROWS_AT_ONCE) + 1))
+
+    first = history.asked(read)
+    _write(here, history, first[:shown], oneline)
+    if len(first) <= min(shown, ROWS_AT_ONCE):
+        return
+    if shown <= ROWS_AT_ONCE:
+        write_line("... and more: tclog log -n 0", sys.stderr) if not here.json else None
+        return
+    # A long log is streamed, so that its first lines come at once and memory stays small.
+    with history.index.reading():
+        rows = read_log(history.index, wanted, attempts=attempts, newest_first=not reverse)
+        rest = islice(rows, len(first), shown if shown < sys.maxsize else None)
+        while part := list(islice(rest, ROWS_AT_ONCE)):
+            _write(here, history, part, oneline)
+
+
+def _write(here: Here, history: History, rows: list[Row], oneline: bool) -> None:
+    from tclog.history.shapes import attempt_json, commit_json, short_id, words
+
+    if here.json:
+        for row in rows:
+            if row.commit is not None:
+                write_json(commit_json(row.commit))
+            elif row.attempt is not None:
+                won = None if row.lost_to is None else _winner(row)
+                write_json(attempt_json(row.attempt) | {"lost_to": won})
+        return
+    cells = []
+    for row in rows:
+        commit, attempt = row.commit, row.attempt
+        event = (commit or attempt).event  # type: ignore[union-attr]
+        version: Any = None if commit is None else commit.seq
+        what = words(event)
+        if row.lost_to is not None:
+            lost = f"lost to {row.lost_to.event.agent}, version {row.lost_to.seq}"
+            what = f"{lost} ({what})" if what else lost
+        elif attempt is not None:
+            what = f"not committed ({what})" if what else "not committed"
+        at = (commit or attempt).at[:27]  # type: ignore[union-attr]
+        chain = event.chains[0] if commit is None else commit.chain
+        op = event.op if commit is not None else f"{event.op} (attempt)"
+        cells.append([at, event.agent, op, chain, version, what, short_id(history.index, event.id)])
+    if oneline:
+        for _, agent, op, chain, _, what, event_id in cells:
+            write_line(one_line(f"{event_id} {agent} {op} {chain} {what}".rstrip()))
+        return
+    write_rows(COLUMNS, cells, now_us=here.now_us(), limit=0)
+
+
+def _winner(row: Row) -> dict[str, Any]:
+    assert row.lost_to is not None  # noqa: S101 - the caller has looked
+    won = row.lost_to
+    return {
+        "id": won.event.id,
+        "op": won.event.op,
+        "agent": won.event.agent,
+        "version": won.seq,
+    }
+
+
+@operation(
+    "sync",
+    example="""
+    tclog sync
+    tclog sync --full
+    """,
+)
+@click.option(
+    "--full", is_flag=True, help="List every chain, not only what the newest events name."
+)
+@click.option("--rebuild", is_flag=True, help="Throw the index away and begin anew.")
+def sync(here: Here, full: bool, rebuild: bool) -> None:
+    """Bring the local index of the history commands up to date.
+
+    Each of them does so by itself first. The index is a copy for quick answers, in the user's cache folder. It is never the truth and may
+    be deleted at any moment.
+    """
+    history = here.open_history()
+    if rebuild:
+        history.index.renew()
+    with here.progress("Reading the log") as progress:
+        done = history.sync(full=full or rebuild, progress=progress)
+    counts = history.index.counts()
+    here.emit(
+        {"type": "sync", "new_versions": done.versions, "new_attempts": done.attempts, **counts},
+        f"{done.versions} new versions; the index holds {counts['events']} events,"
+        f" {counts['attempts']} attempts and {counts['chains']} chains",
+    )
+
+
+@operation(
+    "show",
+    example="""
+    tclog show 4d579556
+    """,
+)
+@click.argument("id_prefix", metavar="ID")
+def show(here: Here, id_prefix: str) -> None:
+    """Show one event or version by its id.
+
+    The beginning of the id is enough. Shown are its fields, its place, what it changed and what it
+    followed.
+    """
+    from tclog.history.show import show_id
+
+    history = here.history()
+    found = history.asked(lambda: history.run(show_id(history.index, id_prefix)))
+    if here.json:
+        write_json(found)
+        return
+    facts = [
+        Fact(name, one_line(_plain(value)) if name != "body" else _plain(value))
+        for name, value in found.items()
+        if value is not None and name != "type"
+    ]
+    write_facts(facts, now_us=here.now_us())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    import orjson
+
+    return orjson.dumps(value).decode()

@@ -1,0 +1,82 @@
+"""The log: all committed events by their stamps; on request the attempts too, with who won."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import merge
+from typing import NamedTuple
+
+from tclog.event import ChainId, encode
+from tclog.index import Attempt, Commit, Filter, Index
+
+# Within this an attempt and the version that it lost to belong to one race; else it was refused by
+# what stood there already.
+RACE_US = 2_000_000
+
+
+class Row(NamedTuple):
+    """One event of the log: a commit, or an attempt and the commit that it lost to, if any."""
+
+    commit: Commit | None
+    attempt: Attempt | None = None
+    lost_to: Commit | None = None
+
+
+def read_log(
+    index: Index, wanted: Filter, *, attempts: bool = False, newest_first: bool = True
+) -> Iterator[Row]:
+    """Yield the events asked for, each once, also where several chains hold it."""
+    rows: Iterator[Row] = (
+        Row(commit)
+        for commit in index.commits(wanted, newest_first=newest_first)
+        if _is_first(index, commit, wanted) and _has_text(commit, wanted)
+    )
+    if not attempts:
+        return rows
+    lost = (
+        Row(None, attempt, lost_to(index, attempt))
+        for attempt in index.attempts(wanted, newest_first=newest_first)
+    )
+    return merge(rows, lost, key=_stamp, reverse=newest_first)
+
+
+def _stamp(row: Row) -> str:
+    return (row.commit or row.attempt).at  # type: ignore[union-attr]
+
+
+def _is_first(index: Index, commit: Commit, wanted: Filter) -> bool:
+    """Whether no earlier place that is asked for holds the event too."""
+    if len(commit.event.chains) < 2:
+        return True
+    if wanted.chain is not None:
+        from fnmatch import fnmatchcase
+
+        places = [p for p in index.places(commit.event.id) if fnmatchcase(p.chain, wanted.chain)]
+    else:
+        places = index.places(commit.event.id)
+    return places[0][:4] == commit[:4]
+
+
+def _has_text(commit: Commit, wanted: Filter) -> bool:
+    """Check the event itself: the index finds the text anywhere in its version."""
+    if wanted.text is None:
+        return True
+    needle = encode(wanted.text)[1:-1].lower()
+    return needle in encode(commit.event.record).lower()
+
+
+def lost_to(index: Index, attempt: Attempt) -> Commit | None:
+    """Return the event that an attempt lost its race to, or that it was refused for."""
+    from tclog.clock import parse_us
+
+    chain: ChainId = attempt.event.chains[0]
+    before = index.version_at(chain, attempt.at)
+    after = index.version(chain, 1 if before is None else before.seq + 1)
+    if attempt.event.op == "step.takeover" and before is not None:
+        after = None  # refused by what stood there: the lease had not ended
+    if after is not None and parse_us(after.at) - parse_us(attempt.at) > RACE_US:
+        after = None if before is not None else after
+    winner = after or before
+    if winner is None or not winner.events:
+        return None
+    return Commit(winner.at, chain, winner.seq, len(winner.events) - 1, winner.events[-1])

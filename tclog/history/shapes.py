@@ -1,0 +1,120 @@
+"""Events as JSON objects, and as one line of words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tclog.clock import rfc3339
+from tclog.domain.content import content_size, inline_value
+from tclog.event import ChainId, Event, EventId
+from tclog.index import Attempt, Commit, Index
+
+WORDS_MAX = 120
+SHORTEST_ID = 8
+
+
+def event_json(event: Event, *, at: str, chain: ChainId, version: int | None) -> dict[str, Any]:
+    """Return the pinned event object; ``version`` is null for an attempt.
+
+    ``at`` is the stamp of the commit; ``made_at`` that of the event itself.
+    """
+    record: dict[str, Any] = {
+        "type": "event",
+        "id": event.id,
+        "op": event.op,
+        "chain": chain,
+        "version": version,
+        "agent": event.agent,
+        "at": rfc3339(at),
+        "body": event.body,
+        "hlc": at,
+        "made_at": rfc3339(event.at),
+        "session": event.session,
+        "host": event.record["host"],
+        "client": event.record["client"],
+    }
+    if len(event.chains) > 1:
+        record["chains"] = list(event.chains)
+    if event.expect:
+        record["expect"] = event.expect
+    if event.key is not None:
+        record["key"] = event.key
+    return record
+
+
+def commit_json(commit: Commit) -> dict[str, Any]:
+    """Return the event object of a committed event."""
+    return event_json(commit.event, at=commit.at, chain=commit.chain, version=commit.seq)
+
+
+def attempt_json(attempt: Attempt) -> dict[str, Any]:
+    """Return the event object of an event that no chain holds."""
+    event = attempt.event
+    shown = event_json(event, at=attempt.at, chain=event.chains[0], version=None)
+    return shown | {"attempt": True}
+
+
+def words(event: Event) -> str:
+    """Say in a few words what an event did, without its agent and chain."""
+    return _words(event.op, event.body, event)[:WORDS_MAX]
+
+
+def _words(op: str, body: Mapping[str, Any], event: Event) -> str:  # noqa: C901, PLR0912 - one line an op
+    match op:
+        case "memory.set":
+            return _text(body)
+        case "memory.incr":
+            return f"{body['by']:+d}" if isinstance(body.get("by"), int) else ""
+        case "memory.append":
+            return _text(body.get("added", {}))
+        case "message.send":
+            return f"to {', '.join(body.get('to', []))}: {_text(body.get('text', {}))}"
+        case "message.ack":
+            ranges = body.get("ranges", [])
+            return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in ranges)
+        case "step.add":
+            after = body.get("after", [])
+            return " ".join(
+                part
+                for part in (body.get("title") or "", f"after {', '.join(after)}" if after else "")
+                if part
+            )
+        case "step.claim" | "step.renew" | "step.takeover":
+            lease = f"lease {body.get('lease_ms', 0) / 1000:g} s"
+            return f"from {body['from']}, {lease}" if "from" in body else lease
+        case "step.note":
+            return _text(body.get("note", {}))
+        case "step.complete":
+            handoff = body.get("handoff", {})
+            said = _text(handoff["note"]) if "note" in handoff else ""
+            return " ".join(part for part in (body.get("outcome", ""), said) if part)
+        case "barrier.arrive":
+            return f"of {body.get('parties')}"
+        case "artifact.put":
+            return f"{body.get('size')} bytes, {str(body.get('blob'))[:12]}"
+        case "agent.join":
+            return f"on {event.record['host']}"
+        case "tag.set":
+            return f"at {str(body.get('at'))[:27]}"
+    return ""
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    if "blob" in content:
+        return f"({content_size(content)} bytes)"
+    value = inline_value(content)
+    if isinstance(value, str):
+        return value
+    import orjson
+
+    return orjson.dumps(value).decode()
+
+
+def short_id(index: Index, event: EventId) -> str:
+    """Return the shortest beginning of an event's id that no other id has, 8 or more digits."""
+    for length in range(SHORTEST_ID, len(event), 4):
+        prefix = event[:length]
+        if len(index.find_event(prefix)) + len(index.find_version(prefix)) < 2:
+            return prefix
+    return event

@@ -1,0 +1,10 @@
+"""The local index: a copy of the log in SQLite that answers questions about history quickly.
+
+It is never the truth. It can be deleted at any moment, a damaged one is made anew, and everything
+in it came from versions and events whose bytes were checked. ``tclog.history.sync`` fills it.
+"""
+
+from tclog.index.database import Index, IndexUnusable
+from tclog.index.rows import Attempt, Commit, Filter
+
+__all__ = ["Attempt", "Commit", "Filter", "Index", "IndexUnusable"]

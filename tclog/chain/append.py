@@ -116,6 +116,8 @@ def append(
         if isinstance(proposal, _Stale):
             head, fresh = (yield from read_head(client, chain)), True
             continue
+        if race.is_old():
+            continue  # made so long ago that it is sealed anew, for the same slot
         lost_to = yield from settle(client, proposal)
         if lost_to is None:
             client.heads.put(proposal)

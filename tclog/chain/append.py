@@ -39,6 +39,8 @@ from tclog.event import (
 from tclog.store.base import Create, Created, Found, Get, Outcome, Put, Stat
 
 RACES_MAX = 10_000
+# Two writers are served sooner by racing; from the second loss on more are taken to be there.
+LOSSES_MAX = 2
 # Sync looks for an event among those named by times not long before it was committed.
 EVENT_AGE_MAX_S = 300
 CREATE_TRIES_MAX = 40
@@ -77,6 +79,7 @@ def append(
     once: Once | None = None,
     sealed: Sealed | None = None,
     optimistic: bool = False,
+    joinable: bool = False,
 ) -> Protocol[Appended]:
     """Append what ``decide`` makes of the chain's state; the one way in which state changes.
 
@@ -89,13 +92,15 @@ def append(
         once: the idempotency key and what it stands for.
         sealed: an event that was already written for another of its chains.
         optimistic: take a chain that is not known for empty instead of listing it first.
+        joinable: ``decide`` always makes the same draft, so the event may be committed together
+            with those of others, and by them, once races are lost.
 
     Raises:
         Refused: the domain said no, on a state that was read after the call began.
         OutcomeUnknown: the create could not be decided in time.
         StoreError: nothing was committed.
     """
-    race = _Race(client, chain, decide, blobs, chains or (chain,), once, sealed)
+    race = Race(client, chain, decide, blobs, chains or (chain,), once, sealed)
     after = 0
     head = client.heads.get(chain)
     fresh = False
@@ -110,6 +115,8 @@ def append(
             if applied is not None:
                 return Appended(applied.version, state_of(chain, applied.version), applied.event)
             after = after if head is None else max(after, head.seq)
+        if joinable and _is_crowded(race, head, nth):
+            return (yield from _join(race, head))
         proposal = yield from _propose(race, head, fresh)
         if isinstance(proposal, Appended):
             return proposal
@@ -118,10 +125,11 @@ def append(
             continue
         if race.is_old():
             continue  # made so long ago that it is sealed anew, for the same slot
-        lost_to = yield from settle(client, proposal)
+        assert race.sealed is not None  # noqa: S101 - a version was made of it
+        lost_to = yield from settle(client, proposal, race.sealed.event)
         if lost_to is None:
             client.heads.put(proposal)
-            return Appended(proposal, state_of(chain, proposal), proposal.events[-1])
+            return Appended(proposal, state_of(chain, proposal), race.sealed.event)
         head = yield from _after_loss(client, chain, head, lost_to, nth)
         fresh = True
     raise Refused(
@@ -131,7 +139,35 @@ def append(
     )
 
 
-class _Race:
+def _is_crowded(race: Race, head: Version | None, losses: int) -> bool:
+    """Whether to join the others that write to the chain rather than to race with them."""
+    from tclog.chain.combine import is_hot
+
+    if losses >= LOSSES_MAX:
+        return True
+    if head is None or len(head.events) < 2:
+        return False
+    age_us = race.client.clock.now_us() - parse_us(head.at)
+    return is_hot(head, age_us / SECOND_US)
+
+
+def _join(race: Race, head: Version | None) -> Protocol[Appended]:
+    """Have the event committed together with those of others."""
+    from tclog.chain.combine import combine
+
+    if race.sealed is None or race.is_old():
+        # Whoever commits it looks at the broadcasts after it was announced.
+        race.looked = True
+        place = Place(1 if head is None else head.seq + 1)
+        draft = race.decide(state_of(race.chain, head), place)
+        assert isinstance(draft, Draft)  # noqa: S101 - as ``joinable`` says
+        yield from _seal(race, draft)
+    assert race.sealed is not None  # noqa: S101 - sealed above
+    joined = yield from combine(race, head, race.sealed.event)
+    return Appended(joined.version, state_of(race.chain, joined.version), joined.event)
+
+
+class Race:
     """What stays the same while one append races for slots."""
 
     def __init__(
@@ -152,7 +188,8 @@ class _Race:
         self.once = once
         self.sealed = sealed
         self.broadcasts: Version | None = None
-        self.looked = chain_kind(chain) != "inbox" or chain == ALL
+        self.merges = chain_kind(chain) == "inbox" and chain != ALL
+        self.looked = not self.merges
         self.placed = sealed is not None
 
     def is_old(self) -> bool:
@@ -171,7 +208,7 @@ class _Stale(NamedTuple):
 
 
 def _propose(
-    race: _Race, head: Version | None, fresh: bool
+    race: Race, head: Version | None, fresh: bool
 ) -> Protocol[Version | Appended | _Stale]:
     """Make the next version of the chain, or end: nothing to change, or refused."""
     client, chain = race.client, race.chain
@@ -199,7 +236,7 @@ def _propose(
     return (yield from _version(race, head, state, place))
 
 
-def _seal(race: _Race, draft: Draft) -> Protocol[None]:
+def _seal(race: Race, draft: Draft) -> Protocol[None]:
     """Write the event's object, blobs before it; read its stamp where something rests on that."""
     client = race.client
     if race.blobs:
@@ -236,7 +273,7 @@ def _seal(race: _Race, draft: Draft) -> Protocol[None]:
         known = True
 
 
-def _put_event(race: _Race, key: str, raw: bytes) -> Protocol[Stamp | None]:
+def _put_event(race: Race, key: str, raw: bytes) -> Protocol[Stamp | None]:
     """Put the event; beside it look whether broadcasts have come that the inbox lacks."""
     client = race.client
     stored: Stamp | None
@@ -254,7 +291,7 @@ def _put_event(race: _Race, key: str, raw: bytes) -> Protocol[Stamp | None]:
     return stored
 
 
-def _stamp_of(race: _Race, head: Version | None) -> Protocol[Stamp | None]:
+def _stamp_of(race: Race, head: Version | None) -> Protocol[Stamp | None]:
     """Return the store's stamp of the head, asking for it where the chain's rules rest on it."""
     if head is None or head.stored is not None or not rules_of(race.chain).stamped:
         return None if head is None else head.stored
@@ -265,7 +302,7 @@ def _stamp_of(race: _Race, head: Version | None) -> Protocol[Stamp | None]:
     return entry.stored  # type: ignore[no-any-return]
 
 
-def _version(race: _Race, head: Version | None, state: Any, place: Place) -> Protocol[Version]:
+def _version(race: Race, head: Version | None, state: Any, place: Place) -> Protocol[Version]:
     """Seal the version that commits the event; blobs that only the fold needs go first."""
     client, chain = race.client, race.chain
     assert race.sealed is not None  # noqa: S101 - the caller has sealed
@@ -335,8 +372,13 @@ def take_in(
     raise Refused(f"{chain} is too contended to be read", code="contended")
 
 
-def settle(client: Client, version: Version) -> Protocol[Found | None]:
+def settle(client: Client, version: Version, event: Event | None = None) -> Protocol[Found | None]:
     """Create the version's slot and find out what became of it.
+
+    Args:
+        client: who creates it.
+        version: what goes into the slot.
+        event: the client's own event in it, which is repeated should its fate stay unknown.
 
     Returns:
         None: this version is in the slot. Otherwise what somebody else put there.
@@ -366,11 +408,10 @@ def settle(client: Client, version: Version) -> Protocol[Found | None]:
         if client.monotonic_s() - begun_s > client.decide_timeout_s:
             break
         yield Sleep(_UNDECIDED_WAIT_S * (0.5 + client.jitter()) * min(2**nth, 16))
-    raise _unknown(version, cause)
+    raise _unknown(version, event, cause)
 
 
-def _unknown(version: Version, cause: str) -> OutcomeUnknown:
-    event = version.events[-1] if version.events else None
+def _unknown(version: Version, event: Event | None, cause: str) -> OutcomeUnknown:
     key = event.key if event is not None else None
     again = key or (f"{event.id[:16]}.{version.seq}" if event is not None else None)
     return OutcomeUnknown(

@@ -71,8 +71,8 @@ def answer(step: Step, store: Store, sleep: Callable[[float], None]) -> Any:
             return store.list(prefix, after, limit, folders)
         case Stat(key):
             return store.stat(key)
-        case Delete(key):
-            return store.delete(key)
+        case Delete(keys):
+            return store.delete(*keys)
         case PutFile(key, path, digest, progress):
             return store.put_file(key, path, digest, progress)
         case GetFile(key):

@@ -93,14 +93,26 @@ def find_once(
     """
     if head is None:
         return None
-    resume = _RESUME.fullmatch(bound.key)
     versions = yield from read_range(client, chain, after + 1, head.seq)
     for version in versions:
         for event in version.events:
-            mine = event.agent == client.agent and event.key == bound.key
-            if mine or (resume and event.id.startswith(resume[1])):
+            if event.agent == client.agent and _stands_for(bound.key, event):
                 return Applied(version, event)
     return None
+
+
+def _stands_for(key: str | None, event: Event) -> bool:
+    resume = None if key is None else _RESUME.fullmatch(key)
+    return (key is not None and event.key == key) or (
+        resume is not None and event.id.startswith(resume[1])
+    )
+
+
+def is_same(one: Event, other: Event) -> bool:
+    """Whether two events are the same, or two tries of one command under its idempotency key."""
+    return one.id == other.id or (
+        one.agent == other.agent and (_stands_for(one.key, other) or _stands_for(other.key, one))
+    )
 
 
 def _create(client: Client, key: str, raw: bytes) -> Protocol[Found]:

@@ -65,14 +65,32 @@ def read_newest(client: Client, chain: ChainId) -> Protocol[Version | None]:
 
 def read_forward(client: Client, known: Version) -> Protocol[Version]:
     """Return the newest version, beginning at a known one."""
-    chain = known.chain
-    for _ in range(FORWARD_MAX):
-        found = yield Get(slot_key(chain, known.seq + 1))
-        if found is None:
-            return known
-        known = accept(client, chain, known, found)
-    newest = yield from read_newest(client, chain)
-    return newest if newest is not None and newest.seq > known.seq else known
+    news = yield from read_next(client, known.chain, known)
+    if not news:
+        return known
+    if len(news) <= FORWARD_MAX:
+        return news[-1]
+    newest = yield from read_newest(client, known.chain)
+    return newest if newest is not None and newest.seq > news[-1].seq else news[-1]
+
+
+def read_next(client: Client, chain: ChainId, known: Version | None) -> Protocol[list[Version]]:
+    """Return the versions that follow a known one: all, or ``FORWARD_MAX`` + 1 if there are more.
+
+    One request tells that there is none. Where there is one, the next are asked for together: who
+    walked step by step behind a quick writer would never reach it.
+    """
+    news: list[Version] = []
+    first = 1 if known is None else known.seq + 1
+    for seqs in (range(first, first + 1), range(first + 1, first + 1 + FORWARD_MAX)):
+        gets = [Get(slot_key(chain, seq)) for seq in seqs]
+        replies = [(yield gets[0])] if len(gets) == 1 else settled((yield tuple(gets)))
+        for found in replies:
+            if found is None:
+                return news
+            known = accept(client, chain, known, found)
+            news.append(known)
+    return news
 
 
 def read_version(client: Client, chain: ChainId, seq: int) -> Protocol[Version]:

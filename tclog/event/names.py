@@ -185,6 +185,17 @@ def blob_key(blob: BlobHash) -> str:
     return f"blobs/{blob[:2]}/{blob}"
 
 
+def pending_folder(chain: ChainId) -> str:
+    """Return the folder of what is announced to a chain, without a final slash."""
+    kind, segment = _encode_chain(chain)
+    return f"pending/{kind}/{segment}"
+
+
+def pending_key(chain: ChainId, at: Hlc, event: EventId) -> str:
+    """Return the object key of an announcement; the oldest sorts first."""
+    return f"{pending_folder(chain)}/{at.replace(':', '')}-{event}.json"
+
+
 def once_key(agent: str, key: str) -> str:
     """Return the object key that an idempotency key of an agent is bound under."""
     return f"once/{encode_name(agent)}/{encode_name(key)}.json"

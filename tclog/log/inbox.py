@@ -81,6 +81,7 @@ def send_message(
                 chains=chains,
                 once=once(id_key, {"op": "message.send", "body": body}),
                 sealed=sealed,
+                joinable=True,
             )
         except OutcomeUnknown as unknown:
             untried = len(chains) - len(places) - 1

@@ -11,7 +11,7 @@ read or an idempotent put failed for good. ``create`` never raises for a lost re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -92,9 +92,9 @@ class Stat(NamedTuple):
 
 
 class Delete(NamedTuple):
-    """Remove an object, for maintenance only. Answer: None."""
+    """Remove objects, whether or not they exist: announcements and maintenance. Answer: None."""
 
-    key: str
+    keys: Sequence[str]
 
 
 class PutFile(NamedTuple):
@@ -144,7 +144,7 @@ class Store(Protocol):
     def stat(self, key: str) -> Entry | None:
         """Answer ``Stat``."""
 
-    def delete(self, key: str) -> None:
+    def delete(self, *keys: str) -> None:
         """Answer ``Delete``."""
 
     def put_file(

@@ -212,8 +212,12 @@ class FileStore:
             raise
         return True
 
-    def delete(self, key: str) -> None:
+    def delete(self, *keys: str) -> None:
         """See ``Store``."""
+        for key in keys:
+            self._delete(key)
+
+    def _delete(self, key: str) -> None:
         try:
             os.unlink(self._path(key))  # noqa: PTH108 - as above
         except FileNotFoundError:

@@ -68,10 +68,11 @@ class MemoryStore:
         found = self._objects.get(key)
         return found and Entry(key, len(found.data), found.stored)
 
-    def delete(self, key: str) -> None:
+    def delete(self, *keys: str) -> None:
         """See ``Store``."""
         with self._lock:
-            self._objects.pop(key, None)
+            for key in keys:
+                self._objects.pop(key, None)
 
     def put_file(
         self, key: str, path: Path, digest: str, progress: Callable[[int], None] | None

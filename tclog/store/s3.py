@@ -17,7 +17,7 @@ import io
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
@@ -50,6 +50,7 @@ TRIES_MAX = 4
 PART_TIMEOUT_S = 600
 DOWNLOAD_TIMEOUT_S = 86_400
 SILENCE_MAX_S = 8
+DELETE_MAX = 1000
 RECORD_BYTES_MAX = 1 << 20
 PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 4
@@ -86,7 +87,7 @@ class _Plane(Protocol):
     def page(self, prefix: str, after: str, limit: int) -> list[Entry]: ...
     def folders(self, prefix: str) -> list[Entry]: ...
     def stat(self, key: str) -> Entry | None: ...
-    def delete(self, key: str) -> None: ...
+    def delete(self, keys: Sequence[str]) -> None: ...
     def upload(self, key: str, reader: CheckedReader) -> None: ...
     def download(self, key: str) -> Iterator[bytes] | None: ...
 
@@ -281,9 +282,11 @@ class S3Store:
         """See ``Store``."""
         return self._sent(lambda: self._plane().stat(key))
 
-    def delete(self, key: str) -> None:
-        """See ``Store``."""
-        self._sent(lambda: self._plane().delete(key))
+    def delete(self, *keys: str) -> None:
+        """See ``Store``. One request for up to a thousand."""
+        for start in range(0, len(keys), DELETE_MAX):
+            some = keys[start : start + DELETE_MAX]
+            self._sent(lambda some=some: self._plane().delete(some))  # type: ignore[misc]
 
     def put_file(
         self, key: str, path: Path, digest: str, progress: Callable[[int], None] | None
@@ -521,9 +524,10 @@ class _Obstore:
             return None
         return Entry(key, meta["size"], _stamp_in(meta))
 
-    def delete(self, key: str) -> None:
+    def delete(self, keys: Sequence[str]) -> None:
         try:
-            self._call(self._obstore.delete, self._records, key)
+            one = keys[0] if len(keys) == 1 else list(keys)
+            self._call(self._obstore.delete, self._records, one)
         except self._errors as error:
             self._absent(error)
 
@@ -771,9 +775,13 @@ class _Boto3:
             return None
         return Entry(key, reply["ContentLength"], stamp_of(reply["LastModified"]))
 
-    def delete(self, key: str) -> None:
+    def delete(self, keys: Sequence[str]) -> None:
         try:
-            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+            if len(keys) == 1:
+                self._client.delete_object(Bucket=self._bucket, Key=self._prefix + keys[0])
+                return
+            objects: Any = {"Objects": [{"Key": self._prefix + key} for key in keys], "Quiet": True}
+            self._client.delete_objects(Bucket=self._bucket, Delete=objects)
         except self._errors as error:
             self._failed(error)
 

@@ -226,8 +226,8 @@ class Around:
     def stat(self, key: str) -> Entry | None:
         return self.inner.stat(key)
 
-    def delete(self, key: str) -> None:
-        self.inner.delete(key)
+    def delete(self, *keys: str) -> None:
+        self.inner.delete(*keys)
 
     def put_file(self, key: str, path: Path, digest: str, progress: Any) -> None:
         self.inner.put_file(key, path, digest, progress)

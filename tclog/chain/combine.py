@@ -1,0 +1,352 @@
+"""Combining: many senders to one inbox share slots instead of fighting for them.
+
+A sender that keeps losing announces its event under ``pending/``, and from then on either finds it
+in a version that somebody else made, or commits all that is pending in one version itself.
+(Helping, Herlihy 1991; flat combining, Hendler et al. 2010.) What makes it safe:
+
+* An announcement says which version its sender had read when it was made: the event stands in
+  none up to there. Whoever includes it has read every version after that one, up to the very
+  version that it builds upon, and leaves out what one of them holds. So no event is committed
+  twice.
+* The same is done for idempotency keys, so that a command which is repeated while its first
+  announcement lingers is not applied by both.
+* An announced event may be committed by anybody at any later time. So once it is announced, only
+  finding it committed ends the append well, and every failure is an unknown outcome.
+
+Listings are never trusted for safety: what a listing lacks is committed later. An announcement that
+has been there for ``LINGERS_US`` was left by a sender that died, and is included no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from tclog.chain.drive import Protocol, Sleep, settled
+from tclog.chain.fold import fold, rules_of, state_of
+from tclog.chain.once import is_same
+from tclog.chain.read import (
+    FORWARD_MAX,
+    accept,
+    read_forward,
+    read_newest,
+    read_next,
+    read_range,
+)
+from tclog.clock import SECOND_US, parse_us
+from tclog.domain.decision import Place
+from tclog.errors import OutcomeUnknown, StoreError, StoreUnreachable, TclogError
+from tclog.event import (
+    ALL,
+    ChainId,
+    Event,
+    Version,
+    decode,
+    decode_event,
+    encode,
+    pending_folder,
+    pending_key,
+    seal_version,
+    slot_key,
+)
+from tclog.store.base import Delete, Entry, Found, Get, List, Put
+
+if TYPE_CHECKING:
+    from tclog.chain.append import Race
+    from tclog.chain.client import Client
+
+BATCH_MAX = 256
+BATCH_BYTES_MAX = 1 << 20
+# How far back an announcement may have been made; one that is older was left by a sender that died.
+LOOK_BACK_MAX = 64
+LINGERS_US = 15 * 60 * SECOND_US
+WAIT_MAX_S = 2.0
+GIVE_UP_S = 60.0
+ROUNDS_MAX = 10_000
+# From so many events in one version on, the next one is taken to be in the making.
+CROWD = 8
+TRIES_MAX = 8
+STEPS_MAX = 2
+# Waits, in round trips (and up to twice as long): a version is made in about three.
+PAUSE_FIRST = 6.0
+PAUSE = 4.0
+
+
+class Announcement(NamedTuple):
+    """An event that waits for a version: it stands in none up to ``after``."""
+
+    key: str
+    after: int
+    event: Event
+    size: int
+
+
+class Joined(NamedTuple):
+    """The version that holds the event, which is the caller's or one under the same key."""
+
+    version: Version
+    event: Event
+
+
+def is_hot(head: Version | None, age_s: float) -> bool:
+    """Whether a chain is being written to by so many that its next slot will be fought for."""
+    return head is not None and len(head.events) > 1 and age_s < WAIT_MAX_S
+
+
+def combine(race: Race, head: Version | None, event: Event) -> Protocol[Joined]:
+    """Announce a sealed event that stands in no version up to ``head``, and see it committed.
+
+    Raises:
+        OutcomeUnknown: not within ``GIVE_UP_S``, or the store failed meanwhile.
+        StoreError: the announcement was refused for good, so nothing was or will be committed.
+    """
+    client, chain = race.client, race.chain
+    began_s = client.monotonic_s()
+    mine = pending_key(chain, event.at, event.id)
+    after = 0 if head is None else head.seq
+    raw = encode({"after": after, "chain": chain, "event": event.record, "format": 1})
+    try:
+        yield Put(mine, raw)
+    except StoreUnreachable as error:
+        raise _unknown(race, event, after, error.message) from error
+    round_s = client.monotonic_s() - began_s
+    seen = _Seen(after, head)
+    announced = Announcement(mine, after, event, len(raw))
+    try:
+        for nth in range(ROUNDS_MAX):
+            if nth or seen.crowd >= CROWD:
+                trips = PAUSE if nth else PAUSE_FIRST
+                yield Sleep(min(round_s * trips * (1 + client.jitter()), WAIT_MAX_S))
+                joined = yield from _look(race, seen, event)
+                if joined is not None:
+                    return joined
+            joined = yield from _try(race, seen, announced)
+            if joined is not None:
+                return joined
+            if client.monotonic_s() - began_s > GIVE_UP_S:
+                break
+    except StoreError as error:
+        raise _unknown(race, event, after, error.message) from error
+    raise _unknown(race, event, after, "too many others write to it")
+
+
+class _Seen:
+    """The versions after ``base`` that were read, without a gap, and the newest of all."""
+
+    def __init__(self, base: int, head: Version | None) -> None:
+        self.base = base
+        self.head = head
+        self.versions: list[Version] = []
+        # The sender's place among those that wait, and how often it let others go first since.
+        self.rank: int | None = None
+        self.stalls = 0
+
+    @property
+    def crowd(self) -> int:
+        """How many shared the newest version: about as many wait for the next."""
+        return 1 if self.head is None else max(1, len(self.head.events))
+
+    def add(self, versions: Sequence[Version]) -> None:
+        """Take in the versions that follow."""
+        self.versions += versions
+        self.head = versions[-1]
+        self.rank, self.stalls = None, 0
+
+    def holds(self, announced: Announcement) -> bool:
+        """Whether a version after the announcement was made holds its event."""
+        return any(
+            is_same(announced.event, event)
+            for version in self.versions
+            if version.seq > announced.after
+            for event in version.events
+        )
+
+
+def _look(race: Race, seen: _Seen, event: Event) -> Protocol[Joined | None]:
+    """Read the versions that have come; return the one that holds the event."""
+    client, chain = race.client, race.chain
+    for _ in range(STEPS_MAX):
+        found = yield Get(slot_key(chain, 1 if seen.head is None else seen.head.seq + 1))
+        if found is None:
+            return None
+        seen.add([accept(client, chain, seen.head, found)])
+        joined = _find(event, seen.versions[-1:])
+        if joined is not None:
+            return joined
+    news = yield from read_next(client, chain, seen.head)
+    if len(news) > FORWARD_MAX:
+        newest = yield from read_newest(client, chain)
+        if newest is not None and newest.seq > news[-1].seq:
+            news += yield from read_range(client, chain, news[-1].seq + 1, newest.seq)
+    if news:
+        seen.add(news)
+    return _find(event, news)
+
+
+def _find(event: Event, versions: Sequence[Version]) -> Joined | None:
+    for version in versions:
+        for other in version.events:
+            if is_same(event, other):
+                return Joined(version, other)
+    return None
+
+
+def _try(race: Race, seen: _Seen, mine: Announcement) -> Protocol[Joined | None]:
+    """Commit all that is pending, unless it is for somebody else to do so."""
+    from tclog.chain.append import settle
+
+    client = race.client
+    # The oldest goes first; should it be dead, twice as many may go each time.
+    if seen.rank is not None and seen.rank >= 2 ** max(0, seen.stalls - 1):
+        seen.stalls += 1
+        return None
+    entries: Sequence[Entry] = yield List(pending_folder(race.chain), limit=BATCH_MAX)
+    keys = _living(entries)
+    seen.rank = keys.index(mine.key) if mine.key in keys else 0
+    if seen.rank >= 2 ** max(0, seen.stalls - 1):
+        seen.stalls += 1
+        return None
+    waiting, broadcasts = yield from _read_pending(race, [key for key in keys if key != mine.key])
+    batch, done = yield from _look_back(race, seen, [mine, *waiting])
+    for _ in range(TRIES_MAX):
+        batch = [one for one in batch if one is mine or not seen.holds(one)]
+        chosen = _batch(mine, batch)
+        events = [one.event for one in sorted(chosen, key=lambda one: (one.event.at, one.event.id))]
+        version = _version(race, seen.head, events, broadcasts)
+        lost_to = yield from settle(client, version, mine.event)
+        if lost_to is None:
+            client.heads.put(version)
+            yield from _remove(client, [one.key for one in (*chosen, *done)])
+            return Joined(version, mine.event)
+        # At once again: who races without helping is as quick, and must not win for ever.
+        winner = accept(client, race.chain, seen.head, lost_to)
+        seen.add([winner])
+        joined = _find(mine.event, [winner]) or (yield from _look(race, seen, mine.event))
+        if joined is not None:
+            return joined
+    return None
+
+
+def _living(entries: Sequence[Entry]) -> list[str]:
+    """Return the keys of announcements, the oldest first, but those of senders that have died."""
+    newest_us = max((parse_us(entry.stored) for entry in entries if entry.stored), default=0)
+    return [
+        entry.key
+        for entry in entries
+        if entry.stored is None or newest_us - parse_us(entry.stored) < LINGERS_US
+    ]
+
+
+def _remove(client: Client, keys: Sequence[str]) -> Protocol[None]:
+    """Remove announcements of what is committed."""
+    try:
+        yield Delete(tuple(keys))
+    except StoreError:
+        client.warn("announcements could not be removed; they do no harm")
+
+
+def _read_pending(
+    race: Race, keys: Sequence[str]
+) -> Protocol[tuple[list[Announcement], Version | None]]:
+    """Read the announcements of others, and after they were listed how far broadcasts have come."""
+    client, chain = race.client, race.chain
+    known = client.heads.get(ALL)
+    gets = [Get(key) for key in keys]
+    if race.merges:
+        gets.append(Get(slot_key(ALL, 1 if known is None else known.seq + 1)))
+    replies = settled((yield tuple(gets))) if gets else []
+    if race.merges and replies[-1] is not None:
+        known = yield from read_forward(client, accept(client, ALL, known, replies[-1]))
+    waiting = [
+        one
+        for key, found in zip(keys, replies, strict=False)
+        if (one := _decode(client, chain, key, found)) is not None
+    ]
+    return waiting, known if race.merges else None
+
+
+def _decode(client: Client, chain: ChainId, key: str, found: Found | None) -> Announcement | None:
+    """Read an announcement; one that is gone or makes no sense is left alone."""
+    if found is None:
+        return None
+    try:
+        record = decode(found.data, key)
+        event = decode_event(encode(record["event"]), what=key)
+        after = record["after"]
+        fits = (
+            record["chain"] == chain and chain in event.chains and key.endswith(f"{event.id}.json")
+        )
+        known = event.op in rules_of(chain).ops
+        if type(after) is int and after >= 0 and fits and known:
+            return Announcement(key, after, event, len(found.data))
+    except (TclogError, KeyError, TypeError):
+        pass
+    client.warn(f"{key} is no announcement that makes sense")
+    return None
+
+
+def _batch(mine: Announcement, waiting: Sequence[Announcement]) -> list[Announcement]:
+    """Choose what goes into one version: one's own, and of the others the oldest first."""
+    batch, size = [mine], mine.size
+    for one in waiting:
+        size += one.size
+        if size > BATCH_BYTES_MAX:
+            break
+        if not any(is_same(one.event, other.event) for other in batch):
+            batch.append(one)
+    return batch
+
+
+def _look_back(
+    race: Race, seen: _Seen, batch: Sequence[Announcement]
+) -> Protocol[tuple[list[Announcement], list[Announcement]]]:
+    """Read what came between an announcement and the versions that were read already.
+
+    Returns:
+        What may be included, and what was found committed.
+    """
+    floor = seen.base - LOOK_BACK_MAX
+    usable = [one for one in batch if one.after >= floor]
+    oldest = min(one.after for one in usable)
+    if oldest < seen.base:
+        older = yield from read_range(race.client, race.chain, oldest + 1, seen.base)
+        seen.versions = [*older, *seen.versions]
+        seen.base = oldest
+    done = [one for one in usable if seen.holds(one)]
+    return [one for one in usable if one not in done], done
+
+
+def _version(
+    race: Race, head: Version | None, events: Sequence[Event], broadcasts: Version | None
+) -> Version:
+    from tclog.chain.append import merge_of
+
+    client, chain = race.client, race.chain
+    state = state_of(chain, head)
+    place = Place(1 if head is None else head.seq + 1, 0, None if head is None else head.stored)
+    merge = merge_of(state, broadcasts)
+    for event in events:
+        client.clock.observe(event.at)
+    return seal_version(
+        chain=chain,
+        seq=place.seq,
+        prev=None if head is None else head.id,
+        prev_stored=place.prev_stored,
+        at=client.clock.tick(after=None if head is None else head.at),
+        by=client.agent,
+        events=events,
+        state=rules_of(chain).pack(fold(chain, state, events, place, merge), events),
+        merge=merge,
+    )
+
+
+def _unknown(race: Race, event: Event, after: int, cause: str) -> OutcomeUnknown:
+    again = event.key or f"{event.id[:16]}.{after + 1}"
+    return OutcomeUnknown(
+        f"it is not known whether the event was or will be committed to {race.chain} ({cause})",
+        hint=f"run the same command again with --id {again}: it cannot apply twice",
+        event=event.id,
+        chain=race.chain,
+        version=after + 1,
+        id_key=again,
+    )

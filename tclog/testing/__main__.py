@@ -87,9 +87,10 @@ def _schedule(options: argparse.Namespace) -> Schedule:
         pairs = (place.split(".") for place in options.keep.split(","))
         keep = frozenset((int(client), int(number)) for client, number in pairs)
     work = tuple(options.work.split(","))
-    if not set(work) <= WORK.keys():
-        msg = f"the work is some of {', '.join(WORK)}"
-        raise ValueError(msg)
+    for kind in work:
+        if kind not in WORK:
+            msg = f"{kind!r} is no kind of work; there are {', '.join(WORK)}"
+            raise ValueError(msg)
     faults = ALL_FAULTS._replace(**rates)
     seed = options.seed or 0
     return Schedule(seed, options.clients, options.operations, work, faults, without, keep)

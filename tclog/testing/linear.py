@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from tclog.errors import StoreError
-from tclog.testing.scheduler import Operation
+from tclog.testing.scheduler import Operation, Place
 
 NEVER = 1 << 62
 NODES_MAX = 200_000
@@ -98,21 +98,26 @@ def _next_nodes(calls: Sequence[Call], done: int, value: Value) -> Iterable[tupl
                 yield done | 1 << i, after
 
 
-def calls_of(operations: Iterable[Operation], key: str) -> list[Call]:
-    """Return the history of one key; an operation and its repetitions are one call."""
-    tries: dict[str, list[Operation]] = {}
-    gets: list[Call] = []
+def histories_of(operations: Iterable[Operation]) -> dict[str, list[Call]]:
+    """Return the history of each memory key; an operation and its repetitions are one call."""
+    histories: dict[str, list[Call]] = {}
+    tries: dict[Place | None, list[Operation]] = {}
     for operation in operations:
-        if operation.arguments.get("key") != key:
+        key = operation.arguments.get("key")
+        if key is None:
             continue
         if operation.name != "memory.get":
-            tries.setdefault(operation.arguments["token"], []).append(operation)
+            tries.setdefault(operation.place, []).append(operation)
         elif operation.outcome == "ok":
             seen = operation.result
             answer = Value() if seen is None else Value(seen.version, seen.value)
-            gets.append(Call("get", operation.invoked_us, operation.returned_us, answer=answer))
-    changes = [call for group in tries.values() if (call := _call_of(group)) is not None]
-    return gets + changes
+            call = Call("get", operation.invoked_us, operation.returned_us, answer=answer)
+            histories.setdefault(key, []).append(call)
+    for group in tries.values():
+        made = _call_of(group)
+        if made is not None:
+            histories.setdefault(group[0].arguments["key"], []).append(made)
+    return histories
 
 
 def _call_of(tries: Sequence[Operation]) -> Call | None:

@@ -7,6 +7,7 @@ Each returns sentences that say what was broken; none means that the promise hel
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -29,7 +30,9 @@ from tclog.event import (
     slot_seq,
 )
 from tclog.store.memory import MemoryStore
-from tclog.testing.scheduler import EVERYTHING, Operation
+from tclog.testing.scheduler import EVERYTHING, Operation, nonce_of
+
+_slot = lru_cache(maxsize=4096)(slot_key)
 
 
 class Chains(NamedTuple):
@@ -47,8 +50,15 @@ class Chains(NamedTuple):
         return known[seq] if seq < len(known) else rules_of(chain).empty
 
 
-def read_chains(store: MemoryStore) -> tuple[Chains, list[str]]:
-    """Read every chain without the protocol, checking density, links, stamps, folds and objects."""
+def read_chains(
+    store: MemoryStore, created_us: Mapping[str, int] | None = None
+) -> tuple[Chains, list[str]]:
+    """Read every chain without the protocol, checking density, links, stamps, folds and objects.
+
+    Args:
+        store: what is left after all is over.
+        created_us: when each slot was created, if it is to be checked that nothing else wrote them.
+    """
     broken: list[str] = []
     slots: dict[str, list[tuple[int, bytes]]] = {}
     for entry in store.list("chains", "", EVERYTHING, False):
@@ -57,17 +67,21 @@ def read_chains(store: MemoryStore) -> tuple[Chains, list[str]]:
         if seq is None or found is None:
             broken.append(f"{entry.key} is no slot")
             continue
+        if created_us is not None and entry.key not in created_us:
+            broken.append(f"{entry.key} was written without being created")
+        elif created_us is not None and entry.stored != stamp(created_us[entry.key]):
+            broken.append(f"{entry.key} was written again after it was created")
         slots.setdefault(folder, []).append((seq, found.data))
-    objects = {entry.key[-69:-5] for entry in store.list("events", "", EVERYTHING, False)}
+    objects = {e.key[-69:-5]: e.key for e in store.list("events", "", EVERYTHING, False)}
     chains = Chains({}, {})
     for folder, rows in slots.items():
         broken += _read_chain(folder, sorted(rows), objects, chains)
-    broken += _check_objects(store)
+    broken += _check_objects(store, objects, chains)
     return chains, broken
 
 
 def _read_chain(
-    folder: str, rows: Sequence[tuple[int, bytes]], objects: set[str], chains: Chains
+    folder: str, rows: Sequence[tuple[int, bytes]], objects: Mapping[str, str], chains: Chains
 ) -> Iterator[str]:
     """Walk one chain. Nothing here is the protocol's own check: that may be what is broken."""
     chain = ChainId("")
@@ -101,13 +115,20 @@ def _read_chain(
         before = version
 
 
-def _check_objects(store: MemoryStore) -> Iterator[str]:
-    for entry in store.list("events", "", EVERYTHING, False):
-        found = store.get(entry.key)
-        if found is None or digest(found.data) != entry.key[-69:-5]:
-            yield f"{entry.key} does not hold what its name says"
-            continue
-        decode_event(found.data)
+def _check_objects(store: MemoryStore, objects: Mapping[str, str], chains: Chains) -> Iterator[str]:
+    """Events and blobs are what their names say; attempts too can be read."""
+    committed = {
+        event.id for versions in chains.versions.values() for v in versions for event in v.events
+    }
+    for name, key in objects.items():
+        found = store.get(key)
+        if found is None or digest(found.data) != name:
+            yield f"{key} does not hold what its name says"
+        elif name not in committed:
+            try:
+                decode_event(found.data)
+            except TclogError as error:
+                yield f"{key}: {error.message}"
     for entry in store.list("blobs", "", EVERYTHING, False):
         found = store.get(entry.key)
         if found is None or digest(found.data) != entry.key.rpartition("/")[2]:
@@ -119,11 +140,11 @@ def check_stamps(chains: Chains, created_us: Mapping[str, int]) -> Iterator[str]
     for chain, versions in chains.versions.items():
         for version in versions:
             if version.prev_stored is not None:
-                before = stamp(created_us[slot_key(chain, version.seq - 1)])
+                before = stamp(created_us[_slot(chain, version.seq - 1)])
                 if version.prev_stored != before:
                     yield f"{chain}: version {version.seq} gives the one before a stamp of its own"
             now = version.now
-            if now is not None and now > Stamp(stamp(created_us[slot_key(chain, version.seq)])):
+            if now is not None and now > Stamp(stamp(created_us[_slot(chain, version.seq)])):
                 yield f"{chain}: version {version.seq} was judged at a time that was yet to come"
 
 
@@ -131,10 +152,7 @@ def check_stamps(chains: Chains, created_us: Mapping[str, int]) -> Iterator[str]
 
 
 class Append(NamedTuple):
-    """What the oracles know of an operation that changes a chain.
-
-    ``token`` is a text that no other operation has; every event of the operation carries it.
-    """
+    """An operation that changes a chain, and the events of it that the chain holds."""
 
     operation: Operation
     chain: ChainId
@@ -142,40 +160,34 @@ class Append(NamedTuple):
 
 
 def appends_of(operations: Iterable[Operation], chains: Chains) -> list[Append]:
-    """Match every changing operation with its committed events, by its token (the key)."""
-    by_key: dict[tuple[str, str, str], list[tuple[int, Event]]] = {}
+    """Match every changing operation with its committed events, by how their nonces begin."""
+    committed: dict[tuple[ChainId, str], list[tuple[int, Event]]] = {}
     for chain, versions in chains.versions.items():
         for version in versions:
             for event in version.events:
-                token = _token(event)
-                by_key.setdefault((chain, event.agent, token), []).append((version.seq, event))
+                begins = event.record["nonce"][:12]
+                committed.setdefault((chain, begins), []).append((version.seq, event))
     return [
-        Append(o, chain, tuple(by_key.get((chain, o.agent, o.arguments["token"]), ())))
+        Append(o, chain, tuple(committed.get((chain, nonce_of(o.place)), ())))
         for o in operations
         for chain in o.arguments.get("chains", ())
+        if o.place is not None
     ]
 
 
-def _token(event: Event) -> str:
-    """Where the workload puts an operation's token: the body, or else the idempotency key."""
-    body = event.body
-    for text in (body.get("value"), body.get("text"), body.get("note"), body.get("added")):
-        if isinstance(text, dict):
-            text = text.get("value")  # noqa: PLW2901 - a content holds its text
-        if isinstance(text, str) and text.startswith("t-"):
-            return text
-    return event.key or f"untold-{event.id}"
+def check_appends(appends: Sequence[Append], *, fresh: bool = True) -> Iterator[str]:
+    """Acknowledged means there, once; refused means not there; unknown means at most once.
 
-
-def check_appends(appends: Sequence[Append]) -> Iterator[str]:
-    """Acknowledged means there, once; refused means not there; unknown means at most once."""
+    Without ``fresh`` a repetition may be refused on an old state that lacks its first try.
+    """
     for append in appends:
         operation, count = append.operation, len(append.events)
         if count > 1:
             yield f"applied {count} times in {append.chain}: {operation}"
         if operation.outcome == "ok" and count == 0 and not operation.arguments.get("idle"):
             yield f"acknowledged and lost in {append.chain}: {operation}"
-        if operation.outcome == "refused" and count and not _may_be_there(operation):
+        excused = _may_be_there(operation) or (operation.repeats and not fresh)
+        if operation.outcome == "refused" and count and not excused:
             yield f"refused, yet in {append.chain}: {operation}"
 
 
@@ -254,7 +266,7 @@ def check_guards(
         error = operation.error
         if error is not None and error.code == "version-conflict":
             next_seq = operation.arguments["if_version"] + 1
-            overtaken_us = created_us.get(slot_key(chain, next_seq))
+            overtaken_us = created_us.get(_slot(chain, next_seq))
             if overtaken_us is None or overtaken_us > operation.returned_us:
                 yield f"{chain}: refused although nothing had changed: {operation}"
 
@@ -271,7 +283,7 @@ def check_leases(chains: Chains, created_us: Mapping[str, int]) -> Iterator[str]
         before = steps.EMPTY
         for version in versions:
             state: steps.State = chains.state(chain, version.seq)
-            now_us = created_us[slot_key(chain, version.seq)]
+            now_us = created_us[_slot(chain, version.seq)]
             taken = before.state == steps.CLAIMED
             if state.state == steps.CLAIMED and not (taken and _same_claim(before, state)):
                 if taken and now_us < held_us + before.lease_ms * 1000:
@@ -313,8 +325,8 @@ def _newest_during(
     """Yield the number of each head that a chain had while an operation was under way."""
     last = len(chains.versions.get(chain, ()))
     for seq in range(last + 1):
-        began_us = created_us[slot_key(chain, seq)] if seq else 0
-        ended_us = created_us[slot_key(chain, seq + 1)] if seq < last else None
+        began_us = created_us[_slot(chain, seq)] if seq else 0
+        ended_us = created_us[_slot(chain, seq + 1)] if seq < last else None
         if began_us <= operation.returned_us and (
             ended_us is None or ended_us >= operation.invoked_us
         ):

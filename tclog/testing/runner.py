@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 from tclog.testing.workload import Schedule, run_schedule
 
 CHUNK = 20
+_YOUNG_MAX = 50_000
 
 
 class Total(NamedTuple):
@@ -94,10 +96,7 @@ def run_many(
 
 
 def _parts(template: Schedule, chunks: Iterator[range], jobs: int) -> Iterator[Total]:
-    if jobs == 1:
-        yield from (run_chunk(template, chunk) for chunk in chunks)
-        return
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, initializer=_collect_seldom) as pool:
         waiting: set[Future[Total]] = set()
         for chunk in chunks:
             waiting.add(pool.submit(run_chunk, template, chunk))
@@ -105,3 +104,9 @@ def _parts(template: Schedule, chunks: Iterator[range], jobs: int) -> Iterator[T
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
         yield from (future.result() for future in waiting)
+
+
+def _collect_seldom() -> None:
+    """Let a worker look for garbage seldom: a schedule is small, and over soon."""
+    gc.freeze()
+    gc.set_threshold(_YOUNG_MAX)

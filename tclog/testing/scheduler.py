@@ -29,6 +29,8 @@ BEGIN_US = 1_800_000_000_000_000
 TRIES_MAX = 3
 EVENTS_MAX = 200_000
 EVERYTHING = 10_000_000
+# Clients that are given no number have one beyond those of the workload.
+_UNNUMBERED = 1000
 _SECOND_US = 1_000_000
 _QUICK_US = 50_000
 # A latency is drawn from this many equally likely ones: a table costs a tenth of the formula.
@@ -39,13 +41,22 @@ _REQUEST_FAULTS = ("lost_before", "lost_after", "zombie", "duplicate", "throttle
 _PAUSES_S = (0.0, 0.01, 0.5, 5.0, 60.0)
 
 
+Place = tuple[int, int]
+
+
+def nonce_of(place: Place) -> str:
+    """Return how the nonces of an operation's events begin."""
+    return f"{place[0]:06x}{place[1]:06x}"
+
+
 class Operation:
     """One operation of one client: what was asked, when, and what came of it.
 
     ``outcome`` is ``ok``, ``refused`` (any definite error), ``unknown`` (OutcomeUnknown, or the
     client died), ``bug`` (any other exception) or ``open``. Times are microseconds of virtual time;
     the store's clock is exact.
-    ``arguments`` is what the oracles need; ``place`` is the numbers of client and operation.
+    ``arguments`` is what the oracles need. ``place`` is the numbers of the client and of the
+    operation; the nonces of its events begin with them, which is how its events are known.
     """
 
     __slots__ = (
@@ -63,7 +74,7 @@ class Operation:
     )
 
     def __init__(
-        self, agent: str, name: str, arguments: dict[str, Any], place: tuple[int, int] = (0, 0)
+        self, agent: str, name: str, arguments: dict[str, Any], place: Place | None = None
     ) -> None:
         self.agent = agent
         self.name = name
@@ -79,8 +90,11 @@ class Operation:
         self.error: TclogError | None = None
 
     def __repr__(self) -> str:
-        number = f"{self.place[0]}.{self.place[1]}"
-        return f"{self.agent} #{number} {self.asked()} -> {self.answered()}"
+        return f"{self.agent} #{self.number()} {self.asked()} -> {self.answered()}"
+
+    def number(self) -> str:
+        """Write the place as commands take it."""
+        return "?" if self.place is None else f"{self.place[0]}.{self.place[1]}"
 
     def asked(self) -> str:
         """Say what was asked, in words."""
@@ -128,6 +142,7 @@ class _Process:
         "client",
         "life",
         "name",
+        "number",
         "operation",
         "plans",
         "protocol",
@@ -135,9 +150,12 @@ class _Process:
         "skew_us",
     )
 
-    def __init__(self, name: str, agent: str, plans: Iterator[Plan], rng: random.Random) -> None:
+    def __init__(
+        self, name: str, agent: str, number: int, plans: Iterator[Plan], rng: random.Random
+    ) -> None:
         self.name = name
         self.agent = agent
+        self.number = number
         self.plans = plans
         self.random = rng
         self.client: Client | None = None
@@ -211,6 +229,7 @@ class Simulation:
         self._verbs = _verbs(self.store)
         self._queue: list[tuple[int, int, Callable[[Any], None], Any]] = []
         self._count = 0
+        self._spawned = 0
         self._latencies_us = _latencies(faults.latency_s)
         self._any_fates = _ladder(faults, _REQUEST_FAULTS)
         self._create_fates = _ladder(faults, (*_REQUEST_FAULTS, "conflict"))
@@ -251,6 +270,7 @@ class Simulation:
         rng: random.Random | None = None,
         *,
         agent: str | None = None,
+        number: int | None = None,
     ) -> None:
         """Add a client that carries out its plans one after the other.
 
@@ -259,9 +279,12 @@ class Simulation:
             plans: what it does; drawn one at a time, when the one before has ended.
             rng: all that is drawn for it comes from here.
             agent: whose process it is; by default it is an agent of its own.
+            number: for the places of its operations; by default one that no other has.
         """
         rng = rng or random.Random(f"{self.seed} {name}")  # noqa: S311 - a schedule, not a secret
-        process = _Process(name, agent or name, plans, rng)
+        self._spawned += 1
+        number = _UNNUMBERED + self._spawned if number is None else number
+        process = _Process(name, agent or name, number, plans, rng)
         process.skew_us = self._skew_us(process)
         self._later(round(rng.random() * _SECOND_US), self._born, (process, None))
 
@@ -271,7 +294,12 @@ class Simulation:
     def _born(self, birth: tuple[_Process, MemoryHeads | None]) -> None:
         process, heads = birth
         process.life += 1
-        rng = process.random
+        draw = process.random.getrandbits
+
+        def nonce() -> str:
+            place = process.operation.place if process.operation else None
+            return f"{nonce_of(place or (0, 0))}{draw(80):020x}"
+
         process.client = Client(
             process.agent,
             session=f"life-{process.life}",
@@ -279,8 +307,8 @@ class Simulation:
             software="simulation",
             clock=HybridClock(lambda: self.now_us + process.skew_us),
             heads=heads or MemoryHeads(),
-            nonce=lambda: f"{rng.getrandbits(128):032x}",
-            jitter=rng.random,
+            nonce=nonce,
+            jitter=process.random.random,
             monotonic_s=lambda: self.now_us / _SECOND_US,
         )
         self._next((process, process.life))
@@ -292,11 +320,12 @@ class Simulation:
         plan = next(process.plans, None)
         if plan is None:
             return
-        process.operation = plan.operation
-        process.operation.invoked_us = self.now_us
-        process.operation.began_us = process.operation.began_us or self.now_us
-        self.operations.append(process.operation)
-        self._note(process.name, "begin", process.operation)
+        process.operation = operation = plan.operation
+        operation.invoked_us = self.now_us
+        operation.began_us = operation.began_us or self.now_us
+        operation.place = operation.place or (process.number, len(self.operations))
+        self.operations.append(operation)
+        self._note(process.name, "begin", operation)
         process.protocol = plan.protocol(process.client)
         self._advance(process, None)
 
@@ -410,7 +439,10 @@ class Simulation:
             fates = self._list_fates
         fate = self._drawn(chance, fates) if chance < fates[-1][0] else None
         if fate is None:
-            self._later(there_us, self._arrive, flight)
+            # As in _later, without the call: this is where a schedule spends its time.
+            self._count += 1
+            due_us = self.now_us + there_us
+            heapq.heappush(self._queue, (due_us, self._count, self._arrive, flight))
             return
         self._note(flight.process.name, "fault", flight.request, fate)
         told_us = _QUICK_US if x * 64 % 1 < 0.5 else round(self.faults.timeout_s * _SECOND_US)
@@ -458,7 +490,7 @@ class Simulation:
         if flight.stale_us and isinstance(request, List):
             flight.reply = self._list_then(request, self.now_us - flight.stale_us)
         else:
-            flight.reply = reply = self._verbs[type(request)](request)
+            flight.reply = reply = self._verbs[type(request)](*request)
             if type(request) is Create and reply.outcome is Outcome.WON:
                 self.created_us[request.key] = self.now_us
         self.happened.append((self.now_us, flight.process.name, "request", request, flight.reply))
@@ -507,13 +539,13 @@ def _ladder(faults: Faults, kinds: tuple[str, ...]) -> tuple[tuple[float, str], 
     return tuple(steps)
 
 
-def _verbs(store: Bucket) -> dict[type, Callable[[Any], Any]]:
-    """Return what carries out each request; those that move files are not simulated."""
+def _verbs(store: Bucket) -> dict[type, Callable[..., Any]]:
+    """Return what carries out each request, given its fields; those of files are not simulated."""
     return {
-        Get: lambda request: store.get(request.key),
-        Put: lambda request: store.put(request.key, request.data),
-        Create: lambda request: store.create(request.key, request.data),
-        List: lambda r: store.list(r.prefix, r.after, r.limit, r.folders),
-        Stat: lambda request: store.stat(request.key),
-        Delete: lambda request: store.delete(request.key),
+        Get: store.get,
+        Put: store.put,
+        Create: store.create,
+        List: store.list,
+        Stat: store.stat,
+        Delete: store.delete,
     }

@@ -52,7 +52,7 @@ class _Search:
         return len(self._places()), len(self.best.injected)
 
     def _places(self) -> list[tuple[int, int]]:
-        return sorted({operation.place for operation in self.best.done})
+        return sorted({o.place for o in self.best.done if o.place is not None})
 
     def _fails_with(self, keep: Iterable[tuple[int, int]], without: Iterable[str]) -> bool:
         """Run a smaller schedule; take it if it breaks the promise too."""
@@ -93,7 +93,7 @@ class _Search:
 def write_failure(report: Report) -> Iterator[str]:
     """Say what a schedule broke, with all that happened in it and the command that replays it."""
     faults = ", ".join(f"{count} {kind}" for kind, count in sorted(report.injected.items()))
-    clients = len({operation.place[0] for operation in report.done})
+    clients = len({operation.place[0] for operation in report.done if operation.place})
     yield f"{clients} clients, {report.operations} operations, faults: {faults or 'none'}"
     yield from report.write()
     for violation in report.violations:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tclog.event import digest
 from tclog.store.base import Created, Found
-from tclog.testing.scheduler import BEGIN_US, Happened, Operation
+from tclog.testing.scheduler import BEGIN_US, Happened
 
 _ID_CHARACTERS = 8
 _KEY_CHARACTERS = 90
@@ -29,21 +29,17 @@ def _words(one: Happened) -> str:
     match what:
         case "begin":
             again = " again" if thing.repeats else ""
-            return f"begins {_number(thing)}{again}: {thing.asked()}"
+            return f"begins #{thing.number()}{again}: {thing.asked()}"
         case "end":
-            return f"ends   {_number(thing)}: {thing.answered()}"
+            return f"ends   #{thing.number()}: {thing.answered()}"
         case "crash":
             kept = "with its cache" if more else "without memory"
-            return f"dies in {_number(thing)}, and will be back {kept}"
+            return f"dies in #{thing.number()}, and will be back {kept}"
         case "jump":
             return f"has its clock set {thing / 1e6:+.3f} s off"
         case "fault":
             return f"  {more}: {_request(thing)}"
     return f"  {_request(thing)} -> {_reply(more)}"
-
-
-def _number(operation: Operation) -> str:
-    return f"#{operation.place[0]}.{operation.place[1]}"
 
 
 def _request(request: Any) -> str:

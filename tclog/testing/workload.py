@@ -14,7 +14,7 @@ from tclog.event import ALL, chain_id
 from tclog.log import claims, handoff, inbox, memory, steps
 from tclog.testing import linear, oracles
 from tclog.testing.faults import ALL_FAULTS, KINDS, Faults
-from tclog.testing.scheduler import Happened, Operation, Plan, Simulation
+from tclog.testing.scheduler import Happened, Operation, Place, Plan, Simulation
 from tclog.testing.trace import digest_trace, write_trace
 
 CLIENTS_MIN, CLIENTS_MAX = 3, 8
@@ -152,7 +152,7 @@ def run_schedule(
         if chosen:
             own = random.Random(_mixed(schedule.seed, number, 0))  # noqa: S311 - as above
             plans = _plans(schedule, own, number, agents, chosen)
-            simulation.spawn(f"client-{number}", plans, own, agent=agent)
+            simulation.spawn(f"client-{number}", plans, own, agent=agent, number=number)
     for number, make in enumerate(beside):
         own = random.Random(_mixed(schedule.seed, count + number, 0))  # noqa: S311 - as above
         simulation.spawn(f"beside-{number}", make(own), own)
@@ -179,15 +179,16 @@ def _mixed(seed: int, client: int, number: int) -> int:
 
 def judge(simulation: Simulation) -> Iterator[str]:
     """Check every promise on a schedule that has ended; each sentence begins with its promise."""
-    chains, broken = oracles.read_chains(simulation.store)
+    done, created_us = simulation.operations, simulation.created_us
+    chains, broken = oracles.read_chains(simulation.store, created_us)
     yield from (f"chains: {sentence}" for sentence in broken)
     if broken:
-        return
-    done, created_us = simulation.operations, simulation.created_us
+        return  # what was told cannot be compared with chains that are none
     appends = oracles.appends_of(done, chains)
+    fresh = not simulation.faults.stale
     checks: dict[str, Iterator[str]] = {
         "stamps": oracles.check_stamps(chains, created_us),
-        "writes": oracles.check_appends(appends),
+        "writes": oracles.check_appends(appends, fresh=fresh),
         "order": oracles.check_real_time(appends),
         "leases": oracles.check_leases(chains, created_us),
         "claims": oracles.check_claims(done, chains),
@@ -196,7 +197,7 @@ def judge(simulation: Simulation) -> Iterator[str]:
         "broadcasts": oracles.check_broadcasts(chains),
         "errors": _check_errors(done),
     }
-    if not simulation.faults.stale:
+    if fresh:
         # A first read rests on the listing: where that lies, what is told may be old.
         checks |= {
             "reads": oracles.check_reads(done, appends, chains),
@@ -218,8 +219,7 @@ def _check_errors(done: Sequence[Operation]) -> Iterator[str]:
 
 
 def _check_linear(done: Sequence[Operation]) -> Iterator[str]:
-    for key in KEYS:
-        calls = linear.calls_of(done, key)
+    for key, calls in linear.histories_of(done).items():
         if linear.is_linearizable(calls) is False:
             yield f"no order of the {len(calls)} calls of memory/{key} explains what they answered"
 
@@ -264,8 +264,7 @@ class _Drawer:
         self.rng = rng
         self.agents = agents
         self.agent = agent
-        self.work = schedule.work
-        self.weights = [WORK[kind] for kind in schedule.work]
+        self.work = [kind for kind in schedule.work for _ in range(WORK[kind])]
         self.held: dict[str, int] = {}
         self.seen: dict[str, int] = {}
 
@@ -278,9 +277,12 @@ class _Drawer:
         elif operation.name.startswith("memory."):
             self.seen[operation.result.key] = operation.result.version
 
-    def draw(self, place: tuple[int, int], token: str) -> tuple[Operation, Act]:
+    def _one_of(self, choices: Sequence[Any]) -> Any:
+        return choices[int(self.rng.random() * len(choices))]
+
+    def draw(self, place: Place, token: str) -> tuple[Operation, Act]:
         """Draw one operation, and what carries it out under an idempotency key or none."""
-        (kind,) = self.rng.choices(self.work, self.weights)
+        kind = self._one_of(self.work)
         id_key = token if self.rng.random() < 0.5 else None
         match kind:
             case "memory":
@@ -289,78 +291,76 @@ class _Drawer:
                 name, act, arguments = self._message(token)
             case _:
                 name, act, arguments = self._step(token)
-        if name == "memory.incr" or kind == "step":
-            id_key = token  # nothing but its key tells such an event from others
         if id_key is not None and "token" in arguments:
             arguments["id_key"] = id_key
         return Operation(self.agent, name, arguments, place), act
 
     def _memory(self, token: str) -> tuple[str, Act, dict[str, Any]]:
-        what = self.rng.choice(("set", "guarded", "incr", "append", "get"))
+        what = self._one_of(("set", "guarded", "incr", "append", "get"))
         if what == "get":
-            key = self.rng.choice(KEYS)
+            key = self._one_of(KEYS)
             chain = chain_id("memory", key)
             return "memory.get", lambda c, _: _get(c, key), {"chain": chain, "key": key}
         key = _CHANGES[what]
-        version = self.seen.get("k", 0)
-        acts: dict[str, Act] = {
-            "set": lambda c, i: memory.set_value(c, key, token, id_key=i),
-            "guarded": lambda c, i: memory.set_value(c, key, token, if_version=version, id_key=i),
-            "incr": lambda c, i: memory.incr_value(c, key, id_key=i),
-            "append": lambda c, i: memory.append_value(c, key, token, id_key=i),
-        }
         arguments: dict[str, Any] = {"chains": (chain_id("memory", key),), "token": token}
         arguments["key"] = key
-        if what == "guarded":
-            arguments["if_version"] = version
-        return f"memory.{what}", acts[what], arguments
+        act: Act
+        match what:
+            case "incr":
+                act = lambda c, i: memory.incr_value(c, key, id_key=i)  # noqa: E731
+            case "append":
+                act = lambda c, i: memory.append_value(c, key, token, id_key=i)  # noqa: E731
+            case _:
+                version = self.seen.get("k", 0) if what == "guarded" else None
+                arguments["if_version"] = version
+                act = lambda c, i: memory.set_value(c, key, token, if_version=version, id_key=i)  # noqa: E731
+        return f"memory.{what}", act, arguments
 
     def _message(self, token: str) -> tuple[str, Act, dict[str, Any]]:
         what = self.rng.random()
         if what < 0.3:
             return "inbox.read", lambda c, _: inbox.read_inbox(c, everything=True), {}
         # Few recipients, so that their chains are contended.
-        to = "@all" if what < 0.5 else self.rng.choice(self.agents[:2])
+        to = "@all" if what < 0.5 else self._one_of(self.agents[:2])
         chain = ALL if to == "@all" else chain_id("inbox", to)
         arguments = {"chains": (chain,), "token": token, "to": to}
         return "message.send", lambda c, i: inbox.send_message(c, to, token, id_key=i), arguments
 
     def _step(self, token: str) -> tuple[str, Act, dict[str, Any]]:
-        step, agent = self.rng.choice(STEPS), self.agent
-        chain = chain_id("step", step)
-        what = self.rng.choice(_STEP_WORK)
+        step, agent = self._one_of(STEPS), self.agent
+        what = self._one_of(_STEP_WORK)
         if step not in self.held and what in ("complete", "release", "renew"):
             what = "claim"
-        lease_s = self.rng.choice((2.0, 10.0, 40.0))
         fence = self.held.get(step)
-        acts: dict[str, Act] = {
-            "claim": lambda c, i: claims.claim_step(c, step, lease_s=lease_s, id_key=i),
-            "note": lambda c, i: steps.note_step(c, step, token, id_key=i),
-            "complete": lambda c, i: handoff.complete_step(c, step, fence=fence, id_key=i),
-            "release": lambda c, i: claims.release_step(c, step, fence=fence, id_key=i),
-            "renew": lambda c, i: claims.renew_step(c, step, fence=fence, id_key=i),
-            "reopen": lambda c, i: steps.reopen_step(c, step, id_key=i),
-        }
-        # Those whose refusal rests on the state alone are checked against every state they met.
-        commands: dict[str, domain.Command] = {
-            "claim": domain.Claim(step, agent, round(lease_s * 1000)),
-            "release": domain.Release(step, agent, fence),
-            "renew": domain.Renew(step, agent, None, fence),
-            "complete": domain.Complete(step, agent, domain.COMPLETE, fence),
-        }
-        arguments: dict[str, Any] = {
-            "chain": chain,
-            "chains": (chain,),
-            "token": token,
-            "command": commands.get(what),
-            # Ending what one has ended, and reopening what is pending, change nothing.
-            "idle": what in ("complete", "reopen"),
-        }
-        if what == "claim":
-            arguments["lease_s"] = lease_s
-        elif what in ("complete", "release", "renew"):
+        chain = chain_id("step", step)
+        arguments: dict[str, Any] = {"chain": chain, "chains": (chain,), "token": token}
+        # A refusal that rests on the state alone is checked against every state that was met.
+        command: domain.Command | None = None
+        act: Act
+        match what:
+            case "claim":
+                lease_s = arguments["lease_s"] = self._one_of((2.0, 10.0, 40.0))
+                command = domain.Claim(step, agent, round(lease_s * 1000))
+                act = lambda c, i: claims.claim_step(c, step, lease_s=lease_s, id_key=i)  # noqa: E731
+            case "note":
+                act = lambda c, i: steps.note_step(c, step, token, id_key=i)  # noqa: E731
+            case "complete":
+                command = domain.Complete(step, agent, domain.COMPLETE, fence)
+                act = lambda c, i: handoff.complete_step(c, step, fence=fence, id_key=i)  # noqa: E731
+            case "release":
+                command = domain.Release(step, agent, fence)
+                act = lambda c, i: claims.release_step(c, step, fence=fence, id_key=i)  # noqa: E731
+            case "renew":
+                command = domain.Renew(step, agent, None, fence)
+                act = lambda c, i: claims.renew_step(c, step, fence=fence, id_key=i)  # noqa: E731
+            case _:
+                act = lambda c, i: steps.reopen_step(c, step, id_key=i)  # noqa: E731
+        arguments["command"] = command
+        if what in ("complete", "release", "renew"):
             arguments["fence"] = fence
-        return f"step.{what}", acts[what], arguments
+        # Ending what one has ended, and reopening what is pending, change nothing.
+        arguments["idle"] = what in ("complete", "reopen")
+        return f"step.{what}", act, arguments
 
 
 def _get(client: Client, key: str) -> Protocol[Any]:

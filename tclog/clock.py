@@ -97,6 +97,7 @@ def last_of(us: int) -> Hlc:
     return hlc(us, COUNTER_MAX)
 
 
+@lru_cache(maxsize=1024)
 def parse_hlc(text: str) -> tuple[int, int]:
     """Split an Hlc into physical microseconds and counter.
 

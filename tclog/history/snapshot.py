@@ -1,37 +1,75 @@
-"""The state of a chain, or of everything, at a moment: the objects that the commands show."""
+"""The state of a chain, or of an agent, at a moment: the objects that the commands show.
+
+Whatever looks back shows the state through these functions, so that ``state``, ``diff`` and
+``show`` cannot contradict each other, nor the commands that were run at the time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tclog.chain import show
 from tclog.chain.drive import Protocol
-from tclog.chain.fold import state_of
+from tclog.chain.fold import place_of, rules_of, state_of
+from tclog.chain.results import Agent
 from tclog.clock import Hlc, rfc3339
 from tclog.domain import steps
-from tclog.event import ALL, ChainId, Version, chain_id, chain_kind, chain_name
-from tclog.index import Index
+from tclog.domain.content import content_blobs, content_size
+from tclog.event import ALL, ChainId, Event, Version, chain_id, chain_kind, chain_name
+from tclog.index import Commit, Filter, Index, derived
 
 Snapshot = dict[str, Any]
 
+# After every stamp: what is asked for at this moment is what the newest versions say.
+END = Hlc("9999-12-31T23:59:59.999999Z-ffff")
+
+# The groups in which everything is shown, with the kinds of chains in each. An agent's object is
+# derived from what it did, not from its chain alone.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "memory": ("memory",),
+    "steps": ("step",),
+    "inboxes": ("inbox", "read"),
+    "artifacts": ("artifact",),
+    "barriers": ("barrier",),
+    "agents": ("agent",),
+    "tags": ("tag",),
+}
+_GROUP_OF = {kind: group for group, kinds in GROUPS.items() for kind in kinds}
+
+
+def group_of(chain: ChainId) -> str:
+    """Return the group that a chain is shown in; a kind that is not known is one of its own."""
+    kind = chain_kind(chain)
+    return _GROUP_OF.get(kind, kind)
+
 
 def show_chain(
-    index: Index, chain: ChainId, head: Version | None, at: Hlc | None = None
+    index: Index,
+    chain: ChainId,
+    head: Version | None,
+    at: Hlc | None = None,
+    *,
+    large: bool = True,
 ) -> Protocol[Snapshot | None]:
     """Return the object of a chain at a version; None where there is nothing to show.
 
-    A deleted key, a tag taken away and a step that nobody ever defined are nothing. ``at`` is the
-    moment at which a step's dependencies are looked at, by default that of the version.
+    A deleted key, a tag taken away and a step that nobody ever defined are nothing.
+
+    Args:
+        index: where the versions are.
+        chain: which.
+        head: the version.
+        at: the moment at which a step's dependencies are looked at, by default the version's.
+        large: whether to fetch what only the store has: large values, and a step's notes.
     """
     if head is None:
         return None
     match chain_kind(chain):
         case "memory":
-            memory = yield from show.show_memory(head)
-            return None if memory.deleted else memory.as_json()
+            return (yield from _memory(head, large))
         case "step":
-            return (yield from _step(index, head, at or head.at))
+            return (yield from _step(index, head, at or head.at, large))
         case "inbox":
             return _inbox(chain, head)
         case "read":
@@ -47,20 +85,29 @@ def show_chain(
             return show.show_artifact(head).as_json()
         case "barrier":
             return show.show_barrier(head).as_json()
+        case "tag":
+            return show_tag(head)
     # What has no object of its own is shown as its state stands in the version.
-    state = dict(head.state)
-    if chain_kind(chain) == "tag" and not state:
-        return None
     return {
         "type": chain_kind(chain),
         "name": chain_name(chain),
-        **state,
+        **head.state,
         "version": head.seq,
         "at": rfc3339(head.at),
     }
 
 
-def _step(index: Index, head: Version, at: Hlc) -> Protocol[Snapshot | None]:
+def _memory(head: Version, large: bool) -> Protocol[Snapshot | None]:
+    content = state_of(head.chain, head).content
+    if content is None:
+        return None
+    read = large or not content_blobs(content)
+    memory = yield from show.show_memory(head, read=read)
+    shown = memory.as_json()
+    return shown if read else shown | {"size": content_size(content)}
+
+
+def _step(index: Index, head: Version, at: Hlc, large: bool) -> Protocol[Snapshot | None]:
     state: steps.State = state_of(head.chain, head)
     if not (state.added or state.fence is not None or state.state != steps.PENDING):
         return None
@@ -77,7 +124,8 @@ def _step(index: Index, head: Version, at: Hlc) -> Protocol[Snapshot | None]:
         return found
         yield
 
-    result = yield from show.show_notes(result, head, state, read)
+    if large:
+        result = yield from show.show_notes(result, head, state, read)
     return result.as_json()
 
 
@@ -95,9 +143,114 @@ def _inbox(chain: ChainId, head: Version) -> Snapshot:
     return shown
 
 
+def show_tag(head: Version) -> Snapshot | None:
+    """Return the object of a tag at a version; None if it was taken away.
+
+    ``moment`` is what it stands for, ``hlc`` the same with the counter that orders what shares a
+    microsecond; ``at`` is when it was set.
+    """
+    state = state_of(head.chain, head)
+    if state.at is None:
+        return None
+    event = head.events[-1]
+    return {
+        "type": "tag",
+        "name": chain_name(head.chain),
+        "moment": rfc3339(state.at),
+        "hlc": state.at,
+        "version": head.seq,
+        "agent": event.agent,
+        "at": rfc3339(head.at),
+        "id": event.id,
+    }
+
+
+# -- agents ---------------------------------------------------------------------------------------
+
+
+def show_agent(index: Index, name: str, at: Hlc, held: Sequence[ChainId]) -> Snapshot | None:
+    """Return the object of an agent at a moment; None if nobody had heard of it.
+
+    ``held`` are the steps that it held then. Last seen is its newest event, attempts included.
+    """
+    last = last_act(index, name, at)
+    chains = (chain_id(kind, name) for kind in ("agent", "read", "inbox"))
+    if last is None and all(index.version_at(chain, at) is None for chain in chains):
+        return None
+    claims = {}
+    for chain in held:
+        head = index.version_at(chain, at)
+        step = show.show_step(chain_name(chain), head, state_of(chain, head), ())
+        claims[step.id] = step.lease_until
+    if last is None:
+        return Agent(name, None, claims).as_json()
+    event = last.event
+    host = event.record["host"]
+    return Agent(name, rfc3339(event.at), claims, host, event.session).as_json()
+
+
+def last_act(index: Index, name: str, until: Hlc, since: Hlc | None = None) -> Commit | None:
+    """Return an agent's newest event, as version 0 of its first chain if it has no slot."""
+    wanted = Filter(agent=name, since=since, until=until)
+    commit = next(index.commits(wanted), None)
+    attempt = next(index.attempts(wanted), None)
+    if attempt is None or (commit is not None and commit.at >= attempt.at):
+        return commit
+    return Commit(attempt.at, attempt.event.chains[0], 0, 0, attempt.event)
+
+
+def agent_names(index: Index) -> set[str]:
+    """Return the names of all agents that were ever heard of."""
+    names = set(derived.agents_acting(index))
+    for kind in ("agent", "read", "inbox"):
+        names |= {chain_name(chain) for chain in index.chains(kind) if chain != ALL}
+    return names
+
+
+def agents_at(index: Index, at: Hlc) -> list[Snapshot]:
+    """Return all agents as they were at a moment, the one seen last first: ``tclog agents --at``.
+
+    Within ``derived.reading`` only.
+    """
+    rows = [show_agent(index, n, at, derived.held_by(index, n, at)) for n in agent_names(index)]
+    by_name = sorted((row for row in rows if row is not None), key=lambda row: str(row["name"]))
+    return sorted(by_name, key=lambda row: row["last_seen"] or "", reverse=True)
+
+
+# -- chains ---------------------------------------------------------------------------------------
+
+
 def heads_at(index: Index, at: Hlc) -> Iterator[tuple[ChainId, Version]]:
     """Yield every chain that has a version by a moment, with the newest such version."""
-    for chain in index.chains():
-        head = index.version_at(chain, at)
-        if head is not None:
-            yield chain, head
+    return derived.heads_at(index, at)
+
+
+def ignored_events(before: Version | None, version: Version) -> list[Event]:
+    """Return the events of a version that the fold ignored: not allowed at their place."""
+    chain = version.chain
+    rules, place = rules_of(chain), place_of(version)
+    state = state_of(chain, before)
+    if version.merge is not None:
+        from tclog.domain import inbox
+
+        state = inbox.merge(state, version.merge["through"], version.merge["count"])
+    ignored = []
+    for nth, event in enumerate(version.events):
+        after = rules.evolve(state, event, place._replace(index=nth))
+        if event.op not in rules.ops or _is_same(chain, state, after, event):
+            ignored.append(event)
+        state = after
+    return ignored
+
+
+def _is_same(chain: ChainId, before: Any, after: Any, event: Event) -> bool:
+    """Whether an event had no effect; one that sets what was there already has had its effect."""
+    match chain_kind(chain):
+        case "step":
+            # Even what is ignored records the stamp of the version before.
+            return bool(after == before._replace(lease_from=after.lease_from))
+        case "memory":
+            return after is before or (event.op == "memory.delete" and before.content is None)
+        case "barrier":
+            return bool(after == before)
+    return False

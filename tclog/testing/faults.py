@@ -13,9 +13,12 @@ class Faults(NamedTuple):
     ``zombie``: the client sees a failure; the request arrives up to ``zombie_s`` later.
     ``duplicate``: the store carries it out twice, at two times; the client sees the second answer.
     ``conflict``: a create is answered 409 and nothing is stored.
-    ``throttled``: 503, before or after the store carried it out.
+    ``throttled``: 429 or 503, before or after the store carried it out.
     ``crash``: a client dies at a step and comes back without memory, or with that of its cache.
-    ``skew_s``: each client's clock is off by up to this; ``jump`` is the rate at which it jumps.
+    ``jump``: a client's clock is set to another time; it is off by up to ``skew_s``.
+    ``stale``: a listing shows the store as it was up to ``stale_s`` ago. This is 0 unless asked
+    for: S3 lists what was created before, and a first read rests on it (docs/guarantees.md, S3).
+    With it, the oracles of freshness keep silent; what was committed must stay whole all the same.
     """
 
     lost_before: float = 0.04
@@ -26,10 +29,14 @@ class Faults(NamedTuple):
     throttled: float = 0.03
     crash: float = 0.004
     jump: float = 0.002
+    stale: float = 0.0
     skew_s: float = 300.0
     zombie_s: float = 1200.0
+    stale_s: float = 60.0
     latency_s: float = 0.06
     timeout_s: float = 4.0
 
 
-NONE = Faults(0, 0, 0, 0, 0, 0, 0, 0, 0.0)
+ALL_FAULTS = Faults()
+NONE = Faults(0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0)
+KINDS = tuple(name for name in Faults._fields if not name.endswith("_s"))

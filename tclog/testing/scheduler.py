@@ -1,43 +1,85 @@
 """A seeded scheduler: clients' generators interleaved over one store, in virtual time.
 
-Everything that can differ between two runs is drawn from one ``random.Random(seed)``, in the order
-of a single event queue; so a seed is a schedule, and the digest of its trace proves it.
+Everything that can differ between two runs is drawn from random numbers seeded by the schedule, and
+happens in the order of a single event queue; so a seed is a schedule, and the digest of its trace
+proves it. Each client draws from numbers of its own, begun anew for each of its operations: what is
+taken out of a schedule, to make it smaller, does not change what is drawn for the rest.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import lru_cache
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
-from blake3 import blake3
-
 from tclog.chain.client import Client
-from tclog.chain.drive import Protocol, Sleep, answer
+from tclog.chain.drive import Protocol, Sleep
 from tclog.chain.heads import MemoryHeads
-from tclog.clock import HybridClock
+from tclog.clock import HybridClock, stamp
 from tclog.errors import OutcomeUnknown, StoreError, StoreUnreachable, TclogError
-from tclog.store.base import Create, Created, Outcome, Request
-from tclog.store.memory import MemoryStore
+from tclog.store.base import Create, Created, Delete, Entry, Get, List, Outcome, Put, Request, Stat
+from tclog.testing.bucket import Bucket
 from tclog.testing.faults import Faults
 
 BEGIN_US = 1_800_000_000_000_000
 TRIES_MAX = 3
 EVENTS_MAX = 200_000
+EVERYTHING = 10_000_000
+# Clients that are given no number have one beyond those of the workload.
+_UNNUMBERED = 1000
+_SECOND_US = 1_000_000
+_QUICK_US = 50_000
+# A latency is drawn from this many equally likely ones: a table costs a tenth of the formula.
+_LATENCIES = 1024
+
+_REQUEST_FAULTS = ("lost_before", "lost_after", "zombie", "duplicate", "throttled")
+# Mostly at once, sometimes after minutes: leases must have time to end.
+_PAUSES_S = (0.0, 0.01, 0.5, 5.0, 60.0)
+
+
+Place = tuple[int, int]
+
+
+def nonce_of(place: Place) -> str:
+    """Return how the nonces of an operation's events begin."""
+    return f"{place[0]:06x}{place[1]:06x}"
 
 
 class Operation:
     """One operation of one client: what was asked, when, and what came of it.
 
     ``outcome`` is ``ok``, ``refused`` (any definite error), ``unknown`` (OutcomeUnknown, or the
-    client died) or ``open``. Times are microseconds of virtual time; the store's clock is exact.
+    client died), ``bug`` (any other exception) or ``open``. Times are microseconds of virtual time;
+    the store's clock is exact.
+    ``arguments`` is what the oracles need. ``place`` is the numbers of the client and of the
+    operation; the nonces of its events begin with them, which is how its events are known.
     """
 
-    def __init__(self, agent: str, name: str, arguments: dict[str, Any]) -> None:
+    __slots__ = (
+        "agent",
+        "arguments",
+        "began_us",
+        "error",
+        "invoked_us",
+        "name",
+        "outcome",
+        "place",
+        "repeats",
+        "result",
+        "returned_us",
+    )
+
+    def __init__(
+        self, agent: str, name: str, arguments: dict[str, Any], place: Place | None = None
+    ) -> None:
         self.agent = agent
         self.name = name
         self.arguments = arguments
+        self.place = place
         self.invoked_us = 0
         # Where an operation repeats another under its key, the work began with the first of them.
         self.began_us = 0
@@ -48,7 +90,34 @@ class Operation:
         self.error: TclogError | None = None
 
     def __repr__(self) -> str:
-        return f"{self.agent} {self.name} {self.arguments} -> {self.outcome} {self.result}"
+        return f"{self.agent} #{self.number()} {self.asked()} -> {self.answered()}"
+
+    def number(self) -> str:
+        """Write the place as commands take it."""
+        return "?" if self.place is None else f"{self.place[0]}.{self.place[1]}"
+
+    def asked(self) -> str:
+        """Say what was asked, in words."""
+        known = self.arguments
+        words = [self.name]
+        words += [
+            str(chain) for chain in known.get("chains") or [known.get("chain") or ""] if chain
+        ]
+        shown = ("token", "if_version", "fence", "lease_s", "id_key")
+        words += [f"{name}={known[name]}" for name in shown if known.get(name) is not None]
+        return " ".join(words)
+
+    def answered(self) -> str:
+        """Say what came of it, in words."""
+        if self.error is not None:
+            return f"{self.outcome} ({self.error.code}: {self.error.message})"
+        result = self.result
+        words = [
+            f"{name}={getattr(result, name)}"
+            for name in ("version", "state", "agent", "fence", "value", "total")
+            if getattr(result, name, None) is not None
+        ]
+        return " ".join([self.outcome, *words])
 
 
 class Plan(NamedTuple):
@@ -58,12 +127,37 @@ class Plan(NamedTuple):
     protocol: Callable[[Client], Protocol[Any]]
 
 
+# One thing that happened: when, by whom, what, and two more words that depend on what. It is
+# ``begin``, ``end``, ``crash`` (whether the cache was kept), ``jump``, ``fault`` (the request and
+# its fate), or ``request`` (and the reply) for one that the store carried out. The trace of a
+# schedule is a list of these; a plain tuple is made three times as fast as a named one.
+Happened = tuple[int, str, str, Any, Any]
+
+
 class _Process:
     """One client: its plans, the protocol under way, and the lives it has had."""
 
-    def __init__(self, name: str, plans: Iterator[Plan]) -> None:
+    __slots__ = (
+        "agent",
+        "client",
+        "life",
+        "name",
+        "number",
+        "operation",
+        "plans",
+        "protocol",
+        "random",
+        "skew_us",
+    )
+
+    def __init__(
+        self, name: str, agent: str, number: int, plans: Iterator[Plan], rng: random.Random
+    ) -> None:
         self.name = name
+        self.agent = agent
+        self.number = number
         self.plans = plans
+        self.random = rng
         self.client: Client | None = None
         self.life = 0
         self.protocol: Protocol[Any] | None = None
@@ -71,112 +165,199 @@ class _Process:
         self.skew_us = 0
 
 
+class _Batch:
+    """The requests of one step of a protocol that go out together, until all are answered."""
+
+    __slots__ = ("left", "replies")
+
+    def __init__(self, count: int) -> None:
+        self.replies: list[Any] = [None] * count
+        self.left = count
+
+
+class _Flight:
+    """One request on its way: ``cause`` is what its client will be told, if it fails."""
+
+    __slots__ = (
+        "back_us",
+        "batch",
+        "cause",
+        "index",
+        "life",
+        "nth",
+        "process",
+        "reply",
+        "request",
+        "stale_us",
+    )
+
+    def __init__(
+        self, process: _Process, request: Request, batch: _Batch | None = None, index: int = 0
+    ) -> None:
+        self.process = process
+        self.life = process.life
+        self.request = request
+        self.batch = batch
+        self.index = index
+        self.nth = 1
+        self.cause = ""
+        self.back_us = 0
+        self.stale_us = 0
+        self.reply: Any = None
+
+
 class Simulation:
     """Runs processes over one store until all plans are done and no request is under way.
 
     Args:
-        seed: the whole schedule.
+        seed: for clients that are spawned without random numbers of their own.
         faults: what goes wrong, and how often.
+        without: kinds of faults that are drawn as ever, but do not come to pass.
     """
 
-    def __init__(self, seed: int, faults: Faults) -> None:
-        self.random = random.Random(seed)  # noqa: S311 - a schedule, not a secret
+    def __init__(self, seed: int, faults: Faults, without: Collection[str] = ()) -> None:
+        self.seed = seed
         self.faults = faults
+        self.without = frozenset(without)
         self.now_us = BEGIN_US
-        self.store = MemoryStore(lambda: self.now_us)
+        self.store = Bucket(lambda: self.now_us)
         self.created_us: dict[str, int] = {}
         self.operations: list[Operation] = []
         self.injected: dict[str, int] = {}
         self.requests = 0
-        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self.happened: list[Happened] = []
+        self._verbs = _verbs(self.store)
+        self._queue: list[tuple[int, int, Callable[[Any], None], Any]] = []
         self._count = 0
-        self._trace = blake3()
+        self._spawned = 0
+        self._latencies_us = _latencies(faults.latency_s)
+        self._any_fates = _ladder(faults, _REQUEST_FAULTS)
+        self._create_fates = _ladder(faults, (*_REQUEST_FAULTS, "conflict"))
+        self._list_fates = _ladder(faults, (*_REQUEST_FAULTS, "stale"))
+        self._step_fates = _ladder(faults, ("jump", "crash"))
+        self._step_rate = faults.jump + faults.crash
 
     # -- time ---------------------------------------------------------------------------------
 
     def at(self, delay_s: float, act: Callable[[], None]) -> None:
         """Schedule an act after some virtual time."""
+        self._later(round(delay_s * _SECOND_US), lambda _: act(), None)
+
+    def _later(self, delay_us: int, act: Callable[[Any], None], argument: Any) -> None:
         self._count += 1
-        due_us = self.now_us + max(0, round(delay_s * 1_000_000))
-        heapq.heappush(self._queue, (due_us, self._count, act))
+        due_us = self.now_us + delay_us
+        heapq.heappush(self._queue, (due_us, self._count, act, argument))
 
-    def run(self) -> None:
-        """Run until nothing is left to happen.
-
-        Raises:
-            RuntimeError: more happened than any schedule should hold.
-        """
+    def run(self) -> bool:
+        """Run until nothing is left to happen; whether that was within bounds."""
+        queue, pop = self._queue, heapq.heappop
         for _ in range(EVENTS_MAX):
-            if not self._queue:
-                return
-            self.now_us, _, act = heapq.heappop(self._queue)
-            act()
-        msg = "the schedule does not end"
-        raise RuntimeError(msg)
+            if not queue:
+                return True
+            self.now_us, _, act, argument = pop(queue)
+            act(argument)
+        return False
 
-    @property
-    def trace(self) -> str:
-        """A digest of everything that happened, in order."""
-        return self._trace.hexdigest()
-
-    def _note(self, *words: Any) -> None:
-        self._trace.update(f"{self.now_us} {words}\n".encode())
+    def _note(self, who: str, what: str, thing: Any = None, more: Any = None) -> None:
+        self.happened.append((self.now_us, who, what, thing, more))
 
     # -- clients ------------------------------------------------------------------------------
 
-    def spawn(self, name: str, plans: Iterator[Plan]) -> None:
-        """Add a client that carries out its plans one after the other."""
-        process = _Process(name, plans)
-        process.skew_us = self._skew_us()
-        self.at(self.random.random(), lambda: self._born(process, None))
+    def spawn(
+        self,
+        name: str,
+        plans: Iterator[Plan],
+        rng: random.Random | None = None,
+        *,
+        agent: str | None = None,
+        number: int | None = None,
+    ) -> None:
+        """Add a client that carries out its plans one after the other.
 
-    def _skew_us(self) -> int:
-        return round(self.random.uniform(-1, 1) * self.faults.skew_s * 1_000_000)
+        Args:
+            name: of the process.
+            plans: what it does; drawn one at a time, when the one before has ended.
+            rng: all that is drawn for it comes from here.
+            agent: whose process it is; by default it is an agent of its own.
+            number: for the places of its operations; by default one that no other has.
+        """
+        rng = rng or random.Random(f"{self.seed} {name}")  # noqa: S311 - a schedule, not a secret
+        self._spawned += 1
+        number = _UNNUMBERED + self._spawned if number is None else number
+        process = _Process(name, agent or name, number, plans, rng)
+        process.skew_us = self._skew_us(process)
+        self._later(round(rng.random() * _SECOND_US), self._born, (process, None))
 
-    def _born(self, process: _Process, heads: MemoryHeads | None) -> None:
+    def _skew_us(self, process: _Process) -> int:
+        return round(process.random.uniform(-1, 1) * self.faults.skew_s * _SECOND_US)
+
+    def _born(self, birth: tuple[_Process, MemoryHeads | None]) -> None:
+        process, heads = birth
         process.life += 1
+        draw = process.random.getrandbits
+
+        def nonce() -> str:
+            place = process.operation.place if process.operation else None
+            return f"{nonce_of(place or (0, 0))}{draw(80):020x}"
+
         process.client = Client(
-            process.name,
+            process.agent,
             session=f"life-{process.life}",
             host=process.name,
             software="simulation",
             clock=HybridClock(lambda: self.now_us + process.skew_us),
             heads=heads or MemoryHeads(),
-            nonce=lambda: f"{self.random.getrandbits(128):032x}",
-            jitter=self.random.random,
-            monotonic_s=lambda: self.now_us / 1_000_000,
+            nonce=nonce,
+            jitter=process.random.random,
+            monotonic_s=lambda: self.now_us / _SECOND_US,
         )
-        self._next(process)
+        self._next((process, process.life))
 
-    def _next(self, process: _Process) -> None:
-        plan = next(process.plans, None)
-        if plan is None or process.client is None:
+    def _next(self, turn: tuple[_Process, int]) -> None:
+        process, life = turn
+        if process.life != life or process.client is None:
             return
-        process.operation = plan.operation
-        process.operation.invoked_us = self.now_us
-        process.operation.began_us = process.operation.began_us or self.now_us
-        self.operations.append(process.operation)
+        plan = next(process.plans, None)
+        if plan is None:
+            return
+        process.operation = operation = plan.operation
+        operation.invoked_us = self.now_us
+        operation.began_us = operation.began_us or self.now_us
+        operation.place = operation.place or (process.number, len(self.operations))
+        self.operations.append(operation)
+        self._note(process.name, "begin", operation)
         process.protocol = plan.protocol(process.client)
-        self._advance(process, process.life, next)
+        self._advance(process, None)
 
-    def _advance(self, process: _Process, life: int, act: Callable[[Protocol[Any]], Any]) -> None:
-        if process.life != life or process.protocol is None:
-            return  # the answer reaches a client that has died meanwhile
-        if self._happens("jump"):
-            process.skew_us = self._skew_us()
-        if self._happens("crash"):
-            self._crash(process)
+    def _advance(self, process: _Process, reply: Any, failure: StoreError | None = None) -> None:
+        protocol = process.protocol
+        if protocol is None:
+            return
+        chance = process.random.random()
+        if chance < self._step_rate and self._befalls(process, chance):
             return
         try:
-            step = act(process.protocol)
+            step = protocol.send(reply) if failure is None else protocol.throw(failure)
         except StopIteration as end:
             self._finish(process, "ok", end.value, None)
         except OutcomeUnknown as error:
             self._finish(process, "unknown", None, error)
         except TclogError as error:
             self._finish(process, "refused", None, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it should not escape
+            self._finish(process, "bug", None, TclogError(repr(error), code="bug"))
         else:
             self._dispatch(process, step)
+
+    def _befalls(self, process: _Process, chance: float) -> bool:
+        """Let a clock jump or a client die; whether it died."""
+        fault = self._drawn(chance, self._step_fates)
+        if fault == "jump":
+            process.skew_us = self._skew_us(process)
+            self._note(process.name, "jump", process.skew_us)
+        elif fault == "crash":
+            self._crash(process)
+        return fault == "crash"
 
     def _finish(
         self, process: _Process, outcome: str, result: Any, error: TclogError | None
@@ -185,12 +366,11 @@ class Simulation:
         assert operation is not None  # noqa: S101 - one is under way
         operation.outcome, operation.result, operation.error = outcome, result, error
         operation.returned_us = self.now_us
-        self._note(process.name, operation.name, outcome, result)
+        self._note(process.name, "end", operation)
         process.protocol = None
-        # Mostly at once, sometimes after minutes: leases must have time to end.
-        pause_s = self.random.choice((0.0, 0.01, 0.5, 5.0, 60.0)) * self.random.random()
-        life = process.life
-        self.at(pause_s, lambda: self._next(process) if process.life == life else None)
+        draw = process.random.random
+        pause_s = _PAUSES_S[int(draw() * len(_PAUSES_S))] * draw()
+        self._later(round(pause_s * _SECOND_US), self._next, (process, process.life))
 
     def _crash(self, process: _Process) -> None:
         operation, protocol = process.operation, process.protocol
@@ -200,103 +380,172 @@ class Simulation:
         operation.outcome, operation.returned_us = "unknown", self.now_us
         process.protocol = None
         process.life += 1
-        self._note(process.name, "crash")
-        heads = process.client.heads if process.client and self.random.random() < 0.5 else None
+        kept = process.random.random() < 0.5
+        self._note(process.name, "crash", operation, kept)
+        heads = process.client.heads if process.client and kept else None
         assert heads is None or isinstance(heads, MemoryHeads)  # noqa: S101 - as made above
-        self.at(self.random.random() * 30, lambda: self._born(process, heads))
+        back_us = round(process.random.random() * 30 * _SECOND_US)
+        self._later(back_us, self._born, (process, heads))
 
     # -- requests -----------------------------------------------------------------------------
 
-    def _happens(self, fault: str) -> bool:
-        rate = getattr(self.faults, fault)
-        if rate == 0 or self.random.random() >= rate:
-            return False
-        self.injected[fault] = self.injected.get(fault, 0) + 1
-        return True
-
     def _dispatch(self, process: _Process, step: Any) -> None:
-        life = process.life
-        many = type(step) is tuple
-        steps = step if many else (step,)
-        replies: list[Any] = [None] * len(steps)
-        left = [len(steps)]
-
-        def answered(index: int, reply: Any) -> None:
-            replies[index] = reply
-            left[0] -= 1
-            if left[0]:
-                return
-            if many:
-                self._advance(process, life, lambda protocol: protocol.send(replies))
-            elif isinstance(reply, StoreError):
-                self._advance(process, life, lambda protocol: protocol.throw(reply))
-            else:
-                self._advance(process, life, lambda protocol: protocol.send(reply))
-
-        for index, one in enumerate(steps):
-            if isinstance(one, Sleep):
-                self.at(one.seconds, lambda index=index: answered(index, None))  # type: ignore[misc]
-            else:
-                self._send(one, lambda reply, index=index: answered(index, reply), 1)  # type: ignore[misc]
-
-    def _send(self, request: Request, answered: Callable[[Any], None], nth: int) -> None:
-        """Send one request; its fate is drawn now, and comes to pass in virtual time."""
-        self.requests += 1
-        latency_s = self.faults.latency_s * self.random.lognormvariate(0, 0.6)
-        back_s = self.faults.latency_s * self.random.lognormvariate(0, 0.6)
-        slow_s = self.random.choice((0.05, self.faults.timeout_s))
-
-        def fail(cause: str) -> None:
-            if isinstance(request, Create):
-                answered(Created(Outcome.UNKNOWN, cause=cause))
-            elif nth < TRIES_MAX:
-                self._send(request, answered, nth + 1)
-            else:
-                answered(StoreUnreachable(f"simulated: {cause}"))
-
-        def carry_out() -> Any:
-            reply = answer(request, self.store, _no_sleep)
-            if isinstance(request, Create) and reply.outcome is Outcome.WON:
-                self.created_us[request.key] = self.now_us
-            self._note(type(request).__name__, getattr(request, "key", ""), nth)
-            return reply
-
-        def arrive() -> None:
-            reply = carry_out()
-            self.at(back_s, lambda: answered(reply))
-
-        def lose(cause: str, *, arrives_s: float | None, told_s: float) -> None:
-            if arrives_s is not None:
-                self.at(arrives_s, carry_out)
-            self.at(told_s, lambda: fail(cause))
-
-        fate = self._fate(request)
-        if fate == "lost_before":
-            lose(fate, arrives_s=None, told_s=slow_s)
-        elif fate == "lost_after":
-            lose(fate, arrives_s=latency_s, told_s=latency_s + slow_s)
-        elif fate == "zombie":
-            late_s = self.random.random() * self.faults.zombie_s
-            lose(fate, arrives_s=late_s, told_s=slow_s)
-        elif fate == "conflict":
-            lose("409", arrives_s=None, told_s=latency_s)
-        elif fate == "throttled":
-            stored = self.random.random() < 0.5
-            lose("503", arrives_s=latency_s if stored else None, told_s=latency_s + back_s)
+        kind = type(step)
+        if kind is Sleep:
+            self._later(round(step.seconds * _SECOND_US), self._answered, _Flight(process, step))
+        elif kind is not tuple:
+            self._send(_Flight(process, step))
+        elif step:
+            batch = _Batch(len(step))
+            for index, one in enumerate(step):
+                flight = _Flight(process, one, batch, index)
+                if type(one) is Sleep:
+                    self._later(round(one.seconds * _SECOND_US), self._answered, flight)
+                else:
+                    self._send(flight)
         else:
-            if fate == "duplicate":
-                self.at(latency_s, carry_out)
-                latency_s *= 1 + self.random.random()
-            self.at(latency_s, arrive)
+            self._advance(process, [])
 
-    def _fate(self, request: Request) -> str | None:
-        for fault in ("lost_before", "lost_after", "zombie", "duplicate", "throttled"):
-            if self._happens(fault):
+    def _answered(self, flight: _Flight) -> None:
+        process, batch, reply = flight.process, flight.batch, flight.reply
+        if process.life != flight.life:
+            return  # the answer reaches a client that has died meanwhile
+        if batch is not None:
+            batch.replies[flight.index] = reply
+            batch.left -= 1
+            if not batch.left:
+                self._advance(process, batch.replies)
+        elif isinstance(reply, StoreError):
+            self._advance(process, None, reply)
+        else:
+            self._advance(process, reply)
+
+    def _send(self, flight: _Flight) -> None:
+        """Send one request; its fate is drawn now, and comes to pass in virtual time.
+
+        The same four numbers are drawn whatever comes of them, so that a fault which is switched
+        off changes nothing that is drawn after it.
+        """
+        self.requests += 1
+        draw = flight.process.random.random
+        chance, x = draw(), draw()
+        there_us = self._latencies_us[int(draw() * _LATENCIES)]
+        flight.back_us = back_us = self._latencies_us[int(draw() * _LATENCIES)]
+        kind = type(flight.request)
+        fates = self._any_fates
+        if kind is Create:
+            fates = self._create_fates
+        elif kind is List:
+            fates = self._list_fates
+        fate = self._drawn(chance, fates) if chance < fates[-1][0] else None
+        if fate is None:
+            # As in _later, without the call: this is where a schedule spends its time.
+            self._count += 1
+            due_us = self.now_us + there_us
+            heapq.heappush(self._queue, (due_us, self._count, self._arrive, flight))
+            return
+        self._note(flight.process.name, "fault", flight.request, fate)
+        told_us = _QUICK_US if x * 64 % 1 < 0.5 else round(self.faults.timeout_s * _SECOND_US)
+        flight.cause = fate
+        match fate:
+            case "lost_before":
+                self._later(told_us, self._fail, flight)
+            case "lost_after":
+                self._later(there_us, self._carry_out, flight)
+                self._later(there_us + told_us, self._fail, flight)
+            case "zombie":
+                late_us = round(x * self.faults.zombie_s * _SECOND_US)
+                self._later(late_us, self._carry_out, flight)
+                self._later(told_us, self._fail, flight)
+            case "conflict":
+                flight.cause = "409"
+                self._later(there_us, self._fail, flight)
+            case "throttled":
+                flight.cause = "503" if x * 16 % 1 < 0.5 else "429"
+                if x < 0.5:
+                    self._later(there_us, self._carry_out, flight)
+                self._later(there_us + back_us, self._fail, flight)
+            case "duplicate":
+                self._later(there_us, self._carry_out, flight)
+                self._later(round(there_us * (1 + x)), self._arrive, flight)
+            case "stale":
+                flight.stale_us = round(x * self.faults.stale_s * _SECOND_US)
+                self._later(there_us, self._arrive, flight)
+
+    def _drawn(self, chance: float, ladder: tuple[tuple[float, str], ...]) -> str | None:
+        for bound, fault in ladder:
+            if chance < bound:
+                if fault in self.without:
+                    return None
+                self.injected[fault] = self.injected.get(fault, 0) + 1
                 return fault
-        return "conflict" if isinstance(request, Create) and self._happens("conflict") else None
+        return None
+
+    def _arrive(self, flight: _Flight) -> None:
+        self._carry_out(flight)
+        self._later(flight.back_us, self._answered, flight)
+
+    def _carry_out(self, flight: _Flight) -> None:
+        request = flight.request
+        if flight.stale_us and isinstance(request, List):
+            flight.reply = self._list_then(request, self.now_us - flight.stale_us)
+        else:
+            flight.reply = reply = self._verbs[type(request)](*request)
+            if type(request) is Create and reply.outcome is Outcome.WON:
+                self.created_us[request.key] = self.now_us
+        self.happened.append((self.now_us, flight.process.name, "request", request, flight.reply))
+
+    def _list_then(self, request: List, then_us: int) -> list[Entry]:
+        """List as the store was at an earlier time."""
+        latest = stamp(then_us)
+        entries = self.store.list(request.prefix, request.after, EVERYTHING, False)
+        old = [entry for entry in entries if (entry.stored or "") <= latest]
+        if not request.folders:
+            return old[: request.limit]
+        cut = len(request.prefix) + 1
+        folders = {e.key[: e.key.index("/", cut) + 1] for e in old if "/" in e.key[cut:]}
+        return [Entry(key) for key in sorted(folders)][: request.limit]
+
+    def _fail(self, flight: _Flight) -> None:
+        if flight.process.life != flight.life:
+            return  # who has died sends nothing again
+        if type(flight.request) is Create:
+            flight.reply = Created(Outcome.UNKNOWN, cause=flight.cause)
+        elif flight.nth < TRIES_MAX:
+            again = _Flight(flight.process, flight.request, flight.batch, flight.index)
+            again.nth = flight.nth + 1
+            self._send(again)
+            return
+        else:
+            flight.reply = StoreUnreachable(f"simulated: {flight.cause}")
+        self._answered(flight)
 
 
-def _no_sleep(seconds: float) -> None:
-    del seconds
-    msg = "a sleep is scheduled, never slept"
-    raise AssertionError(msg)
+@lru_cache(maxsize=8)
+def _latencies(latency_s: float) -> tuple[int, ...]:
+    """Return equally likely latencies in microseconds, log-normal around a median."""
+    normal = NormalDist(0, 0.6)
+    places = ((number + 0.5) / _LATENCIES for number in range(_LATENCIES))
+    return tuple(round(latency_s * math.exp(normal.inv_cdf(at)) * _SECOND_US) for at in places)
+
+
+@lru_cache(maxsize=64)
+def _ladder(faults: Faults, kinds: tuple[str, ...]) -> tuple[tuple[float, str], ...]:
+    """Stack the rates of some kinds: the first bound above a drawn number is its kind."""
+    total, steps = 0.0, []
+    for kind in kinds:
+        total += getattr(faults, kind)
+        steps.append((total, kind))
+    return tuple(steps)
+
+
+def _verbs(store: Bucket) -> dict[type, Callable[..., Any]]:
+    """Return what carries out each request, given its fields; those of files are not simulated."""
+    return {
+        Get: store.get,
+        Put: store.put,
+        Create: store.create,
+        List: store.list,
+        Stat: store.stat,
+        Delete: store.delete,
+    }

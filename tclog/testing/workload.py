@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from tclog.chain.client import Client
@@ -12,165 +12,355 @@ from tclog.domain import steps as domain
 from tclog.errors import NotFound
 from tclog.event import ALL, chain_id
 from tclog.log import claims, handoff, inbox, memory, steps
-from tclog.testing import oracles
-from tclog.testing.faults import Faults
-from tclog.testing.scheduler import Operation, Plan, Simulation
+from tclog.testing import linear, oracles
+from tclog.testing.faults import ALL_FAULTS, KINDS, Faults
+from tclog.testing.scheduler import Happened, Operation, Place, Plan, Simulation
+from tclog.testing.trace import digest_trace, write_trace
 
+CLIENTS_MIN, CLIENTS_MAX = 3, 8
+OPERATIONS = 12
+REPEATS_MAX = 2
 KEYS = ("k", "n", "log")
+STEPS = ("build", "test", "ship")
+# What there is to do, and how often each is drawn.
+WORK = {"memory": 35, "message": 25, "step": 40}
 # Ends and reopenings are frequent, so that what a client remembers is often out of date.
 _STEP_WORK = (
     *("claim", "claim", "claim", "note", "complete"),
     *("complete", "release", "renew", "reopen", "reopen"),
 )
-STEPS = ("build", "test", "ship")
+_CHANGES = {"set": "k", "guarded": "k", "incr": "n", "append": "log"}
+
+Act = Callable[[Client, str | None], Protocol[Any]]
+
+
+class Schedule(NamedTuple):
+    """Everything that a run depends on.
+
+    ``clients`` is drawn from the seed where it is 0. ``keep`` names the operations that are carried
+    out, each as (client, number); None means all. What is left out, and the kinds of faults in
+    ``without``, change nothing of what is drawn for the rest.
+    """
+
+    seed: int
+    clients: int = 0
+    operations: int = OPERATIONS
+    work: tuple[str, ...] = tuple(WORK)
+    faults: Faults = ALL_FAULTS
+    without: frozenset[str] = frozenset()
+    keep: frozenset[tuple[int, int]] | None = None
+
+    def command(self) -> str:
+        """Return the command that replays this schedule."""
+        words = ["python -m tclog.testing --seed", str(self.seed)]
+        if self.clients:
+            words += ["--clients", str(self.clients)]
+        if self.operations != OPERATIONS:
+            words += ["--operations", str(self.operations)]
+        if self.work != tuple(WORK):
+            words += ["--work", ",".join(self.work)]
+        changed = [name for name in Faults._fields if _rate(self, name) != _rate(None, name)]
+        for name in changed:
+            words += ["--rate", f"{name}={_rate(self, name):g}"]
+        if self.without:
+            words += ["--without", ",".join(sorted(self.without))]
+        if self.keep is not None:
+            words += ["--keep", ",".join(f"{a}.{b}" for a, b in sorted(self.keep))]
+        return " ".join(words)
+
+
+def _rate(schedule: Schedule | None, name: str) -> float:
+    return float(getattr(ALL_FAULTS if schedule is None else schedule.faults, name))
 
 
 class Report(NamedTuple):
-    """What one schedule showed."""
+    """What one schedule showed.
 
-    seed: int
+    Each violation begins with the promise that it breaks, a word and a colon. ``injected`` counts
+    the faults by kind, ``outcomes`` the operations by how they ended.
+    """
+
+    schedule: Schedule
     violations: tuple[str, ...]
-    trace: str
-    operations: int
+    done: tuple[Operation, ...]
     outcomes: dict[str, int]
     requests: int
     injected: dict[str, int]
+    happened: Sequence[Happened]
+
+    @property
+    def seed(self) -> int:
+        """The seed of the schedule."""
+        return self.schedule.seed
+
+    @property
+    def operations(self) -> int:
+        """How many operations were carried out, repetitions included."""
+        return len(self.done)
+
+    @property
+    def trace(self) -> str:
+        """A digest of everything that happened, in order."""
+        return digest_trace(self.happened)
+
+    def write(self) -> Iterator[str]:
+        """Say everything that happened, line by line."""
+        return write_trace(self.happened)
 
 
 def simulate(
     seed: int,
     *,
     faults: Faults | None = None,
-    clients: int | None = None,
-    operations: int = 12,
+    clients: int = 0,
+    operations: int = OPERATIONS,
+    work: Collection[str] = tuple(WORK),
 ) -> Report:
     """Run the schedule of a seed with random work, and check every promise.
 
     Args:
         seed: the schedule; the same seed gives the same trace.
         faults: what goes wrong; by default everything.
-        clients: how many agents; 3 to 8 by default, drawn from the seed.
+        clients: how many processes; 3 to 8 by default, drawn from the seed.
         operations: how many each carries out.
+        work: the kinds of operations: memory, message, step.
     """
-    simulation = Simulation(seed, faults or Faults())
-    count = clients or simulation.random.randint(3, 8)
-    names = [f"agent-{number}" for number in range(count)]
-    for name in names:
-        simulation.spawn(name, _plans(simulation.random, name, names, operations))
-    simulation.run()
+    return run_schedule(Schedule(seed, clients, operations, tuple(work), faults or ALL_FAULTS))
+
+
+def run_schedule(
+    schedule: Schedule,
+    beside: Sequence[Callable[[random.Random], Iterator[Plan]]] = (),
+) -> Report:
+    """Run a schedule and check every promise.
+
+    Args:
+        schedule: what to run.
+        beside: further clients, maintenance for one, each made from its random numbers. The oracles
+            look at what they leave in the store, and at their operations as at any other.
+    """
+    simulation = Simulation(schedule.seed, schedule.faults, schedule.without)
+    rng = random.Random(schedule.seed)  # noqa: S311 - a schedule, not a secret
+    drawn = rng.randint(CLIENTS_MIN, CLIENTS_MAX)
+    count = schedule.clients or drawn
+    agents = [f"agent-{number}" for number in range(count)]
+    if count > 2 and rng.random() < 0.25:
+        agents[-1] = agents[0]  # one agent may well be at work in two processes
+    for number, agent in enumerate(agents):
+        keep = schedule.keep
+        chosen = [n for n in range(schedule.operations) if keep is None or (number, n) in keep]
+        if chosen:
+            own = random.Random(_mixed(schedule.seed, number, 0))  # noqa: S311 - as above
+            plans = _plans(schedule, own, number, agents, chosen)
+            simulation.spawn(f"client-{number}", plans, own, agent=agent, number=number)
+    for number, make in enumerate(beside):
+        own = random.Random(_mixed(schedule.seed, count + number, 0))  # noqa: S311 - as above
+        simulation.spawn(f"beside-{number}", make(own), own)
+    ended = simulation.run()
     done = simulation.operations
     outcomes: dict[str, int] = {}
     for operation in done:
         outcomes[operation.outcome] = outcomes.get(operation.outcome, 0) + 1
     return Report(
-        seed,
-        tuple(judge(simulation)),
-        simulation.trace,
-        len(done),
+        schedule,
+        tuple(judge(simulation)) if ended else ("ends: the schedule does not end",),
+        tuple(done),
         outcomes,
         simulation.requests,
         simulation.injected,
+        simulation.happened,
     )
 
 
+def _mixed(seed: int, client: int, number: int) -> int:
+    """Name the random numbers of one operation: no two of any schedule are alike."""
+    return ((seed * 1024) + client) * 65_536 + number
+
+
 def judge(simulation: Simulation) -> Iterator[str]:
-    """Check every promise on a schedule that has ended."""
-    chains, broken = oracles.read_chains(simulation.store)
-    yield from broken
+    """Check every promise on a schedule that has ended; each sentence begins with its promise."""
+    done, created_us = simulation.operations, simulation.created_us
+    chains, broken = oracles.read_chains(simulation.store, created_us)
+    yield from (f"chains: {sentence}" for sentence in broken)
     if broken:
-        return
-    done = simulation.operations
+        return  # what was told cannot be compared with chains that are none
     appends = oracles.appends_of(done, chains)
-    yield from oracles.check_appends(appends)
-    yield from oracles.check_real_time(appends)
-    yield from oracles.check_reads(done, appends, chains)
-    yield from oracles.check_guards(done, chains, simulation.created_us)
-    yield from oracles.check_leases(chains, simulation.created_us)
-    yield from oracles.check_claims(done, chains)
-    yield from oracles.check_refusals(done, chains, simulation.created_us)
-    yield from oracles.check_inboxes(done)
-    yield from oracles.check_broadcasts(chains)
+    fresh = not simulation.faults.stale
+    checks: dict[str, Iterator[str]] = {
+        "stamps": oracles.check_stamps(chains, created_us),
+        "writes": oracles.check_appends(appends, fresh=fresh),
+        "order": oracles.check_real_time(appends),
+        "leases": oracles.check_leases(chains, created_us),
+        "claims": oracles.check_claims(done, chains),
+        "fences": oracles.check_fences(appends, chains),
+        "inboxes": oracles.check_inboxes(done),
+        "broadcasts": oracles.check_broadcasts(chains),
+        "errors": _check_errors(done),
+    }
+    if fresh:
+        # A first read rests on the listing: where that lies, what is told may be old.
+        checks |= {
+            "reads": oracles.check_reads(done, appends, chains),
+            "guards": oracles.check_guards(done, chains, created_us),
+            "refusals": oracles.check_refusals(done, chains, created_us),
+            "arrivals": oracles.check_arrivals(done),
+            "linear": _check_linear(done),
+        }
+    for promise, sentences in checks.items():
+        yield from (f"{promise}: {sentence}" for sentence in sentences)
+
+
+def _check_errors(done: Sequence[Operation]) -> Iterator[str]:
     for operation in done:
+        if operation.outcome == "bug":
+            yield f"an exception escaped: {operation}"
         if operation.error is not None and operation.error.exit == 8:
-            yield f"a sound log was called damaged: {operation.error.message}: {operation}"
+            yield f"a sound log was called damaged: {operation}"
+
+
+def _check_linear(done: Sequence[Operation]) -> Iterator[str]:
+    for key, calls in linear.histories_of(done).items():
+        if linear.is_linearizable(calls) is False:
+            yield f"no order of the {len(calls)} calls of memory/{key} explains what they answered"
+
+
+# -- what clients do ------------------------------------------------------------------------------
 
 
 def _plans(
-    rng: random.Random, agent: str, names: list[str], operations: int
+    schedule: Schedule, rng: random.Random, number: int, agents: list[str], chosen: Sequence[int]
 ) -> Generator[Plan, None, None]:
-    """Draw one operation after the other; what is unknown is sometimes repeated under its key."""
-    held: dict[str, int] = {}
-    seen: dict[str, int] = {}
-    for number in range(operations):
-        token = f"t-{agent}-{number}"
-        keyed = rng.random() < 0.5
-        plan = _draw(rng, agent, names, token, token if keyed else None, held, seen)
-        yield plan
-        _learn(plan.operation, held, seen)
-        for _ in range(2):
-            if plan.operation.outcome != "unknown" or not keyed:
+    """Draw one operation after the other; what is unknown is sometimes repeated."""
+    drawer = _Drawer(schedule, rng, agents, agents[number])
+    for nth in chosen:
+        # Numbers of its own for each operation: see the module docstring of the scheduler.
+        rng.seed(_mixed(schedule.seed, number, nth + 1))
+        operation, act = drawer.draw((number, nth), f"t-{number}-{nth}")
+        key: str | None = operation.arguments.get("id_key")
+        repeats = rng.random() < 0.7
+        yield Plan(operation, lambda c, act=act, key=key: act(c, key))  # type: ignore[misc]
+        drawer.learn(operation)
+        for _ in range(REPEATS_MAX):
+            if operation.outcome != "unknown" or not repeats:
                 break
-            # The operation's token is its key, so all its tries together may apply once.
-            again = Operation(agent, plan.operation.name, plan.operation.arguments)
-            again.began_us, again.repeats = plan.operation.began_us, True
-            plan = Plan(again, plan.protocol)
-            yield plan
-            _learn(again, held, seen)
+            if key is None and operation.error is not None:
+                key = operation.error.details.get("id_key")
+            if key is None:
+                break  # a client that died without a key cannot know what became of it
+            # All tries of an operation have one token, so together they may apply once.
+            again = Operation(operation.agent, operation.name, operation.arguments, (number, nth))
+            again.began_us, again.repeats = operation.began_us, True
+            operation = again
+            yield Plan(operation, lambda c, act=act, key=key: act(c, key))  # type: ignore[misc]
+            drawer.learn(operation)
 
 
-def _learn(operation: Operation, held: dict[str, int], seen: dict[str, int]) -> None:
-    if operation.outcome != "ok" or operation.result is None:
-        return
-    if operation.name == "step.claim":
-        held[operation.result.id] = operation.result.fence
-    elif operation.name.startswith("memory."):
-        seen[operation.result.key] = operation.result.version
+class _Drawer:
+    """Draws operations for one client, from what it has seen of versions and tokens."""
 
+    def __init__(
+        self, schedule: Schedule, rng: random.Random, agents: list[str], agent: str
+    ) -> None:
+        self.rng = rng
+        self.agents = agents
+        self.agent = agent
+        self.work = [kind for kind in schedule.work for _ in range(WORK[kind])]
+        self.held: dict[str, int] = {}
+        self.seen: dict[str, int] = {}
 
-def _draw(
-    rng: random.Random,
-    agent: str,
-    names: list[str],
-    token: str,
-    id_key: str | None,
-    held: dict[str, int],
-    seen: dict[str, int],
-) -> Plan:
-    kind = rng.random()
-    if kind < 0.35:
-        return _draw_memory(rng, agent, token, id_key, seen)
-    if kind < 0.6:
-        return _draw_message(rng, agent, names, token, id_key)
-    return _draw_step(rng, agent, token, id_key, held)
+    def learn(self, operation: Operation) -> None:
+        """Remember what an operation told about tokens and versions."""
+        if operation.outcome != "ok" or operation.result is None:
+            return
+        if operation.name == "step.claim":
+            self.held[operation.result.id] = operation.result.fence
+        elif operation.name.startswith("memory."):
+            self.seen[operation.result.key] = operation.result.version
 
+    def _one_of(self, choices: Sequence[Any]) -> Any:
+        return choices[int(self.rng.random() * len(choices))]
 
-def _plan(
-    agent: str, name: str, protocol: Callable[[Client], Protocol[Any]], **arguments: Any
-) -> Plan:
-    return Plan(Operation(agent, name, arguments), protocol)
+    def draw(self, place: Place, token: str) -> tuple[Operation, Act]:
+        """Draw one operation, and what carries it out under an idempotency key or none."""
+        kind = self._one_of(self.work)
+        id_key = token if self.rng.random() < 0.5 else None
+        match kind:
+            case "memory":
+                name, act, arguments = self._memory(token)
+            case "message":
+                name, act, arguments = self._message(token)
+            case _:
+                name, act, arguments = self._step(token)
+        if id_key is not None and "token" in arguments:
+            arguments["id_key"] = id_key
+        return Operation(self.agent, name, arguments, place), act
 
+    def _memory(self, token: str) -> tuple[str, Act, dict[str, Any]]:
+        what = self._one_of(("set", "guarded", "incr", "append", "get"))
+        if what == "get":
+            key = self._one_of(KEYS)
+            chain = chain_id("memory", key)
+            return "memory.get", lambda c, _: _get(c, key), {"chain": chain, "key": key}
+        key = _CHANGES[what]
+        arguments: dict[str, Any] = {"chains": (chain_id("memory", key),), "token": token}
+        arguments["key"] = key
+        act: Act
+        match what:
+            case "incr":
+                act = lambda c, i: memory.incr_value(c, key, id_key=i)  # noqa: E731
+            case "append":
+                act = lambda c, i: memory.append_value(c, key, token, id_key=i)  # noqa: E731
+            case _:
+                version = self.seen.get("k", 0) if what == "guarded" else None
+                arguments["if_version"] = version
+                act = lambda c, i: memory.set_value(c, key, token, if_version=version, id_key=i)  # noqa: E731
+        return f"memory.{what}", act, arguments
 
-def _draw_memory(
-    rng: random.Random, agent: str, token: str, id_key: str | None, seen: dict[str, int]
-) -> Plan:
-    what = rng.choice(("set", "guarded", "incr", "append", "get"))
-    key = {"incr": "n", "append": "log"}.get(what, rng.choice(("k", "n")))
-    chain = chain_id("memory", key if what != "set" else "k")
-    if what == "get":
-        return _plan(agent, "memory.get", lambda c: _get(c, key), chain=chain)
-    version = seen.get("k", 0)
-    change: Callable[[Client], Protocol[Any]]
-    if what == "incr":
-        change = lambda c: memory.incr_value(c, "n", id_key=id_key or token)  # noqa: E731
-    elif what == "append":
-        change = lambda c: memory.append_value(c, "log", token, id_key=id_key)  # noqa: E731
-    elif what == "set":
-        change = lambda c: memory.set_value(c, "k", token, id_key=id_key)  # noqa: E731
-    else:
-        chain = chain_id("memory", "k")
-        change = lambda c: memory.set_value(c, "k", token, if_version=version, id_key=id_key)  # noqa: E731
-    guard = {"if_version": version} if what == "guarded" else {}
-    return _plan(agent, f"memory.{what}", change, chains=(chain,), token=token, **guard)
+    def _message(self, token: str) -> tuple[str, Act, dict[str, Any]]:
+        what = self.rng.random()
+        if what < 0.3:
+            return "inbox.read", lambda c, _: inbox.read_inbox(c, everything=True), {}
+        # Few recipients, so that their chains are contended.
+        to = "@all" if what < 0.5 else self._one_of(self.agents[:2])
+        chain = ALL if to == "@all" else chain_id("inbox", to)
+        arguments = {"chains": (chain,), "token": token, "to": to}
+        return "message.send", lambda c, i: inbox.send_message(c, to, token, id_key=i), arguments
+
+    def _step(self, token: str) -> tuple[str, Act, dict[str, Any]]:
+        step, agent = self._one_of(STEPS), self.agent
+        what = self._one_of(_STEP_WORK)
+        if step not in self.held and what in ("complete", "release", "renew"):
+            what = "claim"
+        fence = self.held.get(step)
+        chain = chain_id("step", step)
+        arguments: dict[str, Any] = {"chain": chain, "chains": (chain,), "token": token}
+        # A refusal that rests on the state alone is checked against every state that was met.
+        command: domain.Command | None = None
+        act: Act
+        match what:
+            case "claim":
+                lease_s = arguments["lease_s"] = self._one_of((2.0, 10.0, 40.0))
+                command = domain.Claim(step, agent, round(lease_s * 1000))
+                act = lambda c, i: claims.claim_step(c, step, lease_s=lease_s, id_key=i)  # noqa: E731
+            case "note":
+                act = lambda c, i: steps.note_step(c, step, token, id_key=i)  # noqa: E731
+            case "complete":
+                command = domain.Complete(step, agent, domain.COMPLETE, fence)
+                act = lambda c, i: handoff.complete_step(c, step, fence=fence, id_key=i)  # noqa: E731
+            case "release":
+                command = domain.Release(step, agent, fence)
+                act = lambda c, i: claims.release_step(c, step, fence=fence, id_key=i)  # noqa: E731
+            case "renew":
+                command = domain.Renew(step, agent, None, fence)
+                act = lambda c, i: claims.renew_step(c, step, fence=fence, id_key=i)  # noqa: E731
+            case _:
+                act = lambda c, i: steps.reopen_step(c, step, id_key=i)  # noqa: E731
+        arguments["command"] = command
+        if what in ("complete", "release", "renew"):
+            arguments["fence"] = fence
+        # Ending what one has ended, and reopening what is pending, change nothing.
+        arguments["idle"] = what in ("complete", "reopen")
+        return f"step.{what}", act, arguments
 
 
 def _get(client: Client, key: str) -> Protocol[Any]:
@@ -180,60 +370,13 @@ def _get(client: Client, key: str) -> Protocol[Any]:
         return None
 
 
-def _draw_message(
-    rng: random.Random, agent: str, names: list[str], token: str, id_key: str | None
-) -> Plan:
-    what = rng.random()
-    if what < 0.3:
-        return _plan(agent, "inbox.read", lambda c: inbox.read_inbox(c, everything=True))
-    # Few recipients, so that their chains are contended.
-    to = "@all" if what < 0.5 else rng.choice(names[:2])
-    chain = ALL if to == "@all" else chain_id("inbox", to)
-    return _plan(
-        agent,
-        "message.send",
-        lambda c: inbox.send_message(c, to, token, id_key=id_key),
-        chains=(chain,),
-        token=token,
-        to=to,
-    )
+def check_kinds(kinds: Collection[str]) -> None:
+    """Refuse words that are no kinds of faults.
 
-
-def _draw_step(
-    rng: random.Random, agent: str, token: str, id_key: str | None, held: dict[str, int]
-) -> Plan:
-    step = rng.choice(STEPS)
-    chain = chain_id("step", step)
-    # Steps carry no text of ours everywhere, so each operation has its token as its key.
-    key = id_key or token
-    what = rng.choice(_STEP_WORK)
-    if step not in held and what in ("complete", "release", "renew"):
-        what = "claim"
-    lease_s = rng.choice((2.0, 10.0, 40.0))
-    fence = held.get(step)
-    operations: dict[str, Callable[[Client], Protocol[Any]]] = {
-        "claim": lambda c: claims.claim_step(c, step, lease_s=lease_s, id_key=key),
-        "note": lambda c: steps.note_step(c, step, token, id_key=key),
-        "complete": lambda c: handoff.complete_step(c, step, fence=fence, id_key=key),
-        "release": lambda c: claims.release_step(c, step, fence=fence, id_key=key),
-        "renew": lambda c: claims.renew_step(c, step, fence=fence, id_key=key),
-        "reopen": lambda c: steps.reopen_step(c, step, id_key=key),
-    }
-    # Those whose refusal rests on the state alone are checked against every state they met.
-    commands: dict[str, domain.Command] = {
-        "claim": domain.Claim(step, agent, round(lease_s * 1000)),
-        "release": domain.Release(step, agent, fence),
-        "renew": domain.Renew(step, agent, None, fence),
-    }
-    # Ending what one has ended, and reopening what is pending, change nothing.
-    idle = what in ("complete", "reopen")
-    return _plan(
-        agent,
-        f"step.{what}",
-        operations[what],
-        chain=chain,
-        command=commands.get(what),
-        chains=(chain,) if key else (),
-        token=token,
-        idle=idle,
-    )
+    Raises:
+        ValueError: there is no such kind.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            msg = f"{kind!r} is no kind of fault; there are {', '.join(KINDS)}"
+            raise ValueError(msg)

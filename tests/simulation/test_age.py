@@ -9,7 +9,7 @@ from tclog.log import inbox, memory
 from tclog.store.base import Create, Put
 from tclog.testing import oracles
 
-from .test_interleavings import World
+from .interleaving import World
 
 
 def carry_on(world, protocol, pause_s, after):

@@ -1,0 +1,182 @@
+"""tclog state, diff, blame: what was so, what changed since, who made it so."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tclog.cli import options
+from tclog.cli.app import operation
+from tclog.cli.here import Here
+from tclog.cli.output import (
+    ROWS_MAX,
+    Column,
+    harmless,
+    terminal,
+    write_json,
+    write_line,
+    write_rows,
+)
+
+if TYPE_CHECKING:
+    from tclog.clock import Hlc
+    from tclog.history.diff import Change
+    from tclog.history.state import Item
+
+EXIT_DIFFERENT = 1
+
+
+@operation(
+    "state",
+    example="""
+    tclog state
+    tclog state --at 10m --json
+    """,
+)
+@options.at
+@options.limit
+def state(here: Here, at: str | None, limit: int | None) -> None:
+    """Show everything as it was at a moment.
+
+    That is memory, steps, inboxes, artifacts, barriers, agents and tags, from one consistent look.
+    What a step waits for is judged at that moment. With --json these are the very objects that the
+    commands for each of them print.
+    """
+    from tclog.history.snapshot import END
+    from tclog.history.state import read_state
+
+    point = here.point(at) or END
+    history = here.history()
+
+    def read() -> list[Item]:
+        with history.index.reading():
+            return history.run(read_state(history.index, point, large=here.json))
+
+    items = history.asked(read)
+    if here.json:
+        for item in items[: limit or None]:
+            write_json(item.shown)
+        return
+    _write_state(here, items, limit)
+
+
+def _write_state(here: Here, items: list[Item], limit: int | None) -> None:
+    from tclog.cli.wording import name_of, words_of
+
+    details = [Column("what", "state"), Column("version"), Column("agent"), Column("at", "time")]
+    groups: dict[str, list[list[Any]]] = {}
+    for group, chain, shown in items:
+        by = None if shown["type"] in ("agent", "inbox", "read", "barrier") else shown.get("agent")
+        when = shown["last_seen"] if shown["type"] == "agent" else shown["at"]
+        # An inbox and what is acknowledged of it bear the same name.
+        name = chain if shown["type"] == "read" or not terminal() else name_of(shown)
+        groups.setdefault(group, []).append([name, words_of(shown), shown.get("version"), by, when])
+    for nth, (group, rows) in enumerate(groups.items()):
+        if nth and terminal():
+            write_line("")
+        columns = [Column(group), *details]
+        write_rows(columns, rows, now_us=here.now_us(), limit=limit, more="tclog state -n 0")
+
+
+# -- diff -----------------------------------------------------------------------------------------
+
+
+@operation(
+    "diff",
+    example="""
+    tclog diff 1h
+    tclog diff yesterday 2h --stat
+    tclog diff 10m @ --json
+    """,
+)
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="[B]", required=False)
+@click.option("--stat", is_flag=True, help="Only how much changed, by groups.")
+@click.option("--exit-code", is_flag=True, help="End with 1 if there is a difference, else with 0.")
+@options.limit
+def diff(
+    here: Here, before: str, after: str | None, stat: bool, exit_code: bool, limit: int | None
+) -> None:
+    """Show what is different at B (by default now) from what was at A.
+
+    A and B are points: times, ids of events or versions, tags. B may be the earlier. Shown are
+    each thing before and after, and who changed it last; what follows from it too, such as a step
+    that became ready. With --exit-code the exit status says, as in git, whether there is a
+    difference: 0 for none, 1 for some; errors have their usual statuses, which are others.
+    """
+    from tclog.history.diff import count_changes, read_diff
+    from tclog.index import derived
+
+    first, last = _points(here, before, after)
+    history = here.history()
+
+    def read() -> list[Change]:
+        with derived.reading(history.index):
+            return history.run(read_diff(history.index, first, last))
+
+    changes = history.asked(read)
+    if stat:
+        _write_stats(here, count_changes(changes))
+    elif here.json:
+        for change in changes[: limit or None]:
+            write_json(change.as_json())
+    else:
+        _write_changes(here, changes, limit)
+    if exit_code and changes:
+        click.get_current_context().exit(EXIT_DIFFERENT)
+
+
+def _points(here: Here, before: str, after: str | None) -> tuple[Hlc, Hlc]:
+    """Read both points; that they are not settled is said once."""
+    from tclog.history.snapshot import END
+
+    points = [here.boundary(before), here.boundary(after) if after else None]
+    given = [point for point in points if point is not None]
+    here.say_settled(max(given))
+    return points[0] or END, points[1] or END
+
+
+def _write_stats(here: Here, stats: list[Any]) -> None:
+    if here.json:
+        for row in stats:
+            write_json(row.as_json())
+        return
+    columns = [Column(name) for name in ("group", "added", "removed", "changed", "events")]
+    write_rows(columns, [list(row) for row in stats], now_us=here.now_us(), limit=0)
+
+
+def _write_changes(here: Here, changes: list[Change], limit: int | None) -> None:
+    from tclog.cli.wording import change_words, line_changes, lines_words
+    from tclog.history.shapes import short_id
+
+    index = here.history().index
+    shown = changes[: (ROWS_MAX if limit is None and terminal() else limit) or None]
+    groups: dict[str, list[list[Any]]] = {}
+    details: dict[str, list[tuple[str, list[str]]]] = {}
+    for change in shown:
+        lines = line_changes(change.before, change.after) if terminal() else []
+        what = lines_words(lines) if lines else change_words(change.before, change.after)
+        last = change.last
+        name = change.chain.partition("/")[2] if terminal() else change.chain
+        if change.chain.startswith("read/"):
+            name = change.chain
+        by, at, event = (None, None, None)
+        if last is not None:
+            by, at, event = last.event.agent, last.at[:27], short_id(index, last.event.id)
+        groups.setdefault(change.group, []).append([name, what, by, at, event])
+        if lines:
+            details.setdefault(change.group, []).append((name, lines))
+    columns = [Column("change"), Column("agent"), Column("at", "time"), Column("id")]
+    for nth, (group, rows) in enumerate(groups.items()):
+        if nth and terminal():
+            write_line("")
+        write_rows([Column(group), *columns], rows, now_us=here.now_us(), limit=0)
+        for name, lines in details.get(group, ()):
+            write_line(harmless(f"\n  {name}"))
+            for line in lines:
+                write_line(harmless(f"  {line}"))
+    if len(shown) < len(changes):
+        more = "tclog diff A B -n 0"
+        write_line(f"... and {len(changes) - len(shown)} more: {more}", sys.stderr)

@@ -1,0 +1,94 @@
+"""What ``fsck`` finds: damage, told at once, and what has yet to be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from tclog.chain.drive import Protocol
+from tclog.errors import StoreError
+from tclog.event import Event
+from tclog.event.canonical import decode_json
+from tclog.history.ledger import Ledger, Writer
+from tclog.history.objects import RECORD_BYTES_MAX, Progress, read_each
+from tclog.history.rules import blobs_in, op_elsewhere
+from tclog.store.base import Entry, Found
+
+
+class Damage(NamedTuple):
+    """One thing that is wrong: which object, as far as known of what and by whom, and why."""
+
+    code: str
+    message: str
+    where: Writer
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        return {
+            "type": "damage",
+            "object": self.where.key,
+            "code": self.code,
+            "message": self.message,
+            "chain": self.where.chain,
+            "version": self.where.version,
+            "agent": self.where.agent,
+        }
+
+
+class Findings:
+    """The damage and the counts of one check."""
+
+    def __init__(
+        self, ledger: Ledger, report: Callable[[Damage], None], progress: Progress
+    ) -> None:
+        self.ledger = ledger
+        self.progress = progress
+        self.unknown = self.damaged = 0
+        self._report = report
+
+    def damage(self, code: str, message: str, where: Writer) -> None:
+        """Tell of a damage."""
+        self.damaged += 1
+        self._report(Damage(code, message, where))
+
+    def name_blobs(self, event: Event, where: Writer) -> None:
+        """Note the blobs that an event names, as far as its op is known."""
+        if op_elsewhere(event.op):
+            for blob, size in blobs_in(event.body):
+                self.ledger.name_blob(blob, size, where)
+
+    def read(
+        self, entries: Sequence[Entry], code: str
+    ) -> Protocol[list[tuple[Entry, Found | None]]]:
+        """Read a batch of records; None stands for one whose damage has been told."""
+        whole = [entry for entry in entries if entry.size <= RECORD_BYTES_MAX]
+        replies = yield from read_each([entry.key for entry in whole])
+        answers = dict(zip((entry.key for entry in whole), replies, strict=True))
+        found: list[tuple[Entry, Found | None]] = []
+        for entry in entries:
+            reply = answers.get(entry.key)
+            if not isinstance(reply, Found):
+                self.unread(entry, reply, code)
+                reply = None
+            found.append((entry, reply))
+        return found
+
+    def unread(self, entry: Entry, reply: StoreError | None, code: str) -> None:
+        """Tell of an object that was listed and cannot be read."""
+        if entry.size > RECORD_BYTES_MAX:
+            why = f"has {entry.size} bytes, more than any record"
+        elif reply is None:
+            why = "was there when it was listed and is not any more"
+        else:
+            why = f"cannot be read: {reply.message}"
+        self.damage(code, f"{entry.key} {why}", Writer(entry.key))
+
+
+def claimed(raw: bytes, field: str) -> str | None:
+    """Return who a record says wrote it, if it is still that readable."""
+    try:
+        record = decode_json(raw)
+    except ValueError:
+        return None
+    said = record.get(field) if isinstance(record, dict) else None
+    return said if isinstance(said, str) else None

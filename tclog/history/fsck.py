@@ -1,0 +1,350 @@
+"""``fsck``: read the whole store and check every object against its name and its neighbours.
+
+It reads the store itself, never the index. Damage is told as it is found and never ends the check.
+A log may be written meanwhile, and none of that is damage: whatever names something is listed
+before what it names (versions, then events, then blobs; other inboxes before ``inbox/@all``), and
+writers work the other way round. What still looks missing is asked for once more by its key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from typing import Any, NamedTuple
+
+from blake3 import blake3
+
+from tclog.chain.drive import Protocol
+from tclog.clock import SECOND_US, parse_us
+from tclog.errors import Damaged, FormatNewer, StoreError, TclogError
+from tclog.event import (
+    ALL,
+    FORMAT,
+    ChainId,
+    EventId,
+    decode,
+    decode_event,
+    digest,
+    event_key,
+    event_key_parts,
+    once_key,
+    slot_key,
+)
+from tclog.history.findings import Damage, Findings, claimed
+from tclog.history.fsck_chains import ChainCheck
+from tclog.history.ledger import Ledger, Writer
+from tclog.history.objects import (
+    ALL_FOLDER,
+    AT_ONCE,
+    MARK,
+    PAGES_MAX,
+    WHOLE_BYTES_MAX,
+    Listing,
+    Progress,
+    batches,
+    blob_of,
+    read_each,
+    unseen,
+)
+from tclog.store.base import Entry, Found, Get, GetFile, Stat, Store
+
+
+class Checked(NamedTuple):
+    """What was looked at.
+
+    ``unknown`` counts what only a later client could check: newer formats, unknown ops and kinds.
+    """
+
+    chains: int
+    versions: int
+    events: int
+    attempts: int
+    blobs: int
+    unused_blobs: int
+    keys: int
+    unknown: int
+    damaged: int
+
+
+def fsck(
+    project: str, report: Callable[[Damage], None], progress: Progress | None = None
+) -> Protocol[Checked]:
+    """Check everything; each damage is reported at once.
+
+    Raises:
+        StoreError: the store cannot be read any more.
+    """
+    with closing(Ledger()) as ledger:
+        findings = Findings(ledger, report, progress or unseen)
+        yield from _check_mark(project, findings)
+        chains = ChainCheck(findings)
+        yield from chains.check("chains", leave=ALL_FOLDER)
+        yield from chains.check(ALL_FOLDER)
+        rest = _Rest(findings)
+        yield from rest.check_events()
+        yield from rest.check_keys()
+        yield from rest.check_blobs()
+        yield from rest.compare()
+        return Checked(
+            chains.chains,
+            chains.versions,
+            rest.events,
+            ledger.attempts(),
+            rest.blobs,
+            ledger.leftovers(),
+            rest.keys,
+            findings.unknown,
+            findings.damaged,
+        )
+
+
+def _check_mark(expected: str, findings: Findings) -> Protocol[None]:
+    """Check ``tclog.json``."""
+    found = yield Get(MARK)
+    where = Writer(MARK)
+    if found is None:
+        findings.damage("mark-missing", f"{MARK} is missing", where)
+        return
+    try:
+        record = decode(found.data, MARK)
+    except Damaged as error:
+        findings.damage("mark-damaged", error.message, where)
+        return
+    fields = {"created_at": str, "format": int, "id": str, "project": str}
+    if not isinstance(record, dict) or any(
+        type(record.get(name)) is not kind for name, kind in fields.items()
+    ):
+        findings.damage("mark-damaged", f"{MARK} does not hold what it should", where)
+    elif not 1 <= record["format"] <= FORMAT:
+        findings.damage("format-newer", f"{MARK} has format {record['format']}", where)
+    elif record["project"] != expected:
+        named = record["project"]
+        findings.damage("mark-damaged", f"{MARK} names another project, {named!a}", where)
+
+
+class _Rest:
+    """Everything but the chains, and what these name."""
+
+    def __init__(self, found: Findings) -> None:
+        self.found = found
+        self.events = self.blobs = self.keys = 0
+
+    # -- events -------------------------------------------------------------------------------
+
+    def check_events(self) -> Protocol[None]:
+        """Check all event objects."""
+        yield from self._each("events", "event-damaged", self._see_name, self._event)
+
+    def _see_name(self, entry: Entry) -> bool:
+        """Note that an event has an object, be that damaged or not; False for a foreign name."""
+        self.events += 1
+        event = _event_named(entry.key)
+        if event is not None:
+            self.found.ledger.see_event(event)
+            return True
+        self.found.damage("stray-object", f"{entry.key} is no event's name", Writer(entry.key))
+        return False
+
+    def _event(self, entry: Entry, found: Found) -> None:
+        named = _event_named(entry.key)
+        assert named is not None  # noqa: S101 - its name was looked at before it was read
+        where = self.found.ledger.committed_as(named)
+        where = Writer(entry.key) if where is None else where._replace(key=entry.key)
+        where = where._replace(agent=where.agent or claimed(found.data, "agent"))
+        try:
+            event = decode_event(found.data, expect=named, what=entry.key)
+            key = event_key(event.at, event.chains[0], event.id)
+            self.found.name_blobs(event, Writer(key, event.chains[0], None, event.agent))
+        except FormatNewer:
+            self.found.unknown += 1
+        except TclogError as error:
+            self.found.damage("event-damaged", error.message, where)
+        except Exception as error:  # noqa: BLE001 - whatever bytes there are, the check goes on
+            self.found.damage("event-damaged", f"{entry.key} cannot be read: {error!r}", where)
+        else:
+            if key != entry.key:
+                self.found.damage("event-misnamed", f"{entry.key} should be {key}", where)
+
+    def _each(
+        self,
+        folder: str,
+        code: str,
+        wanted: Callable[[Entry], bool],
+        check: Callable[[Entry, Found], None],
+    ) -> Protocol[None]:
+        listing = Listing(folder)
+        for _ in range(PAGES_MAX):
+            page = yield from listing.page()
+            if not page:
+                break
+            for batch in batches(row for row in page if wanted(row)):
+                for entry, found in (yield from self.found.read(batch, code)):
+                    if found is not None:
+                        check(entry, found)
+                self.found.progress(folder, len(batch))
+
+    # -- idempotency keys ---------------------------------------------------------------------
+
+    def check_keys(self) -> Protocol[None]:
+        """Check all objects that bind idempotency keys."""
+
+        def count(entry: Entry) -> bool:
+            del entry
+            self.keys += 1
+            return True
+
+        yield from self._each("once", "key-damaged", count, self._key)
+
+    def _key(self, entry: Entry, found: Found) -> None:
+        where = Writer(entry.key, None, None, claimed(found.data, "agent"))
+        try:
+            record = decode(found.data, entry.key)
+            chain = ChainId(record["chain"])
+            key = once_key(record["agent"], f"{record['key']}#{digest(chain.encode())[:16]}")
+            sound = type(record["after"]) is int and type(record["command"]) is str
+            if key != entry.key or not sound or type(record["format"]) is not int:
+                self.found.damage(
+                    "key-damaged", f"{entry.key} does not bind the key that it is named for", where
+                )
+        except TclogError as error:
+            self.found.damage("key-damaged", error.message, where)
+        except Exception:  # noqa: BLE001 - whatever bytes there are, the check goes on
+            self.found.damage("key-damaged", f"{entry.key} does not bind an idempotency key", where)
+
+    # -- blobs --------------------------------------------------------------------------------
+
+    def check_blobs(self) -> Protocol[None]:
+        """Check all blobs, also those that nothing names: what is put later may rest on them."""
+        listing = Listing("blobs")
+        for _ in range(PAGES_MAX):
+            page = yield from listing.page()
+            if not page:
+                break
+            named = [row for row in page if self._see_blob(row)]
+            small = [row for row in named if row.size <= WHOLE_BYTES_MAX]
+            for batch in batches(small):
+                for entry, found in (yield from self.found.read(batch, "blob-damaged")):
+                    if found is not None:
+                        self._blob(entry, digest(found.data))
+                self.found.progress("blobs", len(batch))
+            for entry in named:
+                if entry.size > WHOLE_BYTES_MAX:
+                    yield from self._large_blob(entry)
+                    self.found.progress("blobs", 1)
+
+    def _see_blob(self, entry: Entry) -> bool:
+        self.blobs += 1
+        blob = blob_of(entry.key)
+        if blob is None:
+            self.found.damage("stray-object", f"{entry.key} is no blob's name", Writer(entry.key))
+            return False
+        self.found.ledger.see_blob(blob, entry.size)
+        return True
+
+    def _large_blob(self, entry: Entry) -> Protocol[None]:
+        hasher = blake3()
+        try:
+            pieces = yield GetFile(entry.key)
+            if pieces is None:
+                self.found.unread(entry, None, "blob-damaged")
+                return
+            for piece in pieces:
+                hasher.update(piece)
+        except (StoreError, OSError) as error:
+            yield Get(MARK)
+            why = error.message if isinstance(error, StoreError) else str(error.strerror)
+            self.found.damage(
+                "blob-damaged", f"{entry.key} cannot be read: {why}", Writer(entry.key)
+            )
+            return
+        self._blob(entry, hasher.hexdigest())
+
+    def _blob(self, entry: Entry, found: str) -> None:
+        blob = blob_of(entry.key)
+        if blob is not None and blob != found:
+            by = self.found.ledger.named_by(blob)
+            named = "" if by is None else f" (named by {by.key})"
+            where = Writer(entry.key) if by is None else by._replace(key=entry.key)
+            self.found.damage(
+                "blob-damaged", f"{entry.key} does not hold what its name says{named}", where
+            )
+
+    # -- comparisons --------------------------------------------------------------------------
+
+    def compare(self) -> Protocol[None]:
+        """Compare what is named with what is there."""
+        for part in _parts(self.found.ledger.events_missing()):
+            replies = yield from read_each([where.key for where, _ in part])
+            for (where, event), reply in zip(part, replies, strict=True):
+                if not isinstance(reply, Found) or digest(reply.data) != event:
+                    self.found.damage(
+                        "event-missing",
+                        f"{where.key} is missing, the event in version {where.version}"
+                        f" of {where.chain}",
+                        where,
+                    )
+        for blob, size, there, by in list(self.found.ledger.blobs_amiss()):
+            yield from self._named_blob(str(blob), size, there, by)
+        for by, through, counted, there in list(self.found.ledger.merges_amiss()):
+            what = f"version {by.version} of {by.chain} takes in {ALL} up to version {through}"
+            if there is not None:
+                wrong = f"and counts {counted} broadcasts where there are {there}"
+                self.found.damage("merge-wrong", f"{what}, {wrong}", by)
+            elif (yield Stat(slot_key(ALL, through))) is None:
+                self.found.damage("version-missing", f"{what}, which is missing", by)
+        for by, key, now in list(self.found.ledger.judgements()):
+            entry = yield Stat(key)
+            late = entry is not None and entry.stored is not None
+            if late and parse_us(now) > parse_us(entry.stored) + SECOND_US:
+                self.found.damage(
+                    "rule-broken",
+                    f"version {by.version} of {by.chain} says that its event was stored at {now};"
+                    f" the store says {entry.stored}",
+                    by,
+                )
+
+    def _named_blob(self, blob: str, size: int, there: int | None, by: Writer) -> Protocol[None]:
+        key = f"blobs/{blob[:2]}/{blob}"
+        if there is None:
+            entry = yield Stat(key)
+            if entry is None:
+                self.found.damage("blob-missing", f"{key} is missing, named by {by.key}", by)
+                return
+            there = entry.size
+        if there != size:
+            self.found.damage(
+                "blob-size", f"{by.key} says that {key} has {size} bytes; it has {there}", by
+            )
+
+
+class Patient:
+    """A store whose damaged files are errors of one object, so that the check goes on.
+
+    A folder's disk may fail to give back a single file; that would end every other command.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def get(self, key: str) -> Found | None:
+        """See ``Store``."""
+        try:
+            return self._store.get(key)
+        except Damaged as error:
+            raise StoreError(error.message, code="unreadable") from error
+
+
+def _parts(rows: Iterable[tuple[Writer, str]]) -> Iterator[list[tuple[Writer, str]]]:
+    found = list(rows)
+    return (found[start : start + AT_ONCE] for start in range(0, len(found), AT_ONCE))
+
+
+def _event_named(key: str) -> EventId | None:
+    try:
+        parts = event_key_parts(key)
+    except Damaged:
+        return None
+    return None if parts is None else parts[2]

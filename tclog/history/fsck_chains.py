@@ -1,0 +1,251 @@
+"""``fsck`` of chains: every version by itself, and against the one before it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tclog.chain.drive import Protocol
+from tclog.chain.fold import fold, place_of, rules_of, state_of, unknown_ops
+from tclog.errors import Damaged, FormatNewer, TclogError
+from tclog.event import (
+    ALL,
+    ChainId,
+    Version,
+    chain_kind,
+    decode,
+    decode_name,
+    decode_version,
+    digest,
+    encode,
+    slot_key,
+    slot_seq,
+)
+from tclog.event.names import SEQ_MAX
+from tclog.history.findings import Findings, claimed
+from tclog.history.ledger import Writer
+from tclog.history.objects import AT_ONCE, PAGES_MAX, Listing, batches, chain_in, read_each
+from tclog.history.rules import KINDS, blobs_in, ignored_events, merge_error, op_elsewhere
+from tclog.store.base import Entry, Found
+
+# A gap longer than this is taken for one without asking for each slot again.
+GAP_ASKED_MAX = 1000
+
+
+class Slot(NamedTuple):
+    """What is remembered of a slot while the one below it is looked at."""
+
+    seq: int
+    version: Version | None
+
+
+class ChainCheck:
+    """Goes through slots in the order of a listing: each chain from its newest version down."""
+
+    def __init__(self, found: Findings) -> None:
+        self.found = found
+        self.chains = self.versions = 0
+        self._folder = ""
+        self._above: Slot | None = None
+
+    def check(self, folder: str, leave: str = "") -> Protocol[None]:
+        """Check all versions below a folder: each, and each against the one before it."""
+        listing = Listing(folder)
+        for _ in range(PAGES_MAX):
+            page = yield from listing.page()
+            if not page:
+                break
+            kept = [row for row in page if not leave or not row.key.startswith(f"{leave}/")]
+            for batch in batches(kept):
+                for entry, found in (yield from self.found.read(batch, "version-damaged")):
+                    yield from self._slot(entry, found)
+                self.found.progress("versions", len(batch))
+        yield from self._end_chain()
+
+    def _slot(self, entry: Entry, found: Found | None) -> Protocol[None]:
+        """Check one slot; they come with the newest of their chain first."""
+        folder = entry.key.rpartition("/")[0]
+        seq = slot_seq(entry.key)
+        if seq is None or folder.count("/") != 2:
+            self.found.damage(
+                "stray-object", f"{entry.key} is no slot of a chain", Writer(entry.key)
+            )
+            return
+        if folder != self._folder:
+            yield from self._end_chain()
+            self._folder, self._above, self.chains = folder, None, self.chains + 1
+        above = self._above
+        if above is not None and above.seq != seq + 1:
+            yield from self._gap(seq + 1, above.seq - 1)
+            above = None
+        version = None if found is None else self._decoded(entry.key, seq, found)
+        self.versions += 1
+        if above is not None and above.version is not None and found is not None:
+            self._link(above.version, version, found)
+        self._above = Slot(seq, version)
+
+    def _end_chain(self) -> Protocol[None]:
+        above, self._above = self._above, None
+        if above is not None:
+            if above.seq == 1 and above.version is not None:
+                self._link(above.version, None, None)
+            elif above.seq > 1:
+                yield from self._gap(1, above.seq - 1)
+        self._folder = ""
+
+    def _gap(self, first: int, last: int) -> Protocol[None]:
+        """Tell of slots that are missing, unless they are there after all."""
+        keys = [f"{self._folder}/{SEQ_MAX - seq:010d}.json" for seq in (first, last)]
+        missing = range(first, last + 1)
+        if len(missing) <= GAP_ASKED_MAX:
+            asked = [f"{self._folder}/{SEQ_MAX - seq:010d}.json" for seq in missing]
+            replies: list[Any] = []
+            for start in range(0, len(asked), AT_ONCE):
+                replies += yield from read_each(asked[start : start + AT_ONCE])
+            if all(isinstance(reply, Found) for reply in replies):
+                return
+        chain = _chain_label(self._folder)
+        which = f"version {first}" if first == last else f"versions {first} to {last}"
+        are = "is" if first == last else "are"
+        self.found.damage(
+            "version-missing",
+            f"{which} of {chain} {are} missing, though later ones are there",
+            Writer(keys[0], chain, first),
+        )
+
+    def _decoded(self, key: str, seq: int, found: Found) -> Version | None:
+        """Return a version that holds what it should by itself, or None and its damage told."""
+        where = Writer(key, _chain_label(self._folder), seq)
+        try:
+            chain = chain_in(key, found.data)
+            where = where._replace(chain=chain, agent=claimed(found.data, "by"))
+            version = decode_version(found.data, chain=chain, seq=seq, stored=found.stored)
+            self._note(version)
+        except FormatNewer as error:
+            if _sum_holds(found.data):
+                self.found.unknown += 1
+            else:
+                self.found.damage("version-damaged", error.message, where)
+            return None
+        except TclogError as error:
+            self.found.damage("version-damaged", error.message, where)
+            return None
+        except Exception as error:  # noqa: BLE001 - whatever bytes there are, the check goes on
+            self.found.damage("version-damaged", f"{key} cannot be read: {error!r}", where)
+            return None
+        return version
+
+    def _note(self, version: Version) -> None:
+        """Note what a version names, to be compared with what there is."""
+        key = slot_key(version.chain, version.seq)
+        where = Writer(key, version.chain, version.seq, version.by)
+        known = chain_kind(version.chain) in KINDS
+        if not known:
+            self.found.unknown += 1
+        for event in version.events:
+            if version.chain not in event.chains:
+                self.found.damage(
+                    "event-elsewhere",
+                    f"version {version.seq} of {version.chain} holds the event {event.id[:16]},"
+                    f" which {event.agent!a} made for {', '.join(map(str, event.chains))}",
+                    where,
+                )
+            if not self.found.ledger.commit(version, event):
+                self.found.damage(
+                    "event-twice",
+                    f"version {version.seq} of {version.chain} holds the event {event.id[:16]},"
+                    " which stands in another version of this chain too",
+                    where,
+                )
+            self.found.name_blobs(event, where)
+        for blob, size in blobs_in(version.state) if known else ():
+            self.found.ledger.name_blob(blob, size, where)
+        if version.chain == ALL:
+            self.found.ledger.broadcast(version.seq, state_of(ALL, version).count)
+
+    def _link(self, version: Version, before: Version | None, found: Found | None) -> None:
+        """Check a version against the one before it."""
+        where = Writer(slot_key(version.chain, version.seq), version.chain, version.seq, version.by)
+        what = f"version {version.seq} of {version.chain}"
+        prev = None if found is None else digest(found.data)
+        if version.prev != prev:
+            if before is not None or found is None:
+                named, there = str(version.prev)[:16], str(prev)[:16]
+                self.found.damage(
+                    "prev-mismatch",
+                    f"{what} names {named} as the version before it, and that is {there}",
+                    where,
+                )
+            return
+        if found is not None and before is None:
+            return  # the damage of the one before was told; nothing can be folded onto it
+        try:
+            self._fold(before, version, what, where)
+        except TclogError as error:
+            self.found.damage("version-damaged", error.message, where)
+        except Exception as error:  # noqa: BLE001 - whatever bytes there are, the check goes on
+            self.found.damage("version-damaged", f"{what} cannot be folded: {error!r}", where)
+
+    def _fold(self, before: Version | None, version: Version, what: str, where: Writer) -> None:
+        chain = version.chain
+        if before is not None and version.at <= before.at:
+            self.found.damage(
+                "stamp-order", f"{what} is not later than the version before it", where
+            )
+        if chain_kind(chain) not in KINDS:
+            return
+        unknown = unknown_ops(chain, version)
+        for op in unknown:
+            if op_elsewhere(op):
+                self.found.damage(
+                    "rule-broken", f"{what} holds {op!a}, which is no op of it", where
+                )
+        if unknown:
+            self.found.unknown += 1
+            return  # a later client's rules made this state; only it can recompute it
+        self._merge(before, version, what, where)
+        folded = fold(
+            chain, state_of(chain, before), version.events, place_of(version), version.merge
+        )
+        if encode(rules_of(chain).pack(folded, version.events)) != encode(version.state):
+            self.found.damage(
+                "state-mismatch", f"{what} holds a state that its events do not give", where
+            )
+        for event in ignored_events(before, version):
+            self.found.damage(
+                "rule-broken",
+                f"{what} holds {event.op} by {event.agent!a}, which was not allowed there;"
+                " readers ignore it",
+                where._replace(agent=event.agent),
+            )
+        if version.now is not None and before is not None and version.prev_stored == before.stored:
+            # Only where the stamps are still those of the store that the versions were made in.
+            for event in version.events:
+                self.found.ledger.judge(version, event, version.now)
+
+    def _merge(self, before: Version | None, version: Version, what: str, where: Writer) -> None:
+        if version.merge is None:
+            return
+        wrong = merge_error(before, version)
+        if wrong:
+            self.found.damage("merge-wrong", f"{what} {wrong}", where)
+        else:
+            self.found.ledger.merge(version, version.merge["through"], version.merge["count"])
+
+
+def _chain_label(folder: str) -> ChainId:
+    """Name a chain for people: by its folder, where that can be read."""
+    _, kind, segment = folder.split("/")
+    try:
+        name = None if segment == "@all" else decode_name(segment)
+    except Damaged:
+        name = None
+    return ChainId(f"{kind}/{name or segment}")
+
+
+def _sum_holds(raw: bytes) -> bool:
+    try:
+        record = decode(raw, "version")
+    except Damaged:
+        return False
+    rest = {name: value for name, value in record.items() if name != "sum"}
+    return bool(record.get("sum") == digest(encode(rest)))

@@ -1,0 +1,156 @@
+"""What ``fsck`` has seen and has yet to compare: in a temporary database, so memory stays small.
+
+SQLite deletes the file by itself when the database is closed, or the process dies.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from tclog.clock import Stamp
+from tclog.event import BlobHash, ChainId, Event, EventId, Version, event_key, slot_key
+
+_TABLES = """
+PRAGMA journal_mode=OFF;
+PRAGMA synchronous=OFF;
+PRAGMA cache_size=-32768;
+CREATE TABLE committed(
+    event BLOB, chain TEXT, seq INTEGER, agent TEXT, key TEXT, PRIMARY KEY(event, chain)
+) WITHOUT ROWID;
+CREATE TABLE present(event BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE named(
+    blob TEXT PRIMARY KEY, size INTEGER, key TEXT, chain TEXT, seq INTEGER, agent TEXT
+) WITHOUT ROWID;
+CREATE TABLE blobs(blob TEXT PRIMARY KEY, size INTEGER) WITHOUT ROWID;
+CREATE TABLE merges(
+    key TEXT, chain TEXT, seq INTEGER, agent TEXT, through INTEGER, counted INTEGER);
+CREATE TABLE broadcasts(seq INTEGER PRIMARY KEY, counted INTEGER);
+CREATE TABLE judged(key TEXT, chain TEXT, seq INTEGER, agent TEXT, event TEXT, now TEXT);
+"""
+
+
+class Writer(NamedTuple):
+    """Where something was said, and by whom: an object's key and what it is a version of."""
+
+    key: str
+    chain: ChainId | None = None
+    version: int | None = None
+    agent: str | None = None
+
+
+class Ledger:
+    """A temporary database of what was seen."""
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("", isolation_level=None)
+        self._db.executescript(_TABLES)
+        self._db.execute("BEGIN")
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._db.close()
+
+    def commit(self, version: Version, event: Event) -> bool:
+        """Note that a chain holds an event; false if it does so already, in another version."""
+        key = event_key(event.at, event.chains[0], event.id)
+        row = bytes.fromhex(event.id), version.chain, version.seq, event.agent, key
+        return self._insert("committed", row)
+
+    def see_event(self, event: EventId) -> None:
+        """Note that ``events/`` holds an object for an event."""
+        self._insert("present", (bytes.fromhex(event),))
+
+    def name_blob(self, blob: BlobHash, size: int, by: Writer) -> None:
+        """Note that a record names a blob; the first is kept."""
+        self._insert("named", (blob, size, by.key, by.chain, by.version, by.agent))
+
+    def see_blob(self, blob: BlobHash, size: int) -> None:
+        """Note that ``blobs/`` holds a blob."""
+        self._insert("blobs", (blob, size))
+
+    def merge(self, version: Version, through: int, counted: int) -> None:
+        """Note that a version takes broadcasts in."""
+        key = slot_key(version.chain, version.seq)
+        row = key, version.chain, version.seq, version.by, through, counted
+        self._insert("merges", row)
+
+    def broadcast(self, seq: int, counted: int) -> None:
+        """Note how many broadcasts there are up to a version of ``inbox/@all``."""
+        self._insert("broadcasts", (seq, counted))
+
+    def judge(self, version: Version, event: Event, now: Stamp) -> None:
+        """Note that a version says which stamp the store gave to its event."""
+        key = slot_key(version.chain, version.seq)
+        at = event_key(event.at, event.chains[0], event.id)
+        self._insert("judged", (key, version.chain, version.seq, version.by, at, now))
+
+    def _insert(self, table: str, row: tuple[Any, ...]) -> bool:
+        marks = ",".join("?" * len(row))
+        statement = f"INSERT OR IGNORE INTO {table} VALUES({marks})"
+        return self._db.execute(statement, row).rowcount == 1
+
+    # -- comparisons --------------------------------------------------------------------------
+
+    def attempts(self) -> int:
+        """Count the event objects that no version holds."""
+        rows = self._db.execute(
+            "SELECT count(*) FROM present"
+            " WHERE NOT EXISTS(SELECT 1 FROM committed WHERE committed.event=present.event)"
+        )
+        return int(rows.fetchone()[0])
+
+    def events_missing(self) -> Iterator[tuple[Writer, str]]:
+        """Yield the committed events without an object, each once, with its id."""
+        rows = self._db.execute(
+            "SELECT key, chain, min(seq), agent, event FROM committed"
+            " WHERE NOT EXISTS(SELECT 1 FROM present WHERE present.event=committed.event)"
+            " GROUP BY event"
+        )
+        return ((Writer(*row[:4]), row[4].hex()) for row in rows)
+
+    def committed_as(self, event: str) -> Writer | None:
+        """Return which version holds an event."""
+        row = self._db.execute(
+            "SELECT key, chain, seq, agent FROM committed WHERE event=?", (bytes.fromhex(event),)
+        ).fetchone()
+        return None if row is None else Writer(*row)
+
+    def blobs_amiss(self) -> Iterator[tuple[BlobHash, int, int | None, Writer]]:
+        """Yield the blobs that are named and are not there, or there with another size."""
+        rows = self._db.execute(
+            "SELECT named.blob, named.size, blobs.size, key, chain, seq, agent FROM named"
+            " LEFT JOIN blobs ON blobs.blob=named.blob"
+            " WHERE blobs.size IS NULL OR blobs.size<>named.size"
+        )
+        return ((BlobHash(row[0]), row[1], row[2], Writer(*row[3:])) for row in rows)
+
+    def named_by(self, blob: BlobHash) -> Writer | None:
+        """Return which record names a blob."""
+        row = self._db.execute(
+            "SELECT key, chain, seq, agent FROM named WHERE blob=?", (blob,)
+        ).fetchone()
+        return None if row is None else Writer(*row)
+
+    def leftovers(self) -> int:
+        """Count the blobs that no record names."""
+        rows = self._db.execute(
+            "SELECT count(*) FROM blobs"
+            " WHERE NOT EXISTS(SELECT 1 FROM named WHERE named.blob=blobs.blob)"
+        )
+        return int(rows.fetchone()[0])
+
+    def merges_amiss(self) -> Iterator[tuple[Writer, int, int, int | None]]:
+        """Yield merges whose count is not that of the version of ``inbox/@all`` they go to."""
+        rows = self._db.execute(
+            "SELECT key, chain, merges.seq, agent, through, merges.counted, broadcasts.counted"
+            " FROM merges LEFT JOIN broadcasts ON broadcasts.seq=merges.through"
+            " WHERE broadcasts.counted IS NULL OR broadcasts.counted<>merges.counted"
+        )
+        return ((Writer(*row[:4]), row[4], row[5], row[6]) for row in rows)
+
+    def judgements(self) -> Iterator[tuple[Writer, str, Stamp]]:
+        """Yield versions that rest on a stamp of their event, with its key and the stamp."""
+        rows = self._db.execute("SELECT key, chain, seq, agent, event, now FROM judged")
+        return ((Writer(*row[:4]), row[4], Stamp(row[5])) for row in rows)

@@ -1,0 +1,101 @@
+"""What ``fsck`` asks of one version: do its events follow the rules, and which blobs does it name?
+
+The fold ignores an event that was not allowed at its place, so a client that breaks a rule gains
+nothing by it. Clients that keep to the rules never write such an event: one that is found was
+written by hand, or by a client with a bug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tclog.chain.fold import Rules, place_of, rules_of, state_of
+from tclog.domain.content import content_blobs
+from tclog.domain.decision import Place
+from tclog.event import ALL, BlobHash, Event, Version, chain_kind
+
+KINDS = ("memory", "step", "inbox", "read", "barrier", "artifact", "agent", "tag")
+# No event is called so; folding one shows what the place alone changes.
+_NOTHING = "fsck.nothing"
+_DEPTH_MAX = 100
+
+
+def op_elsewhere(op: str) -> bool:
+    """Whether an op belongs to some kind of chain that this client knows."""
+    return any(op in rules_of(_any_of(kind)).ops for kind in KINDS)
+
+
+def _any_of(kind: str) -> Any:
+    return f"{kind}/x"
+
+
+def ignored_events(before: Version | None, version: Version) -> Iterator[Event]:
+    """Yield the events of a version that the fold ignores: they were not allowed at their place."""
+    rules = rules_of(version.chain)
+    kind = chain_kind(version.chain)
+    state = state_of(version.chain, before)
+    if version.merge is not None and kind == "inbox":
+        from tclog.domain import inbox
+
+        state = inbox.merge(state, version.merge["through"], version.merge["count"])
+    for index, event in enumerate(version.events):
+        place = place_of(version)._replace(index=index)
+        if event.op in rules.ops and _is_ignored(kind, rules, state, event, place):
+            yield event
+        state = rules.evolve(state, event, place)
+
+
+def _is_ignored(kind: str, rules: Rules, state: Any, event: Event, place: Place) -> bool:
+    nothing = event._replace(record={**event.record, "op": _NOTHING})
+    match kind:
+        case "memory":
+            # What is set may be what was there before; an ignored event gives back the same object.
+            apart = type(state)(state.content)
+            return rules.evolve(apart, event, place) is apart
+        case "step":
+            settled = rules.evolve(state, nothing, place)
+            # So that an end or a note in the same words as the one before is still a change.
+            apart = settled._replace(session="\0", note_version=-1, held_version=-1)
+            return bool(rules.evolve(apart, event, place) == rules.evolve(apart, nothing, place))
+        case "barrier":
+            return bool(rules.evolve(state, event, place) == state)
+    return False
+
+
+def merge_error(before: Version | None, version: Version) -> str:
+    """Say what is wrong with a version's merge by itself; empty if nothing is."""
+    merge = version.merge
+    if merge is None:
+        return ""
+    if chain_kind(version.chain) != "inbox" or version.chain == ALL or merge.get("chain") != ALL:
+        return "takes in messages where there is nothing to take in"
+    numbers = [merge.get(name) for name in ("after", "through", "count", "taken")]
+    if any(type(number) is not int for number in numbers):
+        return "has a merge that is none"
+    state = state_of(version.chain, before)
+    if merge["after"] != state.all_version or merge["through"] <= state.all_version:
+        return (
+            f"takes in the broadcasts after version {merge['after']} of {ALL}, but the version"
+            f" before had them up to {state.all_version}"
+        )
+    if merge["taken"] != merge["count"] - state.all_count:
+        return f"says that it takes in {merge['taken']} broadcasts, which its numbers do not give"
+    return ""
+
+
+def blobs_in(record: Any, depth: int = 0) -> Iterator[tuple[BlobHash, int]]:
+    """Yield the blobs, with sizes, that a body or a state names.
+
+    What a user's JSON value happens to look like names nothing: it stands inside a content.
+    """
+    if isinstance(record, Mapping) and depth < _DEPTH_MAX:
+        if record.get("type") in ("text", "json"):
+            for blob, size in content_blobs(record):
+                if isinstance(blob, str) and isinstance(size, int):
+                    yield blob, size
+        elif isinstance(record.get("blob"), str) and type(record.get("size")) is int:
+            yield BlobHash(record["blob"]), record["size"]
+        else:
+            for value in record.values():
+                yield from blobs_in(value, depth + 1)

@@ -1,0 +1,1 @@
+"""Tests of history: the index, sync, and what reads them."""

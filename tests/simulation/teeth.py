@@ -1,0 +1,647 @@
+"""Planted bugs: each breaks one rule of the protocol, and something here must notice each.
+
+Most are caught by random schedules, seed after seed. A few need two clients to meet at one request,
+or a store that was tampered with; those name the focused check that must catch them.
+``PYTHONPATH=tests python -m simulation.teeth`` hunts them all and prints a line of JSON for each.
+"""
+
+import json
+import random
+import sys
+import time
+import types
+from typing import NamedTuple
+
+import pytest
+
+from simulation.interleaving import check_keys, check_tampering
+from tclog.chain import append as append_module
+from tclog.chain import fold as fold_module
+from tclog.chain import once as once_module
+from tclog.chain import read as read_module
+from tclog.chain.append import Sealed
+from tclog.clock import HybridClock, stamp
+from tclog.domain import inbox, steps
+from tclog.domain.decision import Draft
+from tclog.errors import OutcomeUnknown, Refused, StoreUnreachable
+from tclog.event import ALL, ChainId, digest, seal_event, seal_version, slot_key
+from tclog.log import inbox as inbox_log
+from tclog.log import memory as memory_log
+from tclog.store.base import Create, Created, Delete, Get, Outcome, Put
+from tclog.testing import Faults, simulate
+from tclog.testing.bucket import Bucket
+
+SEEDS_MAX = 300
+SHIPPED_SETTLE = append_module.settle
+SHIPPED_MERGE_OF = append_module.merge_of
+
+
+# -- the answer to a create -----------------------------------------------------------------------
+
+
+def settle_with(patch):
+    """Make a decorator that puts a way to settle in the place of the shipped one."""
+    return lambda settle: patch.setattr(append_module, "settle", settle)
+
+
+def own_success_taken_as_lost(patch):
+    @settle_with(patch)
+    def settle(client, version):
+        created = yield Create(slot_key(version.chain, version.seq), version.raw)
+        if created.outcome is Outcome.WON:
+            return None
+        found = yield Get(slot_key(version.chain, version.seq))
+        if found is None:
+            raise StoreUnreachable("not there")
+        return found  # also where these are our own bytes
+
+
+def no_answer_taken_as_won(patch):
+    @settle_with(patch)
+    def settle(client, version):
+        created = yield Create(slot_key(version.chain, version.seq), version.raw)
+        if created.outcome is not Outcome.EXISTS:
+            return None
+        found = yield Get(slot_key(version.chain, version.seq))
+        return None if found.data == version.raw else found
+
+
+def no_answer_taken_as_nothing_written(patch):
+    @settle_with(patch)
+    def settle(client, version):
+        created = yield Create(slot_key(version.chain, version.seq), version.raw)
+        if created.outcome is Outcome.WON:
+            return None
+        if created.outcome is Outcome.UNKNOWN:
+            raise StoreUnreachable("surely nothing was written")
+        found = yield Get(slot_key(version.chain, version.seq))
+        return None if found.data == version.raw else found
+
+
+def absence_after_no_answer_taken_as_final(patch):
+    @settle_with(patch)
+    def settle(client, version):
+        created = yield Create(slot_key(version.chain, version.seq), version.raw)
+        if created.outcome is Outcome.WON:
+            return None
+        found = yield Get(slot_key(version.chain, version.seq))
+        if found is None:
+            raise StoreUnreachable("it is not there, so it will never be")
+        return None if found.data == version.raw else found
+
+
+def unknown_taken_as_refused(patch):
+    @settle_with(patch)
+    def settle(client, version):
+        try:
+            return (yield from SHIPPED_SETTLE(client, version))
+        except OutcomeUnknown as unknown:
+            raise Refused(unknown.message) from None
+
+
+def conflict_409_taken_as_exists(patch):
+    @settle_with(patch)
+    def settle(client, version):
+        created = yield Create(slot_key(version.chain, version.seq), version.raw)
+        if created.outcome is Outcome.WON:
+            return None
+        if created.cause == "409":
+            raise Refused("somebody else was first", code="contended")
+        return (yield from SHIPPED_SETTLE(client, version))
+
+
+def no_read_back_after_a_conflict(patch):
+    @settle_with(patch)
+    def settle(client, version):
+        created = yield Create(slot_key(version.chain, version.seq), version.raw)
+        if created.outcome is Outcome.UNKNOWN:
+            created = yield Create(slot_key(version.chain, version.seq), version.raw)
+        if created.outcome is Outcome.WON:
+            return None
+        if created.outcome is Outcome.UNKNOWN:
+            raise StoreUnreachable("no answer twice")
+        found = yield Get(slot_key(version.chain, version.seq))
+        if found is None or found.data == version.raw:
+            raise StoreUnreachable("a conflict means that somebody else won")
+        return found
+
+
+def next_slot_tried_while_one_is_undecided(patch):
+    @settle_with(patch)
+    def settle(client, version):
+        created = yield Create(slot_key(version.chain, version.seq), version.raw)
+        if created.outcome is Outcome.WON:
+            return None
+        found = yield Get(slot_key(version.chain, version.seq))
+        if found is None:
+            # Leave this slot alone and go on to the one after it.
+            yield Create(slot_key(version.chain, version.seq + 1), version.raw)
+            return None
+        return None if found.data == version.raw else found
+
+
+def retry_of_an_undecided_slot_with_a_new_nonce(patch):
+    @settle_with(patch)
+    def settle(client, version):
+        """Send another event to the slot, which the first try is not recognised by."""
+        created = yield Create(slot_key(version.chain, version.seq), version.raw)
+        if created.outcome is Outcome.WON:
+            return None
+        found = yield Get(slot_key(version.chain, version.seq))
+        if found is not None:
+            return None if found.data == version.raw else found
+        record = dict(version.events[-1].record, nonce=client.nonce()) if version.events else None
+        if record is None:
+            return (yield from SHIPPED_SETTLE(client, version))
+        names = ("op", "chains", "agent", "session", "host", "client", "at", "nonce", "body")
+        event, raw = seal_event(
+            **{name: record[name] for name in names},
+            expect=record.get("expect"),
+            key=record.get("key"),
+        )
+        yield Put(f"events/{event.at[:13]}/again-{event.id}.json", raw)
+        again = seal_version(
+            chain=version.chain,
+            seq=version.seq,
+            prev=version.prev,
+            prev_stored=version.prev_stored,
+            at=version.at,
+            by=version.by,
+            events=(event,),
+            state=version.state,
+            now=version.now,
+            merge=version.merge,
+        )
+        return (yield from SHIPPED_SETTLE(client, again))
+
+
+def retry_by_an_unconditional_put(patch):
+    @settle_with(patch)
+    def settle(client, version):
+        key = slot_key(version.chain, version.seq)
+        created = yield Create(key, version.raw)
+        if created.outcome is Outcome.WON:
+            return None
+        found = yield Get(key)
+        if found is None:
+            yield Put(key, version.raw)
+            return None
+        return None if found.data == version.raw else found
+
+
+def slot_reused_after_a_release(patch):
+    @settle_with(patch)
+    def settle(client, version):
+        lost_to = yield from SHIPPED_SETTLE(client, version)
+        if lost_to is None and version.events and version.events[-1].op == "step.release":
+            yield Delete(slot_key(version.chain, version.seq))  # nobody holds it: tidy up
+        return lost_to
+
+
+def acknowledged_when_the_event_is_written(patch):
+    @settle_with(patch)
+    def settle(client, version):
+        yield Create(slot_key(version.chain, version.seq), version.raw)
+        return None
+
+
+def version_written_before_its_event(patch):
+    def put_event(race, key, raw):
+        race.looked = True
+        return None
+        yield
+
+    patch.setattr(append_module, "_put_event", put_event)
+
+
+# -- the chain ------------------------------------------------------------------------------------
+
+
+def prev_unchecked(patch):
+    """Check a version as if it named the one before it, whatever it names."""
+    real = fold_module.verify
+
+    def verify(chain, before, version):
+        prev = None if before is None else before.id
+        real(chain, before, version._replace(record=dict(version.record, prev=prev)))
+
+    patch.setattr(read_module, "verify", verify)
+    shipped = read_module.read_range
+
+    def read_range(client, chain, first, last):
+        versions = []
+        for seq in range(first, last + 1):
+            versions += yield from shipped(client, chain, seq, seq)
+        return versions
+
+    for module in (read_module, memory_log, inbox_log, once_module):
+        patch.setattr(module, "read_range", read_range)
+
+
+def prev_neither_named_nor_checked(patch):
+    prev_unchecked(patch)
+    real = append_module.seal_version
+
+    def seal(*, prev, **rest):
+        return real(prev=prev and digest(b"whatever came before"), **rest)
+
+    patch.setattr(append_module, "seal_version", seal)
+
+
+def decision_not_made_again_after_a_lost_race(patch):
+    real = append_module._propose
+
+    def propose(race, head, fresh):
+        shipped = race.decide
+
+        def once_only(state, place):
+            if not hasattr(race, "first"):
+                decision = shipped(state, place)
+                if not fresh and not isinstance(decision, Draft):
+                    return decision
+                race.first = decision
+            return race.first
+
+        race.decide = shipped if getattr(race, "wrapped", False) else once_only
+        race.wrapped = True
+        return (yield from real(race, head, fresh))
+
+    patch.setattr(append_module, "_propose", propose)
+
+
+def refusal_on_a_remembered_state(patch):
+    real = append_module._propose
+
+    def propose(race, head, fresh):
+        return (yield from real(race, head, True))
+
+    patch.setattr(append_module, "_propose", propose)
+
+
+def head_cache_trusted_for_a_write_verdict(patch):
+    real = append_module.read_head
+
+    def read_head(client, chain):
+        known = client.heads.get(chain)
+        return known if known is not None else (yield from real(client, chain))
+
+    patch.setattr(append_module, "read_head", read_head)
+
+
+def reads_answered_from_the_cache(patch):
+    real = read_module.read_head
+
+    def read_head(client, chain):
+        known = client.heads.get(chain)
+        if known is not None:
+            return known
+        return (yield from real(client, chain))
+
+    patch.setattr(memory_log, "read_head", read_head)
+
+
+def stamps_from_the_wall_clock(patch):
+    def tick(self, after=None):
+        self._last = (self.now_us(), 0)
+        return self.last
+
+    patch.setattr(HybridClock, "tick", tick)
+
+
+# -- idempotency keys -----------------------------------------------------------------------------
+
+
+def idempotency_key_never_looked_for(patch):
+    def find_once(client, chain, bound, after, head):
+        return None
+        yield
+
+    patch.setattr(append_module, "find_once", find_once)
+
+
+def idempotency_key_bound_anew_at_each_use(patch):
+    def bind(client, chain, bound):
+        head = yield from read_module.read_newest(client, chain)
+        return 0 if head is None else head.seq
+
+    patch.setattr(append_module, "bind_once", bind)
+
+
+def idempotency_key_looked_for_in_the_newest_version_only(patch):
+    real = append_module.find_once
+
+    def find_once(client, chain, bound, after, head):
+        after = after if head is None else max(after, head.seq - 1)
+        return (yield from real(client, chain, bound, after, head))
+
+    patch.setattr(append_module, "find_once", find_once)
+
+
+def idempotency_key_looked_for_in_another_head(patch):
+    """As it was until November 2026: the search read a head for itself, the append read another."""
+    bind, find = append_module.bind_once, append_module.find_once
+    searches = {}
+
+    def bind_once(client, chain, bound):
+        after = yield from bind(client, chain, bound)
+        head = yield from read_module.read_head(client, chain)
+        searches[id(bound)] = bound, (yield from find(client, chain, bound, after, head))
+        return after
+
+    def find_once(client, chain, bound, after, head):
+        if id(bound) in searches:
+            return searches.pop(id(bound))[1]
+        return (yield from find(client, chain, bound, after, head))
+
+    patch.setattr(append_module, "bind_once", bind_once)
+    patch.setattr(append_module, "find_once", find_once)
+
+
+def resumed_key_looked_for_one_version_too_late(patch):
+    real = append_module.bind_once
+
+    def bind_once(client, chain, bound):
+        after = yield from real(client, chain, bound)
+        return after + 1 if once_module._RESUME.fullmatch(bound.key) else after
+
+    patch.setattr(append_module, "bind_once", bind_once)
+
+
+# -- leases and tokens ----------------------------------------------------------------------------
+
+
+def lease_judged_by_the_takers_clock(patch):
+    real = append_module._seal
+
+    def seal(race, draft):
+        yield from real(race, draft)
+        now = stamp(race.client.clock.wall_us())
+        race.sealed = Sealed(race.sealed.draft, race.sealed.event, now)
+
+    patch.setattr(append_module, "_seal", seal)
+
+
+def lease_counted_from_the_claim_not_the_renewal(patch):
+    real = steps.evolve
+
+    def evolve(state, event, place):
+        after = real(state, event, place)
+        if after.state != steps.CLAIMED or after.fence != state.fence or not state.held_version:
+            return after
+        since = state.lease_from or place.prev_stored
+        return after._replace(held_version=state.held_version, lease_from=since)
+
+    patch_rules(patch, "step", evolve=evolve)
+
+
+def lease_ends_early(patch):
+    patch.setattr(steps, "LEASE_MARGIN_US", -3_000_000)
+
+
+def token_starts_anew_at_every_claim(patch):
+    real = steps._granted
+
+    def granted(state, event, place):
+        return real(state, event, place)._replace(fence=1)
+
+    patch.setattr(steps, "_granted", granted)
+
+
+def token_reset_after_a_release(patch):
+    """Count claims instead of versions, and begin again where nobody holds the step."""
+    granted, let_go = steps._granted, steps._let_go
+
+    def count(state, event, place):
+        return granted(state, event, place)._replace(fence=(state.fence or 0) + 1)
+
+    patch.setattr(steps, "_granted", count)
+    patch.setattr(steps, "_let_go", lambda state, to: let_go(state, to)._replace(fence=None))
+
+
+def stale_token_let_in(patch):
+    real = steps.decide
+
+    def decide(state, command, place):
+        if getattr(command, "fence", None) is not None:
+            command = command._replace(fence=None)
+        return real(state, command, place)
+
+    patch.setattr(steps, "decide", decide)
+
+
+def held_step_given_to_who_asks(patch):
+    real = steps._claim
+
+    def claim(state, command, place):
+        if state.state == steps.CLAIMED and state.agent != command.agent:
+            return Draft("step.claim", {"lease_ms": command.lease_ms})
+        return real(state, command, place)
+
+    patch.setattr(steps, "_claim", claim)
+
+
+def fold_that_lets_a_claim_take_a_held_step(patch):
+    held_step_given_to_who_asks(patch)
+    real = steps._folded
+
+    def folded(state, event, place):
+        if event.op == "step.claim" and state.state == steps.CLAIMED:
+            return steps._granted(state, event, place)
+        return real(state, event, place)
+
+    patch.setattr(steps, "_folded", folded)
+
+
+# -- inboxes --------------------------------------------------------------------------------------
+
+
+def broadcasts_merged_only_by_readers(patch):
+    shipped = append_module.take_in
+    names = dict(shipped.__globals__, merge_of=SHIPPED_MERGE_OF)
+    take_in = types.FunctionType(shipped.__code__, names, closure=shipped.__closure__)
+    patch.setattr(append_module, "merge_of", lambda state, broadcasts: None)
+    patch.setattr(inbox_log, "take_in", take_in)
+
+
+def broadcasts_never_merged(patch):
+    def take_in(client, chain, head, broadcasts):
+        return head
+        yield
+
+    patch.setattr(inbox_log, "take_in", take_in)
+
+
+def broadcasts_merged_from_the_beginning_each_time(patch):
+    real = inbox.merge
+
+    def merge(state, all_version, all_count):
+        return real(state._replace(all_count=0), all_version, all_count)
+
+    patch.setattr(inbox, "merge", merge)
+
+
+def duplicate_broadcast_not_removed(patch):
+    """Read each merged range from its first version's predecessor on, which an earlier one had."""
+    real = read_module.read_range
+
+    def read_range(client, chain, first, last):
+        return (yield from real(client, chain, max(1, first - (chain == ALL)), last))
+
+    patch.setattr(inbox_log, "read_range", read_range)
+
+
+def inbox_in_the_order_of_the_senders_clocks(patch):
+    real = inbox_log._numbered
+
+    def numbered(client, chain, first, last):
+        found = yield from real(client, chain, first, last)
+        numbers = [number for number, _ in found]
+        events = sorted((event for _, event in found), key=lambda event: event.at)
+        return list(zip(numbers, events, strict=True))
+
+    patch.setattr(inbox_log, "_numbered", numbered)
+
+
+# -- the store ------------------------------------------------------------------------------------
+
+
+def store_that_lets_a_second_creator_win(patch):
+    def create(self, key, data):
+        self.put(key, data)
+        return Created(Outcome.WON)
+
+    patch.setattr(Bucket, "create", create)
+
+
+def store_that_lets_a_rare_racer_win(patch):
+    real, rng = Bucket.create, random.Random(1)
+
+    def create(self, key, data):
+        if rng.random() < 0.05:
+            self.put(key, data)
+            return Created(Outcome.WON)
+        return real(self, key, data)
+
+    patch.setattr(Bucket, "create", create)
+
+
+def store_that_remembers_an_absence(patch):
+    """Answer a read, for a second, as before the write."""
+    real = Bucket.get
+
+    def get(self, key):
+        found = real(self, key)
+        late = found is not None and found.stored > stamp(self._now_us() - 1_000_000)
+        return None if late else found
+
+    patch.setattr(Bucket, "get", get)
+
+
+def patch_rules(patch, kind, **changes):
+    """Change one of the rules that the fold looks up by kind of chain."""
+    rules = fold_module.rules_of(ChainId(f"{kind}/x"))
+    patch.setitem(fold_module._RULES, kind, rules._replace(**changes))
+
+
+# -- the hunt -------------------------------------------------------------------------------------
+
+BY_SCHEDULES = (
+    own_success_taken_as_lost,
+    no_answer_taken_as_won,
+    no_answer_taken_as_nothing_written,
+    absence_after_no_answer_taken_as_final,
+    unknown_taken_as_refused,
+    conflict_409_taken_as_exists,
+    no_read_back_after_a_conflict,
+    next_slot_tried_while_one_is_undecided,
+    retry_of_an_undecided_slot_with_a_new_nonce,
+    retry_by_an_unconditional_put,
+    slot_reused_after_a_release,
+    acknowledged_when_the_event_is_written,
+    version_written_before_its_event,
+    prev_neither_named_nor_checked,
+    decision_not_made_again_after_a_lost_race,
+    refusal_on_a_remembered_state,
+    head_cache_trusted_for_a_write_verdict,
+    reads_answered_from_the_cache,
+    stamps_from_the_wall_clock,
+    idempotency_key_never_looked_for,
+    idempotency_key_bound_anew_at_each_use,
+    idempotency_key_looked_for_in_the_newest_version_only,
+    resumed_key_looked_for_one_version_too_late,
+    lease_judged_by_the_takers_clock,
+    lease_counted_from_the_claim_not_the_renewal,
+    lease_ends_early,
+    token_starts_anew_at_every_claim,
+    token_reset_after_a_release,
+    stale_token_let_in,
+    held_step_given_to_who_asks,
+    fold_that_lets_a_claim_take_a_held_step,
+    broadcasts_merged_only_by_readers,
+    broadcasts_never_merged,
+    broadcasts_merged_from_the_beginning_each_time,
+    duplicate_broadcast_not_removed,
+    inbox_in_the_order_of_the_senders_clocks,
+    store_that_lets_a_second_creator_win,
+    store_that_lets_a_rare_racer_win,
+    store_that_remembers_an_absence,
+)
+# What random schedules seldom or never meet, and the check that must catch it.
+FOCUSED = {
+    idempotency_key_looked_for_in_another_head: check_keys,
+    prev_unchecked: check_tampering,
+}
+# Some bugs are met sooner with other work or in harder times; all clients of a schedule have those.
+HARSH = Faults(lost_before=0.15, lost_after=0.2, throttled=0.1)
+OPTIONS = {
+    unknown_taken_as_refused: {"faults": HARSH},
+    resumed_key_looked_for_one_version_too_late: {"faults": HARSH, "work": ("memory", "message")},
+    stale_token_let_in: {"work": ("step",)},
+}
+TEETH = (*BY_SCHEDULES, *FOCUSED)
+
+
+class Caught(NamedTuple):
+    """A planted bug, by what it was caught (None: by nothing), and after how many schedules."""
+
+    bug: str
+    by: str | None
+    schedules: int
+    seconds: float
+    violation: str
+
+
+def hunt(plant, seeds_max=SEEDS_MAX):
+    """Plant a bug, and run what should notice it until something does."""
+    begun_s = time.perf_counter()
+    with pytest.MonkeyPatch.context() as patch:
+        plant(patch)
+        by, schedules, violation = _noticed(plant, seeds_max)
+    seconds = round(time.perf_counter() - begun_s, 2)
+    return Caught(plant.__name__, by, schedules, seconds, violation)
+
+
+def _noticed(plant, seeds_max):
+    focused = FOCUSED.get(plant)
+    if focused is not None:
+        for violation in focused():
+            return focused.__name__, 0, violation
+        return None, 0, ""
+    for seed in range(seeds_max):
+        for violation in simulate(seed, **OPTIONS.get(plant, {})).violations:
+            return "schedules", seed + 1, violation
+    return None, seeds_max, ""
+
+
+def main():
+    """Print a line of JSON for each planted bug; 1 if one was not caught."""
+    missed = 0
+    for plant in [plant for plant in TEETH if plant.__name__ in sys.argv] or TEETH:
+        caught = hunt(plant)
+        missed += caught.by is None
+        print(json.dumps(caught._asdict()), flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

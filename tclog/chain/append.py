@@ -123,13 +123,10 @@ def append(
         if isinstance(proposal, _Stale):
             head, fresh = (yield from read_head(client, chain)), True
             continue
-        if race.is_old():
-            continue  # made so long ago that it is sealed anew, for the same slot
-        assert race.sealed is not None  # noqa: S101 - a version was made of it
-        lost_to = yield from settle(client, proposal, race.sealed.event)
+        lost_to = yield from settle(client, proposal)
         if lost_to is None:
             client.heads.put(proposal)
-            return Appended(proposal, state_of(chain, proposal), race.sealed.event)
+            return Appended(proposal, state_of(chain, proposal), proposal.events[-1])
         head = yield from _after_loss(client, chain, head, lost_to, nth)
         fresh = True
     raise Refused(
@@ -233,7 +230,9 @@ def _propose(
     if not race.looked:
         # The event was written for another inbox before; what was broadcast since goes first.
         race.looked, race.broadcasts = True, (yield from read_head(client, ALL))
-    return (yield from _version(race, head, state, place))
+    proposal = yield from _version(race, head, state, place)
+    # What grew old while it was made is sealed anew, for the same slot.
+    return _Stale() if race.is_old() else proposal
 
 
 def _seal(race: Race, draft: Draft) -> Protocol[None]:
@@ -372,13 +371,8 @@ def take_in(
     raise Refused(f"{chain} is too contended to be read", code="contended")
 
 
-def settle(client: Client, version: Version, event: Event | None = None) -> Protocol[Found | None]:
+def settle(client: Client, version: Version) -> Protocol[Found | None]:
     """Create the version's slot and find out what became of it.
-
-    Args:
-        client: who creates it.
-        version: what goes into the slot.
-        event: the client's own event in it, which is repeated should its fate stay unknown.
 
     Returns:
         None: this version is in the slot. Otherwise what somebody else put there.
@@ -408,10 +402,11 @@ def settle(client: Client, version: Version, event: Event | None = None) -> Prot
         if client.monotonic_s() - begun_s > client.decide_timeout_s:
             break
         yield Sleep(_UNDECIDED_WAIT_S * (0.5 + client.jitter()) * min(2**nth, 16))
-    raise _unknown(version, event, cause)
+    raise _unknown(version, cause)
 
 
-def _unknown(version: Version, event: Event | None, cause: str) -> OutcomeUnknown:
+def _unknown(version: Version, cause: str) -> OutcomeUnknown:
+    event = version.events[-1] if version.events else None
     key = event.key if event is not None else None
     again = key or (f"{event.id[:16]}.{version.seq}" if event is not None else None)
     return OutcomeUnknown(

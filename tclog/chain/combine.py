@@ -125,7 +125,7 @@ def combine(race: Race, head: Version | None, event: Event) -> Protocol[Joined]:
                 return joined
             if client.monotonic_s() - began_s > GIVE_UP_S:
                 break
-    except StoreError as error:
+    except (StoreError, OutcomeUnknown) as error:
         raise _unknown(race, event, after, error.message) from error
     raise _unknown(race, event, after, "too many others write to it")
 
@@ -213,7 +213,7 @@ def _try(race: Race, seen: _Seen, mine: Announcement) -> Protocol[Joined | None]
         chosen = _batch(mine, batch)
         events = [one.event for one in sorted(chosen, key=lambda one: (one.event.at, one.event.id))]
         version = _version(race, seen.head, events, broadcasts)
-        lost_to = yield from settle(client, version, mine.event)
+        lost_to = yield from settle(client, version)
         if lost_to is None:
             client.heads.put(version)
             yield from _remove(client, [one.key for one in (*chosen, *done)])

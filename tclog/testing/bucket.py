@@ -36,10 +36,11 @@ class Bucket(MemoryStore):
         self._objects[key] = Found(data, stored)
         return Created(Outcome.WON, stored)
 
-    def delete(self, key: str) -> None:
+    def delete(self, *keys: str) -> None:
         """See ``Store``."""
-        if self._objects.pop(key, None) is not None and key.startswith("chains/"):
-            self._slots[key.rpartition("/")[0]].remove(key)
+        for key in keys:
+            if self._objects.pop(key, None) is not None and key.startswith("chains/"):
+                self._slots[key.rpartition("/")[0]].remove(key)
 
     def list(self, prefix: str, after: str, limit: int, folders: bool) -> list[Entry]:
         """See ``Store``."""

@@ -19,6 +19,8 @@ class Faults(NamedTuple):
     ``stale``: a listing shows the store as it was up to ``stale_s`` ago. This is 0 unless asked
     for: S3 lists what was created before, and a first read rests on it (docs/guarantees.md, S3).
     With it, the oracles of freshness keep silent; what was committed must stay whole all the same.
+
+    ``pause_s`` bounds the pauses of a client between its operations: a small one makes a crowd.
     """
 
     lost_before: float = 0.04
@@ -35,6 +37,7 @@ class Faults(NamedTuple):
     stale_s: float = 60.0
     latency_s: float = 0.06
     timeout_s: float = 4.0
+    pause_s: float = 60.0
 
 
 ALL_FAULTS = Faults()

@@ -369,7 +369,7 @@ class Simulation:
         self._note(process.name, "end", operation)
         process.protocol = None
         draw = process.random.random
-        pause_s = _PAUSES_S[int(draw() * len(_PAUSES_S))] * draw()
+        pause_s = min(_PAUSES_S[int(draw() * len(_PAUSES_S))], self.faults.pause_s) * draw()
         self._later(round(pause_s * _SECOND_US), self._next, (process, process.life))
 
     def _crash(self, process: _Process) -> None:
@@ -547,5 +547,5 @@ def _verbs(store: Bucket) -> dict[type, Callable[..., Any]]:
         Create: store.create,
         List: store.list,
         Stat: store.stat,
-        Delete: store.delete,
+        Delete: lambda keys: store.delete(*keys),
     }

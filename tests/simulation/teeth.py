@@ -16,6 +16,7 @@ import pytest
 
 from simulation.interleaving import check_keys, check_tampering
 from tclog.chain import append as append_module
+from tclog.chain import combine as combine_module
 from tclog.chain import fold as fold_module
 from tclog.chain import once as once_module
 from tclog.chain import read as read_module
@@ -194,7 +195,7 @@ def slot_reused_after_a_release(patch):
     def settle(client, version):
         lost_to = yield from SHIPPED_SETTLE(client, version)
         if lost_to is None and version.events and version.events[-1].op == "step.release":
-            yield Delete(slot_key(version.chain, version.seq))  # nobody holds it: tidy up
+            yield Delete((slot_key(version.chain, version.seq),))  # nobody holds it: tidy up
         return lost_to
 
 
@@ -543,6 +544,53 @@ def patch_rules(patch, kind, **changes):
     patch.setitem(fold_module._RULES, kind, rules._replace(**changes))
 
 
+# -- combining ------------------------------------------------------------------------------------
+
+
+def announcements_included_without_looking_back(patch):
+    patch.setattr(combine_module._Seen, "holds", lambda self, announced: False)
+
+
+def combined_without_reading_what_came_since(patch):
+    def look_back(race, seen, batch):
+        return [one for one in batch if not seen.holds(one)], []
+        yield
+
+    patch.setattr(combine_module, "_look_back", look_back)
+
+
+def keys_not_compared_when_combining(patch):
+    patch.setattr(combine_module, "is_same", lambda one, other: one.id == other.id)
+
+
+def announced_and_then_called_refused(patch):
+    def unknown(race, event, after, cause):
+        return StoreUnreachable(f"surely nobody commits it: {cause}")
+
+    patch.setattr(combine_module, "_unknown", unknown)
+
+
+def broadcasts_looked_at_before_the_announcements(patch):
+    shipped = combine_module._read_pending
+
+    def read_pending(race, keys):
+        known = race.client.heads.get(ALL)
+        waiting, _ = yield from shipped(race, keys)
+        return waiting, known
+
+    patch.setattr(combine_module, "_read_pending", read_pending)
+
+
+def own_event_left_out_of_the_batch(patch):
+    shipped = combine_module._batch
+
+    def batch(mine, waiting):
+        chosen = shipped(mine, waiting)
+        return chosen[1:] or chosen
+
+    patch.setattr(combine_module, "_batch", batch)
+
+
 # -- the hunt -------------------------------------------------------------------------------------
 
 BY_SCHEDULES = (
@@ -582,6 +630,12 @@ BY_SCHEDULES = (
     broadcasts_merged_from_the_beginning_each_time,
     duplicate_broadcast_not_removed,
     inbox_in_the_order_of_the_senders_clocks,
+    announcements_included_without_looking_back,
+    combined_without_reading_what_came_since,
+    keys_not_compared_when_combining,
+    announced_and_then_called_refused,
+    broadcasts_looked_at_before_the_announcements,
+    own_event_left_out_of_the_batch,
     store_that_lets_a_second_creator_win,
     store_that_lets_a_rare_racer_win,
     store_that_remembers_an_absence,
@@ -593,7 +647,15 @@ FOCUSED = {
 }
 # Some bugs are met sooner with other work or in harder times; all clients of a schedule have those.
 HARSH = Faults(lost_before=0.15, lost_after=0.2, throttled=0.1)
+CROWD = {"faults": Faults(pause_s=0.02), "work": ("message",), "clients": 12, "operations": 8}
+HARSH_CROWD = CROWD | {"faults": HARSH._replace(pause_s=0.02)}
 OPTIONS = {
+    announcements_included_without_looking_back: CROWD,
+    combined_without_reading_what_came_since: CROWD,
+    keys_not_compared_when_combining: HARSH_CROWD,
+    announced_and_then_called_refused: HARSH_CROWD,
+    broadcasts_looked_at_before_the_announcements: CROWD,
+    own_event_left_out_of_the_batch: CROWD,
     unknown_taken_as_refused: {"faults": HARSH},
     resumed_key_looked_for_one_version_too_late: {"faults": HARSH, "work": ("memory", "message")},
     stale_token_let_in: {"work": ("step",)},

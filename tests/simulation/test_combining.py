@@ -1,0 +1,174 @@
+"""Combining: a crowd of senders to one inbox shares versions, and every promise holds meanwhile."""
+
+import os
+
+import pytest
+
+from simulation.interleaving import World
+from simulation.teeth import CROWD, HARSH_CROWD
+from tclog.chain import append as append_module
+from tclog.chain import combine as combine_module
+from tclog.event import ALL, chain_id
+from tclog.log import inbox
+from tclog.testing import oracles, simulate
+from tclog.testing.faults import NONE
+from tclog.testing.scheduler import Operation, Plan, Simulation
+from tclog.testing.workload import judge
+
+SCHEDULES = int(os.environ.get("TCLOG_TEST_SCHEDULES", "300")) // 6
+# One way of a request, in seconds: about that of S3 from a machine of the same region.
+LATENCY_S = 0.03
+CAROL = chain_id("inbox", "carol")
+
+
+@pytest.mark.parametrize("options", [CROWD, HARSH_CROWD], ids=["crowd", "harsh"])
+def test_a_crowd_breaks_no_promise(options, monkeypatch):
+    combined = count_calls(monkeypatch, combine_module, "combine")
+    for seed in range(SCHEDULES):
+        assert not simulate(seed, **options).violations, seed
+    assert combined[0] > SCHEDULES
+
+
+def count_calls(monkeypatch, module, name):
+    shipped, count = getattr(module, name), [0]
+
+    def counted(*args):
+        count[0] += 1
+        return (yield from shipped(*args))
+
+    monkeypatch.setattr(module, name, counted)
+    return count
+
+
+def crowd(senders, each, *, to="carol", seed=1):
+    """Let senders send without a pause; return the simulation, and what it shows."""
+    simulation = Simulation(seed, NONE._replace(latency_s=LATENCY_S, pause_s=0.0))
+
+    def plans(number):
+        for nth in range(each):
+            token = f"t-{number}-{nth}"
+            arguments = {"chains": (ALL if to == "@all" else CAROL,), "token": token, "to": to}
+            operation = Operation(f"agent-{number}", "message.send", arguments, (number, nth))
+            yield Plan(operation, lambda c, token=token: inbox.send_message(c, to, token))
+
+    for number in range(senders):
+        simulation.spawn(f"agent-{number}", plans(number))
+    simulation.run()
+    assert not list(judge(simulation))
+    assert all(operation.outcome == "ok" for operation in simulation.operations)
+    ends = [operation.returned_us for operation in simulation.operations]
+    begins = [operation.invoked_us for operation in simulation.operations]
+    sent = senders * each
+    rate = sent / ((max(ends) - min(begins)) / 1e6)
+    chains, _ = oracles.read_chains(simulation.store)
+    return rate, simulation.requests / sent, chains, simulation
+
+
+@pytest.mark.parametrize(("senders", "each", "faster"), [(32, 8, 1.5), (100, 8, 4)])
+def test_a_crowd_is_served_sooner_than_by_the_plain_loop(senders, each, faster, monkeypatch):
+    with_rate, with_requests, chains, simulation = crowd(senders, each)
+    versions = chains.versions[CAROL]
+    assert sum(len(version.events) for version in versions) == senders * each
+    assert max(len(version.events) for version in versions) > senders / 4
+    assert not simulation.store.list("pending", "", 10_000, False)
+    monkeypatch.setattr(append_module, "_is_crowded", lambda *args: False)
+    rate, requests, _, _ = crowd(senders, each)
+    print(
+        f"{senders} senders: {with_rate / rate:.1f} times as many messages a second,"
+        f" {with_requests:.1f} requests a message instead of {requests:.1f}"
+    )
+    assert with_rate > faster * rate
+    assert with_requests < requests / 2
+
+
+def test_a_crowd_that_broadcasts_is_served_too():
+    _, _, chains, _ = crowd(32, 6, to="@all")
+    assert sum(len(version.events) for version in chains.versions[ALL]) == 32 * 6
+    assert len(chains.versions[ALL]) < 32 * 6 / 2
+
+
+def test_one_sender_pays_nothing():
+    _, requests, chains, simulation = crowd(1, 30)
+    assert len(chains.versions[CAROL]) == 30
+    assert requests < 3.1  # the first of a process has to find the head
+    assert not simulation.store.list("pending", "", 10, False)
+
+
+def carry(world, protocol, until=None):
+    """Run a protocol to its end, or until it has put an object of a folder; return its key."""
+    reply = None
+    while True:
+        try:
+            step = protocol.send(reply)
+        except StopIteration:
+            return None
+        reply = world.reply(step)
+        key = getattr(step, "key", "")
+        if until and key.startswith(until):
+            protocol.close()
+            return key
+
+
+def send(world, agent, text, **options):
+    carry(world, inbox.send_message(world.client(agent), "carol", text, **options))
+
+
+def announce(world, agent, text, **options):
+    """Leave an announcement behind, as a sender does that dies right after it."""
+    protocol = inbox.send_message(world.client(agent), "carol", text, **options)
+    return carry(world, protocol, until="pending/")
+
+
+def texts(world):
+    chains, broken = oracles.read_chains(world.store)
+    assert not broken
+    return [e.body["text"]["value"] for v in chains.versions[CAROL] for e in v.events]
+
+
+@pytest.fixture
+def always_crowded(monkeypatch):
+    monkeypatch.setattr(append_module, "_is_crowded", lambda *args: True)
+
+
+@pytest.mark.usefixtures("always_crowded")
+def test_what_a_dead_sender_announced_is_helped_through_for_a_while():
+    world = World()
+    announce(world, "alice", "from the dead")
+    world.now_us += 10 * 60 * 1_000_000
+    send(world, "bob", "one")
+    assert sorted(texts(world)) == ["from the dead", "one"]
+    assert not world.store.list("pending", "", 10, False)
+
+
+@pytest.mark.usefixtures("always_crowded")
+def test_after_a_quarter_of_an_hour_it_is_left_alone():
+    """So an unknown outcome is known for good after that time."""
+    world = World()
+    announce(world, "alice", "from the dead")
+    world.now_us += combine_module.LINGERS_US + 60_000_000
+    send(world, "bob", "one")
+    assert texts(world) == ["one"]
+
+
+@pytest.mark.usefixtures("always_crowded")
+@pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b'{"after":0}', b"\xff", b'{"event":{}}'])
+def test_an_announcement_that_makes_no_sense_is_left_alone(raw):
+    world = World()
+    world.store.put("pending/inbox/carol/2027-01-15T080000.000000Z-0000-junk.json", raw)
+    send(world, "bob", "one")
+    send(world, "bob", "two")
+    assert texts(world) == ["one", "two"]
+
+
+@pytest.mark.usefixtures("always_crowded")
+@pytest.mark.parametrize("helped", [False, True], ids=["alone", "helped"])
+@pytest.mark.parametrize("key", [None, "my-key"])
+def test_the_message_of_a_repeated_command_is_there_once(key, helped):
+    """The first try was announced and its sender died; the second finds it, or makes it void."""
+    world = World()
+    announced = announce(world, "alice", "hi", id_key=key)
+    if helped:
+        send(world, "bob", "one")
+    send(world, "alice", "hi", id_key=key or f"{announced[-69:-53]}.1")
+    send(world, "bob", "two")
+    assert texts(world).count("hi") == 1

@@ -65,7 +65,7 @@ def _end(here: Here, copied: Copied, what: str) -> None:
     "export",
     example="""
     tclog export -o log.jsonl
-    tclog export --git run.git
+    tclog export --git run
     """,
 )
 @click.option("-o", "out", metavar="FILE", help="Where to; without it, standard output.")

@@ -43,11 +43,10 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "log": ("log", "log", "Show what happened: all committed events, the newest first."),
     "show": ("log", "show", "Show one event or version by its id."),
     "sync": ("log", "sync", "Bring the local index of the history commands up to date."),
-    "fsck": (
-        "fsck",
-        "fsck",
-        "Check every object in the store against its name and its neighbours.",
-    ),
+    "fsck": ("fsck", "fsck", "Check every object in the store."),
+    "export": ("transfer", "export", "Write the whole log as JSON lines or as a git repository."),
+    "import": ("transfer", "import_", "Read an export back: the same project, the same bytes."),
+    "clone": ("transfer", "clone", "Copy a project to another store; again, to copy what is new."),
     "completion": ("completion", "completion", "Print the shell completion for bash, zsh or fish."),
 }
 # Other words for the same commands: ours, and Tracecraft's where it differs.

@@ -34,7 +34,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 id_key = click.option(
     "--id", "id_key", metavar="KEY", help="Idempotency key: repeating it cannot apply twice."
 )
-at = click.option("--at", metavar="POINT", help="As it was then: 10m, yesterday, ISO 8601.")
+at = click.option("--at", metavar="POINT", help="As it was then: 10m, ISO 8601, an id, a tag.")
 limit = click.option(
     "-n", "limit", type=click.IntRange(0), metavar="N", help="Rows to show; 0 for all."
 )

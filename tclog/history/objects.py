@@ -27,6 +27,7 @@ WHOLE_BYTES_MAX = 1 << 20
 RECORD_BYTES_MAX = 64 << 20
 
 Progress = Callable[[str, int], None]
+_KIND = re.compile(r"[a-z][a-z0-9_-]*")
 _BLOB = re.compile(r"[0-9a-f]{64}")
 
 
@@ -120,6 +121,8 @@ def chain_in(key: str, raw: bytes) -> ChainId:
         Damaged: the key is no slot's, or the record belongs elsewhere.
     """
     chain = chain_of_slot(key)
+    if not _KIND.fullmatch(key.split("/")[1]):
+        raise Damaged(f"{key} is no slot of a chain", hint="tclog fsck")
     if chain is not None:
         return chain
     record = decode(raw, key)

@@ -12,6 +12,7 @@ from tclog.index import Attempt, Commit, Index
 
 WORDS_MAX = 120
 SHORTEST_ID = 8
+ID_SAID = 12
 
 
 def event_json(event: Event, *, at: str, chain: ChainId, version: int | None) -> dict[str, Any]:
@@ -57,7 +58,9 @@ def attempt_json(attempt: Attempt) -> dict[str, Any]:
 
 def words(event: Event) -> str:
     """Say in a few words what an event did, without its agent and chain."""
-    return _words(event.op, event.body, event)[:WORDS_MAX]
+    said = _words(event.op, event.body, event)[:WORDS_MAX]
+    reverts = event.body.get("reverts")
+    return f"{said} (reverts {str(reverts)[:ID_SAID]})".strip() if reverts else said
 
 
 def _words(op: str, body: Mapping[str, Any], event: Event) -> str:  # noqa: C901, PLR0912 - one line an op

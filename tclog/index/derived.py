@@ -13,13 +13,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from tclog.clock import Hlc
 from tclog.event import ChainId, Version, chain_name, decode_stored_version
-from tclog.index.database import Index
+
+if TYPE_CHECKING:
+    from tclog.index.index import Index
 
 # Greater than every stamp: until this a claim is held that has not ended.
 STILL = Hlc("~")
@@ -66,7 +68,8 @@ def _newest(index: Index) -> int:
 
 
 def _is_current(index: Index) -> bool:
-    return index.meta(_MARK) == str(_newest(index))
+    mark = index.meta(_MARK)
+    return mark is not None and int(mark) == _newest(index)
 
 
 def _derive(index: Index) -> None:
@@ -76,21 +79,21 @@ def _derive(index: Index) -> None:
         db.execute(statement)
     mark, newest = int(index.meta(_MARK) or 0), _newest(index)
     touched = db.execute(
-        "SELECT versions.chain, chains.name, chains.head, min(seq) FROM versions"
+        "SELECT versions.chain, chains.name, min(seq) FROM versions"
         " JOIN chains ON chains.id=versions.chain"
         " WHERE versions.rowid>? AND chains.kind='step' GROUP BY versions.chain",
         (mark,),
     ).fetchall()
-    for number, chain, head, first in touched:
-        _derive_step(db, number, chain_name(ChainId(chain)), first, head)
+    for number, chain, first in touched:
+        _derive_step(db, number, chain_name(ChainId(chain)), first)
     index.set_meta(_MARK, str(newest))
 
 
-def _derive_step(db: sqlite3.Connection, number: int, step: str, first: int, head: int) -> None:
-    """Go on with one step from its first new version; what lies behind a gap comes later."""
+def _derive_step(db: sqlite3.Connection, number: int, step: str, first: int) -> None:
+    """Go on with one step from its first new version."""
     rows = db.execute(
-        "SELECT seq, at, raw FROM versions WHERE chain=? AND seq>=? AND seq<=? ORDER BY seq",
-        (number, first - 1, head),
+        "SELECT seq, at, raw FROM versions WHERE chain=? AND seq>=? ORDER BY seq",
+        (number, first - 1),
     )
     held: tuple[str, int] | None = None
     after: set[str] = set()
@@ -137,7 +140,7 @@ def agents_acting(index: Index) -> list[str]:
     rows = _db(index).execute(
         "WITH RECURSIVE found(name) AS (SELECT min(agent) FROM events UNION ALL"
         " SELECT (SELECT min(agent) FROM events WHERE agent>name) FROM found WHERE name NOT NULL)"
-        " SELECT name FROM found WHERE name NOT NULL"
+        " SELECT name FROM found WHERE name NOT NULL UNION SELECT agent FROM attempts"
     )
     return [str(name) for (name,) in rows]
 
@@ -145,8 +148,9 @@ def agents_acting(index: Index) -> list[str]:
 def acts_between(index: Index, after: Hlc, through: Hlc) -> dict[str, int]:
     """Return the agents with events after one stamp and not after another, and how many."""
     rows = _db(index).execute(
-        "SELECT agent, count(DISTINCT id) FROM events WHERE at>? AND at<=? GROUP BY agent",
-        (after, through),
+        "SELECT agent, count(DISTINCT id) FROM (SELECT agent, id FROM events WHERE at>? AND at<=?"
+        " UNION ALL SELECT agent, id FROM attempts WHERE at>? AND at<=?) GROUP BY agent",
+        (after, through, after, through),
     )
     return {str(agent): int(count) for agent, count in rows}
 
@@ -159,7 +163,7 @@ def heads_at(index: Index, at: Hlc) -> Iterator[tuple[ChainId, Version]]:
     rows = _db(index).execute(
         "SELECT chains.name, raw, stored FROM chains JOIN versions"
         " ON versions.chain=chains.id AND versions.seq=(SELECT seq FROM versions v"
-        " WHERE v.chain=chains.id AND v.at<=? AND v.seq<=chains.head ORDER BY v.at DESC LIMIT 1)"
+        " WHERE v.chain=chains.id AND v.at<=? ORDER BY v.at DESC LIMIT 1)"
         " ORDER BY chains.name",
         (at,),
     )

@@ -159,14 +159,14 @@ def list_artifacts(client: Client, *, at: Hlc | None = None) -> Protocol[list[Ar
 
 
 def read_history(
-    client: Client, name: str, *, limit: int | None = None
+    client: Client, name: str, *, limit: int | None = None, at: Hlc | None = None
 ) -> Protocol[list[Artifact]]:
-    """Return the versions of an artifact, newest first.
+    """Return the versions of an artifact, newest first: all, or those that there were at a time.
 
     Raises:
         NotFound: no such name.
     """
-    newest = yield from find_artifact(client, name)
+    newest = yield from find_artifact(client, name, at=at)
     first = 1 if limit is None else max(1, newest.version - limit + 1)
     versions = yield from read_range(client, chain_id("artifact", name), first, newest.version)
     return [show_artifact(version) for version in reversed(versions)]

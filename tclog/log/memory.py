@@ -194,16 +194,18 @@ def list_values(
     return (yield from together(*(show_memory(head, read=values) for head in present)))
 
 
-def read_history(client: Client, key: str, *, limit: int | None = None) -> Protocol[list[Memory]]:
-    """Return the versions of a key, newest first.
+def read_history(
+    client: Client, key: str, *, limit: int | None = None, at: Hlc | None = None
+) -> Protocol[list[Memory]]:
+    """Return the versions of a key, newest first: all, or those that there were at a time.
 
     Raises:
         NotFound: the key never existed.
     """
     chain = chain_id("memory", validate_name("key", key))
-    head = yield from read_head(client, chain)
+    head = yield from (read_head(client, chain) if at is None else read_at(client, chain, at))
     if head is None:
-        raise _missing(key)
+        raise _missing(key, at is not None)
     first = 1 if limit is None else max(1, head.seq - limit + 1)
     versions = yield from read_range(client, chain, first, head.seq)
     return (yield from together(*(show_memory(version) for version in reversed(versions))))

@@ -10,7 +10,7 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.domain import steps as domain
 from tclog.errors import NotFound
-from tclog.event import ALL, chain_id
+from tclog.event import chain_id
 from tclog.log import claims, handoff, inbox, memory, steps
 from tclog.testing import linear, oracles
 from tclog.testing.faults import ALL_FAULTS, KINDS, Faults
@@ -321,9 +321,12 @@ class _Drawer:
         if what < 0.3:
             return "inbox.read", lambda c, _: inbox.read_inbox(c, everything=True), {}
         # Few recipients, so that their chains are contended.
-        to = "@all" if what < 0.5 else self._one_of(self.agents[:2])
-        chain = ALL if to == "@all" else chain_id("inbox", to)
-        arguments = {"chains": (chain,), "token": token, "to": to}
+        if what < 0.5:
+            names = ["@all"]
+        else:
+            names = self.agents[:2] if what < 0.6 else [self._one_of(self.agents[:2])]
+        to, chains = ",".join(names), tuple(chain_id("inbox", name) for name in names)
+        arguments = {"chains": chains, "token": token, "to": to}
         return "message.send", lambda c, i: inbox.send_message(c, to, token, id_key=i), arguments
 
     def _step(self, token: str) -> tuple[str, Act, dict[str, Any]]:

@@ -368,6 +368,10 @@ def resumed_key_looked_for_one_version_too_late(patch):
     patch.setattr(append_module, "bind_once", bind_once)
 
 
+def resumed_message_looked_for_as_if_it_had_one_inbox(patch):
+    patch.setattr(inbox_log, "_repeatable", lambda unknown, places, id_key: unknown)
+
+
 # -- leases and tokens ----------------------------------------------------------------------------
 
 
@@ -617,6 +621,7 @@ BY_SCHEDULES = (
     idempotency_key_bound_anew_at_each_use,
     idempotency_key_looked_for_in_the_newest_version_only,
     resumed_key_looked_for_one_version_too_late,
+    resumed_message_looked_for_as_if_it_had_one_inbox,
     lease_judged_by_the_takers_clock,
     lease_counted_from_the_claim_not_the_renewal,
     lease_ends_early,
@@ -646,6 +651,8 @@ FOCUSED = {
     prev_unchecked: check_tampering,
 }
 # Some bugs are met sooner with other work or in harder times; all clients of a schedule have those.
+# A request that is silent for longer than a write is pursued leaves its outcome unknown.
+SILENT = Faults(lost_before=0.1, timeout_s=12)
 HARSH = Faults(lost_before=0.15, lost_after=0.2, throttled=0.1)
 CROWD = {"faults": Faults(pause_s=0.02), "work": ("message",), "clients": 12, "operations": 8}
 HARSH_CROWD = CROWD | {"faults": HARSH._replace(pause_s=0.02)}
@@ -656,8 +663,9 @@ OPTIONS = {
     announced_and_then_called_refused: HARSH_CROWD,
     broadcasts_looked_at_before_the_announcements: CROWD,
     own_event_left_out_of_the_batch: CROWD,
-    unknown_taken_as_refused: {"faults": HARSH},
-    resumed_key_looked_for_one_version_too_late: {"faults": HARSH, "work": ("memory", "message")},
+    unknown_taken_as_refused: {"faults": SILENT},
+    resumed_key_looked_for_one_version_too_late: {"faults": SILENT, "work": ("memory", "message")},
+    resumed_message_looked_for_as_if_it_had_one_inbox: {"faults": SILENT, "work": ("message",)},
     stale_token_let_in: {"work": ("step",)},
 }
 TEETH = (*BY_SCHEDULES, *FOCUSED)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import Column, span, terminal, write_json, write_rows
+from tclog.clock import parse_us
+
+if TYPE_CHECKING:
+    from tclog.clock import Hlc
 
 
 @operation(
@@ -14,38 +20,55 @@ from tclog.cli.output import Column, span, terminal, write_json, write_rows
     tclog agents
     """,
 )
+@options.at
 @options.limit
-def agents(here: Here, limit: int | None) -> None:
+def agents(here: Here, at: str | None, limit: int | None) -> None:
     """Show who is here: last seen, claims, lease left.
 
     The one seen last comes first. All of it is derived from the log, so it cannot lie.
     """
-    from tclog.log.agents import list_agents
+    point = here.point(at)
+    if point is None:
+        from tclog.log.agents import list_agents
 
-    log = here.log(reader=True)
-    found = log.run(list_agents(log.client))
+        log = here.log(reader=True)
+        found = [agent.as_json() for agent in log.run(list_agents(log.client))]
+    else:
+        found = _agents_at(here, point)
     if here.json:
         for row in found[: limit or None]:
-            write_json(row.as_json())
+            write_json(row)
         return
-    now_us = here.now_us()
+    # What is left of a lease is told as of then.
+    now_us = here.now_us() if point is None else parse_us(point)
     columns = [Column("name"), Column("last seen", "time"), Column("claims"), Column("host")]
     rows = [
         [
-            row.name,
-            row.last_seen,
-            ", ".join(f"{step} ({_left(end, now_us)})" for step, end in sorted(row.claims.items()))
+            row["name"],
+            row["last_seen"],
+            ", ".join(f"{step} ({_left(end, now_us)})" for step, end in row["leases"].items())
             or None,
-            row.host,
+            row["host"],
         ]
         for row in found
     ]
     write_rows(columns, rows, now_us=now_us, limit=limit, more="tclog agents -n 0")
 
 
-def _left(lease_until: str | None, now_us: int) -> str:
-    from tclog.clock import parse_us
+def _agents_at(here: Here, point: Hlc) -> list[dict[str, Any]]:
+    from tclog.history.snapshot import agents_at
+    from tclog.index import derived
 
+    history = here.history()
+
+    def read() -> list[dict[str, Any]]:
+        with derived.reading(history.index):
+            return agents_at(history.index, point)
+
+    return history.asked(read)
+
+
+def _left(lease_until: str | None, now_us: int) -> str:
     if lease_until is None:
         return "lease unknown"
     if not terminal():

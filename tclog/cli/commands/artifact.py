@@ -224,13 +224,14 @@ def list_(here: Here, step: str | None, at: str | None, limit: int | None) -> No
     """,
 )
 @click.argument("name")
+@options.at
 @options.limit
-def history(here: Here, name: str, limit: int | None) -> None:
+def history(here: Here, name: str, at: str | None, limit: int | None) -> None:
     """Show the versions of an artifact, newest first."""
     from tclog.log.artifacts import read_history
 
     log = here.log(reader=True)
-    found = log.run(read_history(log.client, name, limit=limit or None))
+    found = log.run(read_history(log.client, name, limit=limit or None, at=here.point(at)))
     if here.json:
         for row in found:
             write_json(row.as_json())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     """,
 )
 def fsck(here: Here) -> None:
-    """Check every object in the store against its name and its neighbours.
+    """Check every object in the store.
 
     It reads the store itself, not the local index: every id, every link between versions, that none
     is missing, that their states follow from their events, that no event broke a rule, and every

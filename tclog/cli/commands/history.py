@@ -19,9 +19,11 @@ from tclog.cli.output import (
     write_line,
     write_rows,
 )
+from tclog.errors import NotFound
 
 if TYPE_CHECKING:
     from tclog.clock import Hlc
+    from tclog.history.blame import Blame
     from tclog.history.diff import Change
     from tclog.history.state import Item
 
@@ -180,3 +182,96 @@ def _write_changes(here: Here, changes: list[Change], limit: int | None) -> None
     if len(shown) < len(changes):
         more = "tclog diff A B -n 0"
         write_line(f"... and {len(changes) - len(shown)} more: {more}", sys.stderr)
+
+
+# -- blame ----------------------------------------------------------------------------------------
+
+
+@operation(
+    "blame",
+    example="""
+    tclog blame design.contract
+    tclog blame design --step
+    """,
+)
+@click.argument("name", metavar="KEY|STEP")
+@click.option("--memory", "kind", flag_value="memory", help="NAME is a key.")
+@click.option("--step", "kind", flag_value="step", help="NAME is a step.")
+@options.at
+@options.limit
+def blame(here: Here, name: str, kind: str | None, at: str | None, limit: int | None) -> None:
+    """Show which event each line of a value, or each field of a step, comes from.
+
+    Of a JSON value these are the members of the object or the elements of the array. Of a step also
+    the events are shown that had no effect, because they were not allowed at their place. A name
+    that is both a key and a step is taken for the key.
+    """
+    from tclog.history.blame import blame_memory, blame_step
+    from tclog.history.snapshot import END
+
+    point = here.point(at) or END
+    history = here.history()
+    kind = kind or _kind_of(here, name)
+    ask = blame_step if kind == "step" else blame_memory
+
+    def read() -> list[Blame]:
+        with history.index.reading():
+            return history.run(ask(history.index, name, point))
+
+    rows = history.asked(read)
+    if here.json:
+        for row in rows[: limit or None]:
+            write_json(row.as_json())
+        return
+    _write_blame(here, rows, kind, limit)
+
+
+def _kind_of(here: Here, name: str) -> str:
+    """Find out whether a name is a key or a step; a key goes first."""
+    from tclog.event import chain_id
+
+    index = here.history().index
+    is_key, is_step = (index.head(chain_id(kind, name)) > 0 for kind in ("memory", "step"))
+    if is_key and is_step:
+        here.note(f"{name} is also a step: tclog blame {name} --step")
+    if not is_key and not is_step:
+        raise NotFound(
+            f"there is neither a key nor a step {name}",
+            code="name-missing",
+            hint="tclog state",
+            name=name,
+        )
+    return "memory" if is_key else "step"
+
+
+def _write_blame(here: Here, rows: list[Blame], kind: str, limit: int | None) -> None:
+    from tclog.cli.wording import cut, json_text
+    from tclog.history.shapes import short_id
+
+    columns = [
+        Column("field" if kind == "step" else rows[0].kind),
+        Column("value"),
+        Column("version"),
+        Column("agent"),
+        Column("at", "time"),
+        Column("op"),
+        Column("id"),
+    ]
+    index = here.history().index
+    cells: list[list[Any]] = []
+    for row in rows:
+        shown = row.value if isinstance(row.value, str) else json_text(row.value)
+        value = None if row.value is None else cut(shown)
+        if row.kind == "ignored":
+            cells.append(["(ignored)", None])
+        else:
+            cells.append([row.name, value])
+        commit = row.commit
+        if commit is None:
+            cells[-1] += [None] * 5
+            continue
+        version = commit.seq if commit.chain == row.chain else f"{commit.chain} {commit.seq}"
+        event = commit.event
+        cells[-1] += [version, event.agent, commit.at[:27], event.op, short_id(index, event.id)]
+    more = "tclog blame NAME -n 0"
+    write_rows(columns, cells, now_us=here.now_us(), limit=limit, more=more)

@@ -180,13 +180,14 @@ def list_(here: Here, prefix: str, values: bool, at: str | None, limit: int | No
     """,
 )
 @click.argument("key")
+@options.at
 @options.limit
-def history(here: Here, key: str, limit: int | None) -> None:
+def history(here: Here, key: str, at: str | None, limit: int | None) -> None:
     """Show the versions of KEY, newest first: who wrote what, and when."""
     from tclog.log.memory import read_history
 
     log = here.log(reader=True)
-    found = log.run(read_history(log.client, key, limit=limit or None))
+    found = log.run(read_history(log.client, key, limit=limit or None, at=here.point(at)))
     if here.json:
         for row in found:
             write_json(row.as_json())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import Fact, when, write_facts, write_json
@@ -13,7 +14,8 @@ from tclog.cli.output import Fact, when, write_facts, write_json
     tclog status --as alice
     """,
 )
-def status(here: Here) -> None:
+@options.at
+def status(here: Here, at: str | None) -> None:
     """Show the project on one screen.
 
     Your claims and unread messages, and all steps by state.
@@ -23,13 +25,14 @@ def status(here: Here) -> None:
 
     log = here.log(reader=True)
     agent = here.config.agent.value
-    steps = log.run(list_steps(log.client))
+    point = here.point(at)
+    steps = log.run(list_steps(log.client, at=point))
     tally: dict[str, int] = {}
     for step in steps:
         tally[step.state] = tally.get(step.state, 0) + 1
     mine = [step for step in steps if step.state == "claimed" and step.agent == agent]
     ready = [step.id for step in steps if step.state == "ready"]
-    unread = None if agent is None else len(log.run(read_inbox(log.client)).messages)
+    unread = None if agent is None else len(log.run(read_inbox(log.client, at=point)).messages)
     if here.json:
         write_json(
             {

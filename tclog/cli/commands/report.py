@@ -1,0 +1,125 @@
+"""tclog report: a run as one self-contained web page."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import click
+
+from tclog.cli import options
+from tclog.cli.app import operation
+from tclog.cli.here import Here
+from tclog.cli.output import size, write_bytes
+from tclog.errors import TclogError, UsageError
+
+
+@operation(
+    "report",
+    example="""
+    tclog report run.html
+    tclog report last-two-hours.html --from 2h --title 'Release 1.2'
+    """,
+)
+@click.argument("out", metavar="OUT.html")
+@click.option("--from", "since", metavar="POINT", help="Only what came after this.")
+@click.option("--to", "until", metavar="POINT", help="Only what came until this.")
+@click.option("--title", metavar="T", help="The page's heading (default: the project's name).")
+def report(here: Here, out: str, since: str | None, until: str | None, title: str | None) -> None:
+    """Write a run as one web page, for people.
+
+    A timeline with a lane for each agent (claims as bars, messages as arrows, memory writes and
+    lost attempts as marks), the tables of steps, memory, messages and artifacts, and the details of
+    each event on a click. The page is one file that loads nothing from anywhere; - prints it.
+    """
+    if here.json and out == options.STDIN:
+        raise UsageError("- prints the page itself, which --json excludes")
+    from tclog.history.report import Wanted, build_report, render_page
+
+    target = None if out == options.STDIN else _target(here, out)
+    history = here.history()
+    wanted = Wanted(
+        here.log(reader=True).project.name,
+        title or None,
+        here.boundary(since),
+        here.boundary(until),
+    )
+
+    def read() -> dict[str, object]:
+        with history.index.reading():
+            return build_report(history.index, wanted)
+
+    found = history.asked(read)
+    page = render_page(found)
+    if target is None:
+        write_bytes(page)
+        return
+    _write(target, page)
+    counts = found["counts"]
+    assert isinstance(counts, dict)  # noqa: S101 - as build_report makes it
+    here.emit(
+        {
+            "type": "report",
+            "path": str(target),
+            "events": counts["events"],
+            "attempts": counts["attempts"],
+            "shown": counts["shown"],
+            "claims": counts["claims"],
+            "messages": counts["messages"],
+            "agents": len(found["agents"]),  # type: ignore[arg-type]
+            "from": found["from"],
+            "to": found["to"],
+            "size": len(page),
+        },
+        f"Wrote {target} ({counts['events']} events, {size(len(page))})",
+    )
+    if counts["shown"] < counts["events"] + counts["attempts"]:
+        here.note(
+            f"thinned out to {counts['shown']} events; a shorter range shows all:"
+            " tclog report --from POINT --to POINT"
+        )
+
+
+def _target(here: Here, out: str) -> Path:
+    """Return the file to write; what cannot be one is said before the log is read."""
+    if not out:
+        raise UsageError("the path is empty", code="file-unwritable", hint="tclog report run.html")
+    # The file that a link leads to: a link such as /dev/stdout must not itself be replaced.
+    try:
+        target = (here.start / out).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(
+            f"{out} is no path: {error}", code="file-unwritable", hint="tclog report run.html"
+        ) from None
+    if target.is_dir():
+        raise UsageError(
+            f"{target} is a folder",
+            code="file-unwritable",
+            hint=f"tclog report {os.path.join(out, 'run.html')}",  # noqa: PTH118 - as the user wrote it
+        )
+    if not target.parent.is_dir():
+        raise UsageError(
+            f"there is no folder {target.parent}",
+            code="folder-missing",
+            hint=f"mkdir -p {target.parent}",
+        )
+    if target.exists() and not target.is_file():
+        raise UsageError(f"{target} is not a file", hint=f"tclog report - > {target}")
+    return target
+
+
+def _write(target: Path, page: bytes) -> None:
+    """Write a file that appears whole or not at all."""
+    part = target.with_name(f".tclog-report.{os.getpid()}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(page)
+        part.replace(target)
+    except OSError as error:
+        raise TclogError(
+            f"{target} cannot be written: {error.strerror}", code="file-unwritable", hint="df -h ."
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()

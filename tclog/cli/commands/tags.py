@@ -1,0 +1,120 @@
+"""tclog tag, revert: names for moments, and one more event that undoes another."""
+
+from __future__ import annotations
+
+import click
+
+from tclog.cli import options
+from tclog.cli.app import operation
+from tclog.cli.here import Here
+from tclog.cli.output import ID_SHOWN, Column, write_json, write_rows
+from tclog.errors import UsageError
+
+
+@operation(
+    "tag",
+    example="""
+    tclog tag before-merge --as alice
+    tclog tag kick-off 2h --as alice
+    tclog tag
+    tclog tag before-merge --delete --as alice
+    """,
+)
+@click.argument("name", required=False)
+@click.argument("point", required=False)
+@click.option("--move", is_flag=True, help="Also where NAME stands for another moment.")
+@click.option("--delete", is_flag=True, help="Take the tag away; its history stays.")
+@options.at
+@options.limit
+@options.id_key
+def tag(
+    here: Here,
+    name: str | None,
+    point: str | None,
+    move: bool,
+    delete: bool,
+    at: str | None,
+    limit: int | None,
+    id_key: str | None,
+) -> None:
+    """Name a moment: POINT, by default now. Without NAME list the tags.
+
+    A tag can be used wherever a point in time is asked for. POINT is a time, the id of an event or
+    version, or another tag. A tag that is there already is only moved with --move.
+    """
+    if name is None:
+        if move or delete or id_key is not None:
+            raise UsageError("give the tag's name", code="name-missing", hint="tclog tag")
+        _list(here, at, limit)
+        return
+    if at is not None or limit is not None:
+        raise UsageError("--at and -n go with the list of tags", hint=f"tclog tag {name} POINT")
+    if delete and (move or point is not None):
+        raise UsageError("--delete goes with neither POINT nor --move")
+    from tclog.history import tags
+
+    key = options.check_key(id_key)
+    # Whoever writes has a name: the log is opened as that agent before a point is looked up.
+    log = here.log()
+    if delete:
+        gone = log.run(tags.delete_tag(log.client, name, id_key=key))
+        here.emit(gone, f"Deleted tag {name}")
+        return
+    tags.check_tag_name(name)
+    moment = None if point in (None, "@") or point.lower() == "now" else here.boundary(point)
+    done = log.run(
+        tags.set_tag(log.client, name, moment, move=move, point=point or "@", id_key=key)
+    )
+    here.emit(done, f"Tag {name} stands for {done['moment']}")
+
+
+def _list(here: Here, at: str | None, limit: int | None) -> None:
+    from tclog.history.tags import list_tags
+
+    log = here.log(reader=True)
+    found = log.run(list_tags(log.client, at=here.point(at)))
+    if here.json:
+        for row in found[: limit or None]:
+            write_json(row)
+        return
+    columns = [
+        Column("name"),
+        Column("moment", "time"),
+        Column("agent"),
+        Column("at", "time"),
+        Column("id"),
+    ]
+    rows = [[t["name"], t["moment"], t["agent"], t["at"], t["id"][:ID_SHOWN]] for t in found]
+    write_rows(columns, rows, now_us=here.now_us(), limit=limit, more="tclog tag -n 0")
+
+
+@operation(
+    "revert",
+    example="""
+    tclog revert 4d579556 --as alice
+    """,
+)
+@click.argument("id_prefix", metavar="ID")
+@click.option("--force", is_flag=True, help="Also undo what later events changed there.")
+@options.id_key
+def revert(here: Here, id_prefix: str, force: bool, id_key: str | None) -> None:
+    """Restore what an event changed, by one more event.
+
+    A value becomes what it was before, a tag goes back, an artifact gets its version before as a
+    new one, an ended step is reopened, your own claim released. Nothing is taken out of the log.
+    Refused (exit 4) where a later event changed the same since, and where there is no way back,
+    as for a message; then the hint says what helps instead.
+    """
+    from tclog.cli.wording import name_of, words_of
+    from tclog.history.revert import revert_event
+
+    key = options.check_key(id_key)
+    log = here.log()
+    history = here.history()
+    done = log.run(revert_event(log.client, history.index, id_prefix, force=force, id_key=key))
+    if not done.written:
+        here.note("nothing was written: it is so already")
+    shown = done.shown
+    now = "no value" if shown.get("deleted") else words_of(shown)
+    what = f"Reverted {done.event.op} of {name_of(shown)} by {done.event.agent}"
+    here.emit(done.as_json(), f"{what}: now {now} (version {shown['version']})")

@@ -1,0 +1,364 @@
+"""tclog export, import, clone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from tclog.cli import config
+from tclog.cli.app import operation
+from tclog.cli.here import Here
+from tclog.cli.options import STDIN
+from tclog.cli.output import one_line, size, write_bytes, write_json, write_line
+from tclog.errors import Damaged, NotFound, UsageError
+
+if TYPE_CHECKING:
+    from tclog.history.copying import Copied
+    from tclog.history.transfer import Reader
+    from tclog.log.project import Location
+    from tclog.store.base import Store
+
+# Words that will say where a log of another tool comes from; a file is given as ./WORD.
+SOURCES = ("tracecraft",)
+
+
+def _tell(here: Here) -> Callable[[str, str], None]:
+    """Say on stderr which object was left out."""
+
+    def tell(key: str, why: str) -> None:
+        if here.json:
+            record = {"type": "damage", "object": key, "code": "left-out", "message": why}
+            write_json(record, sys.stderr)
+        else:
+            write_line(f"damaged: {one_line(key)} {one_line(why)}", sys.stderr)
+
+    return tell
+
+
+def _end(here: Here, copied: Copied, what: str) -> None:
+    """Say what was left out.
+
+    Raises:
+        Damaged: something was that belongs to the log.
+    """
+    if copied.foreign:
+        here.note(f"{copied.foreign} object(s) that are not tclog's were left out")
+    if copied.damaged:
+        raise Damaged(
+            f"{copied.damaged} damaged object(s) are not in the {what}",
+            code="store-damaged",
+            hint="tclog fsck",
+            damaged=copied.damaged,
+        )
+
+
+# -- export ---------------------------------------------------------------------------------------
+
+
+@operation(
+    "export",
+    example="""
+    tclog export -o log.jsonl
+    tclog export --git run
+    """,
+)
+@click.option("-o", "out", metavar="FILE", help="Where to; without it, standard output.")
+@click.option("--git", "git", metavar="DIR", help="Write a git repository instead.")
+def export(here: Here, out: str | None, git: str | None) -> None:
+    """Write the whole log as JSON lines or as a git repository.
+
+    What tclog import reads back is the same byte for byte. With --git, every version becomes a
+    commit, and its tree is the state at that moment; running it again adds what is new.
+    """
+    if git is not None:
+        if out is not None:
+            raise UsageError("--git and -o exclude each other")
+        from tclog.cli.gitrepo import export_git
+
+        export_git(here, Path(git))
+        return
+    from tclog.chain.drive import run
+    from tclog.history.transfer import export as write_log
+    from tclog.log.log import SOFTWARE
+
+    store = here.open_store(here.location())
+    with _written(out) as write, here.progress("Exporting") as progress:
+        copied = run(write_log(write, _tell(here), software=SOFTWARE, progress=progress), store)
+    objects = copied.blobs + copied.keys + copied.events + copied.versions
+    record = {"type": "export", "file": out, "objects": objects, "bytes": copied.bytes}
+    if out is not None:
+        here.emit(record, f"Exported {objects} objects ({size(copied.bytes)}) to {out}")
+    _end(here, copied, "export")
+
+
+@contextlib.contextmanager
+def _written(out: str | None) -> Iterator[Callable[[bytes], None]]:
+    """Give a way to write lines; a file appears only when it is whole."""
+    if out is None:
+        yield write_bytes
+        return
+    target = Path(out)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            yield lambda line: _put(file, line)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        raise UsageError(
+            f"{out} cannot be written: {error.strerror}",
+            code="output-failed",
+            hint=f"ls -ld {target.parent}",
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _put(file: BinaryIO, line: bytes) -> None:
+    file.write(line)
+
+
+# -- import ---------------------------------------------------------------------------------------
+
+
+@operation(
+    "import",
+    example="""
+    tclog import log.jsonl ./restored
+    """,
+)
+@click.argument("file")
+@click.argument("store", required=False)
+@click.option("--endpoint", metavar="URL", help="The S3 endpoint, where it is not AWS.")
+@click.option("--region", metavar="R", help="The S3 region.")
+@click.option("--profile", metavar="P", help="An AWS profile, instead of the standard chain.")
+def import_(
+    here: Here,
+    file: str,
+    store: str | None,
+    endpoint: str | None,
+    region: str | None,
+    profile: str | None,
+) -> None:
+    """Read an export back: the same project, the same bytes.
+
+    FILE is what tclog export wrote, or - for standard input. STORE is a folder or
+    s3://bucket/prefix (default: the configured one); the project is made there under its own name
+    and id, and another project of that name is refused. Every object is checked before it is
+    written, nothing is replaced, and repeating an import that was interrupted completes it. Leases
+    count from the import.
+    """
+    from tclog.chain.drive import run
+    from tclog.history.transfer import import_log
+
+    if file in SOURCES:
+        raise UsageError(
+            f"{file} logs cannot be imported yet; a file of this name is ./{file}",
+            code="not-there-yet",
+            hint=f"tclog import ./{file}",
+        )
+    flags = {"store": store, "endpoint": endpoint, "region": region, "profile": profile}
+    here.say(**{name: value for name, value in flags.items() if value is not None})
+    reader, wanted = _reader(file), here.flags.project
+    if wanted is not None and wanted != reader.head.project:
+        raise UsageError(
+            f"the export is of project {reader.head.project}, not {wanted}; a project keeps its"
+            " name",
+            code="project-differs",
+        )
+    here.say(project=reader.head.project)
+    location = here.location()
+    opened = _open_target(here, location)
+    with here.progress("Importing") as progress:
+        done = run(import_log(reader, progress), opened)
+    here.emit(
+        {
+            "type": "import",
+            "project": location.project,
+            "store": opened.url,
+            "objects": done.objects,
+            "present": done.present,
+        },
+        f"Imported project {location.project} into {opened.url}: {done.objects} objects"
+        + (f", {done.present} of them were there" if done.present else ""),
+    )
+    _say_init(here, location)
+
+
+def _reader(file: str) -> Reader:
+    """Open an export; one in a file is read to its end before anything is written."""
+    from tclog.history.transfer import Reader, check_export, lines_of
+
+    path = None if file == STDIN else Path(file)
+    try:
+        if path is None:
+            return Reader(lines_of(None, sys.stdin.buffer))
+        if path.is_file():
+            check_export(Reader(lines_of(path, None)))
+        return Reader(lines_of(path, None))
+    except OSError as error:
+        raise UsageError(
+            f"{file} cannot be read: {error.strerror}", code="file-unreadable", hint=f"ls -l {file}"
+        ) from None
+
+
+def _open_target(here: Here, location: Location) -> Store:
+    """Open the store that a log goes into; a place that is new is probed first."""
+    from tclog.history.objects import MARK
+    from tclog.store.probe import probe
+
+    opened = here.open_store(location, create=True)
+    if opened.stat(MARK) is None:
+        probe(opened, os.urandom(8).hex())
+    return opened
+
+
+def _say_init(here: Here, location: Location) -> None:
+    """Say how to work in what was just made, where that is not what is configured here."""
+    before = config.load(config.Flags(), here.environ, here.start)
+    if (before.store.value, before.project.value) != (location.url, location.project):
+        endpoint = f" --endpoint {location.endpoint}" if location.endpoint else ""
+        here.note(
+            f"to work in it: tclog init {location.url} --project {location.project}{endpoint}"
+        )
+
+
+# -- clone ----------------------------------------------------------------------------------------
+
+
+@operation(
+    "clone",
+    example="""
+    tclog clone . ./backup
+    """,
+)
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@click.option("--project", metavar="NAME", help="Which project, where FROM holds several.")
+@click.option("--from-endpoint", metavar="URL", help="The S3 endpoint of FROM, if not AWS.")
+@click.option("--from-region", metavar="R", help="The S3 region of FROM.")
+@click.option("--from-profile", metavar="P", help="The AWS profile for FROM.")
+@click.option("--to-endpoint", metavar="URL", help="The S3 endpoint of TO, if not AWS.")
+@click.option("--to-region", metavar="R", help="The S3 region of TO.")
+@click.option("--to-profile", metavar="P", help="The AWS profile for TO.")
+def clone(
+    here: Here,
+    source: str,
+    target: str,
+    project: str | None,
+    from_endpoint: str | None,
+    from_region: str | None,
+    from_profile: str | None,
+    to_endpoint: str | None,
+    to_region: str | None,
+    to_profile: str | None,
+) -> None:
+    """Copy a project to another store; again, to copy what is new.
+
+    FROM is a store (a folder or s3://bucket/prefix) or the working folder of a project, such as
+    ".". TO is a store; the project keeps its name and id there. Every object is checked before it
+    is written, nothing is ever replaced, and a clone may be stopped and repeated at any moment. A
+    target that went its own way is refused. It is also the backup: to restore, clone back.
+    """
+    from tclog.chain.drive import run
+    from tclog.history.copying import copy_log
+    from tclog.history.target import Mounted, Target
+
+    begin = _source(here, source, project or here.flags.project)
+    if from_endpoint or from_region or from_profile:
+        begin = begin._replace(endpoint=from_endpoint, region=from_region, profile=from_profile)
+    end = begin._replace(
+        url=_folder_or_url(target), endpoint=to_endpoint, region=to_region, profile=to_profile
+    )
+    if (begin.url, begin.endpoint) == (end.url, end.endpoint):
+        raise UsageError(f"FROM and TO are the same store, {begin.url}")
+    here.say(store=begin.url, project=begin.project)
+    ours = here.open_store(begin)
+    theirs = _open_target(here, end)
+    with here.progress("Cloning") as progress:
+        sink = Target("to/")
+        copied = run(
+            copy_log(sink, _tell(here), mount="from/", progress=progress),
+            Mounted(**{"from": ours, "to": theirs}),
+        )
+    objects = copied.blobs + copied.keys + copied.events + copied.versions - sink.present
+    present = copied.present + sink.present
+    here.emit(
+        {
+            "type": "clone",
+            "project": begin.project,
+            "from": ours.url,
+            "to": theirs.url,
+            "objects": objects,
+            "present": present,
+            "bytes": copied.bytes,
+        },
+        f"Copied {objects} objects ({size(copied.bytes)}) of project {begin.project} to"
+        f" {theirs.url}; {present} were there",
+    )
+    _end(here, copied, "copy")
+
+
+def _folder_or_url(word: str) -> str:
+    if not word:
+        raise UsageError("the store is empty", code="bad-store")
+    return word if "://" in word else os.path.abspath(word)  # noqa: PTH100 - keeps links as they are
+
+
+def _source(here: Here, word: str, project: str | None) -> Location:
+    """Return where a project is copied from: a store's URL, or a working folder's."""
+    from tclog.log.project import Location
+
+    url = _folder_or_url(word)
+    if "://" not in url and (Path(url) / config.FOLDER / config.FILE).is_file():
+        found = config.load(config.Flags(project=project), {}, Path(url))
+        if found.store.value is None:
+            raise NotFound(
+                f"{found.file} names no store", code="project-missing", hint="tclog where"
+            )
+        return Location(
+            url=found.store.value,
+            project=found.project.value or "default",
+            endpoint=found.endpoint.value,
+            region=found.region.value,
+            profile=found.profile.value,
+            client=found.client.value or "obstore",
+            fsync=config.truth(here.config.fsync, "fsync"),
+        )
+    mine = here.config
+    same = mine.store.value == url
+    return Location(
+        url=url,
+        project=project or _only_project(url) or mine.project.value or "default",
+        endpoint=mine.endpoint.value if same else None,
+        region=mine.region.value if same else None,
+        profile=mine.profile.value if same else None,
+        client=mine.client.value or "obstore",
+        fsync=config.truth(mine.fsync, "fsync"),
+    )
+
+
+def _only_project(url: str) -> str | None:
+    """Return the name of the only project in a folder."""
+    if "://" in url:
+        return None
+    from tclog.event import decode, decode_name
+    from tclog.history.objects import MARK
+
+    try:
+        marks = [row / MARK for row in Path(url).iterdir() if (row / MARK).is_file()]
+        if len(marks) != 1:
+            return None
+        return decode_name(marks[0].parent.name) or str(
+            decode(marks[0].read_bytes(), MARK)["project"]
+        )
+    except (OSError, Damaged, KeyError, TypeError):
+        return None

@@ -1,0 +1,408 @@
+"""Copying a log out of a store, whole and checked; ``export`` and ``clone`` differ in the sink.
+
+Every object is checked against its name before it is handed on: an event and a blob by its hash,
+a version by its sum, its slot and the version before it. What is damaged is told and left out, and
+a chain ends before it; everything else is still copied.
+
+The log may be written meanwhile. Slots are listed first (``inbox/@all`` after the inboxes that name
+it), and only up to what was listed are they copied; what they name was stored before them, and is
+listed after them. Slots are handed on last, each chain from its oldest: so a sink that is killed
+at any moment holds a log, of which only the newest versions are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+from typing import Protocol as Structural
+
+from blake3 import blake3
+
+from tclog.chain.drive import Protocol, together
+from tclog.errors import Damaged, NotFound, Refused, StoreError, TclogError
+from tclog.event import (
+    ChainId,
+    Version,
+    VersionId,
+    decode,
+    decode_event,
+    decode_version,
+    digest,
+    event_key,
+    event_key_parts,
+    once_key,
+    slot_seq,
+)
+from tclog.event.names import SEQ_MAX
+from tclog.history.objects import (
+    ALL_FOLDER,
+    MARK,
+    PAGES_MAX,
+    WHOLE_BYTES_MAX,
+    Listing,
+    Progress,
+    batches,
+    blob_of,
+    chain_in,
+    read_each,
+    unseen,
+)
+from tclog.store.base import Entry, Found, Get, GetFile
+
+CHAINS_AT_ONCE = 32
+SLOTS_AT_ONCE = 32
+
+Tell = Callable[[str, str], None]
+
+
+class Copied(NamedTuple):
+    """How many objects of each kind were handed on; how many were there, damaged or foreign."""
+
+    blobs: int = 0
+    keys: int = 0
+    events: int = 0
+    versions: int = 0
+    bytes: int = 0
+    present: int = 0
+    damaged: int = 0
+    foreign: int = 0
+
+
+class Sink(Structural):
+    """Where objects go. What it returns are protocols, driven with those that read."""
+
+    def begin(self, mark: bytes) -> Protocol[None]:
+        """Look at the mark before anything is copied."""
+
+    def listing(self, folder: str) -> Listing | None:
+        """Return what is there already; None if nothing ever is."""
+
+    def put(self, objects: Sequence[tuple[str, bytes]]) -> Protocol[None]:
+        """Take whole objects, in any order."""
+
+    def put_large(self, entry: Entry, pieces: Iterator[bytes]) -> Protocol[None]:
+        """Take a blob in pieces; they raise ``Damaged`` at the end if its hash is wrong."""
+
+    def slot_id(self, key: str) -> Protocol[VersionId | None]:
+        """Return the id of a version that is there already."""
+
+    def put_slot(self, key: str, raw: bytes) -> Protocol[None]:
+        """Take the next version of a chain."""
+
+    def end(self, mark: bytes) -> Protocol[None]:
+        """Finish: everything was handed on."""
+
+
+class Range(NamedTuple):
+    """The slots of a chain that are to be copied."""
+
+    folder: str
+    first: int
+    last: int
+
+
+def copy_log(
+    sink: Sink, tell: Tell, *, mount: str = "", progress: Progress | None = None
+) -> Protocol[Copied]:
+    """Copy what the sink lacks.
+
+    Args:
+        sink: where to.
+        tell: told the key and the reason of each object that is left out as damaged.
+        mount: what stands before the keys of the store that is read.
+        progress: told what is copied.
+
+    Raises:
+        NotFound: there is no project.
+        Refused: the sink holds an object that differs.
+    """
+    copy = _Copy(sink, tell, mount, progress or unseen)
+    found = yield Get(mount + MARK)
+    if found is None:
+        raise NotFound("there is no project in the store that is read", code="project-missing")
+    decode(found.data, MARK)
+    yield from sink.begin(found.data)
+    chains = yield from copy.plan("chains", ALL_FOLDER)
+    broadcasts = yield from copy.plan(ALL_FOLDER)
+    for folder in ("blobs", "once", "events"):
+        yield from copy.contents(folder)
+    yield from copy.slots(broadcasts)
+    yield from copy.slots(chains)
+    yield from sink.end(found.data)
+    return copy.copied
+
+
+class _Copy:
+    def __init__(self, sink: Sink, tell: Tell, mount: str, progress: Progress) -> None:
+        self.sink = sink
+        self.copied = Copied()
+        self._tell = tell
+        self._mount = mount
+        self._progress = progress
+
+    def _count(self, **more: int) -> None:
+        counts = {name: getattr(self.copied, name) + count for name, count in more.items()}
+        self.copied = self.copied._replace(**counts)
+
+    def _damaged(self, key: str, why: str) -> None:
+        self._count(damaged=1)
+        self._tell(key, why)
+
+    # -- what to copy -------------------------------------------------------------------------
+
+    def plan(self, folder: str, leave: str = "") -> Protocol[list[Range]]:
+        """List the slots below a folder, and return those that the sink lacks.
+
+        Raises:
+            Refused: the sink has a slot that is not here, or one of another size.
+        """
+        ranges: list[Range] = []
+        ours, theirs = Listing(folder, self._mount), self.sink.listing(folder)
+        for _ in range(PAGES_MAX):
+            page = yield from ours.page()
+            kept = [row for row in page if not leave or not row.key.startswith(f"{leave}/")]
+            have: dict[str, Entry] = {}
+            if theirs is not None:
+                last = page[-1].key if page else "\U0010ffff"
+                rows = yield from theirs.until(last)
+                have = {
+                    row.key: row for row in rows if not leave or not row.key.startswith(f"{leave}/")
+                }
+            for entry in kept:
+                self._plan(ranges, entry, have.pop(entry.key, None))
+            yield from self._foreign_slots(list(have.values()))
+            if not page:
+                break
+        return ranges
+
+    def _plan(self, ranges: list[Range], entry: Entry, there: Entry | None) -> None:
+        folder, seq = entry.key.rpartition("/")[0], slot_seq(entry.key)
+        if seq is None or folder.count("/") != 2:
+            self._count(foreign=1)
+        elif there is not None:
+            _same_size(entry, there)
+            self._count(present=1)
+        elif ranges and ranges[-1].folder == folder:
+            ranges[-1] = ranges[-1]._replace(first=seq)
+        else:
+            ranges.append(Range(folder, seq, seq))
+
+    def _foreign_slots(self, extra: Sequence[Entry]) -> Protocol[None]:
+        """Refuse a sink that somebody has written to: it could not become the same log."""
+        for batch in batches(entry for entry in extra if slot_seq(entry.key) is not None):
+            replies = yield from read_each([self._mount + row.key for row in batch], self._mark)
+            for entry, reply in zip(batch, replies, strict=True):
+                if not isinstance(reply, Found) or len(reply.data) != entry.size:
+                    raise Refused(
+                        f"the target has {entry.key}, which the source has not:"
+                        " the two logs have parted",
+                        code="object-differs",
+                        hint="tclog clone FROM ANOTHER-PLACE",
+                        object=entry.key,
+                    )
+
+    @property
+    def _mark(self) -> str:
+        return self._mount + MARK
+
+    # -- blobs, idempotency keys, events ------------------------------------------------------
+
+    def contents(self, folder: str) -> Protocol[None]:
+        """Copy the objects of a folder that the sink lacks."""
+        ours, theirs = Listing(folder, self._mount), self.sink.listing(folder)
+        for _ in range(PAGES_MAX):
+            page = yield from ours.page()
+            if not page:
+                break
+            have: dict[str, Entry] = {}
+            if theirs is not None:
+                have = {row.key: row for row in (yield from theirs.until(page[-1].key))}
+            wanted = [row for row in page if self._is_wanted(folder, row, have.get(row.key))]
+            small = (row for row in wanted if row.size <= WHOLE_BYTES_MAX)
+            for batch in batches(small):
+                yield from self._whole(folder, batch)
+            for row in wanted:
+                if row.size > WHOLE_BYTES_MAX:
+                    yield from self._large(folder, row)
+
+    def _is_wanted(self, folder: str, entry: Entry, there: Entry | None) -> bool:
+        if there is not None:
+            _same_size(entry, there)
+            self._count(present=1)
+            return False
+        if _promise(folder, entry.key) is None:
+            self._count(foreign=1)
+            return False
+        return True
+
+    def _whole(self, folder: str, batch: Sequence[Entry]) -> Protocol[None]:
+        replies = yield from read_each([self._mount + row.key for row in batch], self._mark)
+        sound: list[tuple[str, bytes]] = []
+        for entry, reply in zip(batch, replies, strict=True):
+            why = _unread(reply)
+            if isinstance(reply, Found):
+                why = _broken(folder, entry.key, reply.data)
+                if not why:
+                    sound.append((entry.key, reply.data))
+                    continue
+            self._damaged(entry.key, why)
+        yield from self.sink.put(sound)
+        size = sum(len(raw) for _, raw in sound)
+        self._count(**{_NAMES[folder]: len(sound)}, bytes=size)
+        self._progress(_NAMES[folder], len(sound))
+
+    def _large(self, folder: str, entry: Entry) -> Protocol[None]:
+        if folder != "blobs":
+            self._damaged(entry.key, f"has {entry.size} bytes, more than any record")
+            return
+        try:
+            pieces = yield GetFile(self._mount + entry.key)
+            yield from self.sink.put_large(entry, _checked(entry.key, pieces))
+        except Damaged as error:
+            self._damaged(entry.key, error.message)
+            return
+        self._count(blobs=1, bytes=entry.size)
+        self._progress("blobs", 1)
+
+    # -- versions -----------------------------------------------------------------------------
+
+    def slots(self, ranges: Sequence[Range]) -> Protocol[None]:
+        """Copy slots: of each chain the oldest first, several chains side by side."""
+        for start in range(0, len(ranges), CHAINS_AT_ONCE):
+            part = ranges[start : start + CHAINS_AT_ONCE]
+            yield from together(*(self._chain(one) for one in part))
+
+    def _chain(self, wanted: Range) -> Protocol[None]:
+        before: VersionId | None = None
+        if wanted.first > 1:
+            before = yield from self.sink.slot_id(_slot(wanted.folder, wanted.first - 1))
+        for start in range(wanted.first, wanted.last + 1, SLOTS_AT_ONCE):
+            seqs = range(start, min(start + SLOTS_AT_ONCE, wanted.last + 1))
+            keys = [_slot(wanted.folder, seq) for seq in seqs]
+            replies = yield from read_each([self._mount + key for key in keys], self._mark)
+            for seq, key, reply in zip(seqs, keys, replies, strict=True):
+                version = self._version(key, seq, reply)
+                if version is None:
+                    return
+                if version.prev != before:
+                    self._parted(wanted, seq, key)
+                    return
+                yield from self.sink.put_slot(key, version.raw)
+                before = version.id
+                self._count(versions=1, bytes=len(version.raw))
+                self._progress("versions", 1)
+
+    def _version(self, key: str, seq: int, reply: Found | StoreError | None) -> Version | None:
+        """Return a version that holds what it should; the chain ends before one that does not."""
+        why = _unread(reply)
+        if isinstance(reply, Found):
+            try:
+                chain = chain_in(key, reply.data)
+                return decode_version(reply.data, chain=chain, seq=seq, stored=reply.stored)
+            except TclogError as error:
+                why = error.message
+            except Exception as error:  # noqa: BLE001 - whatever bytes there are, the copy goes on
+                why = f"cannot be read: {error!r}"
+        self._damaged(key, f"{why}; its chain ends before it in the copy")
+        return None
+
+    def _parted(self, wanted: Range, seq: int, key: str) -> None:
+        if wanted.first > 1 and seq == wanted.first:
+            other = _slot(wanted.folder, seq - 1)
+            raise Refused(
+                f"{other} differs in source and target: the two logs have parted",
+                code="object-differs",
+                hint="tclog clone FROM ANOTHER-PLACE",
+                object=other,
+            )
+        self._damaged(key, "does not follow the version before it; its chain ends before it")
+
+
+_NAMES = {"blobs": "blobs", "once": "keys", "events": "events"}
+
+
+def _slot(folder: str, seq: int) -> str:
+    return f"{folder}/{SEQ_MAX - seq:010d}.json"
+
+
+def _same_size(ours: Entry, theirs: Entry) -> None:
+    if ours.size != theirs.size:
+        raise Refused(
+            f"{ours.key} has {theirs.size} bytes in the target and {ours.size} in the source",
+            code="object-differs",
+            hint="tclog fsck",
+            object=ours.key,
+        )
+
+
+def _promise(folder: str, key: str) -> str | None:
+    """Return the hash that a key promises, "" where it promises none; None for a foreign name."""
+    if folder == "blobs":
+        return blob_of(key)
+    if folder == "once":
+        return "" if key.count("/") == 2 and key.endswith(".json") else None
+    try:
+        parts = event_key_parts(key)
+    except Damaged:
+        return None
+    return None if parts is None else parts[2]
+
+
+def _broken(folder: str, key: str, raw: bytes) -> str:
+    """Say why an object is not what its key promises; empty if it is."""
+    if folder == "once":
+        return "" if binds(key, raw) else "does not bind an idempotency key"
+    if digest(raw) != _promise(folder, key):
+        return "does not hold what its name says"
+    return "" if folder == "blobs" or _is_named(key, raw) else "is not named as its event says"
+
+
+def _is_named(key: str, raw: bytes) -> bool:
+    """Whether an event's whole key follows from it: nothing else may become a path."""
+    try:
+        event = decode_event(raw)
+        return key == event_key(event.at, event.chains[0], event.id)
+    except Exception:  # noqa: BLE001 - whatever bytes there are
+        return False
+
+
+def binds(key: str, raw: bytes) -> bool:
+    """Whether an object binds the idempotency key that it is named for."""
+    try:
+        record = decode(raw, key)
+        chain = ChainId(record["chain"])
+        return bool(
+            key == once_key(record["agent"], f"{record['key']}#{digest(chain.encode())[:16]}")
+            and type(record["after"]) is int
+            and type(record["command"]) is str
+            and type(record["format"]) is int
+        )
+    except Exception:  # noqa: BLE001 - whatever bytes there are
+        return False
+
+
+def broken(key: str, raw: bytes) -> str:
+    """Say why an object that is no slot is not what its key promises; empty if it is."""
+    folder = key.partition("/")[0]
+    if folder not in _NAMES or _promise(folder, key) is None:
+        return "is no name of an object"
+    return _broken(folder, key, raw)
+
+
+def _unread(reply: Found | StoreError | None) -> str:
+    return f"cannot be read: {reply.message}" if isinstance(reply, StoreError) else "is missing"
+
+
+def _checked(key: str, pieces: Iterator[bytes] | None) -> Iterator[bytes]:
+    """Pass pieces on; raise at the end if together they are not what the key says."""
+    hasher = blake3()
+    if pieces is None:
+        raise Damaged("is missing")
+    try:
+        for piece in pieces:
+            hasher.update(piece)
+            yield piece
+    except OSError as error:
+        raise Damaged(f"cannot be read: {error.strerror}") from None
+    if hasher.hexdigest() != blob_of(key):
+        raise Damaged("does not hold what its name says", hint="tclog fsck")

@@ -1,0 +1,480 @@
+// Drawing. Each draw notes what it has put where, so that the pointer finds it again: `hits`.
+
+const FONT = '12px Inter, ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif';
+const SMALL = FONT.replace("12px", "11px");
+// Marks of one kind nearer than this on a lane become one, and so do lines of messages.
+const MARK_APART = 7, LINE_APART = 3, LINES_PLAIN_MAX = 250;
+const GLYPHS = {
+  complete: "✓", failed: "✕", blocked: "!", needs_review: "?", released: "↩", taken_over: "⤳",
+  lapsed: "…", held: "",
+};
+
+let hits = [];
+let colours = {};
+const widths = new Map();
+
+function readColours() {
+  const style = getComputedStyle(document.documentElement);
+  colours = {};
+  for (const name of ["bg", "card", "ink", "muted", "faint", "line", "stripe", "accent", "complete", "held",
+    "released", "taken_over", "lapsed", "failed", "blocked", "needs_review", "messages",
+    "broadcast", "memory", "artifacts", "barriers", "lost", "other", "claims"]) {
+    colours[name] = style.getPropertyValue(`--${name}`).trim();
+  }
+}
+
+function widthOf(context, text) {
+  const key = context.font + text;
+  let width = widths.get(key);
+  if (width === undefined) {
+    if (widths.size > 20000) widths.clear();
+    width = context.measureText(text).width;
+    widths.set(key, width);
+  }
+  return width;
+}
+
+// Cut a text to a width, by whole characters as people count them.
+const segmenter = typeof Intl !== "undefined" && Intl.Segmenter ? new Intl.Segmenter() : null;
+function fitted(context, text, width) {
+  if (widthOf(context, text) <= width) return text;
+  const parts = segmenter ? [...segmenter.segment(text.slice(0, 200))].map((s) => s.segment)
+    : [...text.slice(0, 200)];
+  let low = 0, high = parts.length;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (context.measureText(`${parts.slice(0, middle).join("")}…`).width <= width) low = middle;
+    else high = middle - 1;
+  }
+  return low ? `${parts.slice(0, low).join("")}…` : "";
+}
+
+// Make a canvas fit its place and the screen's pixels; returns its context in CSS pixels.
+function prepared(canvas, width, height) {
+  const ratio = view.printing ? 2 : Math.min(window.devicePixelRatio || 1, 3);
+  const w = Math.max(1, Math.round(width * ratio)), hh = Math.max(1, Math.round(height * ratio));
+  if (canvas.width !== w || canvas.height !== hh) {
+    canvas.width = w;
+    canvas.height = hh;
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
+  }
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return context;
+}
+
+function crisp(value) {
+  return Math.round(value) + 0.5;
+}
+
+// -- the lanes ------------------------------------------------------------------------------------
+
+function drawPlot(canvas) {
+  const { width, height, scroll } = view;
+  const context = prepared(canvas, width, height);
+  hits = [];
+  context.save();
+  context.translate(0, -scroll);
+  const seen = lanes.filter((lane) => lane.top + lane.height > scroll && lane.top < scroll + height);
+  drawLanes(context, seen);
+  drawLines(context);
+  drawBars(context, seen);
+  drawMarks(context, seen);
+  drawSelection(context);
+  context.restore();
+}
+
+function drawLanes(context, seen) {
+  const { width, height, scroll } = view;
+  for (const lane of seen) {
+    if (lanes.indexOf(lane) % 2) {
+      context.fillStyle = colours.stripe;
+      context.fillRect(0, lane.top, width, lane.height);
+    }
+  }
+  context.strokeStyle = colours.line;
+  context.lineWidth = 1;
+  context.beginPath();
+  for (const tick of view.ticks) {
+    const x = crisp(xOf(tick.t));
+    context.moveTo(x, scroll);
+    context.lineTo(x, scroll + height);
+  }
+  for (const lane of seen) {
+    context.moveTo(0, crisp(lane.top + lane.height - 1));
+    context.lineTo(width, crisp(lane.top + lane.height - 1));
+  }
+  context.stroke();
+}
+
+// -- messages -------------------------------------------------------------------------------------
+
+function linesShown() {
+  const found = [];
+  const taken = new Set();
+  for (const message of messages) {
+    const event = message.event;
+    if (!event || !shown.events[event.i] || event.t < view.from || event.t > view.to) continue;
+    const from = laneOfAgent[event.agent];
+    const to = message.to.map((agent) => laneOfAgent[agent]).filter((lane) => lane && lane !== from);
+    if (!from || !to.length) continue;
+    const x = xOf(event.t);
+    const broadcast = message.to.length > 1 && event.chain === "inbox/@all";
+    const key = `${Math.round(x / LINE_APART)} ${broadcast ? "all" : to.map((l) => l.agent)} ${from.agent}`;
+    if (taken.has(key)) continue;
+    taken.add(key);
+    found.push({ message, event, from, to, x, broadcast });
+  }
+  return found;
+}
+
+function drawLines(context) {
+  const found = linesShown();
+  const many = found.length > LINES_PLAIN_MAX;
+  const alpha = Math.max(0.1, Math.min(0.75, 80 / Math.max(found.length, 1)));
+  for (const { message, event, from, to, x, broadcast } of found) {
+    const colour = broadcast ? colours.broadcast : colours.messages;
+    const ys = to.map((lane) => lane.lower);
+    const top = Math.min(from.lower, ...ys), bottom = Math.max(from.lower, ...ys);
+    if (bottom < view.scroll || top > view.scroll + view.height) continue;
+    const chosen = view.selected === event;
+    context.globalAlpha = chosen ? 1 : broadcast ? alpha * 0.8 : alpha;
+    context.strokeStyle = context.fillStyle = colour;
+    context.lineWidth = chosen ? 2 : 1.25;
+    context.setLineDash(broadcast ? [2, 3] : []);
+    context.beginPath();
+    context.moveTo(x, top);
+    context.lineTo(x, bottom);
+    context.stroke();
+    context.setLineDash([]);
+    if (many && !chosen) continue;
+    for (const y of ys) {
+      if (broadcast) dot(context, x, y, 2.2);
+      else arrowHead(context, x, y, y > from.lower ? 1 : -1);
+    }
+    hits.push({ type: "line", x0: x - 3, x1: x + 3, y0: top, y1: bottom, event, message });
+  }
+  context.globalAlpha = 1;
+}
+
+function arrowHead(context, x, y, way) {
+  context.beginPath();
+  context.moveTo(x, y + way * 1);
+  context.lineTo(x - 4, y - way * 7);
+  context.lineTo(x + 4, y - way * 7);
+  context.closePath();
+  context.fill();
+}
+
+function dot(context, x, y, radius) {
+  context.beginPath();
+  context.arc(x, y, radius, 0, 7);
+  context.fill();
+}
+
+// -- claims ---------------------------------------------------------------------------------------
+
+function drawBars(context, seen) {
+  const perRow = new Map();
+  const inSight = new Set(seen.map((lane) => lane.agent));
+  for (const claim of claims) {
+    if (!shown.claims[claim.i] || !inSight.has(claim.agent)) continue;
+    if (claim.end < view.from || claim.start > view.to) continue;
+    const key = claim.agent * 16 + claim.row;
+    if (!perRow.has(key)) perRow.set(key, []);
+    perRow.get(key).push(claim);
+  }
+  context.textBaseline = "middle";
+  for (const row of perRow.values()) {
+    let drawnTo = -1e9, drawnOutcome = "", labelledTo = 0;
+    row.forEach((claim, nth) => {
+      const lane = laneOfAgent[claim.agent];
+      const y = lane.bars + claim.row * (BAR + BAR_GAP);
+      const left = Math.max(xOf(claim.start), -10), right = Math.min(xOf(claim.end), view.width + 10);
+      const w = Math.max(right - left, 3);
+      // Thousands of claims in a row of a thousand pixels: those that nobody could tell apart.
+      if (w <= 3 && left + w <= drawnTo + 1 && claim.outcome === drawnOutcome) return;
+      drawnTo = left + w;
+      drawnOutcome = claim.outcome;
+      const next = row[nth + 1];
+      const room = (next ? Math.max(xOf(next.start), left + w) : view.width) - (left + w) - 8;
+      drawBar(context, claim, left, y, w, Math.max(0, left - (labelledTo + 8)), room);
+      labelledTo = Math.max(left + w, labelEnd);
+      hits.push({ type: "bar", x0: left - 1, x1: left + w + 1, y0: y, y1: y + BAR, claim, event: claim.begin });
+    });
+  }
+}
+
+function barPath(context, x, y, w) {
+  context.beginPath();
+  context.roundRect(x, y, w, BAR, Math.min(4, w / 3));
+}
+
+function drawBar(context, claim, x, y, w, before, room) {
+  const colour = colours[claim.outcome] || colours.claims;
+  const chosen = view.selectedClaim === claim;
+  const held = lostFrom(claim, x, w);
+  context.save();
+  barPath(context, x, y, w);
+  context.fillStyle = colours.card;
+  context.fill();
+  // Where bars are slivers their edges would be all there is to see.
+  context.globalAlpha = w < 7 ? 0.62 : 0.24;
+  context.fillStyle = colour;
+  context.fill();
+  context.globalAlpha = 1;
+  if (w >= 7) {
+    context.save();
+    context.clip();
+    if (held < w) hatch(context, x + held, y, w - held, colour);
+    context.fillStyle = colour;
+    context.fillRect(x, y, 3, BAR);
+    for (const at of claim.renewals || []) {
+      const rx = Math.round(xOf(at));
+      if (rx > x + 3 && rx < x + w) context.fillRect(rx, y + BAR - 6, 1.5, 6);
+    }
+    context.restore();
+  }
+  if (w >= 7 || chosen) {
+    barPath(context, x + 0.5, y + 0.5, w - 1);
+    context.strokeStyle = chosen ? colours.accent : colour;
+    context.lineWidth = chosen ? 2.5 : 1;
+    context.stroke();
+  }
+  context.restore();
+  barLabel(context, claim, x, y, w, before, room, colour);
+}
+
+// How many pixels of a bar were really held: the rest came after the end of the lease.
+function lostFrom(claim, x, w) {
+  if (claim.outcome !== "taken_over" || claim.lease_end === undefined) return w;
+  return Math.max(4, Math.min(w, xOf(claim.lease_end) - x));
+}
+
+function hatch(context, x, y, w, colour) {
+  context.fillStyle = colours.card;
+  context.fillRect(x, y, w, BAR);
+  context.strokeStyle = colour;
+  context.globalAlpha = 0.55;
+  context.lineWidth = 1;
+  const first = Math.floor(Math.max(x, -20) / 6) * 6 - BAR;
+  context.save();
+  context.beginPath();
+  context.rect(x, y, w, BAR);
+  context.clip();
+  context.beginPath();
+  for (let at = first; at < Math.min(x + w, view.width + 20); at += 6) {
+    context.moveTo(at, y + BAR);
+    context.lineTo(at + BAR, y);
+  }
+  context.stroke();
+  context.restore();
+  context.globalAlpha = 1;
+}
+
+// How far to the right the last label reached, so that the next bar's does not meet it.
+let labelEnd = 0;
+
+// The step's name: in the bar, or else beside it where there is room.
+function barLabel(context, claim, x, y, w, before, room, colour) {
+  context.font = FONT;
+  labelEnd = 0;
+  const text = plain(claim.step).slice(0, 120);
+  const glyph = GLYPHS[claim.outcome] || "";
+  // A bar that begins to the left of the window keeps its label in sight.
+  const start = Math.max(x, 0), right = Math.min(x + w, view.width);
+  const inside = right - start;
+  const middle = y + BAR / 2 + 0.5;
+  const wide = widthOf(context, text);
+  const glyphRoom = glyph && inside >= Math.min(wide, 60) + 28 ? 16 : 0;
+  if (wide <= inside - 12 || inside > 84) {
+    const label = fitted(context, text, inside - 12 - glyphRoom);
+    const hatched = claim.outcome === "taken_over" && lostFrom(claim, x, w) < start - x + 8 + widthOf(context, label);
+    if (hatched) plate(context, start + 5, y + 3, widthOf(context, label) + 6);
+    context.fillStyle = colours.ink;
+    context.fillText(label, start + 8, middle);
+  } else {
+    context.fillStyle = colours.muted;
+    if (room > Math.min(wide, 72)) {
+      const label = fitted(context, text, room);
+      context.fillText(label, x + w + 5, middle);
+      labelEnd = x + w + 5 + widthOf(context, label);
+    } else if (before > wide) {
+      context.fillText(text, x - 5 - wide, middle);
+    }
+  }
+  if ((glyphRoom || (glyph && inside > 22 && wide > inside - 12)) && x + w < view.width + 4) {
+    if (claim.outcome === "taken_over") plate(context, x + w - 17, y + 3, 14);
+    context.fillStyle = colour;
+    context.textAlign = "center";
+    context.fillText(glyph, x + w - 10, middle);
+    context.textAlign = "left";
+  }
+}
+
+// A patch under text that would stand on hatching.
+function plate(context, x, y, w) {
+  context.globalAlpha = 0.86;
+  context.fillStyle = colours.card;
+  context.fillRect(x, y, w, BAR - 6);
+  context.globalAlpha = 1;
+}
+
+// -- marks ----------------------------------------------------------------------------------------
+
+function drawMarks(context, seen) {
+  const inSight = new Set(seen.map((lane) => lane.agent));
+  const first = firstAt(view.from), buckets = new Map();
+  for (let i = first; i < events.length && events[i].t <= view.to; i += 1) {
+    const event = events[i];
+    if (!shown.events[i] || !inSight.has(event.agent)) continue;
+    // A claim's beginning and end are its bar.
+    if (event.kind === "claims" && claimsOfEvent.has(event)) continue;
+    const x = xOf(event.t);
+    const renewed = renewedClaim.get(event);
+    if (renewed) {
+      // A renewal is a tick in its claim's bar, and is found there.
+      const y = laneOfAgent[event.agent].bars + renewed.row * (BAR + BAR_GAP);
+      if (shown.claims[renewed.i]) hits.push({ type: "mark", x0: x - 2.5, x1: x + 2.5, y0: y + BAR - 8, y1: y + BAR + 2, event, count: 1 });
+      continue;
+    }
+    const key = `${event.agent} ${event.kind} ${Math.floor(x / MARK_APART)}`;
+    const bucket = buckets.get(key);
+    if (bucket) bucket.count += 1;
+    else buckets.set(key, { event, x, count: 1 });
+  }
+  for (const { event, x, count: number } of buckets.values()) {
+    const y = markY(laneOfAgent[event.agent], event.kind);
+    drawMark(context, event.kind, x, y, event.op);
+    hits.push({ type: "mark", x0: x - 6, x1: x + 6, y0: y - 7, y1: y + 7, event, count: number });
+  }
+}
+
+// The place of the first event at or after a time.
+function firstAt(t) {
+  let low = 0, high = events.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (events[middle].t < t) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function drawMark(context, kind, x, y, op) {
+  context.fillStyle = context.strokeStyle = colours[kind] || colours.other;
+  context.lineWidth = 1.75;
+  context.beginPath();
+  switch (kind) {
+    case "memory":
+      context.moveTo(x, y - 5);
+      context.lineTo(x + 5, y);
+      context.lineTo(x, y + 5);
+      context.lineTo(x - 5, y);
+      context.closePath();
+      if (op === "memory.set" || op === "memory.delete" || !op) context.fill();
+      else {
+        context.fillStyle = colours.card;
+        context.fill();
+        context.lineWidth = 1.5;
+        context.stroke();
+      }
+      return;
+    case "artifacts":
+      context.roundRect(x - 4.5, y - 4.5, 9, 9, 2);
+      context.fill();
+      return;
+    case "barriers":
+      context.moveTo(x, y - 5);
+      context.lineTo(x + 5, y + 4);
+      context.lineTo(x - 5, y + 4);
+      context.closePath();
+      context.fill();
+      return;
+    case "messages":
+      context.arc(x, y, 3.5, 0, 7);
+      context.fill();
+      return;
+    case "lost":
+      context.moveTo(x - 4, y - 4);
+      context.lineTo(x + 4, y + 4);
+      context.moveTo(x + 4, y - 4);
+      context.lineTo(x - 4, y + 4);
+      context.stroke();
+      return;
+    case "claims":
+      context.arc(x, y, 3, 0, 7);
+      context.stroke();
+      return;
+    default:
+      context.globalAlpha = 0.7;
+      context.fillRect(x - 1, y - 3, 2, 6);
+      context.globalAlpha = 1;
+  }
+}
+
+function drawSelection(context) {
+  const event = view.selected;
+  if (!event || !laneOfAgent[event.agent]) return;
+  const lane = laneOfAgent[event.agent], x = xOf(event.t), y = markY(lane, event.kind);
+  context.strokeStyle = colours.accent;
+  context.globalAlpha = 0.5;
+  context.lineWidth = 1;
+  context.beginPath();
+  context.moveTo(crisp(x), view.scroll);
+  context.lineTo(crisp(x), view.scroll + view.height);
+  context.stroke();
+  context.globalAlpha = 1;
+  if (event.kind === "claims" && (claimsOfEvent.has(event) || renewedClaim.has(event))) return;
+  context.lineWidth = 2;
+  context.beginPath();
+  context.arc(x, y, 9, 0, 7);
+  context.stroke();
+}
+
+// -- axis and overview ----------------------------------------------------------------------------
+
+function drawAxis(canvas) {
+  const context = prepared(canvas, view.width, 26);
+  context.font = SMALL;
+  context.fillStyle = colours.muted;
+  context.textBaseline = "middle";
+  for (const tick of view.ticks) {
+    const x = xOf(tick.t);
+    const half = widthOf(context, tick.label) / 2;
+    if (x - half < 2 || x + half > view.width - 2) continue;
+    context.fillText(tick.label, x - half, 12);
+    context.fillRect(Math.round(x), 21, 1, 5);
+  }
+}
+
+function drawOverview(canvas) {
+  const width = canvas.parentElement.clientWidth - view.gutter - 1;
+  const height = 34;
+  const context = prepared(canvas, width, height);
+  const size = 4, number = Math.max(1, Math.floor(width / size));
+  const bars = new Float64Array(number);
+  for (const event of events) {
+    if (!shown.events[event.i]) continue;
+    bars[Math.min(number - 1, Math.floor((event.t / LENGTH) * number))] += 1;
+  }
+  const most = Math.max(1, ...bars);
+  for (let i = 0; i < number; i += 1) {
+    if (!bars[i]) continue;
+    // By the square root, so that a burst does not flatten all the rest.
+    const tall = Math.max(2, Math.sqrt(bars[i] / most) * (height - 6));
+    context.fillStyle = colours.faint;
+    context.fillRect(i * size, height - tall, size - 1, tall);
+  }
+  const left = Math.max(0, (view.from / LENGTH) * width);
+  const right = Math.min(width, (view.to / LENGTH) * width);
+  context.fillStyle = colours.accent;
+  context.globalAlpha = 0.13;
+  context.fillRect(left, 0, Math.max(right - left, 2), height);
+  context.globalAlpha = 0.9;
+  context.fillRect(left, 0, 2, height);
+  context.fillRect(Math.max(left, right - 2), 0, 2, height);
+  context.globalAlpha = 1;
+}

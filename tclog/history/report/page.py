@@ -1,0 +1,66 @@
+"""The page: one HTML file with its style, its script and its data inside, and no network at all.
+
+What agents wrote is in the file as JSON only, in a script element that nothing executes, with every
+character escaped that could end it; the script puts it on the page as text, never as markup. The
+policy in the page's head admits this style and this script by their hashes and nothing else, so the
+browser would refuse both a request and a script that came in by some hole in this.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+import orjson
+
+STYLES = ("page.css", "timeline.css")
+# In the order in which they build on each other; together they are one function.
+SCRIPTS = (
+    "text.js",
+    "model.js",
+    "lanes.js",
+    "draw.js",
+    "timeline.js",
+    "tables.js",
+    "details.js",
+    "main.js",
+)
+# In JSON these stand in strings only. The line separators end a line in old scripts.
+_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+
+def render_page(report: Mapping[str, Any]) -> bytes:
+    """Return the file, as UTF-8; the same report gives the same bytes."""
+    style = "".join(map(_asset, STYLES))
+    script = '(() => {\n"use strict";\n' + "".join(map(_asset, SCRIPTS)) + "})();\n"
+    data = orjson.dumps(report).decode().translate(_ESCAPES)
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)};"
+        " base-uri 'none'; form-action 'none'"
+    )
+    parts = {
+        "@@POLICY@@": policy,
+        "@@TITLE@@": escape(str(report["title"])),
+        "@@STYLE@@": style,
+        "@@DATA@@": data,
+        "@@SCRIPT@@": script,
+    }
+    page = _asset("page.html")
+    # One pass, so that nothing in a title or in the data can be taken for a place to fill.
+    pieces: list[str] = []
+    for name, text in parts.items():
+        before, _, page = page.partition(name)
+        pieces += (before, text)
+    return "".join([*pieces, page]).encode()
+
+
+def _asset(name: str) -> str:
+    return files(__package__).joinpath("assets", name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"

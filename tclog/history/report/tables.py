@@ -1,0 +1,211 @@
+"""The tables of a report: steps, memory, messages, artifacts, as they stand at its range's end."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from tclog.chain.fold import state_of
+from tclog.clock import Hlc, parse_us, rfc3339
+from tclog.domain import steps
+from tclog.domain.content import content_size, inline_value
+from tclog.event import ChainId, Event, EventId, Version, chain_kind, chain_name
+from tclog.history.log import Row
+from tclog.history.report.claims import Claim, end_us, start_us
+from tclog.history.report.messages import Delivery
+from tclog.index import Index
+
+VALUE_CHARS = 300
+MESSAGE_CHARS = 600
+
+
+def text_of(content: Any, chars: int = VALUE_CHARS) -> str:
+    """Return what a content says, cut; of one in a blob only its size."""
+    if not isinstance(content, dict):
+        return ""
+    if "blob" in content or content.get("parts"):
+        return f"({content_size(content)} bytes)"
+    value = inline_value(content)
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return text if len(text) <= chars else f"{text[:chars]}… ({len(text)} characters)"
+
+
+def _changed(rows: Iterable[Row], kind: str) -> dict[ChainId, list[Row]]:
+    """Return the chains of a kind that the range has events of, in byte order."""
+    found: dict[ChainId, list[Row]] = defaultdict(list)
+    for row in rows:
+        event = (row.commit or row.attempt).event  # type: ignore[union-attr]
+        chain = row.commit.chain if row.commit is not None else (*event.chains, "")[0]
+        if chain and chain_kind(ChainId(chain)) == kind:
+            found[ChainId(chain)].append(row)
+    return dict(sorted(found.items()))
+
+
+def _head(index: Index, chain: ChainId, until: Hlc | None) -> Version | None:
+    return index.version_at(chain, until) if until else index.version(chain, index.head(chain))
+
+
+def _conflicts(rows: Iterable[Row], ops: frozenset[str] | None = None) -> int:
+    """Count the attempts that lost to another agent."""
+    return sum(
+        1
+        for row in rows
+        if row.attempt is not None
+        and row.lost_to is not None
+        and row.lost_to.event.agent != row.attempt.event.agent
+        and (ops is None or row.attempt.event.op in ops)
+    )
+
+
+# -- steps ----------------------------------------------------------------------------------------
+
+
+def step_rows(
+    index: Index, rows: Sequence[Row], claims: Sequence[Claim], until: Hlc | None, end: int
+) -> list[dict[str, Any]]:
+    """Return the steps that somebody defined, claimed or tried to claim by the end of the range."""
+    tried = _changed(rows, "step")
+    held: dict[str, list[Claim]] = defaultdict(list)
+    for claim in claims:
+        held[claim.step].append(claim)
+    complete = _complete_steps(index, until)
+    found = []
+    for chain in sorted(set(index.chains("step")) | set(tried)):
+        name = chain_name(chain)
+        head = _head(index, chain, until)
+        if head is None and chain not in tried:
+            continue
+        state: steps.State = state_of(chain, head)
+        mine = held[name]
+        waiting = [other for other in state.after if other not in complete]
+        ready = state.state == steps.PENDING and not waiting
+        spans = [(start_us(claim), end_us(claim, end)) for claim in mine]
+        found.append(
+            {
+                "id": name,
+                "title": state.title,
+                "state": steps.READY if ready else state.state,
+                "agent": state.agent,
+                "held_us": sum(last - first for first, last in spans),
+                "claims": len(mine),
+                "takeovers": sum(1 for claim in mine if claim.takeover),
+                "lost": _conflicts(tried.get(chain, ())),
+                "after": list(state.after),
+                "waiting": waiting if state.state == steps.PENDING else [],
+                "events": len(tried.get(chain, ())),
+                "order": min((first for first, _ in spans), default=2**62),
+            }
+        )
+    # In the order of work: by their first claim; those without one last.
+    found.sort(key=lambda row: (row["order"], row["id"]))
+    for row in found:
+        del row["order"]
+    return found
+
+
+def _complete_steps(index: Index, until: Hlc | None) -> set[str]:
+    return {
+        chain_name(chain)
+        for chain in index.chains("step")
+        if state_of(chain, _head(index, chain, until)).state == steps.COMPLETE
+    }
+
+
+# -- memory and artifacts -------------------------------------------------------------------------
+
+
+def memory_rows(index: Index, rows: Sequence[Row], until: Hlc | None) -> list[dict[str, Any]]:
+    """Return the keys that were written in the range, or were tried to be."""
+    found = []
+    for chain, mine in _changed(rows, "memory").items():
+        head = _head(index, chain, until)
+        content = state_of(chain, head).content
+        found.append(
+            {
+                "key": chain_name(chain),
+                "value": None if content is None else text_of(content),
+                "version": 0 if head is None else head.seq,
+                "writes": sum(1 for row in mine if row.commit is not None),
+                "writers": _writers(mine),
+                "agent": None if head is None else head.by,
+                "lost": _conflicts(mine),
+                "at": None if head is None else rfc3339(head.at),
+                "event": _last_event(head),
+            }
+        )
+    return found
+
+
+def artifact_rows(index: Index, rows: Sequence[Row], until: Hlc | None) -> list[dict[str, Any]]:
+    """Return the artifacts that were put in the range."""
+    found = []
+    for chain, mine in _changed(rows, "artifact").items():
+        head = _head(index, chain, until)
+        state = state_of(chain, head)
+        found.append(
+            {
+                "name": chain_name(chain),
+                "version": 0 if head is None else head.seq,
+                "size": state.size,
+                "blob": state.blob,
+                "step": state.step,
+                "agent": None if head is None else head.by,
+                "puts": sum(1 for row in mine if row.commit is not None),
+                "at": None if head is None else rfc3339(head.at),
+                "event": _last_event(head),
+            }
+        )
+    return found
+
+
+def _writers(rows: Iterable[Row]) -> list[str]:
+    counted = Counter(row.commit.event.agent for row in rows if row.commit is not None)
+    return sorted(counted, key=lambda name: (-counted[name], name))
+
+
+def _last_event(head: Version | None) -> str | None:
+    return head.events[-1].id if head is not None and head.events else None
+
+
+# -- messages -------------------------------------------------------------------------------------
+
+
+def message_rows(
+    rows: Iterable[Row],
+    deliveries: Iterable[Delivery],
+    origin_us: int,
+    agent: Callable[[str], int],
+) -> list[dict[str, Any]]:
+    """Return the messages sent: to whom, what they say, and when each reader acknowledged."""
+    readers: dict[EventId, list[Delivery]] = defaultdict(list)
+    for delivery in deliveries:
+        readers[delivery.event].append(delivery)
+    found = []
+    for row in rows:
+        if row.commit is None or row.commit.event.op != "message.send":
+            continue
+        event = row.commit.event
+        mine = readers.get(event.id, [])
+        shown: dict[str, Any] = {
+            "event": event.id,
+            "to": [agent(delivery.reader) for delivery in mine],
+            "named": _named(event),
+            "text": text_of(event.body.get("text"), MESSAGE_CHARS),
+            "acked": [
+                None if delivery.acked is None else parse_us(delivery.acked) - origin_us
+                for delivery in mine
+            ],
+        }
+        for name in ("step", "reply_to"):
+            if isinstance(event.body.get(name), str):
+                shown[name] = event.body[name]
+        found.append(shown)
+    return found
+
+
+def _named(event: Event) -> str:
+    to = event.body.get("to")
+    return ", ".join(map(str, to)) if isinstance(to, list) else ""

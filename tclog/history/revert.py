@@ -1,0 +1,274 @@
+"""Revert: one more event that restores what an event changed; nothing is taken out of the log.
+
+The new event names the one that it undoes in the field ``reverts`` of its body. It is refused where
+a later event changed the same thing, because it would silently undo that too, unless it is forced;
+and where there is no way back, with the reason and the command that helps instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, NoReturn
+
+from tclog.chain import show
+from tclog.chain.append import Appended, append
+from tclog.chain.client import Client
+from tclog.chain.drive import Protocol
+from tclog.chain.fold import fold, place_of, state_of
+from tclog.chain.once import once
+from tclog.domain import steps
+from tclog.domain.decision import Decision, Draft, Place, Unchanged
+from tclog.errors import NotFound, Refused, UsageError
+from tclog.event import ChainId, Event, Version, chain_kind, chain_name
+from tclog.history.points import find_id
+from tclog.history.snapshot import END, Snapshot, ignored_events, show_chain, show_tag
+from tclog.history.tags import deleted_tag
+from tclog.index import Commit, Index
+
+# Why there is no way back from an op, and what to do instead.
+NO_WAY_BACK: Mapping[str, tuple[str, str]] = {
+    "message.send": ("what was sent cannot be unsent", "tclog send {to} TEXT --reply-to {id}"),
+    "message.ack": ("what was read stays read; it can be shown again", "tclog inbox --all"),
+    "step.takeover": ("the claim before it had lapsed", "tclog release {name}"),
+    "step.renew": ("a lease runs on", "tclog renew {name} --lease 30m"),
+    "step.note": ("what was said stays said", "tclog note {name} TEXT"),
+    "step.release": ("nobody else can claim for the holder", "tclog claim {name}"),
+    "step.reopen": ("a step is ended by who works on it", "tclog claim {name}"),
+    "step.withdraw": ("a step is defined by adding it", "tclog step add {name}"),
+    "barrier.arrive": ("others may have gone on because of it", "tclog show {id}"),
+    "barrier.leave": ("the agent itself arrives again", "tclog show {id}"),
+    "agent.join": ("an agent that was here was here", "tclog agents"),
+}
+# What happens to a step without changing what another event did to it.
+_BESIDE: Mapping[str, frozenset[str]] = {
+    "step.complete": frozenset({"step.note"}),
+    "step.add": frozenset({"step.note"}),
+    "step.claim": frozenset({"step.note", "step.renew"}),
+}
+
+Undo = Callable[[Any, Place], Decision]
+
+
+class Reverted(NamedTuple):
+    """What a revert did: the event undone, and its object now; not ``written`` if it was so."""
+
+    event: Event
+    shown: Snapshot
+    written: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """The object after the change, and which event was undone."""
+        return {**self.shown, "reverts": self.event.id}
+
+
+def revert_event(
+    client: Client, index: Index, prefix: str, *, force: bool = False, id_key: str | None = None
+) -> Protocol[Reverted]:
+    """Restore what an event changed.
+
+    Args:
+        client: who acts.
+        index: the log, up to date.
+        prefix: the beginning of the event's id, or of its version's.
+        force: also where later events changed the same since, which are undone with it.
+        id_key: the idempotency key.
+
+    Raises:
+        NotFound: no id begins so.
+        Refused: ``revert-conflict``: changed since, by whom; ``not-revertible``: why, what instead.
+    """
+    commit = _find(index, prefix)
+    version = index.version(commit.chain, commit.seq)
+    assert version is not None  # noqa: S101 - the index holds the versions of its events
+    before = index.version(commit.chain, commit.seq - 1) if commit.seq > 1 else None
+    event = commit.event
+    if event in ignored_events(before, version):
+        _refuse(event, f"it was not allowed at its place, version {commit.seq}, and had no effect")
+    earlier = version.events[: commit.place]
+    state = fold(
+        commit.chain, state_of(commit.chain, before), earlier, place_of(version), version.merge
+    )
+    undo = _way_back(client, commit, state)
+    later = None if force else _later(index, commit, version)
+    known = index.head(commit.chain)
+
+    def decide(now: Any, place: Place) -> Decision:
+        if later is not None:
+            return _conflict(commit, later)
+        if not force and place.seq - 1 != known:
+            return Refused(
+                f"{commit.chain} was changed meanwhile",
+                code="revert-conflict",
+                hint=f"tclog log --chain '{commit.chain}' -n 5",
+            )
+        decision = undo(now, place)
+        if isinstance(decision, Draft):
+            return decision._replace(body={**decision.body, "reverts": event.id})
+        return decision
+
+    bound = once(id_key, {"op": "revert", "id": event.id, "force": force})
+    done: Appended = yield from append(client, commit.chain, decide, once=bound)
+    assert done.version is not None  # noqa: S101 - the event itself stands in one
+    shown = yield from _shown(index, done.version)
+    return Reverted(event, shown, done.event is not None)
+
+
+def _find(index: Index, prefix: str) -> Commit:
+    """Return the event, in its only place."""
+    word = prefix.lower().removeprefix("#")
+    if not 4 <= len(word) <= 64 or not set(word) <= set("0123456789abcdef"):
+        raise UsageError(
+            f"{prefix!r} is no id prefix of 4 or more hex digits", code="bad-id", hint="tclog log"
+        )
+    found = find_id(index, word)
+    if found is None:
+        raise NotFound(
+            f"there is no event or version {prefix}", code="id-missing", hint="tclog log"
+        )
+    if isinstance(found, Version):
+        if len(found.events) != 1:
+            raise Refused(
+                f"version {found.seq} of {found.chain} holds {len(found.events)} events",
+                code="not-revertible",
+                hint=f"tclog show {found.id[:12]}",
+            )
+        found = found.events[0].id
+    places = index.places(found)
+    if not places:
+        attempt = index.attempt(found)
+        assert attempt is not None  # noqa: S101 - the id was found in the index
+        _refuse(attempt.event, "it was never committed")
+    return places[0]
+
+
+def _refuse(event: Event, why: str, hint: str = "") -> NoReturn:
+    raise Refused(
+        f"{event.op} {event.id[:12]} by {event.agent} cannot be reverted: {why}",
+        code="not-revertible",
+        hint=hint or f"tclog show {event.id[:12]}",
+        id=event.id,
+        op=event.op,
+    )
+
+
+# -- later events ---------------------------------------------------------------------------------
+
+
+def _later(index: Index, commit: Commit, version: Version) -> Commit | None:
+    """Return the newest later event that changed the same; those that had no effect do not."""
+    beside = _BESIDE.get(commit.event.op, frozenset())
+    for seq in range(index.head(commit.chain), commit.seq - 1, -1):
+        here = version if seq == commit.seq else index.version(commit.chain, seq)
+        assert here is not None  # noqa: S101 - below a head that the index holds
+        ignored = ignored_events(index.version(commit.chain, seq - 1) if seq > 1 else None, here)
+        first = commit.place + 1 if seq == commit.seq else 0
+        for place in range(len(here.events) - 1, first - 1, -1):
+            event = here.events[place]
+            if event not in ignored and event.op not in beside:
+                return Commit(here.at, commit.chain, seq, place, event)
+    return None
+
+
+def _conflict(commit: Commit, later: Commit) -> Refused:
+    name = chain_name(commit.chain)
+    hint = f"tclog show {later.event.id[:12]}"
+    if commit.event.op == "memory.incr":
+        hint = f"tclog memory incr {name} --by {-commit.event.body['by']}"
+    return Refused(
+        f"{commit.chain} was changed since, by {later.event.agent} ({later.event.op}"
+        f" {later.event.id[:12]}, version {later.seq}, {later.at[:27]});"
+        " --force undoes that too",
+        code="revert-conflict",
+        hint=hint,
+        id=later.event.id,
+        agent=later.event.agent,
+        op=later.event.op,
+        version=later.seq,
+        at=later.at[:27],
+    )
+
+
+# -- the way back ---------------------------------------------------------------------------------
+
+
+def _way_back(client: Client, commit: Commit, state: Any) -> Undo:
+    """Return what undoes an event: a decision on the state now, by the state before the event."""
+    event, name = commit.event, chain_name(commit.chain)
+    match chain_kind(commit.chain):
+        case "memory":
+            return lambda now, place: _restore_value(now, place, state.content)
+        case "tag":
+            return lambda now, _: _restore_tag(now, state.at)
+        case "artifact":
+            if state.blob is None:
+                hint = f"tclog artifact put FILE --name {name}"
+                _refuse(event, "there was no version before, and artifacts are kept", hint)
+            body = {k: v for k, v in state._asdict().items() if v is not None}
+            return lambda now, _: Unchanged() if now == state else Draft("artifact.put", body)
+        case "step" if event.op == "step.complete":
+            return lambda now, place: steps.decide(now, steps.Reopen(name), place)
+        case "step" if event.op == "step.claim":
+            if event.agent != client.agent:
+                hint = f"tclog release {name} --as {event.agent}"
+                _refuse(event, f"only {event.agent} can give the claim back", hint)
+            release = steps.Release(name, client.agent, commit.seq)
+            return lambda now, place: steps.decide(now, release, place)
+        case "step" if event.op == "step.add":
+            return lambda now, place: _withdraw(client, event, name, now, place)
+    why, hint = NO_WAY_BACK.get(event.op, ("there is no way back from it", ""))
+    to = ",".join(event.body.get("to", ()))
+    _refuse(event, why, hint.format(name=name, id=event.id[:12], to=to))
+
+
+def _restore_value(now: Any, place: Place, content: Mapping[str, Any] | None) -> Decision:
+    expect = {"version": place.seq - 1}
+    if content is None:
+        return Unchanged() if now.content is None else Draft("memory.delete", {}, expect)
+    plain = _plain(content)
+    if now.content is not None and _plain(now.content) == plain:
+        return Unchanged()
+    return Draft("memory.set", plain, expect)
+
+
+def _plain(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {key: value for key, value in content.items() if key != "reverts"}
+
+
+def _restore_tag(now: Any, at: str | None) -> Decision:
+    if now.at == at:
+        return Unchanged()
+    return Draft("tag.delete", {}) if at is None else Draft("tag.set", {"at": at})
+
+
+def _withdraw(client: Client, event: Event, step: str, now: steps.State, place: Place) -> Decision:
+    if not now.added:
+        return Unchanged()
+    decision = steps.decide(now, steps.Withdraw(step, client.agent), place)
+    if isinstance(decision, Draft):
+        return decision
+    who = f"only {now.added_by} can take its definition back"
+    why = who if now.added_by != client.agent else f"it is {now.state}"
+    return Refused(
+        f"step.add {event.id[:12]} of step {step} cannot be reverted: {why}",
+        code="not-revertible",
+        hint=f"tclog step show {step}",
+    )
+
+
+def _shown(index: Index, version: Version) -> Protocol[Snapshot]:
+    """Return the object after the change, also where nothing is left to show."""
+    chain: ChainId = version.chain
+    name = chain_name(chain)
+    match chain_kind(chain):
+        case "memory":
+            memory = yield from show.show_memory(version, committed=True)
+            return memory.as_json()
+        case "tag":
+            event = version.events[-1]
+            return show_tag(version) or deleted_tag(name, event, version.seq, version.at)
+        case "step":
+            shown = yield from show_chain(index, chain, version, END)
+            return shown or show.show_step(name, version, state_of(chain, version), ()).as_json()
+    shown = yield from show_chain(index, chain, version, END)
+    assert shown is not None  # noqa: S101 - an artifact always has an object
+    return shown

@@ -1,0 +1,143 @@
+"""Tags: names for moments, kept in chains of their own, so that who set them is known too.
+
+Only here are they written. A tag is moved only when that is asked for, and taking one away is one
+more event: where it stood is in its history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tclog.chain.append import Appended, append
+from tclog.chain.client import Client
+from tclog.chain.drive import Protocol, together
+from tclog.chain.once import once
+from tclog.chain.read import list_chains, read_at, read_head
+from tclog.clock import Hlc, last_of, parse_us
+from tclog.domain import tags
+from tclog.errors import BadName, NotFound, UsageError
+from tclog.event import ChainId, Event, chain_id, validate_name
+from tclog.history.snapshot import Snapshot, show_tag
+from tclog.moment import Moment, parse_moment
+
+
+def check_tag_name(name: str) -> str:
+    """Return a name that is read as a tag wherever a point in time is asked for.
+
+    Raises:
+        BadName: it would be read as a time or as the beginning of an id.
+    """
+    validate_name("tag", name)
+    try:
+        read = parse_moment(name, 0)
+    except UsageError:
+        read = Moment()
+    if read.tag == name:
+        return name
+    what = "the beginning of an id" if read.id_prefix else "a time"
+    if read.tag is not None:
+        what = f"{read.tag!r}, without the spaces around it"
+    raise BadName(
+        f"{name!r} cannot be a tag: as a point in time it is read as {what}",
+        hint=f"tclog tag 'tag {name.strip()}'",
+    )
+
+
+def now_of(client: Client) -> Hlc:
+    """Return the present as a moment that everything belongs to that this agent has seen."""
+    return max(last_of(client.clock.now_us()), client.clock.last)
+
+
+def set_tag(
+    client: Client,
+    name: str,
+    at: Hlc | None = None,
+    *,
+    move: bool = False,
+    point: str = "@",
+    id_key: str | None = None,
+) -> Protocol[Snapshot]:
+    """Let a tag stand for a moment, by default for now.
+
+    Args:
+        client: who acts.
+        name: the tag.
+        at: the moment.
+        move: also where the tag stands for another one.
+        point: the moment as it was written, which is what ``id_key`` stands for.
+        id_key: the idempotency key.
+
+    Raises:
+        BadName: see ``check_tag_name``.
+        UsageError: the moment is yet to come.
+        Refused: ``tag-exists``: it stands for another moment, and ``move`` is not set.
+    """
+    chain = chain_id("tag", check_tag_name(name))
+    now = now_of(client)
+    if at is not None and at > now:
+        raise UsageError(
+            f"{at[:27]} is yet to come: what belongs to it is not known",
+            code="bad-moment",
+            hint=f"tclog tag {name}",
+        )
+    command = tags.SetTag(name, at or now, move)
+    bound = once(id_key, {"op": "tag.set", "name": name, "point": point, "move": move})
+    done: Appended = yield from append(
+        client, chain, lambda state, place: tags.decide(state, command, place), once=bound
+    )
+    assert done.version is not None  # noqa: S101 - a tag that was set has a version
+    shown = show_tag(done.version)
+    assert shown is not None  # noqa: S101 - as above
+    return shown
+
+
+def delete_tag(client: Client, name: str, *, id_key: str | None = None) -> Protocol[Snapshot]:
+    """Take a tag away; returns what it was, with ``deleted``. Its history stays.
+
+    Raises:
+        NotFound: there is no such tag.
+    """
+    chain = chain_id("tag", validate_name("tag", name))
+    stood: Hlc | None = None
+
+    def decide(state: tags.State, place: Any) -> Any:
+        nonlocal stood
+        stood = state.at
+        return tags.decide(state, tags.DeleteTag(name), place)
+
+    bound = once(id_key, {"op": "tag.delete", "name": name})
+    done: Appended = yield from append(client, chain, decide, once=bound)
+    if done.version is None or done.event is None:
+        raise NotFound(f"there is no tag {name}", code="tag-missing", hint="tclog tag")
+    return deleted_tag(name, done.event, done.version.seq, done.version.at, stood)
+
+
+def deleted_tag(name: str, event: Event, version: int, at: Hlc, was: Hlc | None = None) -> Snapshot:
+    """Return the object of a tag that was taken away; ``was`` is what it stood for."""
+    return {
+        "type": "tag",
+        "name": name,
+        "moment": None if was is None else was[:27],
+        "hlc": was,
+        "version": version,
+        "agent": event.agent,
+        "at": at[:27],
+        "id": event.id,
+        "deleted": True,
+    }
+
+
+def list_tags(client: Client, *, at: Hlc | None = None) -> Protocol[list[Snapshot]]:
+    """Return all tags, or those that there were at a time, by the moments that they stand for."""
+    chains: list[ChainId] = yield from list_chains("tag")
+    if at is None:
+        heads = yield from together(*(read_head(client, chain) for chain in chains))
+    else:
+        heads = yield from together(*(read_at(client, chain, at) for chain in chains))
+    shown = [show_tag(head) for head in heads if head is not None]
+    return sorted((one for one in shown if one is not None), key=_order)
+
+
+def _order(tag: Mapping[str, Any]) -> tuple[int, str, str]:
+    return parse_us(tag["hlc"]), tag["hlc"], tag["name"]

@@ -1,0 +1,192 @@
+"""The store that a log is copied into, by ``clone`` and ``import``.
+
+Nothing there is ever replaced: each object is created only if none has its key, and one that is
+there with other bytes ends the copy. The project's mark comes last: a place without one is no
+project yet, so nobody can begin to work in half a copy.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from tclog.chain.drive import Protocol, Sleep
+from tclog.errors import OutcomeUnknown, Refused, StoreError
+from tclog.event import VersionId, digest
+from tclog.history.objects import MARK, Listing, blob_of
+from tclog.store.base import (
+    Create,
+    Created,
+    Entry,
+    Found,
+    Get,
+    GetFile,
+    Outcome,
+    PutFile,
+    Stat,
+    Store,
+)
+
+TRIES_MAX = 8
+_WAIT_S = 0.1
+
+
+class Target:
+    """A store to copy into; ``mount`` stands before its keys."""
+
+    def __init__(self, mount: str = "") -> None:
+        self._mount = mount
+        self.present = 0
+        self._marked = False
+
+    def begin(self, mark: bytes) -> Protocol[None]:
+        """Refuse another project's place."""
+        found = yield Get(self._mount + MARK)
+        self._marked = found is not None
+        if found is not None and found.data != mark:
+            raise Refused(
+                f"another project is there already: its {MARK} differs",
+                code="project-differs",
+                hint="choose another STORE",
+                object=MARK,
+            )
+
+    def listing(self, folder: str) -> Listing | None:
+        """List what is there."""
+        return Listing(folder, self._mount)
+
+    def put(self, objects: Sequence[tuple[str, bytes]]) -> Protocol[None]:
+        """Create objects side by side."""
+        if not objects:
+            return
+        replies = yield tuple(Create(self._mount + key, raw) for key, raw in objects)
+        for (key, raw), reply in zip(objects, replies, strict=True):
+            if not isinstance(reply, Created):
+                raise reply
+            if reply.outcome is not Outcome.WON:
+                yield from self._settle(key, raw, reply)
+
+    def put_slot(self, key: str, raw: bytes) -> Protocol[None]:
+        """Create a version's slot; the one before it is there."""
+        created = yield Create(self._mount + key, raw)
+        if created.outcome is not Outcome.WON:
+            yield from self._settle(key, raw, created)
+
+    def _settle(self, key: str, raw: bytes, created: Created) -> Protocol[None]:
+        """Find out what became of a create that is not known to have been won."""
+        for nth in range(TRIES_MAX):
+            found: Found | None = yield Get(self._mount + key)
+            if found is not None:
+                if found.data != raw:
+                    raise _differs(key)
+                self.present += created.outcome is Outcome.EXISTS
+                return
+            yield Sleep(_WAIT_S * 2**nth)
+            created = yield Create(self._mount + key, raw)
+            if created.outcome is Outcome.WON:
+                return
+        raise OutcomeUnknown(
+            f"it is not known whether {key} was written ({created.cause})",
+            hint="run the same command again: nothing can be written twice",
+        )
+
+    def put_large(self, entry: Entry, pieces: Iterator[bytes]) -> Protocol[None]:
+        """Write a large blob by way of a temporary file, so that only a whole one is ever there."""
+        key, blob = self._mount + entry.key, blob_of(entry.key)
+        there = yield Stat(key)
+        if there is not None:
+            yield from self._same_large(entry, pieces)
+            return
+        with tempfile.NamedTemporaryFile(prefix="tclog-") as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            yield PutFile(key, Path(file.name), str(blob), None)
+
+    def _same_large(self, entry: Entry, pieces: Iterator[bytes]) -> Protocol[None]:
+        for _ in pieces:
+            pass  # its own hash is looked at even so
+        hasher = blake3()
+        there = yield GetFile(self._mount + entry.key)
+        for piece in there or ():
+            hasher.update(piece)
+        if hasher.hexdigest() != blob_of(entry.key):
+            raise _differs(entry.key)
+        self.present += 1
+
+    def slot_id(self, key: str) -> Protocol[VersionId | None]:
+        """Return the id of the version in a slot."""
+        found = yield Get(self._mount + key)
+        return None if found is None else VersionId(digest(found.data))
+
+    def end(self, mark: bytes) -> Protocol[None]:
+        """Make the mark: from now on this is a project."""
+        if not self._marked:
+            yield from self.put_slot(MARK, mark)
+
+
+def _differs(key: str) -> Refused:
+    return Refused(
+        f"{key} is there already, with other bytes",
+        code="object-differs",
+        hint="tclog fsck",
+        object=key,
+    )
+
+
+class Mounted:
+    """Two stores as one: the first part of a key says which."""
+
+    def __init__(self, **stores: Store) -> None:
+        self._stores = stores
+        self.url = " and ".join(store.url for store in stores.values())
+        self.concurrent = any(store.concurrent for store in stores.values())
+        self.resolution_us = max(store.resolution_us for store in stores.values())
+
+    def _at(self, key: str) -> tuple[Store, str, str]:
+        name, _, rest = key.partition("/")
+        return self._stores[name], rest, f"{name}/"
+
+    def get(self, key: str) -> Found | None:
+        """See ``Store``."""
+        store, rest, _ = self._at(key)
+        return store.get(rest)
+
+    def put(self, key: str, data: bytes) -> Any:
+        """See ``Store``."""
+        store, rest, _ = self._at(key)
+        return store.put(rest, data)
+
+    def create(self, key: str, data: bytes) -> Created:
+        """See ``Store``."""
+        store, rest, _ = self._at(key)
+        return store.create(rest, data)
+
+    def list(self, prefix: str, after: str, limit: int, folders: bool) -> list[Entry]:
+        """See ``Store``."""
+        store, rest, name = self._at(prefix)
+        rows = store.list(rest, after.removeprefix(name), limit, folders)
+        return [row._replace(key=name + row.key) for row in rows]
+
+    def stat(self, key: str) -> Entry | None:
+        """See ``Store``."""
+        store, rest, _ = self._at(key)
+        return store.stat(rest)
+
+    def delete(self, key: str) -> None:
+        """See ``Store``. Copying removes nothing."""
+        raise StoreError(f"{key} is not to be removed")
+
+    def put_file(self, key: str, path: Path, digest: str, progress: Any) -> None:
+        """See ``Store``."""
+        store, rest, _ = self._at(key)
+        store.put_file(rest, path, digest, progress)
+
+    def get_file(self, key: str) -> Iterator[bytes] | None:
+        """See ``Store``."""
+        store, rest, _ = self._at(key)
+        return store.get_file(rest)

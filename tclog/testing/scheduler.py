@@ -274,6 +274,7 @@ class Simulation:
         *,
         agent: str | None = None,
         number: int | None = None,
+        heads: MemoryHeads | None = None,
     ) -> None:
         """Add a client that carries out its plans one after the other.
 
@@ -283,13 +284,14 @@ class Simulation:
             rng: all that is drawn for it comes from here.
             agent: whose process it is; by default it is an agent of its own.
             number: for the places of its operations; by default one that no other has.
+            heads: its cache to begin with; several processes may share one.
         """
         rng = rng or random.Random(f"{self.seed} {name}")  # noqa: S311 - a schedule, not a secret
         self._spawned += 1
         number = _UNNUMBERED + self._spawned if number is None else number
         process = _Process(name, agent or name, number, plans, rng)
         process.skew_us = self._skew_us(process)
-        self._later(round(rng.random() * _SECOND_US), self._born, (process, None))
+        self._later(round(rng.random() * _SECOND_US), self._born, (process, heads))
 
     def _skew_us(self, process: _Process) -> int:
         return round(process.random.uniform(-1, 1) * self.faults.skew_s * _SECOND_US)

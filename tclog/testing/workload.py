@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
+from tclog.chain.heads import MemoryHeads
 from tclog.domain import steps as domain
 from tclog.errors import NotFound
 from tclog.event import chain_id
@@ -170,8 +171,10 @@ def run_schedule(
     drawn = rng.randint(CLIENTS_MIN, CLIENTS_MAX)
     count = schedule.clients or drawn
     agents = [f"agent-{number}" for number in range(count)]
+    caches = [MemoryHeads() for _ in agents]
     if count > 2 and rng.random() < 0.25:
-        agents[-1] = agents[0]  # one agent may well be at work in two processes
+        agents[-1] = agents[0]  # one agent may well be at work in two processes, with one cache
+        caches[-1] = caches[0] if rng.random() < 0.5 else caches[-1]
     for number, agent in enumerate(agents):
         chosen = dict.fromkeys(range(schedule.operations), 0)
         if schedule.keep is not None:
@@ -179,7 +182,9 @@ def run_schedule(
         if chosen:
             own = random.Random(_mixed(schedule.seed, number, 0))  # noqa: S311 - as above
             plans = _plans(schedule, own, number, agents, chosen)
-            simulation.spawn(f"client-{number}", plans, own, agent=agent, number=number)
+            simulation.spawn(
+                f"client-{number}", plans, own, agent=agent, number=number, heads=caches[number]
+            )
     for number, make in enumerate(beside):
         own = random.Random(_mixed(schedule.seed, count + number, 0))  # noqa: S311 - as above
         simulation.spawn(f"beside-{number}", make(own), own)

@@ -12,13 +12,14 @@ nothing is missed; in short, what could be:
   looked at again, as are those that lack an event which another of its chains holds;
 * a version without events: only inboxes have such (they take in broadcasts), so inboxes that lag
   behind ``inbox/@all`` are looked at again;
-* anything else (a process stopped for hours between two lines, a foreign client): every chain is
-  listed once a day, and by ``tclog sync --full``.
+* anything else (a process stopped for hours between two lines, a store's clock that was set back,
+  a foreign client): every chain is asked once a day, and by ``tclog sync --full``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from tclog.chain.append import EVENT_AGE_MAX_S
@@ -39,13 +40,14 @@ from tclog.event import (
     decode,
     decode_event,
     decode_version,
+    digest,
     encode_name,
     event_key_parts,
     slot_key,
     slot_seq,
 )
-from tclog.index import Index
-from tclog.store.base import Entry, Found, Get, List
+from tclog.index import Index, NotLinked, Outdated
+from tclog.store.base import Entry, Found, Get, List, Stat
 
 SECOND_US = 1_000_000
 # The clocks of two agents may each be off by what is trusted, and stores stamp whole seconds.
@@ -54,12 +56,13 @@ WINDOW_US = round(EVENT_AGE_MAX_S * SECOND_US) + 2 * AHEAD_TRUSTED_US + 60 * SEC
 UNDECIDED_US = WINDOW_US + 15 * 60 * SECOND_US
 PARTIAL_US = 7 * 86_400 * SECOND_US
 FULL_EVERY_US = 86_400 * SECOND_US
-PAGE = 1000
-AT_ONCE = 256
-CHAINS_AT_ONCE = 64
+PAGE = 4000
+AT_ONCE = 512
+CHAINS_AT_ONCE = 512
 STEPS_FORWARD_MAX = 2
 PASSES_MAX = 1_000
 PAGES_MAX = 10_000_000
+_ID_AT = slice(-69, -5)
 
 Progress = Callable[[str, int], None]
 
@@ -69,7 +72,7 @@ def _unseen(what: str, count: int) -> None:
 
 
 class Synced(NamedTuple):
-    """What a sync found: how many versions and attempts were new, and whether it listed all."""
+    """What a sync found: how many versions and attempts were new, and whether it asked all."""
 
     versions: int
     attempts: int
@@ -82,43 +85,62 @@ def sync(
     """Bring the index up to everything that was committed before the call.
 
     Args:
-        client: whose clock judges how long the listing took.
+        client: whose clock judges how long it took, and bounds what a wrong stamp may do.
         index: where to.
-        full: list every chain, not only what the newest events name.
+        full: ask every chain, not only those that the newest events name.
         progress: told what is being read, and how many more of it.
 
     Raises:
         Damaged: an object does not hold what it should; ``tclog fsck`` finds all such.
+        Outdated: the index holds another past than the store, which was set back to a copy.
     """
-    reader = _Reader(index, progress or _unseen)
-    begun_s = client.monotonic_s()
+    reader = _Reader(client, index, progress or _unseen)
+    begun_us, begun_s = client.clock.now_us(), client.monotonic_s()
     numbered = index.last_row()
-    horizon = index.meta("horizon")
-    full = full or horizon is None or _is_old(index.meta("full"), horizon)
+    horizon_us = _horizon_us(index, begun_us)
+    full = full or horizon_us is None or _is_old(index, horizon_us)
     if full:
         yield from reader.read_every_chain()
-    newest = yield from reader.read_events("" if full or horizon is None else horizon)
+    newest = yield from reader.read_events(None if full else horizon_us)
     yield from reader.read_lagging_inboxes()
-    took_us = round((client.monotonic_s() - begun_s) * SECOND_US)
+    # A machine that slept has passed time that only one of its two clocks tells.
+    slept_us = client.clock.now_us() - begun_us
+    took_us = max(round((client.monotonic_s() - begun_s) * SECOND_US), slept_us)
     with index.writing():
+        before = ""
         if newest is not None:
             # What was put while the listing ran may stand before where it had got to.
-            moved = format_us(parse_us(newest) - took_us)
-            index.set_meta("horizon", max(horizon or "", moved))
+            moved_us = parse_us(newest) - took_us
+            before = format_us(moved_us - SECOND_US)
+            moved = format_us(min(moved_us, client.clock.now_us()))
+            index.set_meta("horizon", max(index.meta("horizon") or "", moved))
             if full:
                 index.set_meta("full", moved)
-        index.number(numbered)
+        index.number(numbered, before)
+    index.finish()
     return Synced(reader.versions, reader.attempts, full)
 
 
-def _is_old(full: str | None, horizon: str) -> bool:
-    return full is None or parse_us(horizon) - parse_us(full) > FULL_EVERY_US
+def _horizon_us(index: Index, now_us: int) -> int | None:
+    """Return up to when all events were seen, by the store's clock; None if none ever were.
+
+    Never later than now: one stamp from the future, or a store's clock that was set back, would
+    hide whatever comes after it.
+    """
+    horizon = index.meta("horizon")
+    return None if horizon is None else min(parse_us(horizon), now_us)
+
+
+def _is_old(index: Index, horizon_us: int) -> bool:
+    full = index.meta("full")
+    return full is None or horizon_us - parse_us(full) > FULL_EVERY_US
 
 
 class _Reader:
     """Reads from the store into the index; counts what was new."""
 
-    def __init__(self, index: Index, progress: Progress) -> None:
+    def __init__(self, client: Client, index: Index, progress: Progress) -> None:
+        self.client = client
         self.index = index
         self.progress = progress
         self.versions = 0
@@ -127,80 +149,65 @@ class _Reader:
     # -- every chain --------------------------------------------------------------------------
 
     def read_every_chain(self) -> Protocol[None]:
-        """List all slots and read those that the index lacks."""
-        folder, chain = "", None
-        missing: list[tuple[ChainId, int]] = []
-        after = ""
-        for _ in range(PAGES_MAX):
-            entries: Sequence[Entry] = yield List("chains", after, PAGE)
-            if not entries:
-                break
-            after = entries[-1].key
-            for entry in entries:
-                seq = slot_seq(entry.key)
-                if seq is None:
-                    raise Damaged(f"{entry.key} is no slot of a chain", hint="tclog fsck")
-                if entry.key.rpartition("/")[0] != folder:
-                    folder = entry.key.rpartition("/")[0]
-                    chain = chain_of_slot(entry.key) or (yield from _named_in(entry.key))
-                assert chain is not None  # noqa: S101 - set with the first folder
-                if not self.index.has_version(chain, seq):
-                    missing.append((chain, seq))
-            while len(missing) >= AT_ONCE:
-                yield from self._read_slots(missing[:AT_ONCE])
-                del missing[:AT_ONCE]
-        yield from self._read_slots(missing)
+        """Find every chain by its folder, and read what the index lacks of it."""
+        kinds: Sequence[Entry] = yield List("chains", limit=PAGES_MAX, folders=True)
+        for kind in kinds:
+            folders: Sequence[Entry] = yield List(kind.key[:-1], limit=PAGES_MAX, folders=True)
+            chains = []
+            for folder in folders:
+                chain = yield from self._chain_of(folder.key[:-1])
+                if chain is not None:
+                    chains.append(chain)
+            yield from self.catch_up(chains, check=True)
 
-    def _read_slots(self, slots: Sequence[tuple[ChainId, int]]) -> Protocol[None]:
-        if not slots:
-            return
-        keys = [slot_key(chain, seq) for chain, seq in slots]
-        replies = settled((yield tuple(Get(key) for key in keys)))
-        self._keep(
-            _decode(chain, seq, found) for (chain, seq), found in zip(slots, replies, strict=True)
-        )
-
-    def _keep(self, versions: Iterable[Version]) -> None:
-        kept = list(versions)
-        with self.index.writing():
-            self.index.add_versions(kept)
-        self.versions += len(kept)
-        self.progress("versions", len(kept))
+    def _chain_of(self, folder: str) -> Protocol[ChainId | None]:
+        """Return the chain of a folder; None, and a warning, if it is none of ours."""
+        try:
+            chain = chain_of_slot(f"{folder}/")
+        except Damaged:
+            self.client.warn(f"{folder} is no chain, and was left out; tclog fsck looks at all")
+            return None
+        if chain is not None:
+            return chain
+        # The name was cut short to make the folder's: the record holds it in full.
+        entries = yield List(folder, limit=1)
+        found = (yield Get(entries[0].key)) if entries else None
+        return None if found is None else _named_in(entries[0].key, found.data)
 
     # -- new events ---------------------------------------------------------------------------
 
-    def read_events(self, horizon: str) -> Protocol[Stamp | None]:
-        """List events from a window before ``horizon``, and read the chains that they name.
+    def read_events(self, horizon_us: int | None) -> Protocol[Stamp | None]:
+        """List events from a window before the horizon, and read the chains that they name.
 
         Returns:
             The newest of the stamps that the store gave them.
         """
-        start = "" if not horizon else format_us(parse_us(horizon) - WINDOW_US)
+        start = "" if horizon_us is None else format_us(horizon_us - WINDOW_US)
         after = f"events/{start[:13]}/{start[11:26].replace(':', '')}" if start else ""
-        newest: Stamp | None = None
+        newest = ""
         for _ in range(PAGES_MAX):
             entries: Sequence[Entry] = yield List("events", after, PAGE)
-            if not entries:
+            newest = max([newest, *(entry.stored or "" for entry in entries)])
+            yield from self._read_named(entries)
+            if len(entries) < PAGE:
                 break
             after = entries[-1].key
-            newest = max([newest or "", *(entry.stored or "" for entry in entries)])  # type: ignore[assignment]
-            yield from self._read_named(entries)
-        if newest is not None:
-            yield from self._read_open(newest)
-        return newest or None
+        if not newest:
+            return None
+        yield from self._read_open(newest)
+        return Stamp(newest)
 
     def _read_named(self, entries: Sequence[Entry]) -> Protocol[None]:
         """Read what a page of events names and the index lacks."""
-        new: dict[EventId, tuple[Entry, ChainId | None]] = {}
-        for entry in entries:
-            parts = event_key_parts(entry.key)
-            if parts is None:
-                raise Damaged(f"{entry.key} is no event's name", hint="tclog fsck")
-            new[parts[2]] = entry, parts[1]
-        unknown = self.index.unknown_events(list(new))
-        yield from self.catch_up([chain for i in unknown if (chain := new[i][1])])
+        listed = {EventId(entry.key[_ID_AT]): entry for entry in entries if _is_event(entry)}
+        if len(listed) < len(entries):
+            strange = next(entry.key for entry in entries if not _is_event(entry))
+            self.client.warn(f"{strange} is no event, and was left out; tclog fsck looks at all")
+        new = self.index.unknown_events(list(listed))
+        named = {i: event_key_parts(listed[i].key) for i in new}
+        yield from self.catch_up([p[1] for p in named.values() if p is not None and p[1]])
         # What its first chain does not hold lost its race, is on its way, or stands in another.
-        left = [new[i][0] for i in self.index.unknown_events(unknown)]
+        left = [listed[i] for i in self.index.unknown_events(new) if named[i] is not None]
         for start in range(0, len(left), AT_ONCE):
             yield from self._read_attempts(left[start : start + AT_ONCE])
 
@@ -210,75 +217,106 @@ class _Reader:
         for entry, reply in zip(entries, replies, strict=True):
             if reply is None:
                 continue  # gc may delete what a pack holds between the listing and now
-            expect = EventId(entry.key[-69:-5])
+            expect = EventId(entry.key[_ID_AT])
             event = decode_event(reply.data, expect=expect, what=entry.key)
             found.append((event, reply.data, reply.stored))
         yield from self.catch_up([chain for event, _, _ in found for chain in event.chains])
         with self.index.writing():
-            self.index.add_attempts(found)
-        ids = [event.id for event, _, _ in found]
-        self.attempts += sum(1 for i in ids if self.index.attempt(i) is not None)
-        self.progress("attempts", len(found))
+            count = self.index.add_attempts(found)
+        self.attempts += count
+        self.progress("attempts", count)
 
-    def _read_open(self, newest: Stamp) -> Protocol[None]:
+    def _read_open(self, newest: str) -> Protocol[None]:
         """Look again at chains that may get an event late, until none gets one more."""
-        now_us = parse_us(newest)
-        attempts_since = Stamp(format_us(now_us - UNDECIDED_US))
-        partial_since = Stamp(format_us(now_us - PARTIAL_US))
+        now_us = min(parse_us(newest), self.client.clock.now_us())
+        since = Stamp(format_us(now_us - UNDECIDED_US)), Stamp(format_us(now_us - PARTIAL_US))
         for _ in range(PASSES_MAX):
             before = self.versions
-            yield from self.catch_up(self.index.open_chains(attempts_since, partial_since))
+            yield from self.catch_up(self.index.open_chains(*since))
             if self.versions == before:
-                return
+                break
+        with self.index.writing():
+            self.index.forget_open(*since)
 
     def read_lagging_inboxes(self) -> Protocol[None]:
         """Look for versions without events: an inbox's that took in broadcasts."""
-        known = {head.chain: state_of(head.chain, head) for head in self.index.inbox_heads()}
         through = self.index.head(ALL)
         if through == 0:
             return
+        known = {head.chain: state_of(head.chain, head) for head in self.index.inbox_heads()}
         folders: Sequence[Entry] = yield List("chains/inbox", limit=PAGES_MAX, folders=True)
-        segments = {folder.key.rstrip("/").rpartition("/")[2] for folder in folders} - {"@all"}
-        names = {encode_name(chain.partition("/")[2]): chain for chain in known}
+        segments = {folder.key[:-1] for folder in folders} - {chain_folder(ALL)}
+        names = {f"chains/inbox/{encode_name(chain.partition('/')[2])}" for chain in known}
         lagging = [chain for chain in known if chain != ALL and known[chain].all_version < through]
-        for segment in sorted(segments - names.keys()):
-            entries = yield List(f"chains/inbox/{segment}", limit=1)
-            for entry in entries:
-                chain = chain_of_slot(entry.key) or (yield from _named_in(entry.key))
-                lagging.append(chain)
+        for folder in sorted(segments - names):
+            chain = yield from self._chain_of(folder)
+            lagging += [] if chain is None else [chain]
         yield from self.catch_up(lagging)
 
     # -- one chain ----------------------------------------------------------------------------
 
-    def catch_up(self, chains: Iterable[ChainId]) -> Protocol[None]:
-        """Read chains from the version after the newest in the index."""
-        wanted = list(dict.fromkeys(chains))
-        for start in range(0, len(wanted), CHAINS_AT_ONCE):
-            part = wanted[start : start + CHAINS_AT_ONCE]
-            lists = yield from together(*(self._news(chain) for chain in part))
-            for versions in lists:
-                for first in range(0, len(versions), AT_ONCE):
-                    yield from self._read_slots(versions[first : first + AT_ONCE])
+    def catch_up(self, chains: Iterable[ChainId], *, check: bool = False) -> Protocol[None]:
+        """Read chains from the version after the newest in the index.
 
-    def _news(self, chain: ChainId) -> Protocol[list[tuple[ChainId, int]]]:
-        """Return the slots of a chain that are new, after keeping the first of them itself."""
+        With ``check`` the newest that is known is looked for in the store too.
+        """
+        wanted = iter(dict.fromkeys(chains))
+        while part := list(islice(wanted, CHAINS_AT_ONCE)):
+            found = yield from together(*(self._news(chain, check=check) for chain in part))
+            news: Iterator[Version | tuple[ChainId, int]] = (one for many in found for one in many)
+            while some := list(islice(news, AT_ONCE)):
+                yield from self._read_slots(some)
+
+    def _news(
+        self, chain: ChainId, *, check: bool
+    ) -> Protocol[list[Version | tuple[ChainId, int]]]:
+        """Return what is new in a chain: the first versions themselves, the slots of the rest."""
         head = self.index.head(chain)
-        kept: list[Version] = []
+        news: list[Version | tuple[ChainId, int]] = []
+        if check and head and (yield Stat(slot_key(chain, head))) is None:
+            raise Outdated(f"the store has no version {head} of {chain}")
         for _ in range(STEPS_FORWARD_MAX if head else 0):
             found = yield Get(slot_key(chain, head + 1))
             if found is None:
-                self._keep_some(kept)
-                return []
+                return news
             head += 1
-            kept.append(_decode(chain, head, found))
-        self._keep_some(kept)
+            news.append(_decode(chain, head, found))
         entries = yield List(chain_folder(chain), limit=1)
-        newest = slot_seq(entries[0].key) if entries else 0
-        return [(chain, seq) for seq in range(head + 1, (newest or 0) + 1)]
+        newest = slot_seq(entries[0].key) if entries else head
+        if newest is None:
+            raise Damaged(f"{entries[0].key} is no slot of {chain}", hint="tclog fsck")
+        news += [(chain, seq) for seq in range(head + 1, newest + 1)]
+        return news
 
-    def _keep_some(self, versions: Sequence[Version]) -> None:
-        if versions:
-            self._keep(versions)
+    def _read_slots(self, news: Sequence[Version | tuple[ChainId, int]]) -> Protocol[None]:
+        slots = [one for one in news if not isinstance(one, Version)]
+        replies = iter(settled((yield tuple(Get(slot_key(*slot)) for slot in slots))))
+        versions = [
+            one if isinstance(one, Version) else _decode(*one, next(replies)) for one in news
+        ]
+        try:
+            with self.index.writing():
+                count = self.index.add_versions(versions)
+        except NotLinked as broken:
+            yield from self._explain(broken.version)
+            raise
+        self.versions += count
+        self.progress("versions", count)
+
+    def _explain(self, version: Version) -> Protocol[None]:
+        """Say whether it is the store or the index that is wrong about a version's predecessor."""
+        chain, seq = version.chain, version.seq
+        if seq > 1 and self.index.head(chain) == seq - 1:
+            found = yield Get(slot_key(chain, seq - 1))
+            if found is not None and digest(found.data) != self.index.head_id(chain):
+                raise Outdated(f"the store has another version {seq - 1} of {chain}")
+        raise Damaged(
+            f"version {seq} of {chain} does not follow version {seq - 1}", hint="tclog fsck"
+        )
+
+
+def _is_event(entry: Entry) -> bool:
+    return entry.key.endswith(".json") and entry.key[-70:-69] == "-"
 
 
 def _decode(chain: ChainId, seq: int, found: Found | StoreError | None) -> Version:
@@ -287,10 +325,9 @@ def _decode(chain: ChainId, seq: int, found: Found | StoreError | None) -> Versi
     return decode_version(found.data, chain=chain, seq=seq, stored=found.stored)
 
 
-def _named_in(key: str) -> Protocol[ChainId]:
+def _named_in(key: str, raw: bytes) -> ChainId:
     """Return the chain of a slot by its record: its folder's name was cut short."""
-    found = yield Get(key)
-    record = None if found is None else decode(found.data, key)
+    record = decode(raw, key)
     if not isinstance(record, dict) or not isinstance(record.get("chain"), str):
         raise Damaged(f"{key} is no slot of a chain", hint="tclog fsck")
     kind, _, name = record["chain"].partition("/")

@@ -177,9 +177,9 @@ class Mounted:
         store, rest, _ = self._at(key)
         return store.stat(rest)
 
-    def delete(self, key: str) -> None:
+    def delete(self, *keys: str) -> None:
         """See ``Store``. Copying removes nothing."""
-        raise StoreError(f"{key} is not to be removed")
+        raise StoreError(f"{keys[0]} is not to be removed")
 
     def put_file(self, key: str, path: Path, digest: str, progress: Any) -> None:
         """See ``Store``."""

@@ -20,7 +20,7 @@ from tclog.event import encode
 from tclog.testing.faults import ALL_FAULTS, Faults
 from tclog.testing.runner import Total, run_many
 from tclog.testing.shrink import shrink, write_failure
-from tclog.testing.workload import OPERATIONS, WORK, Schedule, check_kinds, run_schedule
+from tclog.testing.workload import OPERATIONS, WORK, Schedule, check_kinds, read_keep, run_schedule
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--work", default=",".join(WORK), help=f"what they do: {','.join(WORK)}")
     add("--without", default="", metavar="KINDS", help="kinds of faults that do not come to pass")
     add("--rate", action="append", default=[], metavar="KIND=RATE", help="change a rate, or bound")
-    add("--keep", default=None, metavar="PLACES", help="these operations only: 0.3,1.7")
+    add("--keep", default=None, metavar="PLACES", help="only these operations: 0.3,1.7@12.5")
     add("--trace", action="store_true", help="with --seed: write everything that happened")
     add("--no-shrink", action="store_true", help="leave a schedule that fails as it is")
     return parser
@@ -82,10 +82,7 @@ def _schedule(options: argparse.Namespace) -> Schedule:
             msg = f"{name!r} is no rate; there are {', '.join(Faults._fields)}"
             raise ValueError(msg)
         rates[name] = float(value)
-    keep = None
-    if options.keep is not None:
-        pairs = (place.split(".") for place in options.keep.split(","))
-        keep = frozenset((int(client), int(number)) for client, number in pairs)
+    keep = None if options.keep is None else read_keep(options.keep)
     work = tuple(options.work.split(","))
     for kind in work:
         if kind not in WORK:

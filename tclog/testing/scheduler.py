@@ -37,8 +37,6 @@ _QUICK_US = 50_000
 _LATENCIES = 1024
 
 _REQUEST_FAULTS = ("lost_before", "lost_after", "zombie", "duplicate", "throttled")
-# Mostly at once, sometimes after minutes: leases must have time to end.
-_PAUSES_S = (0.0, 0.01, 0.5, 5.0, 60.0)
 
 
 Place = tuple[int, int]
@@ -121,10 +119,15 @@ class Operation:
 
 
 class Plan(NamedTuple):
-    """What a client does next: an operation, and the protocol that carries it out."""
+    """What a client does next: an operation, and what carries it out.
+
+    It begins after ``pause_s``, and not before ``begin_us`` of the schedule.
+    """
 
     operation: Operation
     protocol: Callable[[Client], Protocol[Any]]
+    pause_s: float = 0.0
+    begin_us: int = 0
 
 
 # One thing that happened: when, by whom, what, and two more words that depend on what. It is
@@ -271,6 +274,7 @@ class Simulation:
         *,
         agent: str | None = None,
         number: int | None = None,
+        heads: MemoryHeads | None = None,
     ) -> None:
         """Add a client that carries out its plans one after the other.
 
@@ -280,13 +284,14 @@ class Simulation:
             rng: all that is drawn for it comes from here.
             agent: whose process it is; by default it is an agent of its own.
             number: for the places of its operations; by default one that no other has.
+            heads: its cache to begin with; several processes may share one.
         """
         rng = rng or random.Random(f"{self.seed} {name}")  # noqa: S311 - a schedule, not a secret
         self._spawned += 1
         number = _UNNUMBERED + self._spawned if number is None else number
         process = _Process(name, agent or name, number, plans, rng)
         process.skew_us = self._skew_us(process)
-        self._later(round(rng.random() * _SECOND_US), self._born, (process, None))
+        self._later(round(rng.random() * _SECOND_US), self._born, (process, heads))
 
     def _skew_us(self, process: _Process) -> int:
         return round(process.random.uniform(-1, 1) * self.faults.skew_s * _SECOND_US)
@@ -311,15 +316,18 @@ class Simulation:
             jitter=process.random.random,
             monotonic_s=lambda: self.now_us / _SECOND_US,
         )
-        self._next((process, process.life))
+        self._next(process)
 
-    def _next(self, turn: tuple[_Process, int]) -> None:
-        process, life = turn
-        if process.life != life or process.client is None:
-            return
+    def _next(self, process: _Process) -> None:
         plan = next(process.plans, None)
-        if plan is None:
-            return
+        if plan is not None:
+            early_us = BEGIN_US + plan.begin_us - self.now_us
+            pause_us = max(round(plan.pause_s * _SECOND_US), early_us)
+            self._later(pause_us, self._begin, (process, plan))
+
+    def _begin(self, turn: tuple[_Process, Plan]) -> None:
+        process, plan = turn
+        assert process.client is not None  # noqa: S101 - who dies takes no plan before it is back
         process.operation = operation = plan.operation
         operation.invoked_us = self.now_us
         operation.began_us = operation.began_us or self.now_us
@@ -368,9 +376,7 @@ class Simulation:
         operation.returned_us = self.now_us
         self._note(process.name, "end", operation)
         process.protocol = None
-        draw = process.random.random
-        pause_s = min(_PAUSES_S[int(draw() * len(_PAUSES_S))], self.faults.pause_s) * draw()
-        self._later(round(pause_s * _SECOND_US), self._next, (process, process.life))
+        self._next(process)
 
     def _crash(self, process: _Process) -> None:
         operation, protocol = process.operation, process.protocol

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from tclog.testing.workload import Report, run_schedule
+from tclog.testing.scheduler import BEGIN_US, Place
+from tclog.testing.workload import Keep, Report, run_schedule
 
 RUNS_MAX = 600
 
@@ -46,39 +47,43 @@ class _Search:
         self.best = report
         self.promise = promise_of(report.violations[0])
         self.left = runs_max
+        # What is kept begins when it did, however little is left before it.
+        begun_us: dict[Place, int] = {}
+        for operation in report.done:
+            if operation.place is not None:
+                begun_us.setdefault(operation.place, operation.invoked_us - BEGIN_US)
+        self._fails_with(tuple(sorted(begun_us.items())), report.schedule.without)
 
     def size(self) -> tuple[int, int]:
         """Return how many operations and kinds of faults the smallest schedule has."""
-        return len(self._places()), len(self.best.injected)
+        return len(self._kept()), len(self.best.injected)
 
-    def _places(self) -> list[tuple[int, int]]:
-        return sorted({o.place for o in self.best.done if o.place is not None})
+    def _kept(self) -> Keep:
+        return self.best.schedule.keep or ()
 
-    def _fails_with(self, keep: Iterable[tuple[int, int]], without: Iterable[str]) -> bool:
+    def _fails_with(self, keep: Keep, without: Iterable[str]) -> None:
         """Run a smaller schedule; take it if it breaks the promise too."""
         if self.left <= 0:
-            return False
+            return
         self.left -= 1
-        smaller = self.best.schedule._replace(keep=frozenset(keep), without=frozenset(without))
+        smaller = self.best.schedule._replace(keep=keep, without=frozenset(without))
         report = run_schedule(smaller)
-        if not any(promise_of(violation) == self.promise for violation in report.violations):
-            return False
-        self.best = report
-        return True
+        if any(promise_of(violation) == self.promise for violation in report.violations):
+            self.best = report
 
     def drop_clients(self) -> None:
         """Leave out whole clients."""
-        for client in sorted({client for client, _ in self._places()}, reverse=True):
-            rest = [place for place in self._places() if place[0] != client]
+        for client in sorted({place[0] for place, _ in self._kept()}, reverse=True):
+            rest = tuple(one for one in self._kept() if one[0][0] != client)
             self._fails_with(rest, self.best.schedule.without)
 
     def drop_operations(self) -> None:
         """Leave out operations: halves first, then ever smaller pieces, single ones last."""
-        piece = max(1, len(self._places()) // 2)
+        piece = max(1, len(self._kept()) // 2)
         while True:
-            for start in reversed(range(0, len(self._places()), piece)):
-                places = self._places()
-                rest = places[:start] + places[start + piece :]
+            for start in reversed(range(0, len(self._kept()), piece)):
+                kept = self._kept()
+                rest = kept[:start] + kept[start + piece :]
                 self._fails_with(rest, self.best.schedule.without)
             if piece == 1:
                 return
@@ -87,7 +92,7 @@ class _Search:
     def drop_faults(self) -> None:
         """Switch off kinds of faults."""
         for kind in sorted(self.best.injected):
-            self._fails_with(self._places(), {*self.best.schedule.without, kind})
+            self._fails_with(self._kept(), {*self.best.schedule.without, kind})
 
 
 def write_failure(report: Report) -> Iterator[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
+from tclog.chain.heads import MemoryHeads
 from tclog.domain import steps as domain
 from tclog.errors import NotFound
 from tclog.event import chain_id
@@ -29,8 +30,12 @@ _STEP_WORK = (
     *("claim", "claim", "claim", "note", "complete"),
     *("complete", "release", "renew", "reopen", "reopen"),
 )
+# Mostly at once, sometimes after minutes: leases must have time to end.
+_PAUSES_S = (0.0, 0.01, 0.5, 5.0, 60.0)
 _CHANGES = {"set": "k", "guarded": "k", "incr": "n", "append": "log"}
 
+# Operations by client and number, each with the microsecond before which it does not begin.
+Keep = tuple[tuple[Place, int], ...]
 Act = Callable[[Client, str | None], Protocol[Any]]
 
 
@@ -38,8 +43,8 @@ class Schedule(NamedTuple):
     """Everything that a run depends on.
 
     ``clients`` is drawn from the seed where it is 0. ``keep`` names the operations that are carried
-    out, each as (client, number); None means all. What is left out, and the kinds of faults in
-    ``without``, change nothing of what is drawn for the rest.
+    out, each with the microsecond before which it does not begin; None means all. What is left out,
+    and the kinds of faults in ``without``, change nothing of what is drawn for the rest.
     """
 
     seed: int
@@ -48,7 +53,7 @@ class Schedule(NamedTuple):
     work: tuple[str, ...] = tuple(WORK)
     faults: Faults = ALL_FAULTS
     without: frozenset[str] = frozenset()
-    keep: frozenset[tuple[int, int]] | None = None
+    keep: Keep | None = None
 
     def command(self) -> str:
         """Return the command that replays this schedule."""
@@ -65,8 +70,30 @@ class Schedule(NamedTuple):
         if self.without:
             words += ["--without", ",".join(sorted(self.without))]
         if self.keep is not None:
-            words += ["--keep", ",".join(f"{a}.{b}" for a, b in sorted(self.keep))]
+            words += ["--keep", write_keep(self.keep)]
         return " ".join(words)
+
+
+def write_keep(keep: Keep) -> str:
+    """Write which operations are kept, as ``--keep`` takes them: ``0.3,1.7@12.345678``."""
+    return ",".join(
+        f"{client}.{number}" + (f"@{begin_us / 1e6:.6f}" if begin_us else "")
+        for (client, number), begin_us in sorted(keep)
+    )
+
+
+def read_keep(text: str) -> Keep:
+    """Read what ``write_keep`` writes.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    keep: dict[Place, int] = {}
+    for word in text.split(","):
+        place, _, begin_s = word.partition("@")
+        client, _, number = place.partition(".")
+        keep[int(client), int(number)] = round(float(begin_s or 0) * 1e6)
+    return tuple(sorted(keep.items()))
 
 
 def _rate(schedule: Schedule | None, name: str) -> float:
@@ -144,15 +171,20 @@ def run_schedule(
     drawn = rng.randint(CLIENTS_MIN, CLIENTS_MAX)
     count = schedule.clients or drawn
     agents = [f"agent-{number}" for number in range(count)]
+    caches = [MemoryHeads() for _ in agents]
     if count > 2 and rng.random() < 0.25:
-        agents[-1] = agents[0]  # one agent may well be at work in two processes
+        agents[-1] = agents[0]  # one agent may well be at work in two processes, with one cache
+        caches[-1] = caches[0] if rng.random() < 0.5 else caches[-1]
     for number, agent in enumerate(agents):
-        keep = schedule.keep
-        chosen = [n for n in range(schedule.operations) if keep is None or (number, n) in keep]
+        chosen = dict.fromkeys(range(schedule.operations), 0)
+        if schedule.keep is not None:
+            chosen = {n: begin_us for (client, n), begin_us in schedule.keep if client == number}
         if chosen:
             own = random.Random(_mixed(schedule.seed, number, 0))  # noqa: S311 - as above
             plans = _plans(schedule, own, number, agents, chosen)
-            simulation.spawn(f"client-{number}", plans, own, agent=agent, number=number)
+            simulation.spawn(
+                f"client-{number}", plans, own, agent=agent, number=number, heads=caches[number]
+            )
     for number, make in enumerate(beside):
         own = random.Random(_mixed(schedule.seed, count + number, 0))  # noqa: S311 - as above
         simulation.spawn(f"beside-{number}", make(own), own)
@@ -228,17 +260,25 @@ def _check_linear(done: Sequence[Operation]) -> Iterator[str]:
 
 
 def _plans(
-    schedule: Schedule, rng: random.Random, number: int, agents: list[str], chosen: Sequence[int]
+    schedule: Schedule,
+    rng: random.Random,
+    number: int,
+    agents: list[str],
+    chosen: Mapping[int, int],
 ) -> Generator[Plan, None, None]:
     """Draw one operation after the other; what is unknown is sometimes repeated."""
     drawer = _Drawer(schedule, rng, agents, agents[number])
-    for nth in chosen:
+    for nth in range(schedule.operations):
+        if nth not in chosen:
+            continue
         # Numbers of its own for each operation: see the module docstring of the scheduler.
         rng.seed(_mixed(schedule.seed, number, nth + 1))
+        pause_s = drawer.pause_s()
         operation, act = drawer.draw((number, nth), f"t-{number}-{nth}")
         key: str | None = operation.arguments.get("id_key")
         repeats = rng.random() < 0.7
-        yield Plan(operation, lambda c, act=act, key=key: act(c, key))  # type: ignore[misc]
+        begin_us = chosen[nth]
+        yield Plan(operation, lambda c, act=act, key=key: act(c, key), pause_s, begin_us)  # type: ignore[misc]
         drawer.learn(operation)
         for _ in range(REPEATS_MAX):
             if operation.outcome != "unknown" or not repeats:
@@ -251,7 +291,8 @@ def _plans(
             again = Operation(operation.agent, operation.name, operation.arguments, (number, nth))
             again.began_us, again.repeats = operation.began_us, True
             operation = again
-            yield Plan(operation, lambda c, act=act, key=key: act(c, key))  # type: ignore[misc]
+            wait_s = drawer.pause_s()
+            yield Plan(operation, lambda c, act=act, key=key: act(c, key), wait_s)  # type: ignore[misc]
             drawer.learn(operation)
 
 
@@ -265,6 +306,7 @@ class _Drawer:
         self.agents = agents
         self.agent = agent
         self.work = [kind for kind in schedule.work for _ in range(WORK[kind])]
+        self.pause_s_max = schedule.faults.pause_s
         self.held: dict[str, int] = {}
         self.seen: dict[str, int] = {}
 
@@ -276,6 +318,11 @@ class _Drawer:
             self.held[operation.result.id] = operation.result.fence
         elif operation.name.startswith("memory."):
             self.seen[operation.result.key] = operation.result.version
+
+    def pause_s(self) -> float:
+        """Draw how long to wait before the next operation."""
+        pause_s: float = min(self._one_of(_PAUSES_S), self.pause_s_max)
+        return pause_s * self.rng.random()
 
     def _one_of(self, choices: Sequence[Any]) -> Any:
         return choices[int(self.rng.random() * len(choices))]

@@ -1,10 +1,14 @@
-"""A project's history without a command line: a store in memory, its index in a folder."""
+"""A project's history: with a store in memory, an index in a folder; or by the command line."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from cli.conftest import User
 
 from tclog.chain.drive import Protocol, run
 from tclog.clock import Hlc
@@ -80,3 +84,27 @@ def apply(changes: list[Change], state: State) -> State:
         else:
             result[change["chain"]] = change["after"]
     return result
+
+
+# -- through the command line ---------------------------------------------------------------------
+
+
+def project_of(folder: Path) -> User:
+    """Return a user in a folder with a fresh project, who acts as alice."""
+    user = User(folder)
+    user.environ |= {"TCLOG_AGENT": "alice", "TCLOG_FSYNC": "false"}
+    user("init").ok()
+    return user
+
+
+def newest_id(user: User, *words: str) -> str:
+    """Return the id of the newest event that the words of a filter stand for."""
+    return str(user("log", "--json", "-n", "1", *words).object()["id"])
+
+
+def instant() -> str:
+    """Return the present as a point in time that nothing happens at."""
+    time.sleep(0.002)
+    text = datetime.now(UTC).isoformat(timespec="microseconds")
+    time.sleep(0.002)
+    return text

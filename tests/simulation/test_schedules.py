@@ -19,6 +19,8 @@ from tclog.testing import Faults, Operation, Plan, Schedule, run_schedule, simul
 from tclog.testing.__main__ import main
 from tclog.testing.faults import KINDS, NONE
 from tclog.testing.runner import run_chunk, run_many
+from tclog.testing.scheduler import BEGIN_US
+from tclog.testing.workload import read_keep
 
 SCHEDULES = int(REMEMBERED.get("TCLOG_TEST_SCHEDULES", "300"))
 JOBS = int(REMEMBERED.get("TCLOG_TEST_JOBS", "1"))
@@ -96,11 +98,12 @@ def test_several_processes_come_to_the_same_total():
 
 def test_what_is_left_out_changes_nothing_that_is_drawn_for_the_rest():
     whole = simulate(3)
-    keep = frozenset({(0, 1), (0, 4), (2, 0)})
+    keep = (((0, 1), 0), ((0, 4), 9_000_000), ((2, 0), 0))
     part = run_schedule(whole.schedule._replace(keep=keep, without=frozenset(KINDS)))
     asked = {o.place: (o.name, o.arguments["token"]) for o in whole.done if "token" in o.arguments}
     for operation in part.done:
-        assert operation.place in keep
+        assert operation.place in dict(keep)
+        assert operation.invoked_us >= BEGIN_US + dict(keep)[operation.place]
         if "token" in operation.arguments:
             assert asked[operation.place][1] == operation.arguments["token"]
     assert not part.injected
@@ -162,10 +165,11 @@ def test_a_schedule_says_which_command_replays_it():
         work=("memory", "step"),
         faults=Faults(stale=0.25),
         without=frozenset({"crash", "jump"}),
-        keep=frozenset({(1, 2), (0, 3)}),
+        keep=(((1, 2), 1_500_000), ((0, 3), 0)),
     )
     command = schedule.command()
     assert command == (
         "python -m tclog.testing --seed 9 --clients 4 --operations 5 --work memory,step"
-        " --rate stale=0.25 --without crash,jump --keep 0.3,1.2"
+        " --rate stale=0.25 --without crash,jump --keep 0.3,1.2@1.500000"
     )
+    assert read_keep("1.2@1.5,0.3") == tuple(sorted(schedule.keep))

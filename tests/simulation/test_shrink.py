@@ -21,9 +21,9 @@ def failing():
     ("plant", "operations_max"),
     [
         (no_answer_taken_as_nothing_written, 2),
-        (reads_answered_from_the_cache, 4),
-        (lease_counted_from_the_claim_not_the_renewal, 6),
-        (idempotency_key_bound_anew_at_each_use, 6),
+        (reads_answered_from_the_cache, 3),
+        (lease_counted_from_the_claim_not_the_renewal, 4),
+        (idempotency_key_bound_anew_at_each_use, 4),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

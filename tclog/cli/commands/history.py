@@ -71,7 +71,7 @@ def _write_state(here: Here, items: list[Item], limit: int | None) -> None:
     groups: dict[str, list[list[Any]]] = {}
     for group, chain, shown in items:
         by = None if shown["type"] in ("agent", "inbox", "read", "barrier") else shown.get("agent")
-        when = shown["last_seen"] if shown["type"] == "agent" else shown["at"]
+        when = shown["last_seen"] if shown["type"] == "agent" else shown.get("at")
         # An inbox and what is acknowledged of it bear the same name.
         name = chain if shown["type"] == "read" or not terminal() else name_of(shown)
         groups.setdefault(group, []).append([name, words_of(shown), shown.get("version"), by, when])

@@ -85,28 +85,28 @@ def _target(here: Here, out: str) -> Path:
     """Return the file to write; what cannot be one is said before the log is read."""
     if not out:
         raise UsageError("the path is empty", code="file-unwritable", hint="tclog report run.html")
-    # The file that a link leads to: a link such as /dev/stdout must not itself be replaced.
+    # The file that a link leads to: a link such as /dev/stdout must not itself be replaced. The
+    # functions of os.path say no where those of Path would raise.
     try:
-        target = (here.start / out).resolve()
-    except (OSError, RuntimeError, ValueError) as error:
+        target = os.path.realpath(here.start / out)
+        if os.path.isdir(target):  # noqa: PTH112
+            raise UsageError(
+                f"{target} is a folder",
+                code="file-unwritable",
+                hint=f"tclog report {out.rstrip('/')}/run.html",
+            )
+        parent = os.path.dirname(target)  # noqa: PTH120
+        if not os.path.isdir(parent):  # noqa: PTH112
+            raise UsageError(
+                f"there is no folder {parent}", code="folder-missing", hint=f"mkdir -p {parent}"
+            )
+        if os.path.exists(target) and not os.path.isfile(target):  # noqa: PTH110, PTH113
+            raise UsageError(f"{target} is not a file", hint=f"tclog report - > {target}")
+    except (OSError, ValueError) as error:
         raise UsageError(
-            f"{out} is no path: {error}", code="file-unwritable", hint="tclog report run.html"
+            f"{out!r} is no path: {error}", code="file-unwritable", hint="tclog report run.html"
         ) from None
-    if target.is_dir():
-        raise UsageError(
-            f"{target} is a folder",
-            code="file-unwritable",
-            hint=f"tclog report {os.path.join(out, 'run.html')}",  # noqa: PTH118 - as the user wrote it
-        )
-    if not target.parent.is_dir():
-        raise UsageError(
-            f"there is no folder {target.parent}",
-            code="folder-missing",
-            hint=f"mkdir -p {target.parent}",
-        )
-    if target.exists() and not target.is_file():
-        raise UsageError(f"{target} is not a file", hint=f"tclog report - > {target}")
-    return target
+    return Path(target)
 
 
 def _write(target: Path, page: bytes) -> None:

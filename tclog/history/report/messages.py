@@ -8,8 +8,9 @@ from typing import NamedTuple
 from tclog.chain.fold import state_of
 from tclog.clock import Hlc
 from tclog.domain.inbox import Range
-from tclog.event import ALL, Event, EventId, Version, chain_id, chain_name
-from tclog.index import Index
+from tclog.event import ALL, Event, EventId, Version, chain_id
+from tclog.history.snapshot import agent_names
+from tclog.index import Filter, Index
 
 
 class Delivery(NamedTuple):
@@ -38,10 +39,16 @@ def read_deliveries(index: Index, until: Hlc | None = None) -> Iterator[Delivery
     no version of an inbox has merged come last there, as they will.
     """
     broadcasts = _broadcasts(index, until)
-    names = {chain_name(chain) for chain in index.chains("agent")}
-    names |= {chain_name(chain) for chain in index.chains("inbox") if chain != ALL}
-    for name in sorted(names):
-        yield from _inbox(index, name, broadcasts, until)
+    for name in sorted(agent_names(index)):
+        if until is None or _is_known(index, name, until):
+            yield from _inbox(index, name, broadcasts, until)
+
+
+def _is_known(index: Index, name: str, until: Hlc) -> bool:
+    """Whether an agent had acted, or got a message of its own, by a moment."""
+    if index.version_at(chain_id("inbox", name), until) is not None:
+        return True
+    return next(index.commits(Filter(agent=name, until=until)), None) is not None
 
 
 def _broadcasts(index: Index, until: Hlc | None) -> list[tuple[int, _Sent]]:

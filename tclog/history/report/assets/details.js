@@ -9,7 +9,7 @@ function field(name, ...value) {
 }
 
 function stamped(t) {
-  return `${fullDay(ORIGIN + t)}, ${clock(ORIGIN + t, 6)} UTC`;
+  return `${clock(ORIGIN + t, 6)}, ${fullDay(ORIGIN + t)}`;
 }
 
 function shortest(id) {
@@ -62,8 +62,8 @@ function summary() {
         h("div", { class: "people-line" }, said(sum.name, { class: "strong" }), h("span", { class: "muted" }, sum.held ? `held ${span(sum.held)}` : "no claims")),
         h("div", { class: "people-track", "aria-hidden": "true" }, bar),
         h("div", { class: "muted small" }, [
-          sum.claims && `${sum.complete} of ${count(sum.claims, "claim")} complete`,
-          sum.lost && `${count(sum.lost, "attempt")} lost`, count(sum.events, "event"),
+          sum.claims && `${sum.complete} of ${sum.claims} complete`,
+          sum.lost && `${sum.lost} lost`, count(sum.events, "event"),
         ].filter(Boolean).join(" · ")));
     })),
     sums.length > 40 && h("p", { class: "muted small" }, `and ${count(sums.length - 40, "more agent")}`),
@@ -72,7 +72,7 @@ function summary() {
 
 function eventParts(event) {
   const { more } = event;
-  const message = messageOfEvent.get(event.id);
+  const message = messageOfEvent.get(event);
   const said_ = message ? message.text : event.words;
   const session = DATA.sessions[agentName(event.agent)];
   return [

@@ -116,7 +116,7 @@ function linesShown() {
   const taken = new Set();
   for (const message of messages) {
     const event = message.event;
-    if (!event || !shown.events[event.i] || event.t < view.from || event.t > view.to) continue;
+    if (!shown.events[event.i] || event.t < view.from || event.t > view.to) continue;
     const from = laneOfAgent[event.agent];
     const to = message.to.map((agent) => laneOfAgent[agent]).filter((lane) => lane && lane !== from);
     if (!from || !to.length) continue;

@@ -106,7 +106,7 @@ function drawLegend() {
     claims.some((claim) => claim.renewals) && item("swatch-renewal", "renewal"),
     ...[["messages", "message"], ["memory", "memory write"], ["artifacts", "artifact"], ["barriers", "barrier"], ["lost", "lost attempt"]]
       .filter(([id]) => kinds.has(id)).map(([id, label]) => item(`swatch-kind-${id}`, label)),
-    messages.some((message) => message.event?.chain === "inbox/@all") && item("swatch-broadcast", "broadcast"),
+    messages.some((message) => message.event.chain === "inbox/@all") && item("swatch-broadcast", "broadcast"),
   );
   for (const node of [...byId("legend").childNodes]) if (node.nodeType === 3) node.remove();
 }

@@ -42,7 +42,9 @@ const events = DATA.events.map((row, i) => {
   };
 });
 const eventOfId = new Map(events.map((event) => [event.id, event]));
-const messages = DATA.messages.map((message, i) => ({ ...message, i, event: eventOfId.get(message.event) }));
+const messages = DATA.messages
+  .map((message) => ({ ...message, event: eventOfId.get(message.event) }))
+  .filter((message) => message.event);
 const messageOfEvent = new Map(messages.map((message) => [message.event, message]));
 const claims = DATA.claims.map((claim, i) => ({
   ...claim, i, begin: eventOfId.get(claim.event), stop: eventOfId.get(claim.end_event),

@@ -79,7 +79,7 @@ const TABLES = [
   },
   {
     id: "messages", label: "Messages", kind: "messages",
-    rows: messages.filter((message) => message.event).map((message) => ({
+    rows: messages.map((message) => ({
       ...message, t: message.event.t,
       search: [agentName(message.event.agent), message.named, message.text, message.step || ""].join("\n"),
       who: new Set([agentName(message.event.agent), ...message.to.map(agentName)]),

@@ -19,7 +19,7 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep, settled
 from tclog.chain.fold import fold, rules_of, state_of
 from tclog.chain.once import Once, bind_once, find_once
-from tclog.chain.read import accept, read_forward, read_head, read_newest
+from tclog.chain.read import accept, read_forward, read_head, read_newest, read_onward
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Stamp, parse_us
 from tclog.domain.content import Blob
 from tclog.domain.decision import Decision, Draft, Place
@@ -427,4 +427,4 @@ def _after_loss(
     """Learn what won, wait a little, and go on from the newest version."""
     winner = accept(client, chain, head, found)
     yield Sleep(client.backoff(nth))
-    return (yield from read_forward(client, winner))
+    return (yield from read_onward(client, winner))

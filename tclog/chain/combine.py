@@ -26,7 +26,7 @@ from tclog.chain.drive import Protocol, Sleep, settled
 from tclog.chain.fold import fold, rules_of, state_of
 from tclog.chain.once import is_same
 from tclog.chain.read import (
-    FORWARD_MAX,
+    CHASE_MAX,
     accept,
     read_forward,
     read_newest,
@@ -174,7 +174,7 @@ def _look(race: Race, seen: _Seen, event: Event) -> Protocol[Joined | None]:
         if joined is not None:
             return joined
     news = yield from read_next(client, chain, seen.head)
-    if len(news) > FORWARD_MAX:
+    if len(news) > CHASE_MAX:
         newest = yield from read_newest(client, chain)
         if newest is not None and newest.seq > news[-1].seq:
             news += yield from read_range(client, chain, news[-1].seq + 1, newest.seq)

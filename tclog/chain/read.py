@@ -24,6 +24,7 @@ from tclog.store.base import Found, Get, List
 
 # After this many steps forward one listing is cheaper than more steps.
 FORWARD_MAX = 3
+CHASE_MAX = 4
 RANGE_AT_ONCE = 32
 CHAINS_MAX = 1_000_000
 
@@ -65,24 +66,38 @@ def read_newest(client: Client, chain: ChainId) -> Protocol[Version | None]:
 
 def read_forward(client: Client, known: Version) -> Protocol[Version]:
     """Return the newest version, beginning at a known one."""
+    chain = known.chain
+    for _ in range(FORWARD_MAX):
+        found = yield Get(slot_key(chain, known.seq + 1))
+        if found is None:
+            return known
+        known = accept(client, chain, known, found)
+    newest = yield from read_newest(client, chain)
+    return newest if newest is not None and newest.seq > known.seq else known
+
+
+def read_onward(client: Client, known: Version) -> Protocol[Version]:
+    """Return the newest version of a chain that others are writing to, after a lost race."""
     news = yield from read_next(client, known.chain, known)
-    if not news:
-        return known
-    if len(news) <= FORWARD_MAX:
-        return news[-1]
+    if len(news) <= CHASE_MAX:
+        return news[-1] if news else known
     newest = yield from read_newest(client, known.chain)
     return newest if newest is not None and newest.seq > news[-1].seq else news[-1]
 
 
 def read_next(client: Client, chain: ChainId, known: Version | None) -> Protocol[list[Version]]:
-    """Return the versions that follow a known one: all, or ``FORWARD_MAX`` + 1 if there are more.
+    """Return the versions that follow a known one: all, or ``CHASE_MAX`` + 1 if there are more.
 
-    One request tells that there is none. Where there is one, the next are asked for together: who
-    walked step by step behind a quick writer would never reach it.
+    One request tells that there is none, two that there is one. After that the next are asked for
+    together: who walked step by step behind a quick writer would never reach it.
     """
     news: list[Version] = []
     first = 1 if known is None else known.seq + 1
-    for seqs in (range(first, first + 1), range(first + 1, first + 1 + FORWARD_MAX)):
+    for seqs in (
+        range(first, first + 1),
+        range(first + 1, first + 2),
+        range(first + 2, first + 1 + CHASE_MAX),
+    ):
         gets = [Get(slot_key(chain, seq)) for seq in seqs]
         replies = [(yield gets[0])] if len(gets) == 1 else settled((yield tuple(gets)))
         for found in replies:

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from simulation.crowds import announce, check_repeated_announcements, send, texts
 from simulation.interleaving import World
 from simulation.teeth import CROWD, HARSH_CROWD
 from tclog.chain import append as append_module
@@ -94,37 +95,6 @@ def test_one_sender_pays_nothing():
     assert not simulation.store.list("pending", "", 10, False)
 
 
-def carry(world, protocol, until=None):
-    """Run a protocol to its end, or until it has put an object of a folder; return its key."""
-    reply = None
-    while True:
-        try:
-            step = protocol.send(reply)
-        except StopIteration:
-            return None
-        reply = world.reply(step)
-        key = getattr(step, "key", "")
-        if until and key.startswith(until):
-            protocol.close()
-            return key
-
-
-def send(world, agent, text, **options):
-    carry(world, inbox.send_message(world.client(agent), "carol", text, **options))
-
-
-def announce(world, agent, text, **options):
-    """Leave an announcement behind, as a sender does that dies right after it."""
-    protocol = inbox.send_message(world.client(agent), "carol", text, **options)
-    return carry(world, protocol, until="pending/")
-
-
-def texts(world):
-    chains, broken = oracles.read_chains(world.store)
-    assert not broken
-    return [e.body["text"]["value"] for v in chains.versions[CAROL] for e in v.events]
-
-
 @pytest.fixture
 def always_crowded(monkeypatch):
     monkeypatch.setattr(append_module, "_is_crowded", lambda *args: True)
@@ -160,15 +130,5 @@ def test_an_announcement_that_makes_no_sense_is_left_alone(raw):
     assert texts(world) == ["one", "two"]
 
 
-@pytest.mark.usefixtures("always_crowded")
-@pytest.mark.parametrize("helped", [False, True], ids=["alone", "helped"])
-@pytest.mark.parametrize("key", [None, "my-key"])
-def test_the_message_of_a_repeated_command_is_there_once(key, helped):
-    """The first try was announced and its sender died; the second finds it, or makes it void."""
-    world = World()
-    announced = announce(world, "alice", "hi", id_key=key)
-    if helped:
-        send(world, "bob", "one")
-    send(world, "alice", "hi", id_key=key or f"{announced[-69:-53]}.1")
-    send(world, "bob", "two")
-    assert texts(world).count("hi") == 1
+def test_the_message_of_a_repeated_command_is_there_once():
+    assert not list(check_repeated_announcements())

@@ -1,0 +1,62 @@
+"""Senders in a small world that are made to join others, or die at their announcement."""
+
+import pytest
+
+from simulation.interleaving import World
+from tclog.chain import append as append_module
+from tclog.event import chain_id
+from tclog.log import inbox
+from tclog.testing import oracles
+
+CAROL = chain_id("inbox", "carol")
+
+
+def carry(world, protocol, until=None):
+    """Run a protocol to its end, or until it has put an object of a folder; return its key."""
+    reply = None
+    while True:
+        try:
+            step = protocol.send(reply)
+        except StopIteration:
+            return None
+        reply = world.reply(step)
+        key = getattr(step, "key", "")
+        if until and key.startswith(until):
+            protocol.close()
+            return key
+
+
+def send(world, agent, text, **options):
+    carry(world, inbox.send_message(world.client(agent), "carol", text, **options))
+
+
+def announce(world, agent, text, **options):
+    """Leave an announcement behind, as a sender does that dies right after it."""
+    protocol = inbox.send_message(world.client(agent), "carol", text, **options)
+    return carry(world, protocol, until="pending/")
+
+
+def texts(world):
+    chains, broken = oracles.read_chains(world.store)
+    assert not broken
+    return [e.body["text"]["value"] for v in chains.versions[CAROL] for e in v.events]
+
+
+def check_repeated_announcements():
+    """Yield where the message of a repeated command is not there exactly once.
+
+    The first try was announced and its sender died; the second finds it, or makes it void.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(append_module, "_is_crowded", lambda *args: True)
+        for key in (None, "my-key"):
+            for helped in (False, True):
+                world = World()
+                announced = announce(world, "alice", "hi", id_key=key)
+                if helped:
+                    send(world, "bob", "one")
+                send(world, "alice", "hi", id_key=key or f"{announced[-69:-53]}.1")
+                send(world, "bob", "two")
+                count = texts(world).count("hi")
+                if count != 1:
+                    yield f"applied {count} times under {key}, {helped=}"

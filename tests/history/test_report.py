@@ -277,6 +277,8 @@ def test_too_many_events_are_thinned_and_the_rare_ones_stay(tmp_path: Path):
     assert thin["claims"] == whole["claims"]
     assert thin["steps"] == whole["steps"]
     assert thin["memory"] == whole["memory"]
+    assert thin["people"] == whole["people"]
+    assert thin["people"][0]["events"] == whole["counts"]["events"]
     ops = Counter(thin["ops"][row[2]] for row in thin["events"])
     assert ops["step.claim"] == ops["step.complete"] == 6
     times = [row[0] for row in thin["events"]]

@@ -49,8 +49,7 @@ function summary() {
     return {
       name, held: mine.reduce((sum, claim) => sum + claim.end - Math.max(claim.start, 0), 0),
       complete: mine.filter((claim) => claim.outcome === "complete").length, claims: mine.length,
-      lost: events.filter((event) => event.agent === agent && event.kind === "lost").length,
-      events: events.filter((event) => event.agent === agent && event.version !== null).length,
+      lost: DATA.people[agent]?.lost || 0, events: DATA.people[agent]?.events || 0,
     };
   });
   const most = Math.max(1, ...sums.map((sum) => sum.held));
@@ -84,7 +83,7 @@ function saidPart(event) {
 function fieldsPart(event) {
   const { more } = event;
   const message = messageOfEvent.get(event);
-  const session = DATA.sessions[agentName(event.agent)];
+  const session = DATA.people[event.agent];
   return [
     h("dl", { class: "fields" },
       field("Chain", said(event.chain)),

@@ -262,6 +262,7 @@ class _Rest:
     def _blob(self, entry: Entry, found: str) -> None:
         blob = blob_of(entry.key)
         if blob is not None and blob != found:
+            self.found.ledger.mar_blob(blob)
             by = self.found.ledger.named_by(blob)
             named = "" if by is None else f" (named by {by.key})"
             where = Writer(entry.key) if by is None else by._replace(key=entry.key)
@@ -291,7 +292,8 @@ class _Rest:
                 wrong = f"and counts {counted} broadcasts where there are {there}"
                 self.found.damage("merge-wrong", f"{what}, {wrong}", by)
             elif (yield Stat(slot_key(ALL, through))) is None:
-                self.found.damage("version-missing", f"{what}, which is missing", by)
+                where = by._replace(key=slot_key(ALL, through))
+                self.found.damage("version-missing", f"{what}, which is missing", where)
         for by, key, now in list(self.found.ledger.judgements()):
             entry = yield Stat(key)
             late = entry is not None and entry.stored is not None
@@ -308,7 +310,8 @@ class _Rest:
         if there is None:
             entry = yield Stat(key)
             if entry is None:
-                self.found.damage("blob-missing", f"{key} is missing, named by {by.key}", by)
+                where = by._replace(key=key)
+                self.found.damage("blob-missing", f"{key} is missing, named by {by.key}", where)
                 return
             there = entry.size
         if there != size:

@@ -63,10 +63,11 @@ class History:
         """Ask the index something; should it be damaged, make it anew and ask again."""
         for nth in range(TRIES_MAX):
             try:
+                if nth:
+                    self.run(sync(self.client, self.index))
                 return ask()
             except sqlite3.DatabaseError as error:
                 self.index.recover(error, last=nth == TRIES_MAX - 1)
-                self.run(sync(self.client, self.index))
         raise AssertionError
 
     def resolve(self, moment: Moment) -> Hlc:

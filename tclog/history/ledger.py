@@ -24,6 +24,7 @@ CREATE TABLE named(
     blob TEXT PRIMARY KEY, size INTEGER, key TEXT, chain TEXT, seq INTEGER, agent TEXT
 ) WITHOUT ROWID;
 CREATE TABLE blobs(blob TEXT PRIMARY KEY, size INTEGER) WITHOUT ROWID;
+CREATE TABLE bad(blob TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE merges(
     key TEXT, chain TEXT, seq INTEGER, agent TEXT, through INTEGER, counted INTEGER);
 CREATE TABLE broadcasts(seq INTEGER PRIMARY KEY, counted INTEGER);
@@ -69,6 +70,10 @@ class Ledger:
     def see_blob(self, blob: BlobHash, size: int) -> None:
         """Note that ``blobs/`` holds a blob."""
         self._insert("blobs", (blob, size))
+
+    def mar_blob(self, blob: BlobHash) -> None:
+        """Note that a blob is known to be damaged; its size need not be told as well."""
+        self._insert("bad", (blob,))
 
     def merge(self, version: Version, through: int, counted: int) -> None:
         """Note that a version takes broadcasts in."""
@@ -122,7 +127,8 @@ class Ledger:
         rows = self._db.execute(
             "SELECT named.blob, named.size, blobs.size, key, chain, seq, agent FROM named"
             " LEFT JOIN blobs ON blobs.blob=named.blob"
-            " WHERE blobs.size IS NULL OR blobs.size<>named.size"
+            " WHERE (blobs.size IS NULL OR blobs.size<>named.size)"
+            " AND NOT EXISTS(SELECT 1 FROM bad WHERE bad.blob=named.blob)"
         )
         return ((BlobHash(row[0]), row[1], row[2], Writer(*row[3:])) for row in rows)
 

@@ -195,7 +195,7 @@ def run_schedule(
         outcomes[operation.outcome] = outcomes.get(operation.outcome, 0) + 1
     return Report(
         schedule,
-        tuple(judge(simulation)) if ended else ("ends: the schedule does not end",),
+        tuple(_judged(simulation)) if ended else ("ends: the schedule does not end",),
         tuple(done),
         outcomes,
         simulation.requests,
@@ -207,6 +207,16 @@ def run_schedule(
 def _mixed(seed: int, client: int, number: int) -> int:
     """Name the random numbers of one operation: no two of any schedule are alike."""
     return ((seed * 1024) + client) * 65_536 + number
+
+
+def _judged(simulation: Simulation) -> list[str]:
+    """Judge a schedule; what is so broken that it cannot be judged is broken."""
+    violations: list[str] = []
+    try:
+        violations.extend(judge(simulation))
+    except Exception as error:  # noqa: BLE001 - the seed has to be told, whatever it is
+        violations.append(f"judge: what is left cannot be judged: {error!r}")
+    return violations
 
 
 def judge(simulation: Simulation) -> Iterator[str]:

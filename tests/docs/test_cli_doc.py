@@ -132,6 +132,7 @@ artifact put f.txt --step design
 artifact get f.txt -o g.txt
 artifact list
 artifact history f.txt
+report run.html
 completion bash
 """
 

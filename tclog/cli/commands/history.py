@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,8 @@ def state(here: Here, at: str | None, limit: int | None) -> None:
 
     point = here.point(at) or END
     history = here.history()
+    # Whatever is made now lives until it is printed: looking for garbage would find none.
+    gc.disable()
 
     def read() -> list[Item]:
         with history.index.reading():
@@ -211,7 +214,7 @@ def blame(here: Here, name: str, kind: str | None, at: str | None, limit: int | 
 
     point = here.point(at) or END
     history = here.history()
-    kind = kind or _kind_of(here, name)
+    kind = kind or _kind_of(here, name, point)
     ask = blame_step if kind == "step" else blame_memory
 
     def read() -> list[Blame]:
@@ -226,12 +229,15 @@ def blame(here: Here, name: str, kind: str | None, at: str | None, limit: int | 
     _write_blame(here, rows, kind, limit)
 
 
-def _kind_of(here: Here, name: str) -> str:
-    """Find out whether a name is a key or a step; a key goes first."""
+def _kind_of(here: Here, name: str, point: Hlc) -> str:
+    """Find out whether a name was a key or a step, then or ever; a key goes first."""
     from tclog.event import chain_id
 
     index = here.history().index
-    is_key, is_step = (index.head(chain_id(kind, name)) > 0 for kind in ("memory", "step"))
+    key, step = chain_id("memory", name), chain_id("step", name)
+    is_key, is_step = (index.version_at(chain, point) is not None for chain in (key, step))
+    if not is_key and not is_step:
+        is_key, is_step = (index.head(chain) > 0 for chain in (key, step))
     if is_key and is_step:
         here.note(f"{name} is also a step: tclog blame {name} --step")
     if not is_key and not is_step:

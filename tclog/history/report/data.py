@@ -103,7 +103,7 @@ def build_report(index: Index, wanted: Wanted) -> dict[str, Any]:
         "steps": tables.step_rows(index, rows, claims, wanted.until, end),
         "memory": tables.memory_rows(index, rows, wanted.until),
         "artifacts": tables.artifact_rows(index, rows, wanted.until),
-        "sessions": _sessions(rows),
+        "people": _people(rows, agents.all),
         "agents": agents.all,
         "ops": ops.all,
         "chains": chains.all,
@@ -226,10 +226,17 @@ def _claim(claim: Claim, origin_us: int, end: int, agents: Names) -> dict[str, A
     return shown
 
 
-def _sessions(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return for each agent its newest session, host and client."""
-    found: dict[str, Any] = {}
+def _people(rows: Sequence[Row], agents: Sequence[str]) -> list[dict[str, Any] | None]:
+    """Return for each agent what it did, counted before thinning, and its newest session.
+
+    A list beside that of the agents, since an agent may be called as something that every object
+    of a browser has. None for one that did nothing in the range.
+    """
+    found: dict[str, dict[str, Any]] = {}
     for row in rows:
         record = _event(row).record
-        found[record["agent"]] = {k: record[k] for k in ("session", "host", "client")}
-    return found
+        mine = found.setdefault(record["agent"], {"events": 0, "lost": 0})
+        mine["events"] += row.commit is not None
+        mine["lost"] += is_lost_race(row)
+        mine |= {name: record[name] for name in ("session", "host", "client")}
+    return [found.get(name) for name in agents]

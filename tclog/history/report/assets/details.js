@@ -33,8 +33,10 @@ function drawDetails() {
         h("h2", {}, said(agentName(agent)), h("span", { class: "muted" }, " · "),
           said(event ? event.chain.replace(/^[^/]*\//, "") : claim.step))),
       h("button", { type: "button", class: "close", "aria-label": "Close the details", onclick: () => select(null) }, "×")),
-    ...(event ? eventParts(event) : []),
+    ...(event ? saidPart(event) : []),
+    // What the claim came to is what a reader of a bar wants to know first.
     ...[...new Set([...(claim ? [claim] : []), ...(claimsOfEvent.get(event) || [])])].map(claimPart),
+    ...(event ? fieldsPart(event) : []),
     ...(event ? chainPart(event) : []),
   );
 }
@@ -47,8 +49,7 @@ function summary() {
     return {
       name, held: mine.reduce((sum, claim) => sum + claim.end - Math.max(claim.start, 0), 0),
       complete: mine.filter((claim) => claim.outcome === "complete").length, claims: mine.length,
-      lost: events.filter((event) => event.agent === agent && event.kind === "lost").length,
-      events: events.filter((event) => event.agent === agent && event.version !== null).length,
+      lost: DATA.people[agent]?.lost || 0, events: DATA.people[agent]?.events || 0,
     };
   });
   const most = Math.max(1, ...sums.map((sum) => sum.held));
@@ -70,14 +71,20 @@ function summary() {
   ].filter(Boolean);
 }
 
-function eventParts(event) {
+function saidPart(event) {
+  const message = messageOfEvent.get(event);
+  const words = message ? message.text : event.words;
+  return [
+    words && h("p", { class: "words", dir: "auto" }, harmless(words)),
+    event.more.attempt && lostPart(event),
+  ].filter(Boolean);
+}
+
+function fieldsPart(event) {
   const { more } = event;
   const message = messageOfEvent.get(event);
-  const said_ = message ? message.text : event.words;
-  const session = DATA.sessions[agentName(event.agent)];
+  const session = DATA.people[event.agent];
   return [
-    said_ && h("p", { class: "words", dir: "auto" }, harmless(said_)),
-    event.more.attempt && lostPart(event),
     h("dl", { class: "fields" },
       field("Chain", said(event.chain)),
       more.chains && field("Chains", more.chains.map((chain, i) => [i ? ", " : "", said(chain)])),

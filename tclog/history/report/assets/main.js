@@ -166,7 +166,13 @@ function start() {
   for (const button of document.querySelectorAll(".theme button")) {
     button.addEventListener("click", () => setTheme(button.dataset.theme));
   }
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColours(); redraw(); });
+  // A browser may go back from paper to screen before or after it says that it has printed.
+  for (const media of ["(prefers-color-scheme: dark)", "print"]) {
+    matchMedia(media).addEventListener("change", () => {
+      readColours();
+      redraw();
+    });
+  }
   window.addEventListener("beforeprint", () => print(true));
   window.addEventListener("afterprint", () => print(false));
   document.addEventListener("keydown", (e) => {

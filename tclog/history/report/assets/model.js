@@ -47,7 +47,7 @@ const messages = DATA.messages
   .filter((message) => message.event);
 const messageOfEvent = new Map(messages.map((message) => [message.event, message]));
 const claims = DATA.claims.map((claim, i) => ({
-  ...claim, i, begin: eventOfId.get(claim.event), stop: eventOfId.get(claim.end_event),
+  ...claim, i, label: plain(claim.step).slice(0, 120), begin: eventOfId.get(claim.event), stop: eventOfId.get(claim.end_event),
 }));
 const claimsOfEvent = new Map();
 for (const claim of claims) {

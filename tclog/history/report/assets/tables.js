@@ -36,6 +36,11 @@ const lastOfChain = (chain) => {
   const versions = versionsOfChain.get(chain);
   return versions ? versions[versions.length - 1] : undefined;
 };
+const claimsOfStep = new Map();
+for (const claim of claims) {
+  if (!claimsOfStep.has(claim.step)) claimsOfStep.set(claim.step, []);
+  claimsOfStep.get(claim.step).push(claim);
+}
 const indexOfAgent = new Map(DATA.agents.map((name, i) => [name, i]));
 
 // Each column: heading, what stands in a cell, what it is sorted by, classes.
@@ -44,10 +49,10 @@ const TABLES = [
     id: "steps", label: "Steps", kind: "claims",
     rows: DATA.steps.map((step) => ({
       ...step,
-      event: claims.find((claim) => claim.step === step.id)?.begin || lastOfChain(`step/${step.id}`),
-      claim: claims.find((claim) => claim.step === step.id),
+      event: claimsOfStep.get(step.id)?.[0].begin || lastOfChain(`step/${step.id}`),
+      claim: claimsOfStep.get(step.id)?.[0],
       search: ["step/" + step.id, step.title || "", step.state.replace("_", " "), step.agent || ""].join("\n"),
-      who: new Set([step.agent, ...claims.filter((c) => c.step === step.id).map((c) => agentName(c.agent))]),
+      who: new Set([step.agent, ...(claimsOfStep.get(step.id) || []).map((c) => agentName(c.agent))]),
     })),
     columns: [
       ["Step", (r) => [said(r.id, { class: "strong" }), r.title && said(r.title, { class: "sub" })], (r) => r.id, "first"],

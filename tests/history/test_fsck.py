@@ -1,0 +1,565 @@
+"""``fsck``: every damage is found and named, and none is invented."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from support.project import Project
+
+from tclog.chain.drive import run
+from tclog.chain.fold import fold, place_of, rules_of, state_of
+from tclog.clock import format_us, hlc, parse_hlc, parse_us
+from tclog.errors import Damaged
+from tclog.event import (
+    ALL,
+    ChainId,
+    Version,
+    chain_of_slot,
+    decode,
+    decode_version,
+    encode,
+    event_key,
+    seal_event,
+    seal_version,
+    slot_key,
+    slot_seq,
+)
+from tclog.history.findings import Damage
+from tclog.history.fsck import Checked, Patient, fsck
+from tclog.store.base import Found, Store
+from tclog.store.file import FileStore
+from tclog.store.memory import MemoryStore
+from tclog.testing.generate import generate
+
+from .filled import PROJECT, fill, filled_store, open_log
+from .places import busy, given_project, given_seeds, given_store, objects  # noqa: F401
+
+
+def check(store: Store, project: str = PROJECT) -> tuple[list[Damage], Checked]:
+    found: list[Damage] = []
+    checked = run(fsck(project, found.append), Patient(store))
+    assert checked.damaged == len(found)
+    return found, checked
+
+
+def head_of(store: Store, chain: ChainId) -> Version:
+    entry = store.list(slot_key(chain, 1).rpartition("/")[0], "", 1, False)[0]
+    found = store.get(entry.key)
+    return decode_version(found.data, chain=chain, seq=slot_seq(entry.key), stored=found.stored)
+
+
+# -- sound logs -----------------------------------------------------------------------------------
+
+
+def test_nothing_is_invented_on_a_log_that_used_everything(store: Store, tmp_path: Path):
+    fill(store, tmp_path / "files")
+    found, checked = check(store)
+    assert found == []
+    assert checked.versions == len([key for key in objects(store) if key.startswith("chains/")])
+    assert checked.events == len([key for key in objects(store) if key.startswith("events/")])
+    assert checked.attempts >= 2
+    assert checked.keys == len([key for key in objects(store) if key.startswith("once/")]) >= 2
+    assert checked.unknown == 0
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_nothing_is_invented_on_generated_logs(seed: int):
+    store = MemoryStore()
+    generate(store, events=1500, seed=seed)
+    store.put("tclog.json", encode({"created_at": "", "format": 1, "id": "0", "project": PROJECT}))
+    assert check(store)[0] == []
+
+
+def test_a_log_that_is_written_meanwhile_is_sound(project: Project):
+    work = busy(project)
+    workers = project.crew([f"agent-{nth}" for nth in range(len(work))])
+    for worker, commands in zip(workers, work, strict=True):
+        worker.post(commands)
+    for _ in range(5):
+        done = project.run("fsck", "--json", timeout=120)
+        assert done.code == 0, done
+    for worker in workers:
+        for result in worker.results(240):
+            assert result.code in (0, 4), result
+    assert project.run("fsck").code == 0
+
+
+# -- single damages -------------------------------------------------------------------------------
+
+
+class Harm(NamedTuple):
+    """What was done: the keys that have to be named, and those that may be."""
+
+    named: set[str]
+    allowed: set[str]
+    undo: Callable[[], None]
+
+
+def _put_back(store: Store, key: str, raw: bytes) -> Callable[[], None]:
+    return lambda: store.put(key, raw) and None
+
+
+def flip(store: Store, key: str, rng: random.Random) -> Harm:
+    raw = store.get(key).data
+    place = rng.randrange(len(raw))
+    bad = bytearray(raw)
+    bad[place] ^= 1 << rng.randrange(8)
+    store.put(key, bytes(bad))
+    return Harm({key}, {key}, _put_back(store, key, raw))
+
+
+def truncate(store: Store, key: str, rng: random.Random) -> Harm:
+    raw = store.get(key).data
+    store.put(key, raw[: rng.randrange(len(raw))])
+    return Harm({key}, {key}, _put_back(store, key, raw))
+
+
+def empty(store: Store, key: str, rng: random.Random) -> Harm:
+    raw = store.get(key).data
+    store.put(key, b"")
+    return Harm({key}, {key}, _put_back(store, key, raw))
+
+
+def garbage(store: Store, key: str, rng: random.Random) -> Harm:
+    raw = store.get(key).data
+    bad = [rng.randbytes(200), b"[" * 5000, b"{}", b'{"at":1,"sum":null}', b"null", b'"\xff"']
+    store.put(key, rng.choice(bad))
+    return Harm({key}, {key}, _put_back(store, key, raw))
+
+
+def delete(store: Store, key: str, rng: random.Random) -> Harm:
+    raw = store.get(key).data
+    store.delete(key)
+    return Harm({key}, {key}, _put_back(store, key, raw))
+
+
+def swap(store: Store, key: str, rng: random.Random) -> Harm:
+    others = [row.key for row in store.list(key.rpartition("/")[0], "", 99, False)]
+    other = rng.choice([one for one in others if one != key])
+    first, second = store.get(key).data, store.get(other).data
+    store.put(key, second)
+    store.put(other, first)
+
+    def undo() -> None:
+        store.put(key, first)
+        store.put(other, second)
+
+    return Harm({key, other}, {key, other}, undo)
+
+
+def rename(store: Store, key: str, rng: random.Random) -> Harm:
+    raw = store.get(key).data
+    folder, _, name = key.rpartition("/")
+    seconds = (int(name[4:6]) + rng.randrange(1, 60)) % 60
+    other = f"{folder}/{name[:4]}{seconds:02d}{name[6:]}"
+    store.delete(key)
+    store.put(other, raw)
+
+    def undo() -> None:
+        store.delete(other)
+        store.put(key, raw)
+
+    return Harm({other}, {other}, undo)
+
+
+def harms(store: Store, rng: random.Random, count: int) -> list[tuple[Any, str]]:
+    """Draw damages that can be found: of what another object names or that holds a sum."""
+    everything = objects(store)
+    slots = [key for key in everything if key.startswith("chains/")]
+    newest = {min(one for one in slots if one.rpartition("/")[0] == key.rpartition("/")[0])
+              for key in slots}  # fmt: skip
+    versions = b"".join(everything[key] for key in slots)
+    committed = [
+        key
+        for key, raw in everything.items()
+        if key.startswith("events/") and json.loads(raw)["nonce"].encode() in versions
+    ]
+    blobs = [key for key in everything if key.startswith("blobs/")]
+    named = [key for key in blobs if key[-64:].encode() in versions]
+    events = [key for key in everything if key.startswith("events/")]
+    older = [key for key in slots if key not in newest]
+    choices = [
+        *((how, kind) for how in (flip, truncate, empty, garbage) for kind in (slots, events)),
+        *((how, blobs) for how in (flip, truncate, empty, garbage)),
+        (delete, older), (delete, committed), (delete, named), (swap, older), (rename, events),
+    ]  # fmt: skip
+    rounds = [choices[nth % len(choices)] for nth in range(count)]
+    return [(how, rng.choice(keys)) for how, keys in rounds]
+
+
+def test_random_damages_are_all_found_and_nothing_else(store: Store, tmp_path: Path):
+    fill(store, tmp_path / "files")
+    before = objects(store)
+    rng = random.Random(20)
+    rounds = 119 if isinstance(store, FileStore) else 34
+    for how, key in harms(store, rng, rounds):
+        harm = how(store, key, rng)
+        found, _ = check(store)
+        named = {damage.where.key for damage in found}
+        assert harm.named <= named <= harm.allowed, (how.__name__, key, found)
+        harm.undo()
+    assert objects(store) == before
+    assert check(store)[0] == []
+
+
+def test_many_damages_at_once_are_all_named(store: Store, tmp_path: Path):
+    fill(store, tmp_path / "files")
+    rng = random.Random(21)
+    named: set[str] = set()
+    folders: set[str] = set()
+    for how, key in harms(store, rng, 400):
+        folder = key.rpartition("/")[0]
+        if how in (flip, truncate, garbage, empty) and folder not in folders and len(named) < 20:
+            folders.add(folder)
+            named |= how(store, key, rng).named
+    assert len(named) == 20
+    found, _ = check(store)
+    assert named <= {damage.where.key for damage in found}
+
+
+def test_bytes_all_over_a_version_count(tmp_path: Path):
+    store = filled_store(tmp_path / "files")
+    key = slot_key(ChainId("step/design"), 2)
+    raw = store.get(key).data
+    for place in range(0, len(raw), 5):
+        bad = bytearray(raw)
+        bad[place] ^= 1
+        store.put(key, bytes(bad))
+        assert {damage.where.key for damage in check(store)[0]} == {key}, place
+
+
+# -- missing versions -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gone", [[3], [1], [6], [2, 3, 4]])
+def test_a_missing_version_is_named(store: Store, tmp_path: Path, gone: list[int]):
+    fill(store, tmp_path / "files")
+    chain = ChainId("step/design")
+    newest = head_of(store, chain).seq
+    assert newest >= 7
+    gone = [newest - 1] if gone == [6] else gone
+    for seq in gone:
+        store.delete(slot_key(chain, seq))
+    (damage,) = check(store)[0]
+    assert damage.code == "version-missing"
+    assert damage.where.key == slot_key(chain, gone[0])
+    assert damage.where.chain == chain
+    assert damage.where.version == gone[0]
+
+
+def test_a_missing_broadcast_that_an_inbox_has_taken_in_is_named(tmp_path: Path):
+    store = filled_store(tmp_path / "files")
+    open_log(store, "bob").inbox()
+    newest = head_of(store, ALL)
+    store.delete(slot_key(ALL, newest.seq))
+    found, _ = check(store)
+    assert {damage.where.key for damage in found} == {slot_key(ALL, newest.seq)}
+
+
+# -- what a foreign client may write --------------------------------------------------------------
+
+
+def forge(
+    store: Store,
+    chain: ChainId,
+    op: str,
+    body: dict[str, Any],
+    *,
+    honest_state: bool = True,
+    state: dict[str, Any] | None = None,
+    agent: str = "mallory",
+    chains: list[ChainId] | None = None,
+    expect: dict[str, Any] | None = None,
+    **fields: Any,
+) -> str:
+    """Append a version by hand, ids and sum correct; return its key."""
+    head = head_of(store, chain)
+    us, counter = parse_hlc(head.at)
+    event, raw = seal_event(
+        op=op, chains=chains or [chain], agent=agent, session="s", host="h", client="forger",
+        at=hlc(us + 1, counter), nonce="00" * 16, body=body, expect=expect,
+    )  # fmt: skip
+    key = event_key(event.at, event.chains[0], event.id)
+    store.put(key, raw)
+    given = {"prev_stored": head.stored, "prev": head.id, "merge": None, **fields}
+    draft = seal_version(
+        chain=chain, seq=head.seq + 1, at=hlc(us + 2, counter), by=agent, events=(event,),
+        state={}, **given,
+    )  # fmt: skip
+    if state is None:
+        folded = fold(chain, state_of(chain, head), (event,), place_of(draft), draft.merge)
+        state = dict(rules_of(chain).pack(folded, (event,)))
+    sealed = seal_version(
+        chain=chain, seq=head.seq + 1, at=hlc(us + 2, counter), by=agent, events=(event,),
+        state=state, **given,
+    )  # fmt: skip
+    slot = slot_key(chain, head.seq + 1)
+    store.put(slot, sealed.raw)
+    return slot
+
+
+HELD = ChainId("step/build")
+STOLEN = {"agent": "mallory", "fence": 9, "held_version": 9, "lease_ms": 1000, "state": "claimed"}
+
+
+def test_a_forged_claim_on_a_held_step_is_named(store: Store, tmp_path: Path):
+    fill(store, tmp_path / "files")
+    key = forge(store, HELD, "step.claim", {"lease_ms": 1000})
+    (damage,) = check(store)[0]
+    assert (damage.code, damage.where.key, damage.where.agent) == ("rule-broken", key, "mallory")
+    assert open_log(store, "alice").steps.show("build").agent == "alice"
+
+
+def test_a_claim_that_says_itself_that_it_holds_is_named(tmp_path: Path):
+    store = filled_store(tmp_path / "files")
+    key = forge(store, HELD, "step.claim", {"lease_ms": 1000}, state=STOLEN)
+    found, _ = check(store)
+    assert {damage.where.key for damage in found} == {key}
+    assert {damage.code for damage in found} == {"state-mismatch", "rule-broken"}
+
+
+def test_a_takeover_before_the_lease_has_ended_is_named(tmp_path: Path):
+    store = filled_store(tmp_path / "files")
+    head = head_of(store, HELD)
+    fence = head.state["fence"]
+    body = {"fence": fence, "from": "alice", "lease_ms": 1000}
+    early = format_us(parse_us(head.stored) + 5_000_000)
+    key = forge(store, HELD, "step.takeover", body, now=early)
+    found, _ = check(store)
+    assert {damage.where.key for damage in found} == {key}
+    assert "rule-broken" in {damage.code for damage in found}
+
+
+def test_a_takeover_whose_stamp_is_not_the_stores_is_named(tmp_path: Path):
+    store = filled_store(tmp_path / "files")
+    head = head_of(store, HELD)
+    body = {"fence": head.state["fence"], "from": "alice", "lease_ms": 1000}
+    late = format_us(parse_us(head.stored) + 3_600_000_000)
+    key = forge(store, HELD, "step.takeover", body, now=late)
+    assert open_log(store, "bob").steps.show("build").agent == "mallory"  # the fold has to believe
+    (damage,) = check(store)[0]
+    assert (damage.code, damage.where.key) == ("rule-broken", key)
+
+
+FORGERIES: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
+    ("step/build", "step.renew", {"lease_ms": 5}, {}, "rule-broken"),
+    ("step/build", "step.complete", {"outcome": "complete"}, {}, "rule-broken"),
+    ("step/build", "step.complete", {"outcome": "claimed", "force": True}, {}, "rule-broken"),
+    ("step/build", "step.release", {}, {}, "rule-broken"),
+    ("step/build", "step.reopen", {}, {}, "rule-broken"),
+    ("step/design", "step.complete", {"outcome": "failed"}, {}, "rule-broken"),
+    ("step/design", "step.add", {"after": [], "priority": 0}, {}, "rule-broken"),
+    ("step/design", "step.claim", {"lease_ms": 5}, {}, "rule-broken"),
+    ("memory/json", "memory.incr", {"by": 1}, {}, "rule-broken"),
+    ("memory/count", "memory.incr", {"by": 2**63 - 1}, {}, "rule-broken"),
+    ("memory/count", "memory.set", {"type": "text", "value": "x"}, {"expect": {"version": 1}},
+     "rule-broken"),
+    ("memory/float", "step.claim", {"lease_ms": 5}, {}, "rule-broken"),
+    ("memory/float", "memory.set", {"type": "text", "value": "x"},
+     {"chains": [ChainId("memory/other")]}, "event-elsewhere"),
+    ("memory/float", "memory.set", {"type": "text", "value": "x"}, {"prev": "0" * 64},
+     "prev-mismatch"),
+    ("memory/float", "memory.set", {"type": "text", "blob": "0" * 64, "size": 3}, {},
+     "blob-missing"),
+    ("barrier/pair", "barrier.leave", {"generation": 7}, {}, "rule-broken"),
+    ("barrier/pair", "barrier.leave", {"generation": 1}, {}, "rule-broken"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("chain", "op", "body", "more", "code"), FORGERIES)
+def test_forgeries_are_named(
+    tmp_path: Path, chain: str, op: str, body: dict[str, Any], more: dict[str, Any], code: str
+):
+    store = filled_store(tmp_path / "files")
+    key = forge(store, ChainId(chain), op, body, **more)
+    (damage,) = check(store)[0]
+    assert damage.code == code
+    assert damage.where.agent == "mallory"
+    if code != "blob-missing":
+        assert damage.where.key == key
+
+
+@pytest.mark.parametrize(
+    ("chain", "op", "body"),
+    [
+        ("step/build", "step.note", {"note": {"type": "text", "value": "mine"}}),
+        ("step/design", "step.reopen", {}),
+        ("step/build", "step.complete", {"outcome": "complete", "force": True}),
+        ("memory/same", "memory.set", {"type": "text", "value": "again"}),
+        ("memory/same", "memory.future", {"whatever": 1}),
+        ("memory/same", "memory.delete", {}),
+        ("inbox/bob", "message.send", {"text": {"type": "text", "value": "x"}, "to": ["bob"]}),
+    ],
+)
+def test_what_a_foreign_client_may_write_is_no_damage(
+    tmp_path: Path, chain: str, op: str, body: dict[str, Any]
+):
+    store = filled_store(tmp_path / "files")
+    forge(store, ChainId(chain), op, body)
+    found, checked = check(store)
+    assert found == []
+    assert checked.unknown == (op == "memory.future")
+
+
+@pytest.mark.parametrize(
+    "merge",
+    [
+        {"after": 0, "through": 2, "count": 2, "taken": 2},
+        {"after": 3, "through": 4, "count": 9, "taken": 6},
+        {"after": 3, "through": 40, "count": 4, "taken": 1},
+        {"after": 3, "through": 4, "count": 4, "taken": 3},
+        {"after": "x", "through": 4, "count": 4, "taken": 1},
+        {},
+    ],
+)
+def test_a_merge_that_does_not_fit_the_broadcasts_is_named(tmp_path: Path, merge: dict[str, Any]):
+    store = filled_store(tmp_path / "files")
+    open_log(store, "bob").send("@all", "one more")
+    assert head_of(store, ChainId("inbox/alice")).state["all_version"] == 3
+    body = {"text": {"type": "text", "value": "x"}, "to": ["alice"]}
+    state = {"count": 99}
+    key = forge(
+        store, ChainId("inbox/alice"), "message.send", body,
+        merge={"chain": ALL, **merge}, state=state,
+    )  # fmt: skip
+    found, _ = check(store)
+    keys = {damage.where.key for damage in found}
+    assert key in keys
+    assert keys <= {key, slot_key(ALL, 40)}
+    assert {damage.code for damage in found} & {"merge-wrong", "version-missing", "version-damaged"}
+
+
+def test_an_event_that_stands_twice_in_a_chain_is_named(tmp_path: Path):
+    store = filled_store(tmp_path / "files")
+    chain = ChainId("memory/count")
+    head = head_of(store, chain)
+    us, _ = parse_hlc(head.at)
+    again = decode_version(
+        store.get(slot_key(chain, 1)).data, chain=chain, seq=1, stored=None
+    ).events
+    sealed = seal_version(
+        chain=chain, seq=head.seq + 1, prev=head.id, prev_stored=head.stored, at=hlc(us + 1, 0),
+        by="mallory", events=again, state={"content": {"type": "json", "value": 11}},
+    )  # fmt: skip
+    store.put(slot_key(chain, head.seq + 1), sealed.raw)
+    found, _ = check(store)
+    assert {damage.code for damage in found} == {"event-twice"}
+
+
+def test_foreign_objects_are_named(store: Store, tmp_path: Path):
+    fill(store, tmp_path / "files")
+    strays = [
+        "chains/step/design/notes.txt",
+        "chains/step/design/00000000001.json",
+        "chains/readme",
+        "events/2026-11-23T16/x.json",
+        f"blobs/00/{'f' * 64}",
+        "blobs/zz",
+        "once/alice/x.json",
+    ]
+    for key in strays:
+        store.put(key, b"whatever")
+    found, _ = check(store)
+    assert {damage.where.key for damage in found} == set(strays)
+
+
+def test_a_slot_far_away_is_one_gap(tmp_path: Path):
+    store = filled_store(tmp_path / "files")
+    chain = ChainId("memory/count")
+    raw = store.get(slot_key(chain, 1)).data
+    store.put(slot_key(chain, 9_999_999_998), raw)
+    found, _ = check(store)
+    assert len(found) == 2
+
+
+def test_a_file_that_the_disk_does_not_give_back_is_one_damage(tmp_path: Path):
+    class Failing(FileStore):
+        def get(self, key: str) -> Found | None:
+            if key == bad:
+                raise Damaged("cannot read it: Input/output error")
+            return super().get(key)
+
+    store = Failing(tmp_path / "store", fsync=False)
+    bad = ""
+    fill(store, tmp_path / "files")
+    for chain in ("memory/count", "step/design"):
+        bad = slot_key(ChainId(chain), 1)
+        (damage,) = check(store)[0]
+        assert damage.where.key == bad
+        assert "Input/output error" in damage.message
+
+
+# -- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_says_what_is_wrong_and_ends_with_8(project: Project):
+    for command in (
+        ["memory", "set", "k", "one"],
+        ["memory", "set", "k", "two\x1b[31m"],
+        ["send", "bob", "hi"],
+    ):
+        project.run(*command, agent="alice").ok()
+    sound = project.run("fsck", "--json").one()
+    assert sound["type"] == "fsck"
+    assert (sound["versions"], sound["events"], sound["damaged"]) == (3, 3, 0)
+    assert "nothing damaged" in project.run("fsck").ok().out
+
+    raw = project.objects.read("chains/memory/k/9999999998.json")
+    project.objects.write("chains/memory/k/9999999998.json", raw.replace(b"one", b"two"))
+    event = next(key for key in project.objects.keys("events/") if "inbox.bob" in key)
+    project.objects.delete(event)
+    done = project.run("fsck", "--json")
+    assert done.code == 8
+    assert done.error()["code"] == "store-damaged"
+    first, second, summary = done.json()
+    assert first | {"message": ""} == {
+        "type": "damage", "object": "chains/memory/k/9999999998.json", "code": "version-damaged",
+        "message": "", "chain": "memory/k", "version": 1, "agent": "alice",
+    }  # fmt: skip
+    assert (second["object"], second["code"], second["agent"]) == (event, "event-missing", "alice")
+    assert (summary["type"], summary["damaged"]) == ("fsck", 2)
+
+    plain = project.run("fsck")
+    assert plain.code == 8
+    assert "chains/memory/k/9999999998.json" in plain.out
+    assert event in plain.out
+    assert "\x1b" not in plain.out
+    assert len(plain.out.splitlines()) == 3
+
+
+def test_a_damaged_mark_does_not_end_the_check(project: Project):
+    project.run("memory", "set", "k", "v", agent="alice").ok()
+    mark = project.objects.read("tclog.json")
+    for bad in (b"", b"{}", mark[:-5], mark.replace(b'"format":1', b'"format":2'), b"[1]"):
+        project.objects.write("tclog.json", bad)
+        done = project.run("fsck", "--json")
+        assert done.code == 8, done
+        assert done.json()[0]["object"] == "tclog.json"
+        assert done.json()[-1]["versions"] == 1
+    project.objects.delete("tclog.json")
+    assert project.run("fsck", "--json").json()[0]["code"] == "mark-missing"
+
+
+def test_an_empty_place_is_no_damaged_project(tmp_path: Path, project: Project):
+    project.objects.delete("tclog.json")
+    done = project.run("fsck", "--json")
+    assert done.code == 3
+    assert done.error()["code"] == "project-missing"
+
+
+def test_the_records_of_these_tests_are_what_they_seem(tmp_path: Path):
+    store = filled_store(tmp_path / "files")
+    chains = {chain_of_slot(key) for key in objects(store) if key.startswith("chains/")}
+    assert None in chains  # a name that was cut is among them
+    ops = {
+        event["op"]
+        for key, raw in objects(store).items()
+        if key.startswith("events/")
+        for event in [decode(raw, key)]
+    }
+    assert len(ops) >= 16

@@ -1,0 +1,287 @@
+"""`revert`: what an event changed is as it was, by one more event; others' later work is safe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli.conftest import User
+
+from history.looking import Team, newest_id, project_of, state_at
+from tclog.errors import Refused
+from tclog.history.revert import NO_WAY_BACK, revert_event
+from tclog.testing.generate import generate
+
+BIG = "a large value\n" * 3000
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> User:
+    return project_of(tmp_path)
+
+
+def reverted(user: User, *filters: str) -> dict[str, Any]:
+    """Revert the newest event that a filter stands for; return what is printed."""
+    event = newest_id(user, *filters)
+    shown: dict[str, Any] = user("revert", event[:12], "--json").object()
+    assert shown["reverts"] == event
+    return shown
+
+
+# -- memory ---------------------------------------------------------------------------------------
+
+
+def test_a_value_is_what_it_was_before(user: User) -> None:
+    (user.work / "big").write_text(BIG)
+    values = ["one", "two", BIG, '{"a": 1.5}', "last"]
+    user("memory", "set", "k", "one").ok()
+    user("memory", "set", "k", "two", agent="bob").ok()
+    user("memory", "set", "k", "--file", "big").ok()
+    user("memory", "set", "k", '{"a": 1.5}', "--type", "json").ok()
+    user("memory", "set", "k", "last").ok()
+    ids = [row["id"] for row in reversed(user("memory", "history", "k", "--json").objects())]
+    for event, before in list(zip(ids[1:], values, strict=False))[::-1]:
+        user("memory", "set", "k", "something else").ok()
+        shown = user("revert", event, "--force", "--json").object()
+        value = shown["value"]
+        assert (json.dumps(value) if shown["value_type"] == "json" else value) == before
+        assert user("memory", "get", "k", "--json").object() == {
+            key: one for key, one in shown.items() if key != "reverts"
+        }
+    none = user("revert", ids[0], "--force", "--json").object()
+    assert none["deleted"] is True
+    assert user("memory", "get", "k").code == 3
+
+
+@pytest.mark.parametrize("op", ["set", "append", "incr", "delete"])
+def test_every_op_of_memory_can_be_undone_and_that_too(user: User, op: str) -> None:
+    user("memory", "set", "k", "5").ok()
+    words = {"set": ["6"], "append": ["6"], "incr": [], "delete": []}[op]
+    user("memory", op, "k", *words, agent="bob").ok()
+    changed = user("memory", "get", "k").out
+    assert reverted(user)["value"] == "5"
+    redone = reverted(user)
+    assert user("memory", "get", "k").out == changed
+    assert redone["op"] == ("memory.delete" if op == "delete" else "memory.set")
+    assert reverted(user)["version"] == 5
+
+
+def test_a_large_text_that_grew_by_appends_comes_back(user: User) -> None:
+    for nth in range(4):
+        user("memory", "append", "k", f"{nth}" * 9000).ok()
+    before = user("memory", "get", "k").ok().out
+    user("memory", "append", "k", "last").ok()
+    assert reverted(user)["value"] + "\n" == before
+    user("memory", "append", "k", "more").ok()
+    assert user("memory", "get", "k").ok().out == before + "more\n"
+
+
+def test_a_later_change_is_not_undone_unless_that_is_asked_for(user: User) -> None:
+    user("memory", "set", "k", "one").ok()
+    user("memory", "set", "k", "two").ok()
+    event = newest_id(user)
+    user("memory", "append", "k", "three", agent="bob").ok()
+    later = newest_id(user)
+    error = user("revert", event, "--json").error(4)
+    assert error["code"] == "revert-conflict"
+    assert (error["agent"], error["op"], error["id"]) == ("bob", "memory.append", later)
+    assert error["version"] == 3
+    assert "bob" in error["message"]
+    assert user("memory", "get", "k").ok().out == "two\nthree\n"
+    assert user("revert", event, "--force", "--json").object()["value"] == "one"
+
+
+def test_a_counter_is_counted_back_where_others_counted_since(user: User) -> None:
+    user("memory", "incr", "n", "--by", "5").ok()
+    event = newest_id(user)
+    user("memory", "incr", "n", agent="bob").ok()
+    hint = user("revert", event, "--json").error(4)["hint"]
+    assert hint == "tclog memory incr n --by -5"
+    user(*hint.split()[1:]).ok()
+    assert user("memory", "get", "n").ok().out == "1\n"
+
+
+def test_what_is_so_already_writes_nothing(user: User) -> None:
+    user("memory", "set", "k", "one").ok()
+    user("memory", "set", "k", "two").ok()
+    event = newest_id(user)
+    user("memory", "set", "k", "one").ok()
+    done = user("revert", event, "--force", "--json").ok()
+    assert json.loads(done.out)["version"] == 3
+    assert "so already" in done.err
+
+
+# -- races and keys -------------------------------------------------------------------------------
+
+
+def test_a_change_that_comes_between_is_seen(tmp_path: Path) -> None:
+    team = Team(tmp_path)
+    team["alice"].memory.set("k", "one")
+    changed = team["alice"].memory.set("k", "two")
+    index = team.look().index
+    # Bob's change is not in the index that the revert is decided by.
+    team["bob"].memory.set("k", "three")
+    for agent in ("alice", "carol"):
+        with pytest.raises(Refused) as refused:
+            team[agent].run(revert_event(team[agent].client, index, changed.id))
+        assert refused.value.code == "revert-conflict"
+    assert team["bob"].memory.get("k").value == "three"
+    team["alice"].run(revert_event(team["alice"].client, index, changed.id, force=True))
+    assert team["bob"].memory.get("k").value == "one"
+
+
+def test_repeating_a_revert_under_its_key_reverts_once(user: User) -> None:
+    user("memory", "set", "k", "one").ok()
+    user("memory", "set", "k", "two").ok()
+    event = newest_id(user)
+    first = user("revert", event, "--id", "r1", "--json").object()
+    user("memory", "set", "k", "three", agent="bob").ok()
+    assert user("revert", event, "--id", "r1", "--json").object() == first
+    assert user("memory", "get", "k").ok().out == "three\n"
+
+
+# -- steps ----------------------------------------------------------------------------------------
+
+
+def test_an_ended_step_is_reopened_and_a_claim_given_back(user: User) -> None:
+    user("step", "add", "design", "--title", "The API").ok()
+    user("claim", "design").ok()
+    assert reverted(user)["state"] == "ready"
+    user("claim", "design").ok()
+    user("complete", "design", "--note", "done").ok()
+    event = newest_id(user)
+    user("note", "design", "well done", agent="bob").ok()
+    shown = user("revert", event, "--json", agent="bob").object()
+    assert (shown["state"], shown["title"]) == ("ready", "The API")
+    assert user("revert", event, "--json").error(4)["code"] == "revert-conflict"
+
+
+def test_only_the_holder_gives_its_claim_back(user: User) -> None:
+    user("claim", "design", agent="bob").ok()
+    event = newest_id(user)
+    error = user("revert", event, "--json").error(4)
+    assert error["code"] == "not-revertible"
+    assert error["hint"] == "tclog release design --as bob"
+    user("renew", "design", agent="bob").ok()
+    assert user("revert", event, "--json", agent="bob").object()["state"] == "ready"
+
+
+def test_a_definition_is_taken_back_by_who_made_it(user: User) -> None:
+    user("step", "add", "design").ok()
+    event = newest_id(user)
+    assert user("revert", event, "--json", agent="bob").error(4)["code"] == "not-revertible"
+    assert user("revert", event, "--json").object()["id"] == "design"
+    assert user("step", "list").ok().out == ""
+    user("step", "add", "design", "--title", "again").ok()
+    event = newest_id(user)
+    user("claim", "design", agent="bob").ok()
+    assert user("revert", event, "--json").error(4)["code"] == "revert-conflict"
+    assert user("revert", event, "--force", "--json").error(4)["code"] == "not-revertible"
+
+
+# -- tags, artifacts, and what has no way back ----------------------------------------------------
+
+
+def test_a_tag_goes_back_to_where_it_was(user: User) -> None:
+    first = user("tag", "v1", "--json").object()
+    user("tag", "v1", "1h", "--move").ok()
+    assert reverted(user)["hlc"] == first["hlc"]
+    user("tag", "v1", "--delete").ok()
+    assert reverted(user)["hlc"] == first["hlc"]
+    user("tag", "v2").ok()
+    assert reverted(user)["deleted"] is True
+    assert [row[0] for row in user("tag").rows()] == ["v1"]
+
+
+def test_an_artifact_gets_its_version_before_as_a_new_one(user: User) -> None:
+    (user.work / "report.md").write_text("one")
+    first = user("artifact", "put", "report.md", "--step", "s", "--json").object()
+    assert user("revert", newest_id(user), "--json").error(4)["code"] == "not-revertible"
+    (user.work / "report.md").write_text("two")
+    user("artifact", "put", "report.md", agent="bob").ok()
+    shown = reverted(user)
+    assert (shown["version"], shown["blake3"], shown["step"]) == (3, first["blake3"], "s")
+    assert user("artifact", "get", "report.md", "-o", "-").ok().out == "one"
+
+
+def test_what_has_no_way_back_says_why_and_what_helps(user: User) -> None:
+    user("send", "bob,carol", "hello").ok()
+    user("inbox", "--ack", agent="bob").ok()
+    user("claim", "design").ok()
+    user("renew", "design").ok()
+    user("note", "design", "hm").ok()
+    user("release", "design").ok()
+    user("barrier", "b", "--parties", "1").ok()
+    for op in ("message.send", "message.ack", "step.renew", "step.note", "step.release",
+               "barrier.arrive", "agent.join"):  # fmt: skip
+        event = newest_id(user, "--op", op)
+        error = user("revert", event, "--force", "--json").error(4)
+        assert error["code"] == "not-revertible"
+        assert NO_WAY_BACK[op][0] in error["message"]
+        assert error["hint"].startswith("tclog ")
+        assert "{" not in error["hint"]
+        assert "delete" not in error["hint"]
+
+
+def test_what_never_took_effect_cannot_be_undone(user: User) -> None:
+    user("claim", "design").ok()
+    assert user("claim", "design", agent="bob").code == 4
+    (attempt,) = [
+        row for row in user("log", "--attempts", "--json").objects() if row.get("attempt")
+    ]
+    error = user("revert", attempt["id"], "--json").error(4)
+    assert error["code"] == "not-revertible"
+    assert "never committed" in error["message"]
+
+
+def test_words_that_are_no_id_are_refused(user: User) -> None:
+    assert user("revert", "zz", "--json").error(2)["code"] == "bad-id"
+    assert user("revert", "beefbeef", "--json").error(3)["code"] == "id-missing"
+    del user.environ["TCLOG_AGENT"]
+    assert user("revert", "beefbeef", "--json").error(2)["code"] == "agent-missing"
+
+
+# -- what the log says of it ----------------------------------------------------------------------
+
+
+def test_the_history_tells_which_event_was_reverted(user: User) -> None:
+    user("memory", "set", "k", "one").ok()
+    user("memory", "set", "k", "two").ok()
+    event = newest_id(user)
+    reverted(user)
+    newest = user("log", "-n", "1", "--json").object()
+    assert newest["body"]["reverts"] == event
+    assert newest["expect"] == {"version": 2}
+    assert f"reverts {event[:12]}" in user("log", "-n", "1").rows()[0][5]
+    assert user("show", newest["id"], "--json").object()["body"]["reverts"] == event
+    assert user("blame", "k", "--json").object()["reverts"] == event
+
+
+def test_any_value_of_a_long_run_can_be_restored(tmp_path: Path) -> None:
+    team = Team(tmp_path)
+    generate(team.store, events=1500, seed=9)
+    history = team.look()
+    viewer = team["viewer"]
+    done = 0
+    for commit in list(history.index.commits(newest_first=True))[::7]:
+        before = state_at(team.look())
+        head = history.index.head(commit.chain)
+        if not commit.chain.startswith(("memory/", "tag/", "artifact/")) or commit.seq != head:
+            continue
+        then = history.index.version(commit.chain, commit.seq - 1) if commit.seq > 1 else None
+        try:
+            viewer.run(revert_event(viewer.client, history.index, commit.event.id))
+        except Refused as refused:
+            assert refused.code == "not-revertible"
+            continue
+        after = state_at(team.look())
+        others = {chain for chain in before | after if before.get(chain) != after.get(chain)}
+        assert others <= {commit.chain, "agent/viewer"}
+        was = None if then is None else state_at(history, then.at).get(commit.chain)
+        now = after.get(commit.chain)
+        for field in ("value", "hlc", "blake3"):
+            assert (now or {}).get(field) == (was or {}).get(field)
+        done += 1
+    assert done > 5

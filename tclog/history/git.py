@@ -176,12 +176,20 @@ class Stream:
             holders = (state_of(version.chain, one) for one in (before, version))
             names |= {one.agent for one in holders if one.state == steps.CLAIMED}
         for name in sorted(names):
-            claims = {}
-            for chain in sorted(derived.held_by(self._index, name, version.at)):
+            leases: dict[str, str | None] = {}
+            for chain in derived.held_by(self._index, name, version.at):
                 head = self._index.version_at(chain, version.at)
                 step = show_step(chain_name(chain), head, state_of(chain, head), ())
-                claims[step.id] = step.lease_until
-            content = _pretty({"type": "agent", "name": name, "claims": claims})
+                leases[step.id] = step.lease_until
+            # When it was last seen, and on which machine, would change its file with each event.
+            content = _pretty(
+                {
+                    "type": "agent",
+                    "name": name,
+                    "claims": sorted(leases),
+                    "leases": dict(sorted(leases.items())),
+                }
+            )
             if self._agents.get(name) != content:
                 if len(self._agents) > _KNOWN_MAX:
                     self._agents.clear()

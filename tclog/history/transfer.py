@@ -13,8 +13,7 @@ from __future__ import annotations
 import tempfile
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 from blake3 import blake3
@@ -377,15 +376,10 @@ def _hashed(key: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
         raise Damaged(f"{key} in the export is not what its name says", code="export-damaged")
 
 
-def lines_of(path: Path | None, stream: Any) -> Iterator[bytes]:
-    """Yield the lines of a file or a stream, of bounded length."""
-    file = stream if path is None else path.open("rb")
-    try:
-        while line := file.readline(LINE_BYTES_MAX):
-            yield line
-    finally:
-        if path is not None:
-            file.close()
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a file, of bounded length."""
+    while line := file.readline(LINE_BYTES_MAX):
+        yield line
 
 
 def check_export(reader: Reader) -> None:

@@ -12,7 +12,6 @@ from support.stores import fresh_bucket, open_s3
 from tclog.store.base import Store
 from tclog.store.file import FileStore
 
-
 __all__ = ["busy", "given_project", "given_seeds", "given_store", "objects"]
 
 

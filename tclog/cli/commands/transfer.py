@@ -104,6 +104,8 @@ def _written(out: str | None) -> Iterator[Callable[[bytes], None]]:
         yield write_bytes
         return
     target = Path(out)
+    if target.is_dir():
+        raise UsageError(f"{out} is a folder", code="output-failed", hint=f"ls -ld {out}")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
@@ -167,18 +169,19 @@ def import_(
         )
     flags = {"store": store, "endpoint": endpoint, "region": region, "profile": profile}
     here.say(**{name: value for name, value in flags.items() if value is not None})
-    reader, wanted = _reader(file), here.flags.project
-    if wanted is not None and wanted != reader.head.project:
-        raise UsageError(
-            f"the export is of project {reader.head.project}, not {wanted}; a project keeps its"
-            " name",
-            code="project-differs",
-        )
-    here.say(project=reader.head.project)
-    location = here.location()
-    opened = _open_target(here, location)
-    with here.progress("Importing") as progress:
-        done = run(import_log(reader, progress), opened)
+    with _opened(file) as reader:
+        wanted = here.flags.project
+        if wanted is not None and wanted != reader.head.project:
+            raise UsageError(
+                f"the export is of project {reader.head.project}, not {wanted}; a project keeps"
+                " its name",
+                code="project-differs",
+            )
+        here.say(project=reader.head.project)
+        location = here.location()
+        opened = _open_target(here, location)
+        with here.progress("Importing") as progress:
+            done = run(import_log(reader, progress), opened)
     here.emit(
         {
             "type": "import",
@@ -193,21 +196,35 @@ def import_(
     _say_init(here, location)
 
 
-def _reader(file: str) -> Reader:
-    """Open an export; one in a file is read to its end before anything is written."""
+@contextlib.contextmanager
+def _opened(file: str) -> Iterator[Reader]:
+    """Open an export that was read to its end before anything of it is written.
+
+    What comes from standard input is kept in a temporary file meanwhile: some of it can only be
+    judged by the digest in the last line.
+    """
+    import shutil
+    import tempfile
+
     from tclog.history.transfer import Reader, check_export, lines_of
 
-    path = None if file == STDIN else Path(file)
-    try:
-        if path is None:
-            return Reader(lines_of(None, sys.stdin.buffer))
-        if path.is_file():
-            check_export(Reader(lines_of(path, None)))
-        return Reader(lines_of(path, None))
-    except OSError as error:
-        raise UsageError(
-            f"{file} cannot be read: {error.strerror}", code="file-unreadable", hint=f"ls -l {file}"
-        ) from None
+    with contextlib.ExitStack() as stack:
+        try:
+            if file == STDIN:
+                source = stack.enter_context(tempfile.TemporaryFile())
+                shutil.copyfileobj(sys.stdin.buffer, source)
+                source.seek(0)
+            else:
+                source = stack.enter_context(Path(file).open("rb"))
+            check_export(Reader(lines_of(source)))
+            source.seek(0)
+        except OSError as error:
+            raise UsageError(
+                f"{file} cannot be read: {error.strerror}",
+                code="file-unreadable",
+                hint=f"ls -l {file}",
+            ) from None
+        yield Reader(lines_of(source))
 
 
 def _open_target(here: Here, location: Location) -> Store:

@@ -44,6 +44,7 @@ class Stage:
         self.race = threading.Barrier(3)
         self.conflict = threading.Barrier(2)
         self.died = threading.Event()
+        self.left = threading.Event()
         self.errors: list[BaseException] = []
 
     def open(self, agent: str) -> tclog.Log:
@@ -197,6 +198,7 @@ def erin(stage: Stage, log: tclog.Log) -> None:
     stage.rest(2.5)
     log.memory.set("docs.outline", "intro, quick start, reference")
     log.steps.release("docs")
+    stage.left.set()
     log.send("@all", "I have to leave; docs are half done and free to take")
 
 
@@ -212,11 +214,11 @@ def frank(stage: Stage, log: tclog.Log) -> None:
             log.steps.renew("tests")
     log.memory.set("tests.flaky", ["test_retry", "test_timeout"])
     log.steps.complete("tests", note="41 pass")
-    stage.until(lambda: log.steps.show("docs").state == "ready")
+    stage.until(stage.left.is_set)
     log.steps.claim("docs")
     stage.rest(2)
     log.steps.complete("docs", note="guide is up")
-    stage.until(lambda: log.steps.show("web").state != "claimed")
+    stage.until(lambda: log.steps.show("web").state == "needs_review")
     log.steps.complete("web", note="looks good to me")
     stage.read(log)
     log.barrier("ship", parties=4, timeout_s=60 + 60 * stage.pace_s)

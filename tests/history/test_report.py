@@ -351,6 +351,12 @@ def test_the_file_appears_whole_and_is_replaced_whole(runs: Runs, tmp_path: Path
     assert done["size"] == out.stat().st_size
     assert done["claims"] == 10
     assert os.listdir(tmp_path) == ["run.html"]
+    # Replaced, not written over: who has the old page open keeps it whole.
+    out.write_text("before")
+    kept = tmp_path / "kept.html"
+    kept.hardlink_to(out)
+    runs.user(*words, "report", str(out)).ok()
+    assert kept.read_text() == "before"
     link = tmp_path / "link.html"
     link.symlink_to(out)
     out.write_text("before")

@@ -81,8 +81,8 @@ def export_git(here: Here, folder: Path) -> None:
     total = parted.common + new
     here.emit(
         {
-            "type": "export",
-            "git": str(folder),
+            "type": "git",
+            "folder": str(folder),
             "branch": "main",
             "new_commits": new,
             "commits": total,

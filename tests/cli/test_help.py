@@ -103,6 +103,12 @@ PRELUDE = {
     ("artifact", "get"): ["tclog artifact put report.md --as alice"],
     ("artifact", "download"): ["tclog artifact put report.md --as alice"],
     ("artifact", "history"): ["tclog artifact put report.md --as alice"],
+    ("blame",): [
+        "tclog memory set design.contract one --as alice",
+        "tclog step add design --as alice",
+    ],
+    ("revert",): ["tclog memory set design.contract one --as alice"],
+    ("import",): ["tclog export -o log.jsonl"],
     ("show",): ["tclog memory set design.contract one --as alice"],
 }
 # An id in an example stands for that of the newest event.
@@ -194,7 +200,7 @@ def completed(user: User, line: str) -> list[str]:
 
 
 def test_completion_knows_commands_and_options(user: User):
-    assert completed(user, "tclog cl") == ["claim"]
+    assert completed(user, "tclog cl") == ["claim", "clone"]
     assert set(completed(user, "tclog memory ")) >= {"set", "get", "list", "history", "incr"}
     assert set(completed(user, "tclog claim --l")) == {"--lease"}
     assert "Traceback" not in user(env={"_TCLOG_COMPLETE": "bash_complete"}).err

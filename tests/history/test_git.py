@@ -51,9 +51,9 @@ def store_of(user: User) -> FileStore:
 
 
 def path_of(shown: Mapping[str, Any]) -> str:
-    name = shown.get("key") or shown.get("id") or shown.get("name") or shown.get("agent")
-    segment = segment_of(str(name))
     kind = shown["type"]
+    field = {"memory": "key", "step": "id", "inbox": "agent", "read": "agent"}.get(kind, "name")
+    segment = segment_of(shown[field])
     return {
         "memory": f"memory/{segment}",
         "step": f"steps/{segment}.json",

@@ -211,7 +211,7 @@ def _opened(file: str) -> Iterator[Reader]:
     with contextlib.ExitStack() as stack:
         try:
             if file == STDIN:
-                source = stack.enter_context(tempfile.TemporaryFile())
+                source: BinaryIO = stack.enter_context(tempfile.TemporaryFile())
                 shutil.copyfileobj(sys.stdin.buffer, source)
                 source.seek(0)
             else:

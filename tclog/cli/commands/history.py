@@ -52,14 +52,17 @@ def state(here: Here, at: str | None, limit: int | None) -> None:
 
     point = here.point(at) or END
     history = here.history()
-    # Whatever is made now lives until it is printed: looking for garbage would find none.
-    gc.disable()
 
     def read() -> list[Item]:
         with history.index.reading():
             return history.run(read_state(history.index, point, large=here.json))
 
-    items = history.asked(read)
+    # Whatever is made now lives until it is printed: looking for garbage would find none.
+    gc.disable()
+    try:
+        items = history.asked(read)
+    finally:
+        gc.enable()
     if here.json:
         for item in items[: limit or None]:
             write_json(item.shown)
@@ -104,11 +107,11 @@ def _write_state(here: Here, items: list[Item], limit: int | None) -> None:
 def diff(
     here: Here, before: str, after: str | None, stat: bool, exit_code: bool, limit: int | None
 ) -> None:
-    """Show what is different at B (by default now) from what was at A.
+    """Show what changed between two moments, and by whom.
 
-    A and B are points: times, ids of events or versions, tags. B may be the earlier. Shown are
-    each thing before and after, and who changed it last; what follows from it too, such as a step
-    that became ready. With --exit-code the exit status says, as in git, whether there is a
+    A and B (by default now) are times, ids of events or versions, or tags; B may be the earlier.
+    Each thing is shown before and after, with who changed it last; what follows from it too, such
+    as a step that became ready. With --exit-code the exit status says, as in git, whether there is a
     difference: 0 for none, 1 for some; errors have their usual statuses, which are others.
     """
     from tclog.history.diff import count_changes, read_diff
@@ -203,11 +206,11 @@ def _write_changes(here: Here, changes: list[Change], limit: int | None) -> None
 @options.at
 @options.limit
 def blame(here: Here, name: str, kind: str | None, at: str | None, limit: int | None) -> None:
-    """Show which event each line of a value, or each field of a step, comes from.
+    """Show which event each line or field comes from.
 
-    Of a JSON value these are the members of the object or the elements of the array. Of a step also
-    the events are shown that had no effect, because they were not allowed at their place. A name
-    that is both a key and a step is taken for the key.
+    That is each line of a text, each member of a JSON object, each element of an array, each field
+    of a step. Of a step also the events are shown that had no effect, because they were not allowed
+    at their place. A name that is both a key and a step is taken for the key.
     """
     from tclog.history.blame import blame_memory, blame_step
     from tclog.history.snapshot import END

@@ -37,10 +37,11 @@ def tag(
     limit: int | None,
     id_key: str | None,
 ) -> None:
-    """Name a moment: POINT, by default now. Without NAME list the tags.
+    """Name a moment, or list the names.
 
-    A tag can be used wherever a point in time is asked for. POINT is a time, the id of an event or
-    version, or another tag. A tag that is there already is only moved with --move.
+    NAME will stand for POINT: a time, the id of an event or version, another tag; by default now. It
+    can be used wherever a point in time is asked for. A tag that is there already is only moved
+    with --move. Without NAME the tags are listed.
     """
     if name is None:
         if move or delete or id_key is not None:

@@ -111,8 +111,8 @@ def diff(
 
     A and B (by default now) are times, ids of events or versions, or tags; B may be the earlier.
     Each thing is shown before and after, with who changed it last; what follows from it too, such
-    as a step that became ready. With --exit-code the exit status says, as in git, whether there is a
-    difference: 0 for none, 1 for some; errors have their usual statuses, which are others.
+    as a step that became ready. With --exit-code the exit status says, as in git, whether
+    there is a difference: 0 for none, 1 for some.
     """
     from tclog.history.diff import count_changes, read_diff
     from tclog.index import derived

@@ -39,8 +39,8 @@ def tag(
 ) -> None:
     """Name a moment, or list the names.
 
-    NAME will stand for POINT: a time, the id of an event or version, another tag; by default now. It
-    can be used wherever a point in time is asked for. A tag that is there already is only moved
+    NAME will stand for POINT: a time, the id of an event or version, another tag; by default now.
+    It can be used wherever a point in time is asked for. A tag that is there already is only moved
     with --move. Without NAME the tags are listed.
     """
     if name is None:

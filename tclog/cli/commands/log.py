@@ -159,8 +159,8 @@ def _winner(row: Row) -> dict[str, Any]:
 def sync(here: Here, full: bool, rebuild: bool) -> None:
     """Bring the local index of the history commands up to date.
 
-    Each of them does so by itself first. The index is a copy for quick answers, in the user's cache folder. It is never the truth and may
-    be deleted at any moment.
+    Each of them does so by itself first. The index is a copy for quick answers, in the user's cache
+    folder. It is never the truth and may be deleted at any moment.
     """
     history = here.open_history()
     if rebuild:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from cli.conftest import User
 from conftest import REMEMBERED
 
 import tclog
+from tclog.clock import hlc
+from tclog.event import chain_id, event_key, seal_event
+from tclog.history.replay import beat_json, read_beats
 from tclog.history.report import Wanted, build_report, render_page
 from tclog.testing.generate import generate_project
 
@@ -295,6 +299,31 @@ def test_the_same_log_gives_the_same_bytes(runs: Runs):
     before = runs.page(SCENARIO).read_bytes()
     shutil.rmtree(runs.folder / "cache")
     assert runs.page(SCENARIO).read_bytes() == before
+
+
+def test_an_event_that_makes_no_sense_hides_no_other(tmp_path: Path):
+    team = Team(tmp_path)
+    team["alice"].memory.set("k", "v")
+    odd: list[tuple[str, str, str, Any]] = [
+        ("step.claim", "step", "s", {"lease_ms": "x"}),
+        ("message.send", "inbox", "bob", {"to": 7, "text": "x"}),
+        ("memory.set", "memory", "z", {"type": "json", "text": "not json"}),
+        ("no.such", "memory", "z", {"deep": [[[1]]]}),
+    ]
+    at = hlc(time.time_ns() // 1000, 0)
+    for nth, (op, kind, name, body) in enumerate(odd):
+        chain = chain_id(kind, name)
+        event, raw = seal_event(
+            op=op, chains=[chain], agent="mallory", session="s", host="h", client="c", at=at,
+            nonce=f"{nth:032}", body=body,
+        )  # fmt: skip
+        team.store.put(event_key(at, chain, event.id), raw)
+    index = team.look().index
+    data = build_report(index, Wanted("p"))
+    assert data["counts"]["attempts"] == 4
+    assert render_page(data)
+    shown = [beat_json(beat) for beat in read_beats(index, attempts=True)]
+    assert len(shown) == data["counts"]["events"] + 4
 
 
 def test_an_empty_project_has_a_report(tmp_path: Path):

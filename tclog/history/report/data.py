@@ -19,7 +19,7 @@ from tclog.history.report import tables
 from tclog.history.report.claims import Claim, end_us, lapsed_by, read_claims, start_us
 from tclog.history.report.messages import Delivery, read_deliveries
 from tclog.history.report.thin import thinned
-from tclog.history.shapes import words
+from tclog.history.report.words import words_of
 from tclog.index import Filter, Index
 
 # More events than this are thinned out: a page of more is too large to send and to open.
@@ -27,7 +27,6 @@ EVENTS_MAX = 20_000
 # Texts in events are cut at the first of these with which all of them together stay below a bound.
 TEXT_CHARS = (4_000, 400, 80)
 TEXTS_CHARS_MAX = 8_000_000
-CLAIM_OPS = frozenset({"step.claim", "step.takeover"})
 
 
 class Wanted(NamedTuple):
@@ -198,7 +197,7 @@ def _event_row(
         chains.place(chain),
         version,
         event.id,
-        words(event),
+        words_of(event),
         body,
         more,
     ]

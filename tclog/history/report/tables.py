@@ -6,31 +6,18 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import orjson
-
 from tclog.chain.fold import state_of
 from tclog.clock import Hlc, parse_us, rfc3339
 from tclog.domain import steps
-from tclog.domain.content import content_size, inline_value
 from tclog.event import ChainId, Event, EventId, Version, chain_kind, chain_name
 from tclog.history.log import Row
 from tclog.history.report.claims import Claim, end_us, start_us
 from tclog.history.report.messages import Delivery
+from tclog.history.report.words import text_of
 from tclog.index import Index
 
 VALUE_CHARS = 300
 MESSAGE_CHARS = 600
-
-
-def text_of(content: Any, chars: int = VALUE_CHARS) -> str:
-    """Return what a content says, cut; of one in a blob only its size."""
-    if not isinstance(content, dict):
-        return ""
-    if "blob" in content or content.get("parts"):
-        return f"({content_size(content)} bytes)"
-    value = inline_value(content)
-    text = value if isinstance(value, str) else orjson.dumps(value).decode()
-    return text if len(text) <= chars else f"{text[:chars]}… ({len(text)} characters)"
 
 
 def _changed(rows: Iterable[Row], kind: str) -> dict[ChainId, list[Row]]:
@@ -126,7 +113,7 @@ def memory_rows(index: Index, rows: Sequence[Row], until: Hlc | None) -> list[di
         found.append(
             {
                 "key": chain_name(chain),
-                "value": None if content is None else text_of(content),
+                "value": None if content is None else text_of(content, VALUE_CHARS),
                 "version": 0 if head is None else head.seq,
                 "writes": sum(1 for row in mine if row.commit is not None),
                 "writers": _writers(mine),

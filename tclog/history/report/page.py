@@ -24,6 +24,7 @@ SCRIPTS = (
     "model.js",
     "lanes.js",
     "draw.js",
+    "marks.js",
     "timeline.js",
     "tables.js",
     "details.js",

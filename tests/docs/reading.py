@@ -35,7 +35,7 @@ _VARYING = [
     (re.compile(r"\b\d\d:\d\d:\d\d\b"), "<clock>"),
     (re.compile(r"\b\d+[smhd]( ago| left)"), r"<span>\1"),
     (re.compile(r"\bin \d+[smhd]\b"), "in <span>"),
-    (re.compile(r"\b[0-9a-f]{12,64}\b"), "<id>"),
+    (re.compile(r"\b[0-9a-f]{8,64}\b"), "<id>"),
     (re.compile(r"[ \t]+"), " "),
 ]
 

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from heapq import merge
 from typing import NamedTuple
 
-from tclog.event import ChainId, encode
+from tclog.chain.fold import state_of
+from tclog.domain import steps
+from tclog.event import ChainId, Version, chain_kind, encode
 from tclog.index import Attempt, Commit, Filter, Index
 
 # Within this an attempt and the version that it lost to belong to one race; else it was refused by
@@ -72,11 +74,21 @@ def lost_to(index: Index, attempt: Attempt) -> Commit | None:
     chain: ChainId = attempt.event.chains[0]
     before = index.version_at(chain, attempt.at)
     after = index.version(chain, 1 if before is None else before.seq + 1)
-    if attempt.event.op == "step.takeover" and before is not None:
-        after = None  # refused by what stood there: the lease had not ended
+    if before is not None and _was_refused(chain, before, attempt):
+        after = None
     if after is not None and parse_us(after.at) - parse_us(attempt.at) > RACE_US:
         after = None if before is not None else after
     winner = after or before
     if winner is None or not winner.events:
         return None
     return Commit(winner.at, chain, winner.seq, len(winner.events) - 1, winner.events[-1])
+
+
+def _was_refused(chain: ChainId, before: Version, attempt: Attempt) -> bool:
+    """Whether what stood there when an attempt was made refused it: it raced with nobody."""
+    expected = attempt.event.expect.get("version")
+    if isinstance(expected, int):
+        return expected < before.seq
+    if chain_kind(chain) == "step" and attempt.event.op in ("step.claim", "step.takeover"):
+        return bool(state_of(chain, before).state != steps.PENDING)
+    return False

@@ -58,7 +58,10 @@ def attempt_json(attempt: Attempt) -> dict[str, Any]:
 
 def words(event: Event) -> str:
     """Say in a few words what an event did, without its agent and chain."""
-    said = _words(event.op, event.body, event)[:WORDS_MAX]
+    try:
+        said = _words(event.op, event.body, event)[:WORDS_MAX]
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        said = ""  # a body that no client of ours writes; fsck judges it
     reverts = event.body.get("reverts")
     return f"{said} (reverts {str(reverts)[:ID_SAID]})".strip() if reverts else said
 

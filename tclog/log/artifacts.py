@@ -121,7 +121,8 @@ def get_artifact(
     pieces = yield GetFile(blob_key(blob))
     if pieces is None:
         raise Damaged(f"the blob {blob[:12]} of artifact {found.name} is missing")
-    part = out.with_name(f".{out.name[:80]}.{os.getpid()}.part")
+    # Names are limited in bytes, and a character has up to four.
+    part = out.with_name(f".{out.name[:48]}.{os.getpid()}.part")
     hasher = blake3()
     try:
         with part.open("xb") as file:

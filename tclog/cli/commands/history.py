@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from tclog.cli.output import (
     Column,
     harmless,
     terminal,
+    write_bytes,
     write_json,
     write_line,
     write_rows,
@@ -64,8 +66,11 @@ def state(here: Here, at: str | None, limit: int | None) -> None:
     finally:
         gc.enable()
     if here.json:
+        # Ten thousand lines, written one by one, would take as long as finding out what they say.
+        lines = io.TextIOWrapper(io.BytesIO(), "utf-8")
         for item in items[: limit or None]:
-            write_json(item.shown)
+            write_json(item.shown, lines)
+        write_bytes(lines.detach().getvalue())
         return
     _write_state(here, items, limit)
 

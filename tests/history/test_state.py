@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.conftest import User
+from cli.conftest import User, on_bucket
+from support.stores import Server
 
 from history.looking import Team, instant, newest_id, project_of, state_at
 from tclog.clock import parse_us
@@ -207,3 +208,22 @@ def test_an_agent_that_only_tried_is_seen(tmp_path: Path) -> None:
     assert state["agent/bob"]["last_seen"] > state["agent/alice"]["last_seen"]
     team["alice"].send("carol", "hello")
     assert state_at(team.look())["agent/carol"]["last_seen"] is None
+
+
+def test_it_is_the_same_on_a_bucket(tmp_path: Path, ceph: Server) -> None:
+    user = on_bucket(User(tmp_path), ceph)
+    (user.work / "big.txt").write_text(BIG)
+    user("memory", "set", "big", "--file", "big.txt").ok()
+    event = newest_id(user)
+    user("tag", "then").ok()
+    user("memory", "set", "big", "small", agent="bob").ok()
+    user("step", "add", "s").ok()
+    (big,) = [r for r in user("state", "--at", "then", "--json").objects() if r.get("key")]
+    assert (big["value"], big["id"]) == (BIG, event)
+    changes = {row["chain"]: row for row in user("diff", "then", "--json").objects()}
+    assert changes["memory/big"]["before"]["value"] == BIG
+    assert changes["memory/big"]["agent"] == "bob"
+    assert set(changes) == {"memory/big", "step/s", "tag/then", "agent/alice", "agent/bob"}
+    assert len(user("blame", "big", "--at", "then").rows()) == 2000
+    shown = user("revert", changes["memory/big"]["id"], "--json").object()
+    assert shown["value"] == BIG

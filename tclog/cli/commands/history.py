@@ -16,6 +16,7 @@ from tclog.cli.output import (
     ROWS_MAX,
     Column,
     harmless,
+    one_line,
     terminal,
     write_bytes,
     write_json,
@@ -136,7 +137,7 @@ def diff(
         for change in changes[: limit or None]:
             write_json(change.as_json())
     else:
-        _write_changes(here, changes, limit)
+        _write_changes(here, changes, f"'{before}' '{after or '@'}'", limit)
     if exit_code and changes:
         click.get_current_context().exit(EXIT_DIFFERENT)
 
@@ -160,7 +161,7 @@ def _write_stats(here: Here, stats: list[Any]) -> None:
     write_rows(columns, [list(row) for row in stats], now_us=here.now_us(), limit=0)
 
 
-def _write_changes(here: Here, changes: list[Change], limit: int | None) -> None:
+def _write_changes(here: Here, changes: list[Change], points: str, limit: int | None) -> None:
     from tclog.cli.wording import change_words, line_changes, lines_words
     from tclog.history.shapes import short_id
 
@@ -191,7 +192,7 @@ def _write_changes(here: Here, changes: list[Change], limit: int | None) -> None
             for line in lines:
                 write_line(harmless(f"  {line}"))
     if len(shown) < len(changes):
-        more = "tclog diff A B -n 0"
+        more = f"tclog diff {one_line(points)} -n 0"
         write_line(f"... and {len(changes) - len(shown)} more: {more}", sys.stderr)
 
 
@@ -234,7 +235,7 @@ def blame(here: Here, name: str, kind: str | None, at: str | None, limit: int | 
         for row in rows[: limit or None]:
             write_json(row.as_json())
         return
-    _write_blame(here, rows, kind, limit)
+    _write_blame(here, rows, kind, name, limit)
 
 
 def _kind_of(here: Here, name: str, point: Hlc) -> str:
@@ -258,7 +259,7 @@ def _kind_of(here: Here, name: str, point: Hlc) -> str:
     return "memory" if is_key else "step"
 
 
-def _write_blame(here: Here, rows: list[Blame], kind: str, limit: int | None) -> None:
+def _write_blame(here: Here, rows: list[Blame], kind: str, name: str, limit: int | None) -> None:
     from tclog.cli.wording import cut, json_text
     from tclog.history.shapes import short_id
 
@@ -273,6 +274,7 @@ def _write_blame(here: Here, rows: list[Blame], kind: str, limit: int | None) ->
     ]
     index = here.history().index
     cells: list[list[Any]] = []
+    ids: dict[str, str] = {}
     for row in rows:
         shown = row.value if isinstance(row.value, str) else json_text(row.value)
         value = None if row.value is None else cut(shown)
@@ -286,6 +288,8 @@ def _write_blame(here: Here, rows: list[Blame], kind: str, limit: int | None) ->
             continue
         version = commit.seq if commit.chain == row.chain else f"{commit.chain} {commit.seq}"
         event = commit.event
-        cells[-1] += [version, event.agent, commit.at[:27], event.op, short_id(index, event.id)]
-    more = "tclog blame NAME -n 0"
+        if event.id not in ids:
+            ids[event.id] = short_id(index, event.id)
+        cells[-1] += [version, event.agent, commit.at[:27], event.op, ids[event.id]]
+    more = f"tclog blame '{one_line(name)}' --{kind} -n 0"
     write_rows(columns, cells, now_us=here.now_us(), limit=limit, more=more)

@@ -49,6 +49,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "revert": ("tags", "revert", "Restore what an event changed, by one more event."),
     "replay": ("replay", "replay", "Replay a run in the terminal, with its pauses."),
     "report": ("report", "report", "Write a run as one web page, for people."),
+    "watch": ("watch", "watch", "Follow the log: each event when it is committed, once."),
     "sync": ("log", "sync", "Bring the local index of the history commands up to date."),
     "fsck": ("fsck", "fsck", "Check every object in the store."),
     "export": ("transfer", "export", "Write the whole log as JSON lines or as a git repository."),

@@ -304,6 +304,15 @@ class Asking(Database):
         ).fetchone()
         return None if row[0] is None else int(row[0])
 
+    def stamp_of(self, n: int) -> Stamp | None:
+        """Return a time by which the event with a number was committed, by clock and store."""
+        row = self._db.execute(
+            "SELECT min(substr(events.at, 1, 27), versions.stored) FROM events JOIN versions"
+            " ON versions.chain=events.chain AND versions.seq=events.seq WHERE events.n=?",
+            (n,),
+        ).fetchone()
+        return None if row is None else Stamp(row[0])
+
     def number_before(self, at: Hlc) -> int:
         """Return a number below those of all numbered events that are after a stamp."""
         row = self._db.execute(

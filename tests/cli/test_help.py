@@ -110,6 +110,7 @@ PRELUDE = {
     ("revert",): ["tclog memory set design.contract one --as alice"],
     ("import",): ["tclog export -o log.jsonl"],
     ("show",): ["tclog memory set design.contract one --as alice"],
+    ("watch",): ["tclog memory set design.contract one --as alice"],
 }
 # An id in an example stands for that of the newest event.
 AN_ID = "4d579556"
@@ -225,7 +226,7 @@ def test_bash_completes_a_word(user: User):
         """
         eval "$(tclog completion bash)"
         complete -p tclog
-        COMP_WORDS=(tclog cl) COMP_CWORD=1
+        COMP_WORDS=(tclog clai) COMP_CWORD=1
         _tclog_completion tclog
         echo "${COMPREPLY[@]}"
         """

@@ -179,14 +179,15 @@ def simulated(seed: int, folder: Path, faults: Faults) -> None:
     clock = Clock(0)
     store = MemoryStore(lambda: clock.us)
     created_us: dict[tuple[str, int], int] = {}
-    for us, _, what, request, reply in report.happened:
+    for us, _, what, request, _reply in report.happened:
         if what != "request":
             continue
         clock.us = us
         if type(request).__name__ == "Put":
             store.put(request.key, request.data)
-        elif isinstance(request, Create) and store.create(request.key, request.data).stored:
-            if request.key.startswith("chains/"):
+        elif isinstance(request, Create):
+            made = store.create(request.key, request.data).stored
+            if made and request.key.startswith("chains/"):
                 record = decode(request.data, "")
                 created_us[record["chain"], record["seq"]] = us
     for operation, heads in seen:
@@ -390,6 +391,7 @@ def test_a_stamp_from_the_future_hides_nothing(
         run(sync(reader, index), store)
         assert_same(index, read_truth(store))
     clock.pass_s(30 * HOUR_S)
+    written(writer, store, "late", "1")
     run(sync(reader, index), store)
     assert run(sync(reader, index), store).full
 

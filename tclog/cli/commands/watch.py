@@ -1,0 +1,230 @@
+"""tclog watch: the log as it grows."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tclog.cli import options
+from tclog.cli.app import operation
+from tclog.cli.here import Here
+from tclog.cli.output import one_line, terminal, write_json, write_line
+from tclog.errors import EXIT_INTERRUPTED, TclogError, UsageError
+
+if TYPE_CHECKING:
+    from tclog.history.watch import Cursor, Follower
+    from tclog.index import Commit
+
+
+@operation(
+    "watch",
+    example="""
+    tclog watch --from 1h --count 1
+    tclog watch --cursor seen --from 1h --op 'memory.*' --count 1 --json
+    """,
+)
+@click.option("--from", "since", metavar="POINT", help="Begin after this event or moment.")
+@click.option("--cursor", "cursor_file", metavar="FILE", help="Go on where this file says.")
+@click.option("--exec", "command", metavar="CMD", help="Run a command of the shell for each event.")
+@click.option(
+    "--interval",
+    "interval_s",
+    type=options.DURATION,
+    default="1s",
+    show_default=True,
+    metavar="D",
+    help="How often to look; less often while nothing happens.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=options.DURATION,
+    metavar="D",
+    help="End when no event came for this long, with exit status 5 (7: no answer either).",
+)
+@click.option("--count", type=click.IntRange(1), metavar="N", help="End after N events.")
+@click.option("--agent", metavar="A", help="Only events of this agent.")
+@click.option("--op", metavar="OP", help="Only these ops; a shell pattern such as 'step.*'.")
+@click.option("--chain", metavar="C", help="Only these chains, such as 'memory/design.*'.")
+@click.option("--grep", "text", metavar="TEXT", help="Only events whose record holds this text.")
+def watch(
+    here: Here,
+    since: str | None,
+    cursor_file: str | None,
+    command: str | None,
+    interval_s: float,
+    timeout_s: float | None,
+    count: int | None,
+    agent: str | None,
+    op: str | None,
+    chain: str | None,
+    text: str | None,
+) -> None:
+    """Follow the log: each event when it is committed, once.
+
+    Cause comes before effect, and the events of a chain in their order. It begins with what is committed from now on. With --from it begins after an event, by its id,
+    or after a moment. With --cursor FILE it keeps in FILE how far it has got, after each event, and
+    begins there the next time; --from counts only while there is no FILE. An event whose printing
+    was cut off comes again. Should the local index be made anew in between, events of the last
+    half hour may come again, and a note says so; none is left out.
+
+    CMD gets the JSON of the event on stdin, and TCLOG_EVENT_ID, _OP, _AGENT, _CHAIN, _VERSION and
+    _AT in its environment. If it fails, tclog ends with exit status 1, and the cursor stays before
+    the event. Let CMD not answer its own events: pick what it is for with --op or --agent.
+    """
+    from tclog.history.watch import Follower, Pace
+    from tclog.history.watch import watch as follow
+    from tclog.index import Filter
+
+    if interval_s <= 0:
+        raise UsageError("the interval is not above 0", hint="tclog watch --interval 1s")
+    file = None if cursor_file is None else _CursorFile(here.start / cursor_file)
+    history = here.open_history()
+    follower = Follower(history, Filter(agent, op, chain, None, None, text or None), here.note)
+    _begin(here, follower, since, file)
+    pace = Pace(_pause, time.monotonic, history.client.jitter, interval_s, timeout_s)
+    commits = _saved(follow(follower, pace, here.note), follower, file)
+    before = follower.cursor
+    try:
+        for printed, commit in enumerate(commits, 1):
+            _print(here, follower, commit)
+            if command is not None:
+                _run(here, command, commit)
+            if count is not None and printed >= count:
+                break
+    except KeyboardInterrupt:
+        # The usual end of a watch, about which there is nothing to say.
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+    if file is not None and follower.cursor != before:
+        file.write(follower.cursor)
+
+
+def _begin(here: Here, follower: Follower, since: str | None, file: _CursorFile | None) -> None:
+    from tclog.moment import parse_moment
+
+    cursor = None if file is None else file.read()
+    if cursor is not None:
+        follower.begin_after(cursor)
+    elif since is None or since.strip().lower() in ("@", "now"):
+        follower.begin_now()
+    else:
+        follower.begin_at(parse_moment(since, here.now_us()))
+    if file is not None:
+        # At once: what is committed between this start and the next must not be lost.
+        file.write(follower.cursor)
+
+
+def _saved(
+    commits: Iterator[Commit], follower: Follower, file: _CursorFile | None
+) -> Iterator[Commit]:
+    """Keep the cursor when the one who takes the events has done with each."""
+    for commit in commits:
+        yield commit
+        if file is not None:
+            file.write(follower.cursor)
+
+
+class _CursorFile:
+    """A file that says how far a watch has got; replaced whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> Cursor | None:
+        from tclog.history.watch import read_cursor
+
+        try:
+            raw = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UsageError(
+                f"the cursor {self.path} cannot be read: {error.strerror}",
+                code="file-unreadable",
+                hint=f"ls -l {self.path}",
+            ) from None
+        return read_cursor(raw, str(self.path))
+
+    def write(self, cursor: Cursor) -> None:
+        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
+        try:
+            try:
+                temporary.write_bytes(cursor.write())
+                temporary.replace(self.path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise TclogError(
+                f"the cursor {self.path} cannot be written: {error.strerror}",
+                code="file-unwritable",
+                hint=f"ls -ld {self.path.parent}",
+            ) from None
+
+
+def _pause(seconds: float) -> None:
+    """Let time pass, but end if whoever reads the output has left meanwhile."""
+    try:
+        watched = select.poll()
+        watched.register(sys.stdout.fileno(), 0)
+    except (AttributeError, OSError, ValueError):
+        time.sleep(seconds)
+        return
+    if any(event & select.POLLERR for _, event in watched.poll(seconds * 1000)):
+        raise BrokenPipeError
+
+
+def _print(here: Here, follower: Follower, commit: Commit) -> None:
+    from tclog.history.shapes import commit_json, short_id, words
+
+    if here.json:
+        write_json(commit_json(commit))
+        return
+    event = commit.event
+    found = short_id(follower.history.index, event.id)
+    place = f"{commit.chain} {commit.seq}" if terminal() else f"{commit.chain}\t{commit.seq}"
+    cells = (f"{commit.at[:27]}", event.agent, event.op, place, one_line(words(event)), found)
+    if terminal():
+        cells = (commit.at[11:19], *cells[1:])
+        write_line(" ".join(one_line(cell) for cell in cells if cell))
+    else:
+        write_line("\t".join(one_line(cell) if cell is not place else cell for cell in cells))
+
+
+def _run(here: Here, command: str, commit: Commit) -> None:
+    import subprocess
+
+    import orjson
+
+    from tclog.history.shapes import commit_json
+
+    record: Mapping[str, Any] = commit_json(commit)
+    more = {
+        f"TCLOG_EVENT_{name.upper()}": str(record[name])
+        for name in ("id", "op", "agent", "chain", "version", "at")
+    }
+    done = subprocess.run(  # noqa: S602 - the user's own command, for the user's own shell
+        command,
+        shell=True,
+        input=orjson.dumps(record) + b"\n",
+        env={**here.environ, **more},
+        cwd=here.start,
+        check=False,
+    )
+    if done.returncode != 0:
+        how = f"exit status {done.returncode}"
+        if done.returncode < 0:
+            how = f"signal {-done.returncode}"
+        raise TclogError(
+            f"the command ended with {how} for event {record['id'][:12]}",
+            code="command-failed",
+            hint=f"tclog watch --from {record['id'][:12]} --exec CMD, to go on after it",
+            status=done.returncode,
+            event=record["id"],
+        )

@@ -102,7 +102,7 @@ def append(
     """
     race = Race(client, chain, decide, blobs, chains or (chain,), once, sealed)
     after = 0
-    head = client.heads.get(chain)
+    head = client.known(chain)
     fresh = False
     if once is not None:
         after = yield from bind_once(client, chain, once)
@@ -280,7 +280,7 @@ def _put_event(race: Race, key: str, raw: bytes) -> Protocol[Stamp | None]:
         stored = yield Put(key, raw)
         return stored
     race.looked = True
-    known = client.heads.get(ALL)
+    known = client.known(ALL)
     seq = 1 if known is None else known.seq + 1
     stored, found = settled((yield (Put(key, raw), Get(slot_key(ALL, seq)))))
     if found is not None:

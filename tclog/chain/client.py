@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tclog.chain.heads import Heads
 from tclog.clock import OFFSET_REPORTED_US, SECOND_US, HybridClock, Stamp
-from tclog.event import ChainId
+from tclog.event import ChainId, Version
 
 OFFSET_KEPT_US = 86_400 * SECOND_US
 # Wall and monotonic clock part by this much only when the wall clock was set, or after a restart.
@@ -63,6 +63,16 @@ class Client:
         # Chains that were listed and had no version.
         self.empty: set[ChainId] = set()
         self.warnings: list[str] = []
+
+    def known(self, chain: ChainId) -> Version | None:
+        """Return the newest version known of a chain; acting on it is having seen it.
+
+        Another agent of this user may have put it there, so the clock is told here.
+        """
+        head = self.heads.get(chain)
+        if head is not None:
+            self.clock.observe(head.at)
+        return head
 
     def warn(self, text: str) -> None:
         """Keep a warning for whoever shows them, once."""

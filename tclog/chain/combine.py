@@ -250,7 +250,7 @@ def _read_pending(
 ) -> Protocol[tuple[list[Announcement], Version | None]]:
     """Read the announcements of others, and after they were listed how far broadcasts have come."""
     client, chain = race.client, race.chain
-    known = client.heads.get(ALL)
+    known = client.known(ALL)
     gets = [Get(key) for key in keys]
     if race.merges:
         gets.append(Get(slot_key(ALL, 1 if known is None else known.seq + 1)))

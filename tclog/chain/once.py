@@ -59,7 +59,7 @@ def bind_once(client: Client, chain: ChainId, bound: Once) -> Protocol[int]:
     key = once_key(client.agent, f"{bound.key}#{digest(chain.encode())[:16]}")
     found = yield Get(key)
     if found is None:
-        known = client.heads.get(chain)
+        known = client.known(chain)
         head = known if known is not None else (yield from read_newest(client, chain))
         record = {
             "after": 0 if head is None else head.seq,

@@ -31,7 +31,7 @@ CHAINS_MAX = 1_000_000
 
 def read_head(client: Client, chain: ChainId) -> Protocol[Version | None]:
     """Return the newest version, or None: one GET when warm, one LIST and one GET when cold."""
-    known = client.heads.get(chain)
+    known = client.known(chain)
     if known is not None:
         return (yield from read_forward(client, known))
     if chain in client.empty:
@@ -41,7 +41,7 @@ def read_head(client: Client, chain: ChainId) -> Protocol[Version | None]:
 
 def read_young(client: Client, chain: ChainId) -> Protocol[Version | None]:
     """Return the newest version of a chain that may well have none: one GET while that is so."""
-    known = client.heads.get(chain)
+    known = client.known(chain)
     if known is not None:
         return (yield from read_forward(client, known))
     if (yield Get(slot_key(chain, 1))) is None:

@@ -106,7 +106,7 @@ def _recorded(client: Client, step: str, state: steps.State) -> Protocol[Mapping
     if not state.handoff_version:
         return {}
     chain = chain_id("step", step)
-    head = client.heads.get(chain)
+    head = client.known(chain)
     if head is None or head.seq != state.handoff_version:
         head = yield from read_version(client, chain, state.handoff_version)
     for event in head.events:

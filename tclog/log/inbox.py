@@ -163,7 +163,7 @@ def _acknowledged(client: Client, agent: str, count: int, at: Hlc | None) -> Pro
     chain = _read_chain(agent)
     if at is not None:
         return state_of(chain, (yield from read_at(client, chain, at)))  # type: ignore[no-any-return]
-    known: inbox.Read = state_of(chain, client.heads.get(chain))
+    known: inbox.Read = state_of(chain, client.known(chain))
     if known.floor >= count:
         return known  # acknowledgements only add up: what is known to cover all still does
     return state_of(chain, (yield from read_head(client, chain)))  # type: ignore[no-any-return]

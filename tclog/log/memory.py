@@ -112,7 +112,7 @@ def _there(result: Memory | None) -> Memory:
 
 def _with_current(client: Client, key: str, refused: Refused) -> Protocol[Refused]:
     """Tell a loser what is there now and who wrote it."""
-    head = client.heads.get(chain_id("memory", key))
+    head = client.known(chain_id("memory", key))
     if head is None:
         return Refused(
             f"{key} has no version yet: {refused.message}",

@@ -129,7 +129,15 @@ def list_steps(
     rows = yield from list_rows(client, at=at)
     rows = sorted((row for row in rows if is_known(row)), key=claim_order)
     done = {row.id for row in rows if is_complete(row)}
-    found = [show.show_step(row.id, row.head, row.state, _waiting(row.state, done)) for row in rows]
+    found = [
+        show.show_step(
+            row.id,
+            row.head,
+            row.state,
+            _waiting(row.state, done) if row.state.state == steps.PENDING else (),
+        )
+        for row in rows
+    ]
     return [step for step in found if state is None or step.state == state]
 
 

@@ -459,7 +459,7 @@ def test_70_a_bug_is_one_line_too(project: User, monkeypatch):
 
 def test_130_interrupted(project: User):
     child = project.processes("wait-for", "s", "--json")
-    time.sleep(1.0)
+    time.sleep(3.0)
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=20)
     assert child.returncode == 130

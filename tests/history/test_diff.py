@@ -19,11 +19,11 @@ from tclog.index import Filter
 from tclog.store.memory import MemoryStore
 from tclog.testing.generate import generate
 
-EVENTS = 2500
-PAIRS = 60
+EVENTS = 1500
+PAIRS = 30
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_the_changes_applied_to_one_state_give_the_other(seed: int, tmp_path: Path) -> None:
     store = MemoryStore()
     generate(store, events=EVENTS, seed=seed, agents=6)

@@ -73,7 +73,9 @@ def test_400_messages_of_16_senders_have_one_order(project: Project) -> None:
     check_time(seen[0], by_id(result for row in rows for result in row))
 
     assert read_all(readers[1], "hub") == seen[0], "reading has changed something"
-    assert len(project.objects.keys("chains/inbox/hub/")) == len(SENDERS) * EACH
+    # Senders that lose races share versions: tests/simulation/test_combining.py.
+    assert len(project.objects.keys("chains/inbox/hub/")) <= len(SENDERS) * EACH
+    assert not project.objects.keys("pending/")
 
 
 TEAM = [f"agent-{n}" for n in range(6)]

@@ -117,7 +117,7 @@ def same(told: dict[str, Any], found: dict[str, Any] | None) -> None:
     common = (told.keys() & found.keys()) - _NOT_COMPARED
     until = [record.get("lease_until") for record in (told, found)]
     if told["type"] == "step" and None not in until:
-        # A bucket stamps in whole seconds, and whoever has just written does not know the stamp yet.
+        # A bucket stamps in whole seconds; whoever has just written does not know the stamp yet.
         assert abs(parse_us(until[0]) - parse_us(until[1])) < 2_000_000, (told, found)
         common -= {"lease_until"}
     assert {name: told[name] for name in common} == {name: found[name] for name in common}

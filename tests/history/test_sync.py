@@ -24,12 +24,13 @@ from tclog.event import (
     seal_version,
     slot_key,
 )
+from tclog.history import sync as module
 from tclog.history.history import History
 from tclog.history.sync import sync
 from tclog.index import Index, Outdated
 from tclog.log.inbox import read_inbox, send_message
 from tclog.log.memory import set_value
-from tclog.store.base import Create, Request
+from tclog.store.base import Create, List, Request
 from tclog.store.memory import MemoryStore
 from tclog.testing import Faults, Operation, Plan, Schedule, run_schedule
 from tclog.testing.faults import NONE
@@ -77,8 +78,10 @@ def until(protocol: Protocol[Any], store: MemoryStore, stop: Callable[[Any], boo
 def finish(protocol: Protocol[Any], store: MemoryStore, step: Request) -> Any:
     """Carry out the request that a protocol stands at, and run it to its end."""
     try:
-        protocol.send(answer(step, store, lambda _: None))
-        run(protocol, store)
+        while True:
+            steps = step if type(step) is tuple else (step,)
+            replies = [answer(one, store, lambda _: None) for one in steps]
+            step = protocol.send(replies if type(step) is tuple else replies[0])
     except StopIteration as end:
         return end.value
 
@@ -369,6 +372,36 @@ def test_names_that_are_encoded_or_cut(
     again = Index(index.folder.parent / "again")
     run(sync(reader, again), store)
     assert_same(again, read_truth(store))
+
+
+@pytest.mark.parametrize("slept", [False, True])
+def test_what_is_put_behind_the_back_of_a_slow_sync_is_found_by_the_next(
+    slept: bool,
+    store: MemoryStore,
+    index: Index,
+    client: Make,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sync that takes 20 minutes has passed the place of an event that is put meanwhile."""
+    monkeypatch.setattr(module, "PAGE", 2)
+    quick, ahead, reader = client("quick"), client("ahead", 100), client("reader")
+    if slept:  # the machine slept meanwhile, which its monotonic clock does not tell
+        reader.monotonic_s = lambda: 0.0
+    written(quick, store, "a", "1")
+    written(ahead, store, "b", "1")
+    protocol = sync(reader, index)
+    step = until(
+        protocol, store, lambda s: isinstance(s, List) and s.prefix == "events" and s.after
+    )
+    clock.pass_s(50)
+    written(quick, store, "behind", "1")
+    clock.pass_s(1150)
+    written(quick, store, "late", "1")
+    finish(protocol, store, step)
+    assert index.head(chain_id("memory", "behind")) == 0
+    run(sync(reader, index), store)
+    assert_same(index, read_truth(store))
 
 
 # -- clocks ---------------------------------------------------------------------------------------

@@ -183,6 +183,8 @@ def test_a_late_slot_is_not_lost_when_the_index_is_made_anew(scene: Scene) -> No
     scene.clock.pass_s(600)
     scene.store.create(step.key, step.data)
     shutil.rmtree(scene.folder)
+    for _ in range(3):
+        scene.history().sync()
     new = scene.follower()
     new.begin_after(follower.cursor)
     assert len(set(scene.came(new)) - set(ids)) == 1

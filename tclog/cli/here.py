@@ -97,6 +97,16 @@ class Here:
             )
         return self.config.agent.value
 
+    def fence_of(self, step: str) -> int | None:
+        """Return the token of the claim under which ``tclog exec`` runs this, if it is of a step.
+
+        With it a completion is refused if the claim was lost meanwhile.
+        """
+        text = self.environ.get("TCLOG_FENCE", "")
+        if self.environ.get("TCLOG_STEP") != step or not (text.isascii() and text.isdigit()):
+            return None
+        return int(text)
+
     def location(self) -> Location:
         """Return where the project is.
 
@@ -239,6 +249,10 @@ class Here:
             with self.progress("Reading the log") as progress:
                 self._history.sync(progress=progress)
         return self._history
+
+    def forget_history(self) -> None:
+        """Make the next question bring the history up to date again."""
+        self._history = None
 
     def open_history(self) -> History:
         """Open the history of the project as far as the local index knows it."""

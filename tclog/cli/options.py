@@ -100,3 +100,28 @@ def _utf8(raw: bytes, what: str) -> str:
             f"{what} is not UTF-8 at byte {error.start}",
             hint="tclog artifact put FILE keeps any bytes",
         ) from None
+
+
+def parse_json(text: str) -> Any:
+    """Read JSON, refusing what would not be kept exactly.
+
+    Raises:
+        BadValue: it is none, an object has a key twice, or a number is none.
+    """
+    import json
+
+    def once_only(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        record = dict(pairs)
+        if len(record) != len(pairs):
+            raise BadValue("the JSON value has an object with the same key twice")
+        return record
+
+    def refuse(word: str) -> Any:
+        raise BadValue(f"the JSON value holds {word}, which is not JSON")
+
+    try:
+        return json.loads(text, object_pairs_hook=once_only, parse_constant=refuse)
+    except ValueError as error:
+        raise BadValue(f"the value is not JSON: {error}", hint="leave out --type json") from None
+    except RecursionError:
+        raise BadValue("the JSON value is nested too deeply") from None

@@ -257,20 +257,22 @@ def size(count: int) -> str:
     raise AssertionError
 
 
+def error_record(error: TclogError) -> dict[str, Any]:
+    """Return the JSON object of an error."""
+    return {
+        "type": "error",
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "exit": error.exit,
+        **{k: v for k, v in error.details.items() if k not in ("type", "code", "exit")},
+    }
+
+
 def write_error(error: TclogError, *, as_json: bool) -> None:
     """Print an error on stderr: one JSON object, or a line and its hint."""
     if as_json:
-        write_json(
-            {
-                "type": "error",
-                "code": error.code,
-                "message": error.message,
-                "hint": error.hint,
-                "exit": error.exit,
-                **{k: v for k, v in error.details.items() if k not in ("type", "code", "exit")},
-            },
-            sys.stderr,
-        )
+        write_json(error_record(error), sys.stderr)
         return
     write_line(f"error: {one_line(error.message)}", sys.stderr)
     if error.hint:

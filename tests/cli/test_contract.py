@@ -54,6 +54,7 @@ artifact list
 artifact history NAME
 agents
 exec STEP [--lease D]
+batch
 step-status ID
 artifact upload PATH
 artifact download NAME

@@ -132,6 +132,7 @@ artifact put f.txt --step design
 artifact get f.txt -o g.txt
 artifact list
 artifact history f.txt
+batch {"op":"memory.list"}
 tag begin 1h
 tag begin --delete
 tag moving
@@ -169,10 +170,14 @@ completion bash
 
 # One process for all, since forty starts of an interpreter take longer than what they do.
 DRIVER = """
-import json, pathlib, shlex, subprocess, sys
+import io, json, pathlib, shlex, subprocess, sys
 from tclog.cli.app import run_command
-for line in sys.stdin.read().splitlines():
+session = sys.stdin.read()
+for line in session.splitlines():
     words = shlex.split(line)
+    if words[0] == "batch":
+        sys.stdin = io.TextIOWrapper(io.BytesIO(line.removeprefix("batch ").encode()))
+        words = ["batch"]
     if "NEWEST" in words:
         log = [sys.executable, "-m", "tclog", "log", "--json", "-n", "1"]
         newest = json.loads(subprocess.run(log, capture_output=True, check=True).stdout)["id"]

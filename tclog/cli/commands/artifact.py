@@ -7,12 +7,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
 
 import click
 
 from tclog.cli import options
 from tclog.cli.app import SETTINGS, Group, operation
+from tclog.cli.files import size_of, target_of
 from tclog.cli.here import Here
 from tclog.cli.output import Column, size, write_bytes, write_json, write_rows
 from tclog.errors import Refused, UsageError
@@ -60,7 +60,7 @@ def put(here: Here, path: str, name: str | None, step: str | None, id_key: str |
     if not path:
         raise UsageError("the path is empty", code="file-unreadable")
     file = Path(path)
-    total = _size(file)
+    total = size_of(file)
     log = here.log()
     with _progress(here, f"Storing {file.name}", total) as progress:
         done = log.run(
@@ -80,27 +80,6 @@ def put(here: Here, path: str, name: str | None, step: str | None, id_key: str |
 
 
 artifact.add_command(put, "upload")
-
-
-def _size(file: Path) -> int:
-    """Return the size of a file that can be read twice: once for its name, once to send it."""
-    try:
-        found = file.stat()
-    except OSError as error:
-        raise UsageError(
-            f"{file} cannot be read: {error.strerror}", code="file-unreadable", hint=f"ls -l {file}"
-        ) from None
-    if S_ISDIR(found.st_mode):
-        raise UsageError(
-            f"{file} is a folder", code="file-unreadable", hint=f"tar -cf {file}.tar {file}"
-        )
-    if not S_ISREG(found.st_mode):
-        raise UsageError(
-            f"{file} is not a file; put its contents into one first",
-            code="file-unreadable",
-            hint=f"ls -l {file}",
-        )
-    return found.st_size
 
 
 @operation(
@@ -134,7 +113,7 @@ def get(here: Here, name: str, out: str | None, version: int | None, at: str | N
                 while data := file.read(1 << 20):
                     write_bytes(data)
         return
-    target = _target(here, found.name, out)
+    target = target_of(found.name, None if out is None else Path(out))
     if out is None and target.exists():
         if target.is_file() and hash_file(target)[0] == found.blake3:
             here.emit(found._replace(path=str(target)).as_json(), f"{target} is up to date")
@@ -150,34 +129,6 @@ def get(here: Here, name: str, out: str | None, version: int | None, at: str | N
 
 
 artifact.add_command(get, "download")
-
-
-def _target(here: Here, name: str, out: str | None) -> Path:
-    if out is None:
-        return here.start / _last(name)
-    # The file that a link leads to: a link such as /dev/stdout must not itself be replaced.
-    target = (here.start / out).resolve()
-    if target.is_dir():
-        return target / _last(name)
-    if not target.parent.is_dir():
-        raise UsageError(
-            f"there is no folder {target.parent}",
-            code="folder-missing",
-            hint=f"mkdir -p {target.parent}",
-        )
-    if target.exists() and not target.is_file():
-        raise UsageError(
-            f"{target} is not a file", hint=f"tclog artifact get {name} -o - > {target}"
-        )
-    return target
-
-
-def _last(name: str) -> str:
-    """Only the last part: another agent's name must not choose a folder of this machine."""
-    last = Path(name).name
-    if last in ("", ".", ".."):
-        raise UsageError(f"{name} gives no file name", hint=f"tclog artifact get {name} -o FILE")
-    return last
 
 
 COLUMNS = [

@@ -10,7 +10,7 @@ from tclog.cli import options
 from tclog.cli.app import SETTINGS, Group, operation
 from tclog.cli.here import Here
 from tclog.cli.output import Column, harmless, terminal, write_json, write_line, write_rows
-from tclog.errors import BadValue, UsageError
+from tclog.errors import UsageError
 
 if TYPE_CHECKING:
     from tclog.chain.results import Memory
@@ -68,7 +68,7 @@ def set_(
     if if_absent and if_version is not None:
         raise UsageError("--if-absent and --if-version exclude each other")
     text = options.read_text(value, file)
-    content: Any = _parse_json(text) if kind == "json" else text
+    content: Any = options.parse_json(text) if kind == "json" else text
     from tclog.log.memory import set_value
 
     log = here.log()
@@ -83,27 +83,6 @@ def set_(
         )
     )
     _confirm(here, f"Set {done.key}", done)
-
-
-def _parse_json(text: str) -> Any:
-    """Read a JSON value, refusing what would not be kept exactly."""
-    import json
-
-    def once_only(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        record = dict(pairs)
-        if len(record) != len(pairs):
-            raise BadValue("the JSON value has an object with the same key twice")
-        return record
-
-    def refuse(word: str) -> Any:
-        raise BadValue(f"the JSON value holds {word}, which is not JSON")
-
-    try:
-        return json.loads(text, object_pairs_hook=once_only, parse_constant=refuse)
-    except ValueError as error:
-        raise BadValue(f"the value is not JSON: {error}", hint="leave out --type json") from None
-    except RecursionError:
-        raise BadValue("the JSON value is nested too deeply") from None
 
 
 @operation(

@@ -359,9 +359,7 @@ def complete(
     Only its holder may, or --force --reason. With --to, the hand-off also goes to that agent as a
     message.
     """
-    if fence is None and here.environ.get("TCLOG_STEP") == step_id:
-        # Below tclog exec the token of the claim comes with the environment.
-        fence = _number(here.environ.get("TCLOG_FENCE"))
+    fence = here.fence_of(step_id) if fence is None else fence
     log = here.log()
     done = log.steps.complete(
         step_id,
@@ -389,10 +387,6 @@ def complete(
         + (f" → handed off to {to}" if to else "")
         + (f" ({len(files)} changed file(s))" if files is not None else ""),
     )
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() else None
 
 
 def _changed_files(here: Here) -> list[str]:

@@ -1,0 +1,66 @@
+"""tclog batch."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tclog.cli.app import operation
+from tclog.cli.here import Here
+from tclog.cli.output import error_record, write_json
+from tclog.errors import EXIT_DONE, TclogError, UsageError
+
+if TYPE_CHECKING:
+    from tclog.cli.operations import Asked
+
+
+@operation(
+    "batch",
+    example="""
+    tclog batch --as alice
+    """,
+)
+def batch(here: Here) -> None:
+    """Do many operations in one process: lines of JSON in and out.
+
+    In order: each line on standard input is an object with op and its fields, for example
+    {"op":"memory.set","key":"a","value":"90"}. Each gets one line on standard output at once: the
+    object that its command prints with --json, a list of them, or an error object. It goes on after
+    an error; the exit status is that of the first one. Each operation is committed by itself.
+    """
+    if sys.stdin is None:
+        raise UsageError("standard input is closed", code="file-unreadable")
+    from tclog.cli.operations import read_lines, read_operation
+
+    here.log(reader=True)
+    status = EXIT_DONE
+    for number, raw in read_lines(sys.stdin.buffer):
+        try:
+            answer = _carry_out(here, read_operation(number, raw))
+        except TclogError as error:
+            status = status or error.exit
+            error.details.setdefault("line", number)
+            wrong = isinstance(error, UsageError)
+            error.hint = error.hint or ("tclog batch --help" if wrong else "tclog doctor")
+            answer = error_record(error)
+        write_json(answer)
+    click.get_current_context().exit(status)
+
+
+def _carry_out(here: Here, asked: Asked) -> dict[str, Any]:
+    log = here.log(reader=True)
+    if asked.operation.acts:
+        here.agent()
+    arguments = asked.arguments
+    if asked.op == "step.complete" and "fence" not in arguments:
+        arguments = {**arguments, "fence": here.fence_of(arguments["step"])}
+        asked = asked._replace(arguments=arguments)
+    # A point may name what was written since the last one was read.
+    here.forget_history()
+    found = log.run(asked.protocol(log.client, here.point))
+    if isinstance(found, list | tuple) and not hasattr(found, "as_json"):
+        return {"type": "list", "op": asked.op, "items": [row.as_json() for row in found]}
+    record: dict[str, Any] = found.as_json()
+    return record

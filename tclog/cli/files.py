@@ -1,0 +1,62 @@
+"""Files that a user names: what may be stored as an artifact, and where one may be written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+
+from tclog.errors import UsageError
+
+
+def size_of(file: Path) -> int:
+    """Return the size of a file that can be read twice: once for its name, once to send it."""
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise UsageError(
+            f"{file} cannot be read: {error.strerror}", code="file-unreadable", hint=f"ls -l {file}"
+        ) from None
+    if S_ISDIR(found.st_mode):
+        raise UsageError(
+            f"{file} is a folder", code="file-unreadable", hint=f"tar -cf {file}.tar {file}"
+        )
+    if not S_ISREG(found.st_mode):
+        raise UsageError(
+            f"{file} is not a file; put its contents into one first",
+            code="file-unreadable",
+            hint=f"ls -l {file}",
+        )
+    return found.st_size
+
+
+def target_of(name: str, out: Path | None) -> Path:
+    """Return the file that an artifact goes to: ``out``, in the folder ``out``, or by its name.
+
+    Raises:
+        UsageError: it is no file, or its folder does not exist.
+    """
+    if out is None:
+        return Path.cwd() / _last(name)
+    # The file that a link leads to: a link such as /dev/stdout must not itself be replaced.
+    target = out.resolve()
+    if target.is_dir():
+        return target / _last(name)
+    if not target.parent.is_dir():
+        raise UsageError(
+            f"there is no folder {target.parent}",
+            code="folder-missing",
+            hint=f"mkdir -p {target.parent}",
+        )
+    if target.exists() and not target.is_file():
+        raise UsageError(
+            f"{target} is not a file", hint=f"tclog artifact get {name} -o - > {target}"
+        )
+    return target
+
+
+def _last(name: str) -> str:
+    """Only the last part: another agent's name must not choose a folder of this machine."""
+    last = Path(name).name
+    if last in ("", ".", ".."):
+        raise UsageError(f"{name} gives no file name", hint=f"tclog artifact get {name} -o FILE")
+    return last

@@ -41,7 +41,8 @@ AFTER_MAX = 100
 class State(NamedTuple):
     """The fold of one step.
 
-    ``agent`` holds the step, or is who finished it. ``held_version`` is the holder's last version
+    ``agent`` holds the step, or is who finished it. ``fence`` is the newest claim's token, also after
+    its end, until the step is opened again. ``held_version`` is the holder's last version
     and ``lease_from`` the store's stamp of it, once a later version has recorded it.
     """
 
@@ -407,7 +408,8 @@ def _folded(state: State, event: Event, place: Place) -> State:
             return _ended(state, event, place)
         case "step.reopen":
             stays = state.state in (PENDING, CLAIMED)
-            return state if stays else _let_go(state, PENDING)._replace(agent=None)
+            # No token is left either: else it would look like a claim that its holder gave back.
+            return state if stays else _let_go(state, PENDING)._replace(agent=None, fence=None)
     return state
 
 

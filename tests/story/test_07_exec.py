@@ -53,8 +53,8 @@ def shell(project: Project, request: pytest.FixtureRequest) -> Callable[[str], S
 Shells = Callable[[str], Shell]
 
 
-def ended(project: Project, process: subprocess.Popen[bytes], timeout: float = 30) -> Result:
-    """Return how an exec ended."""
+def ended(project: Project, process: subprocess.Popen[bytes], timeout: float = 180) -> Result:
+    """Return how an exec ended; the time is there against hanging only."""
     return project.finish(process, timeout)
 
 
@@ -192,6 +192,29 @@ def test_a_step_that_went_to_somebody_else_kills_the_command(
     until(lambda: not any(alive(pid) for pid in pids), timeout=5)
     (shown,) = project.json("step", "show", "build")
     assert (shown["state"], shown["fence"]) == ("claimed", held["fence"])
+
+
+def test_a_step_that_was_ended_and_opened_by_another_kills_the_command(
+    project: Project, shell: Shells
+) -> None:
+    """Opened again it looks like one that the command gave back; but it is for anybody to claim."""
+    old = shell("old")
+    words = old.words("sleep 600 & say $!; wait")
+    process = project.start(
+        "exec", "build", "--lease", "20s", "--json", "--", *words, agent="alice"
+    )
+    pids = old.pids(2)
+    # Between the two no renewal may tell exec that the claim is gone.
+    process.send_signal(signal.SIGSTOP)
+    force = ("complete", "build", "--force", "--failed", "--reason", "stuck")
+    project.run(*force, agent="bob").ok()
+    project.run("reopen", "build", agent="bob").ok()
+    process.send_signal(signal.SIGCONT)
+    done = ended(project, process)
+    assert (done.code, done.error()["code"]) == (4, "claim-lost"), done
+    until(lambda: not any(alive(pid) for pid in pids), timeout=5)
+    (shown,) = project.json("step", "show", "build")
+    assert (shown["state"], shown["fence"]) == ("ready", None)
 
 
 def test_a_command_with_a_stale_token_cannot_complete_the_step(

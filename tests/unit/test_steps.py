@@ -114,8 +114,10 @@ class Model(NamedTuple):
                 new = self._replace(added_by=None)
             case "step.claim" | "step.takeover":
                 new = self._replace(state=CLAIMED, agent=agent, fence=seq)
-            case "step.release" | "step.reopen":
+            case "step.release":
                 new = self._replace(state=PENDING, agent=None)
+            case "step.reopen":
+                new = self._replace(state=PENDING, agent=None, fence=None)
             case "step.complete":
                 new = self._replace(state=body["outcome"], agent=agent)
         if "lease_ms" in body:
@@ -256,7 +258,9 @@ def check(chain, model, was, op):
     state = chain.state
     assert (state.state, state.agent, state.fence) == (model.state, model.agent, model.fence)
     assert (state.added, state.added_by) == (model.added_by is not None, model.added_by)
-    if state.fence != was.fence:
+    if op == "step.reopen" and was.state != state.state:
+        assert state.fence is None
+    elif state.fence != was.fence:
         # Tokens only grow, and a token is the number of the version that granted it.
         assert op in ("step.claim", "step.takeover")
         assert state.fence == chain.seq > (was.fence or 0)

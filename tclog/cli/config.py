@@ -5,13 +5,18 @@ shares that of its main checkout. Every setting remembers where it came from, fo
 Credentials are never read from or written to these files.
 """
 
+from __future__ import annotations
+
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tclog.errors import UsageError
+
+if TYPE_CHECKING:
+    from tclog.log.project import Location
 
 FOLDER = ".tclog"
 FILE = "config.toml"
@@ -114,6 +119,22 @@ def _located(store: Setting, bases: Mapping[str, Path], start: Path) -> Setting:
         ) from None
     base = bases.get(store.source, start)
     return store._replace(value=os.path.abspath(base / folder))  # noqa: PTH100 - keeps links as they are
+
+
+def location(found: Config) -> Location:
+    """Return where a project is, by a configuration that names a store."""
+    from tclog.log.project import Location
+
+    assert found.store.value is not None  # noqa: S101 - the callers have looked
+    return Location(
+        url=found.store.value,
+        project=found.project.value or "default",
+        endpoint=found.endpoint.value,
+        region=found.region.value,
+        profile=found.profile.value,
+        client=found.client.value or "obstore",
+        fsync=truth(found.fsync, "fsync"),
+    )
 
 
 def truth(setting: Setting, name: str) -> bool:
@@ -246,17 +267,14 @@ def write(folder: Path, settings: Mapping[str, Any]) -> Path:
             code="config-unwritable",
             hint="tclog where",
         )
-    temporary = target.with_suffix(f".{os.getpid()}.tmp")
+    from tclog.cli.files import write_whole
+
     try:
         target.parent.mkdir(exist_ok=True)
         ignore = target.parent / ".gitignore"
         if not ignore.exists():
             ignore.write_text("# tclog's own files are not for the repository.\n*\n")
-        try:
-            temporary.write_bytes(raw)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(target, raw)
     except OSError as error:
         raise UsageError(
             f"{target} cannot be written: {error.strerror}",

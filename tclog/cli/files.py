@@ -1,7 +1,8 @@
-"""Files that a user names: what may be stored as an artifact, and where one may be written."""
+"""Files that a user names: what may be stored, where one may be written, and writing it whole."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
@@ -60,3 +61,13 @@ def _last(name: str) -> str:
     if last in ("", ".", ".."):
         raise UsageError(f"{name} gives no file name", hint=f"tclog artifact get {name} -o FILE")
     return last
+
+
+def write_whole(path: Path, raw: bytes) -> None:
+    """Write a file beside its place, then put it there; raises OSError, and then leaves nothing."""
+    part = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
+    try:
+        part.write_bytes(raw)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -113,24 +113,13 @@ class Here:
         Raises:
             NotFound: no configuration was found.
         """
-        from tclog.log.project import Location
-
-        found = self.config
-        if found.store.value is None:
+        if self.config.store.value is None:
             raise NotFound(
                 f"no tclog project was found in {self.start} or above",
                 code="project-missing",
                 hint="tclog init",
             )
-        return Location(
-            url=found.store.value,
-            project=found.project.value or "default",
-            endpoint=found.endpoint.value,
-            region=found.region.value,
-            profile=found.profile.value,
-            client=found.client.value or "obstore",
-            fsync=config.truth(found.fsync, "fsync"),
-        )
+        return config.location(self.config)
 
     def log(self, *, reader: bool = False) -> Log:
         """Open the log; with ``reader`` a command that writes nothing needs no agent."""
@@ -199,15 +188,12 @@ class Here:
 
     def keep_mark(self, location: Location, project: Project) -> None:
         """Remember the id of a project; a cache that cannot be written is no cache."""
+        from tclog.cli.files import write_whole
+
         path = self.mark_path(location)
-        temporary = path.with_suffix(f".{os.getpid()}")
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                temporary.write_text(project.id)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            write_whole(path, project.id.encode())
 
     def now_us(self) -> int:
         """The present by the corrected clock."""

@@ -41,8 +41,8 @@ AFTER_MAX = 100
 class State(NamedTuple):
     """The fold of one step.
 
-    ``agent`` holds the step, or is who finished it. ``fence`` is the newest claim's token, also after
-    its end, until the step is opened again. ``held_version`` is the holder's last version
+    ``agent`` holds the step, or is who finished it. ``fence`` is the newest claim's token, also
+    after its end, until the step is opened again. ``held_version`` is the holder's last version
     and ``lease_from`` the store's stamp of it, once a later version has recorded it.
     """
 

@@ -12,6 +12,8 @@ from tclog.event import EventId, Version, VersionId, chain_id, validate_name
 from tclog.index import Index
 from tclog.moment import Moment
 
+ID_CHARS = 64
+
 
 def resolve(client: Client, index: Index, moment: Moment) -> Protocol[Hlc]:
     """Return the last stamp that belongs to a point.
@@ -62,6 +64,24 @@ def find_id(index: Index, prefix: str) -> EventId | Version | None:
     if events:
         return events[0]
     return versions[0] if versions else None
+
+
+def need_id(index: Index, word: str) -> EventId | Version:
+    """Return what a user's word for an id stands for: 4 or more hex digits, also behind a ``#``.
+
+    Raises:
+        NotFound: no id begins so.
+        UsageError: several do, or it is no beginning of an id.
+    """
+    prefix = word.lower().removeprefix("#")
+    if not 4 <= len(prefix) <= ID_CHARS or not set(prefix) <= set("0123456789abcdef"):
+        raise UsageError(
+            f"{word!r} is no id prefix of 4 or more hex digits", code="bad-id", hint="tclog log"
+        )
+    found = find_id(index, prefix)
+    if found is None:
+        raise NotFound(f"there is no event or version {word}", code="id-missing", hint="tclog log")
+    return found
 
 
 def stamp_of_event(index: Index, event: EventId) -> Hlc:

@@ -18,9 +18,9 @@ from tclog.chain.fold import fold, place_of, state_of
 from tclog.chain.once import once
 from tclog.domain import steps
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
-from tclog.errors import NotFound, Refused, UsageError
+from tclog.errors import Refused
 from tclog.event import ChainId, Event, Version, chain_kind, chain_name
-from tclog.history.points import find_id
+from tclog.history.points import need_id
 from tclog.history.snapshot import END, Snapshot, ignored_events, show_chain, show_tag
 from tclog.history.tags import deleted_tag
 from tclog.index import Commit, Index
@@ -115,16 +115,7 @@ def revert_event(
 
 def _find(index: Index, prefix: str) -> Commit:
     """Return the event, in its only place."""
-    word = prefix.lower().removeprefix("#")
-    if not 4 <= len(word) <= 64 or not set(word) <= set("0123456789abcdef"):
-        raise UsageError(
-            f"{prefix!r} is no id prefix of 4 or more hex digits", code="bad-id", hint="tclog log"
-        )
-    found = find_id(index, word)
-    if found is None:
-        raise NotFound(
-            f"there is no event or version {prefix}", code="id-missing", hint="tclog log"
-        )
+    found = need_id(index, prefix)
     if isinstance(found, Version):
         if len(found.events) != 1:
             raise Refused(

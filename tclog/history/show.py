@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tclog.chain.drive import Protocol, together
-from tclog.errors import NotFound, UsageError
 from tclog.event import ChainId, EventId, Version
 from tclog.history.log import lost_to
-from tclog.history.points import find_id
+from tclog.history.points import need_id
 from tclog.history.shapes import attempt_json, commit_json
 from tclog.history.snapshot import show_chain
 from tclog.index import Commit, Index
@@ -21,16 +20,7 @@ def show_id(index: Index, prefix: str) -> Protocol[dict[str, Any]]:
         NotFound: no id begins so.
         UsageError: several do, or it is no beginning of an id.
     """
-    word = prefix.lower().removeprefix("#")
-    if len(word) < 4 or not set(word) <= set("0123456789abcdef") or len(word) > 64:
-        raise UsageError(
-            f"{prefix!r} is no id prefix of 4 or more hex digits", code="bad-id", hint="tclog log"
-        )
-    found = find_id(index, word)
-    if found is None:
-        raise NotFound(
-            f"there is no event or version {prefix}", code="id-missing", hint="tclog log"
-        )
+    found = need_id(index, prefix)
     if isinstance(found, Version):
         return (yield from _version(index, found))
     return (yield from _event(index, found))

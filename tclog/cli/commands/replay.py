@@ -190,10 +190,10 @@ class _Show:
 
 
 def _cells(beat: Beat) -> list[str]:
-    from tclog.history.report.words import words_of
+    from tclog.history.shapes import words
 
     row, event = beat.row, beat.event
-    what = words_of(event)
+    what = words(event)
     chain = event.chains[0] if event.chains else ""
     if row.commit is not None:
         return [f"+{beat.elapsed_s:.3f}", event.agent, event.op, row.commit.chain, what, event.id]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
+from tclog.cli.files import write_whole
 from tclog.cli.here import Here
 from tclog.cli.output import size, write_bytes
 from tclog.errors import TclogError, UsageError
@@ -111,15 +111,9 @@ def _target(here: Here, out: str) -> Path:
 
 def _write(target: Path, page: bytes) -> None:
     """Write a file that appears whole or not at all."""
-    part = target.with_name(f".tclog-report.{os.getpid()}.part")
     try:
-        with part.open("xb") as file:
-            file.write(page)
-        part.replace(target)
+        write_whole(target, page)
     except OSError as error:
         raise TclogError(
             f"{target} cannot be written: {error.strerror}", code="file-unwritable", hint="df -h ."
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()

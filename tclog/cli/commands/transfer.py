@@ -341,15 +341,7 @@ def _source(here: Here, word: str, project: str | None) -> Location:
             raise NotFound(
                 f"{found.file} names no store", code="project-missing", hint="tclog where"
             )
-        return Location(
-            url=found.store.value,
-            project=found.project.value or "default",
-            endpoint=found.endpoint.value,
-            region=found.region.value,
-            profile=found.profile.value,
-            client=found.client.value or "obstore",
-            fsync=config.truth(here.config.fsync, "fsync"),
-        )
+        return config.location(found._replace(fsync=here.config.fsync))
     mine = here.config
     same = mine.store.value == url
     return Location(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import sys
 import time
@@ -14,6 +13,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
+from tclog.cli.files import write_whole
 from tclog.cli.here import Here
 from tclog.cli.output import one_line, terminal, write_json, write_line
 from tclog.errors import EXIT_INTERRUPTED, TclogError, UsageError
@@ -154,13 +154,8 @@ class _CursorFile:
         return read_cursor(raw, str(self.path))
 
     def write(self, cursor: Cursor) -> None:
-        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
         try:
-            try:
-                temporary.write_bytes(cursor.write())
-                temporary.replace(self.path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            write_whole(self.path, cursor.write())
         except OSError as error:
             raise TclogError(
                 f"the cursor {self.path} cannot be written: {error.strerror}",

@@ -19,7 +19,7 @@ from tclog.history.report import tables
 from tclog.history.report.claims import Claim, end_us, lapsed_by, read_claims, start_us
 from tclog.history.report.messages import Delivery, read_deliveries
 from tclog.history.report.thin import thinned
-from tclog.history.report.words import words_of
+from tclog.history.shapes import words
 from tclog.index import Filter, Index
 
 # More events than this are thinned out: a page of more is too large to send and to open.
@@ -197,7 +197,7 @@ def _event_row(
         chains.place(chain),
         version,
         event.id,
-        words_of(event),
+        words(event),
         body,
         more,
     ]

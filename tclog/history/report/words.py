@@ -1,8 +1,4 @@
-"""What an event says, also where another client has written a body that makes no sense.
-
-An attempt's body was never folded, so nothing has checked it; and one odd event must not keep
-anybody from seeing the others.
-"""
+"""What a content says, also where another client has written one that makes no sense."""
 
 from __future__ import annotations
 
@@ -11,18 +7,8 @@ from typing import Any
 import orjson
 
 from tclog.domain.content import content_size, inline_value
-from tclog.event import Event
-from tclog.history.shapes import words
 
 _ODD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
-
-
-def words_of(event: Event) -> str:
-    """Say in a few words what an event did; nothing where that cannot be told."""
-    try:
-        return words(event)
-    except _ODD:
-        return ""
 
 
 def text_of(content: Any, chars: int) -> str:

@@ -45,6 +45,24 @@ fence = click.option(
     "--fence", type=int, metavar="N", help="Refuse if the claim's fencing token is not N."
 )
 
+attempts = click.option(
+    "--attempts", is_flag=True, help="Also events that lost their race, and to whom."
+)
+
+
+def filters(command: F) -> F:
+    """Give a listing of events the options that choose among them."""
+    for decorate in (
+        click.option("--grep", "text", metavar="TEXT", help="Only events that hold this text."),
+        click.option("--chain", metavar="C", help="Only these chains, such as 'memory/design.*'."),
+        click.option(
+            "--op", metavar="OP", help="Only these ops; a shell pattern such as 'step.*'."
+        ),
+        click.option("--agent", metavar="A", help="Only events of this agent."),
+    ):
+        command = decorate(command)
+    return command
+
 
 def timeout(default: str | None = "5m") -> Callable[[F], F]:
     """A --timeout option; without a default it waits for ever."""

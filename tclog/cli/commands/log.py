@@ -46,13 +46,10 @@ COLUMNS = [
     tclog log --agent alice --attempts --oneline
     """,
 )
-@click.option("--agent", metavar="A", help="Only events of this agent.")
-@click.option("--op", metavar="OP", help="Only these ops; a shell pattern such as 'step.*'.")
-@click.option("--chain", metavar="C", help="Only these chains, such as 'memory/design.*'.")
+@options.filters
 @click.option("--since", metavar="POINT", help="Only what came after this.")
 @click.option("--until", metavar="POINT", help="Only what came until this.")
-@click.option("--grep", "text", metavar="TEXT", help="Only events whose record holds this text.")
-@click.option("--attempts", is_flag=True, help="Also events that lost their race, and to whom.")
+@options.attempts
 @click.option("--reverse", is_flag=True, help="Oldest first.")
 @click.option("--oneline", is_flag=True, help="One short line an event.")
 @options.limit

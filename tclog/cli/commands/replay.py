@@ -54,7 +54,7 @@ ERASE_LINE = "\r\x1b[K"
     help="No pause is longer than this.",
 )
 @click.option("--step", "by_key", is_flag=True, help="Go on at Enter or space; q ends.")
-@click.option("--attempts", is_flag=True, help="Also events that lost their race, and to whom.")
+@options.attempts
 def replay(
     here: Here,
     since: str | None,

@@ -50,10 +50,7 @@ if TYPE_CHECKING:
     help="End when no event came for this long, with exit status 5 (7: no answer either).",
 )
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End after N events.")
-@click.option("--agent", metavar="A", help="Only events of this agent.")
-@click.option("--op", metavar="OP", help="Only these ops; a shell pattern such as 'step.*'.")
-@click.option("--chain", metavar="C", help="Only these chains, such as 'memory/design.*'.")
-@click.option("--grep", "text", metavar="TEXT", help="Only events whose record holds this text.")
+@options.filters
 def watch(
     here: Here,
     since: str | None,

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep, settled
-from tclog.chain.fold import fold, rules_of, state_of
-from tclog.chain.once import Once, bind_once, find_once
+from tclog.chain.fold import fold, place_after, rules_of, state_of
+from tclog.chain.once import Once, bind_once, find_once, resume_key
 from tclog.chain.read import accept, read_forward, read_head, read_newest, read_onward
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Stamp, parse_us
 from tclog.domain.content import Blob
@@ -41,6 +41,8 @@ from tclog.store.base import Create, Created, Found, Get, Outcome, Put, Stat
 RACES_MAX = 10_000
 # Two writers are served sooner by racing; from the second loss on more are taken to be there.
 LOSSES_MAX = 2
+# For so long after a version that several senders share, others are taken to be at work.
+HOT_US = 2 * SECOND_US
 # Sync looks for an event among those named by times not long before it was committed.
 EVENT_AGE_MAX_S = 300
 CREATE_TRIES_MAX = 40
@@ -137,15 +139,15 @@ def append(
 
 
 def _is_crowded(race: Race, head: Version | None, losses: int) -> bool:
-    """Whether to join the others that write to the chain rather than to race with them."""
-    from tclog.chain.combine import is_hot
+    """Whether to join the others that write to the chain rather than to race with them.
 
+    A young version that several share says that the next slot will be fought for.
+    """
     if losses >= LOSSES_MAX:
         return True
     if head is None or len(head.events) < 2:
         return False
-    age_us = race.client.clock.now_us() - parse_us(head.at)
-    return is_hot(head, age_us / SECOND_US)
+    return race.client.clock.now_us() - parse_us(head.at) < HOT_US
 
 
 def _join(race: Race, head: Version | None) -> Protocol[Appended]:
@@ -155,8 +157,7 @@ def _join(race: Race, head: Version | None) -> Protocol[Appended]:
     if race.sealed is None or race.is_old():
         # Whoever commits it looks at the broadcasts after it was announced.
         race.looked = True
-        place = Place(1 if head is None else head.seq + 1)
-        draft = race.decide(state_of(race.chain, head), place)
+        draft = race.decide(state_of(race.chain, head), place_after(head))
         assert isinstance(draft, Draft)  # noqa: S101 - as ``joinable`` says
         yield from _seal(race, draft)
     assert race.sealed is not None  # noqa: S101 - sealed above
@@ -210,7 +211,7 @@ def _propose(
     """Make the next version of the chain, or end: nothing to change, or refused."""
     client, chain = race.client, race.chain
     state = state_of(chain, head)
-    place = Place(1 if head is None else head.seq + 1, 0, None if head is None else head.stored)
+    place = place_after(head)
     decision = race.decide(state, place)
     if isinstance(decision, Draft):
         if race.sealed is None or race.sealed.draft != decision or race.is_old():
@@ -306,14 +307,25 @@ def _version(race: Race, head: Version | None, state: Any, place: Place) -> Prot
     client, chain = race.client, race.chain
     assert race.sealed is not None  # noqa: S101 - the caller has sealed
     events = (race.sealed.event,)
-    merge = merge_of(state, race.broadcasts)
-    folded = fold(chain, state, events, place, merge)
     if chain_kind(chain) == "memory":
         from tclog.domain.memory import blobs_of
 
         spilled = blobs_of(state, events[0])
         if spilled:
             settled((yield tuple(Put(blob_key(blob.hash), blob.data) for blob in spilled)))
+    return seal_next(client, chain, head, place, events, merge_of(state, race.broadcasts))
+
+
+def seal_next(
+    client: Client,
+    chain: ChainId,
+    head: Version | None,
+    place: Place,
+    events: Sequence[Event],
+    merge: Mapping[str, Any] | None,
+) -> Version:
+    """Seal the version that follows ``head``, with the state that its merge and events give."""
+    folded = fold(chain, state_of(chain, head), events, place, merge)
     return seal_version(
         chain=chain,
         seq=place.seq,
@@ -351,18 +363,7 @@ def take_in(
         merge = merge_of(state, broadcasts)
         if merge is None and head is not None:
             return head
-        place = Place(1 if head is None else head.seq + 1, 0, None if head is None else head.stored)
-        proposal = seal_version(
-            chain=chain,
-            seq=place.seq,
-            prev=None if head is None else head.id,
-            prev_stored=place.prev_stored,
-            at=client.clock.tick(after=None if head is None else head.at),
-            by=client.agent,
-            events=(),
-            state=rules_of(chain).pack(fold(chain, state, (), place, merge), ()),
-            merge=merge,
-        )
+        proposal = seal_next(client, chain, head, place_after(head), (), merge)
         lost_to = yield from settle(client, proposal)
         if lost_to is None:
             client.heads.put(proposal)
@@ -407,8 +408,7 @@ def settle(client: Client, version: Version) -> Protocol[Found | None]:
 
 def _unknown(version: Version, cause: str) -> OutcomeUnknown:
     event = version.events[-1] if version.events else None
-    key = event.key if event is not None else None
-    again = key or (f"{event.id[:16]}.{version.seq}" if event is not None else None)
+    again = None if event is None else resume_key(event, version.seq)
     return OutcomeUnknown(
         f"it is not known whether version {version.seq} of {version.chain} was written ({cause})",
         hint=f"run the same command again with --id {again}: it cannot apply twice"

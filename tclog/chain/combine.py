@@ -23,8 +23,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from tclog.chain.drive import Protocol, Sleep, settled
-from tclog.chain.fold import fold, rules_of, state_of
-from tclog.chain.once import is_same
+from tclog.chain.fold import place_after, rules_of, state_of
+from tclog.chain.once import is_same, resume_key
 from tclog.chain.read import (
     CHASE_MAX,
     accept,
@@ -34,7 +34,6 @@ from tclog.chain.read import (
     read_range,
 )
 from tclog.clock import SECOND_US, parse_us
-from tclog.domain.decision import Place
 from tclog.errors import OutcomeUnknown, StoreError, StoreUnreachable, TclogError
 from tclog.event import (
     ALL,
@@ -46,7 +45,6 @@ from tclog.event import (
     encode,
     pending_folder,
     pending_key,
-    seal_version,
     slot_key,
 )
 from tclog.store.base import Delete, Entry, Found, Get, List, Put
@@ -86,11 +84,6 @@ class Joined(NamedTuple):
 
     version: Version
     event: Event
-
-
-def is_hot(head: Version | None, age_s: float) -> bool:
-    """Whether a chain is being written to by so many that its next slot will be fought for."""
-    return head is not None and len(head.events) > 1 and age_s < WAIT_MAX_S
 
 
 def combine(race: Race, head: Version | None, event: Event) -> Protocol[Joined]:
@@ -152,6 +145,13 @@ class _Seen:
         self.head = versions[-1]
         self.rank, self.stalls = None, 0
 
+    def yields(self) -> bool:
+        """Whether others go first: the oldest does, and twice as many each time it does not."""
+        if self.rank is None or self.rank < 2 ** max(0, self.stalls - 1):
+            return False
+        self.stalls += 1
+        return True
+
     def holds(self, announced: Announcement) -> bool:
         """Whether a version after the announcement was made holds its event."""
         return any(
@@ -196,15 +196,12 @@ def _try(race: Race, seen: _Seen, mine: Announcement) -> Protocol[Joined | None]
     from tclog.chain.append import settle
 
     client = race.client
-    # The oldest goes first; should it be dead, twice as many may go each time.
-    if seen.rank is not None and seen.rank >= 2 ** max(0, seen.stalls - 1):
-        seen.stalls += 1
+    if seen.yields():
         return None
     entries: Sequence[Entry] = yield List(pending_folder(race.chain), limit=BATCH_MAX)
     keys = _living(entries)
     seen.rank = keys.index(mine.key) if mine.key in keys else 0
-    if seen.rank >= 2 ** max(0, seen.stalls - 1):
-        seen.stalls += 1
+    if seen.yields():
         return None
     waiting, broadcasts = yield from _read_pending(race, [key for key in keys if key != mine.key])
     batch, done = yield from _look_back(race, seen, [mine, *waiting])
@@ -319,29 +316,17 @@ def _look_back(
 def _version(
     race: Race, head: Version | None, events: Sequence[Event], broadcasts: Version | None
 ) -> Version:
-    from tclog.chain.append import merge_of
+    from tclog.chain.append import merge_of, seal_next
 
     client, chain = race.client, race.chain
-    state = state_of(chain, head)
-    place = Place(1 if head is None else head.seq + 1, 0, None if head is None else head.stored)
-    merge = merge_of(state, broadcasts)
     for event in events:
         client.clock.observe(event.at)
-    return seal_version(
-        chain=chain,
-        seq=place.seq,
-        prev=None if head is None else head.id,
-        prev_stored=place.prev_stored,
-        at=client.clock.tick(after=None if head is None else head.at),
-        by=client.agent,
-        events=events,
-        state=rules_of(chain).pack(fold(chain, state, events, place, merge), events),
-        merge=merge,
-    )
+    merge = merge_of(state_of(chain, head), broadcasts)
+    return seal_next(client, chain, head, place_after(head), events, merge)
 
 
 def _unknown(race: Race, event: Event, after: int, cause: str) -> OutcomeUnknown:
-    again = event.key or f"{event.id[:16]}.{after + 1}"
+    again = resume_key(event, after + 1)
     return OutcomeUnknown(
         f"it is not known whether the event was or will be committed to {race.chain} ({cause})",
         hint=f"run the same command again with --id {again}: it cannot apply twice",

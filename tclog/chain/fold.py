@@ -121,6 +121,11 @@ def place_of(version: Version) -> Place:
     return Place(version.seq, 0, version.prev_stored, version.now, version.at)
 
 
+def place_after(head: Version | None) -> Place:
+    """Return the place of the version that would follow ``head``."""
+    return Place(1) if head is None else Place(head.seq + 1, 0, head.stored)
+
+
 def unknown_ops(chain: ChainId, version: Version) -> list[str]:
     """Return the ops in a version that this client does not know; they fold to nothing."""
     known = rules_of(chain).ops

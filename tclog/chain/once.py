@@ -108,6 +108,11 @@ def _stands_for(key: str | None, event: Event) -> bool:
     )
 
 
+def resume_key(event: Event, seq: int) -> str:
+    """Return the key under which an event may be repeated whose fate is open at version ``seq``."""
+    return event.key or f"{event.id[:16]}.{seq}"
+
+
 def is_same(one: Event, other: Event) -> bool:
     """Whether two events are the same, or two tries of one command under its idempotency key."""
     return one.id == other.id or (

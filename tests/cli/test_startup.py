@@ -88,6 +88,11 @@ def test_hot_commands_load_little_on_a_bucket(bucket: User, words: list[str]):
     check(bucket, words, "s3")
 
 
+def test_a_message_that_meets_no_other_loads_nothing_of_combining(project: User):
+    prepare(project)
+    assert "tclog.chain.combine" not in loaded(project, ["send", "bob", "hi"])
+
+
 def test_a_command_loads_no_other_command(project: User):
     commands = {name for name in loaded(project, ["status"]) if name.startswith("tclog.cli.comm")}
     assert commands == {"tclog.cli.commands", "tclog.cli.commands.status"}

@@ -14,10 +14,11 @@ from tclog.errors import UsageError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+")
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
-_ISO = re.compile(r"\d{4}-\d{2}-\d{2}")
-_ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
+# Compiled when first needed: a command that is given no moment pays for none.
+_DURATION = r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+"
+_PART = r"(\d+(?:\.\d+)?)(ms|[smhdw])"
+_ISO = r"\d{4}-\d{2}-\d{2}"
+_ID_PREFIX = r"[0-9a-f]{4,64}"
 _ID_PRINTED_MIN = 8
 DURATION_MAX_S = 10 * 365 * 86_400
 
@@ -39,8 +40,8 @@ def parse_duration_s(text: str) -> float:
     word = text.strip().lower()
     if re.fullmatch(r"\d+(\.\d+)?", word):
         seconds = float(word)
-    elif _DURATION.fullmatch(word):
-        seconds = sum(float(n) * _UNITS_S[unit] for n, unit in _PART.findall(word))
+    elif re.fullmatch(_DURATION, word):
+        seconds = sum(float(n) * _UNITS_S[unit] for n, unit in re.findall(_PART, word))
     else:
         raise UsageError(
             f"{text!r} is not a duration",
@@ -73,15 +74,15 @@ def parse_moment(text: str, now_us: int) -> Moment:
         return Moment(us=now_us - 86_400_000_000)
     if lower == "today":
         return Moment(us=now_us - now_us % 86_400_000_000)
-    if len(lower) >= _ID_PRINTED_MIN and _ID_PREFIX.fullmatch(lower):
+    if len(lower) >= _ID_PRINTED_MIN and re.fullmatch(_ID_PREFIX, lower):
         # One printed id in a few hundred looks like a number of days: 1234567d.
         return Moment(id_prefix=lower)
     relative = lower.removesuffix("ago").strip()
-    if _DURATION.fullmatch(relative):
+    if re.fullmatch(_DURATION, relative):
         return Moment(us=now_us - round(parse_duration_s(relative) * 1_000_000))
-    if _ISO.match(word):
+    if re.match(_ISO, word):
         return Moment(us=_parse_iso_us(word))
-    if _ID_PREFIX.fullmatch(lower):
+    if re.fullmatch(_ID_PREFIX, lower):
         return Moment(id_prefix=lower)
     return Moment(tag=word)
 

@@ -23,7 +23,7 @@ from tclog.errors import Damaged, OutcomeUnknown, Refused, StoreError
 from tclog.event import ChainId, Event, Version, decode, digest, encode, once_key
 from tclog.store.base import Create, Found, Get, Outcome
 
-_RESUME = re.compile(r"([0-9a-f]{16})\.([1-9][0-9]{0,9})")
+_RESUME = r"([0-9a-f]{16})\.([1-9][0-9]{0,9})"
 _TRIES_MAX = 10
 
 
@@ -52,7 +52,7 @@ def bind_once(client: Client, chain: ChainId, bound: Once) -> Protocol[int]:
     Raises:
         Refused: the key stands for another command.
     """
-    resume = _RESUME.fullmatch(bound.key)
+    resume = re.fullmatch(_RESUME, bound.key)
     if resume:
         return int(resume[2]) - 1
     # One object for each chain, so that a message to several inboxes can be repeated as a whole.
@@ -102,7 +102,7 @@ def find_once(
 
 
 def _stands_for(key: str | None, event: Event) -> bool:
-    resume = None if key is None else _RESUME.fullmatch(key)
+    resume = None if key is None else re.fullmatch(_RESUME, key)
     return (key is not None and event.key == key) or (
         resume is not None and event.id.startswith(resume[1])
     )

@@ -6,16 +6,18 @@ The commands that act and the history tools show the same objects, so both make 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tclog.chain.blobs import read_content
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import state_of
 from tclog.chain.results import Artifact, Barrier, Memory, Message, Step
 from tclog.clock import format_us, parse_us, rfc3339
-from tclog.domain import artifacts, steps
 from tclog.errors import StoreError
 from tclog.event import Event, Version, chain_name
+
+if TYPE_CHECKING:
+    from tclog.domain import artifacts, steps
 
 
 def show_memory(
@@ -53,6 +55,9 @@ def show_step(
     step: str, head: Version | None, state: steps.State, waiting: tuple[str, ...]
 ) -> Step:
     """Make the result of one step from its head and state; reads nothing."""
+    # Loaded here, because what shows a value or a message does without the rules of steps.
+    from tclog.domain import steps
+
     shown = steps.READY if state.state == steps.PENDING and not waiting else state.state
     lease_until = None
     if state.state == steps.CLAIMED and head is not None:

@@ -167,14 +167,14 @@ class Here:
     def _project(self, location: Location, store: Store) -> Project:
         """Read the project's mark; a bucket's at most every quarter of an hour."""
         from tclog.chain.drive import run
-        from tclog.log.project import PROJECT_ID, Project, read_project
+        from tclog.log.project import Project, is_project_id, read_project
 
         if not store.concurrent:
             return run(read_project(location.project), store)
         mark = self.mark_path(location)
         try:
             text, age_s = mark.read_text(), time.time() - mark.stat().st_mtime
-            if 0 <= age_s < MARK_KEPT_S and PROJECT_ID.fullmatch(text):
+            if 0 <= age_s < MARK_KEPT_S and is_project_id(text):
                 return Project(location.project, text, "")
         except (OSError, UnicodeDecodeError):
             pass  # a cache that cannot be read is no cache

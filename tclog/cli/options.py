@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import click
 
 from tclog.errors import BadValue, UsageError
-from tclog.moment import parse_duration_s
 
 STDIN = "-"
 
@@ -25,6 +24,8 @@ class Duration(click.ParamType[float]):
     ) -> float:
         """See click."""
         del param, ctx
+        from tclog.moment import parse_duration_s
+
         return value if isinstance(value, float) else parse_duration_s(str(value))
 
 

@@ -15,9 +15,8 @@ from tclog.errors import TclogError
 ROWS_MAX = 20
 ID_SHOWN = 12
 # C0 (but tab and newline), DEL, C1, line separators and bidirectional overrides.
-_HARMFUL = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+# Compiled when first needed, for most of what is printed holds none of them.
+_HARMFUL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 _COLOURS = {
     "complete": "32",
     "ready": "36",
@@ -35,7 +34,7 @@ _COLOURS = {
 
 def harmless(text: str) -> str:
     """Make control characters visible; newlines and tabs stay."""
-    return _HARMFUL.sub(_visible, text)
+    return text if text.isprintable() else re.sub(_HARMFUL, _visible, text)
 
 
 def one_line(text: str) -> str:
@@ -133,7 +132,9 @@ def write_json(record: Mapping[str, Any], stream: TextIO | None = None) -> None:
         import json
 
         text = json.dumps(record, default=str)
-    write_line(_HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", text), stream)
+    if not text.isprintable():
+        text = re.sub(_HARMFUL, lambda found: f"\\u{ord(found[0]):04x}", text)
+    write_line(text, stream)
 
 
 # -- rows and facts -------------------------------------------------------------------------------

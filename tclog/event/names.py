@@ -143,7 +143,8 @@ def event_key(at: Hlc, chain: ChainId, event: EventId) -> str:
     return f"events/{at[:13]}/{clock}-{at[28:]}-{label}-{event}.json"
 
 
-_EVENT_KEY = re.compile(
+# Compiled when first needed: no command that acts reads the key of an event.
+_EVENT_KEY = (
     r"events/(\d{4}-\d\d-\d\dT(\d\d))/\2(\d\d)(\d\d\.\d{6})-([0-9a-f]{4})-(.+)-([0-9a-f]{64})\.json"
 )
 
@@ -153,7 +154,7 @@ def event_key_parts(key: str) -> tuple[Hlc, ChainId | None, EventId] | None:
 
     The chain is None where its label was cut short: then only the event itself names it.
     """
-    found = _EVENT_KEY.fullmatch(key)
+    found = re.fullmatch(_EVENT_KEY, key)
     if found is None:
         return None
     hour, _, minute, second, counter, label, event = found.groups()

@@ -14,15 +14,26 @@ import pytest
 
 from .conftest import User
 
-HOT = [
-    ["claim", "s"],
-    ["memory", "get", "k"],
-    ["memory", "set", "k", "v"],
-    ["send", "bob", "hi"],
-    ["inbox"],
-    ["ack", "1"],
-    ["status"],
-]
+# Each hot command, and the rules that it needs beside those that all need.
+DOMAIN = {
+    "claim s": {"steps"},
+    "memory get k": set(),
+    "memory set k v": set(),
+    "send bob hi": {"inbox"},
+    "inbox": {"inbox"},
+    "ack 1": {"inbox"},
+    "status": {"inbox", "steps"},
+}
+HOT = [line.split() for line in DOMAIN]
+# What no hot command needs, except where it says so.
+ELSEWHERE = {
+    "tclog.chain.combine", "tclog.cli.files", "tclog.cli.operations", "tclog.history",
+    "tclog.index", "tclog.moment", "tclog.store.memory", "tclog.store.probe", "tclog.testing",
+}  # fmt: skip
+LOADS = {
+    "inbox": {"tclog.moment"},  # its --timeout has a default
+    "send bob hi": {"tclog.chain.combine"},  # it asks whether the inbox is crowded
+}
 # Each would cost some milliseconds to some hundreds, at every call.
 NEVER = {
     "argparse", "asyncio", "boto3", "botocore", "concurrent", "csv", "decimal", "difflib", "email",
@@ -65,6 +76,10 @@ def check(user: User, words: list[str], store: str) -> None:
     modules = loaded(user, words)
     heavy = {name for name in modules for bad in NEVER if f"{name}.".startswith(f"{bad}.")}
     assert not heavy
+    line = " ".join(words)
+    assert not modules & ELSEWHERE - LOADS.get(line, set())
+    domain = {name.removeprefix("tclog.domain.") for name in modules if "tclog.domain." in name}
+    assert domain == {"content", "decision", "memory"} | DOMAIN[line]
     tops = {name.partition(".")[0] for name in modules}
     more = {name for name in tops - ALLOWED[store] if not name.startswith("_")}
     assert not more - set(sys.builtin_module_names)
@@ -102,3 +117,55 @@ def test_the_public_module_loads_nothing_until_it_is_used():
     look = "import sys, tclog; print(*[n for n in sys.modules if n.startswith('tclog')])"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["tclog"]
+
+
+# -- the end of a process -------------------------------------------------------------------------
+
+_ENDS = """
+import atexit, sys, threading, time
+from tclog.cli import leave
+atexit.register(lambda: print("atexit ran"))
+%s
+sys.stdout.write("not flushed, ")
+leave(3)
+"""
+_WORKER = """
+def work():
+    time.sleep(0.3)
+    print("worker ended, ", end="", flush=True)
+threading.Thread(target=work).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "out"),
+    [
+        ("", "not flushed, atexit ran\n"),
+        ("import sqlite3", "not flushed, atexit ran\n"),
+        (_WORKER, "worker ended, not flushed, atexit ran\n"),
+    ],
+    ids=["plain", "index", "thread"],
+)
+def test_leaving_loses_nothing_that_was_begun(before: str, out: str):
+    done = subprocess.run(
+        [sys.executable, "-c", _ENDS % before], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert sorted(done.stdout.strip().split(", ")) == sorted(out.strip().split(", "))
+    assert done.stderr == ""
+
+
+def test_a_command_that_is_over_takes_no_interpreter_apart(project: User):
+    """What the interpreter would destroy at its end, one module after the other, is left alone."""
+    look = """
+import tclog.errors
+class Told:
+    def __del__(self):
+        import os
+        os.write(2, b"taken apart")
+tclog.errors.told = Told()
+from tclog.cli import main
+main()
+"""
+    done = project.process("-c", look, "memory", "set", "k", "v", program=sys.executable)
+    assert done.ok().err == ""

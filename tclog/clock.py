@@ -37,10 +37,11 @@ _SECONDS = re.compile(r":([0-5][0-9])\.([0-9]{6})Z")
 
 def format_us(us: int) -> str:
     """Write microseconds since 1970 as RFC 3339 in UTC, always with six decimals."""
-    minute, rest_us = divmod(us, 60 * SECOND_US)
-    return f"{_format_minute(minute)}:{rest_us // SECOND_US:02d}.{rest_us % SECOND_US:06d}Z"
+    second, rest_us = divmod(us, SECOND_US)
+    return f"{_format_second(second)}.{rest_us:06d}Z"
 
 
+@lru_cache(maxsize=1024)
 def parse_us(text: str) -> int:
     """Read what ``format_us`` writes, or an Hlc, as microseconds since 1970.
 
@@ -52,6 +53,11 @@ def parse_us(text: str) -> int:
     if rest is None:
         raise ValueError(_no_stamp(text))
     return _parse_minute(text[:16]) + int(rest[1]) * SECOND_US + int(rest[2])
+
+
+@lru_cache(maxsize=512)
+def _format_second(second: int) -> str:
+    return f"{_format_minute(second // 60)}:{second % 60:02d}"
 
 
 @lru_cache(maxsize=512)
@@ -159,11 +165,11 @@ class HybridClock:
         """
         if after is not None:
             self.observe(after)
-        issued = _next(self._last, self.now_us())
-        self._last = issued
-        if after is not None and hlc(*issued) <= after:
-            issued = _next(parse_hlc(after), 0)
-        return hlc(*issued)
+        self._last = _next(self._last, self.now_us())
+        issued = hlc(*self._last)
+        if after is not None and issued <= after:
+            return hlc(*_next(parse_hlc(after), 0))
+        return issued
 
     def learn(self, wall_us: int, stored: Stamp, *, resolution_us: int = SECOND_US) -> int:
         """Correct the clock from one own write; returns the new offset in microseconds.

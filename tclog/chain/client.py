@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from tclog.chain.heads import Heads
 from tclog.clock import OFFSET_REPORTED_US, SECOND_US, HybridClock, Stamp
-from tclog.event import ChainId, Version
+from tclog.event import ChainId, Version, decode_version
 
 OFFSET_KEPT_US = 86_400 * SECOND_US
 # Wall and monotonic clock part by this much only when the wall clock was set, or after a restart.
 CLOCK_SET_US = 60 * SECOND_US
+
+
+class Decode(Protocol):
+    """What ``decode_version`` does."""
+
+    def __call__(
+        self, raw: bytes, *, chain: ChainId, seq: int, stored: Stamp | None = None
+    ) -> Version:
+        """Read a slot's bytes and check that they are version ``seq`` of ``chain``."""
 
 
 class Client:
@@ -26,6 +36,7 @@ class Client:
         monotonic_s: a clock for time limits, which nobody sets.
         decide_timeout_s: how long an undecided create is pursued before it is called unknown.
         backoff_s: the first upper bound of the wait after a lost race.
+        decode: reads the bytes of a version; a simulation reads those that many clients meet once.
         learnt_us: the machine's clock when the clock's offset was learnt; 0 if it never was.
         epoch_us: the machine's clock less the monotonic one, then.
     """
@@ -44,6 +55,7 @@ class Client:
         monotonic_s: Callable[[], float],
         decide_timeout_s: float = 10.0,
         backoff_s: float = 0.01,
+        decode: Decode = decode_version,
         learnt_us: int = 0,
         epoch_us: int = 0,
     ) -> None:
@@ -58,6 +70,7 @@ class Client:
         self.monotonic_s = monotonic_s
         self.decide_timeout_s = decide_timeout_s
         self.backoff_s = backoff_s
+        self.decode = decode
         self.learnt_us = learnt_us
         self.epoch_us = epoch_us
         # Chains that were listed and had no version.

@@ -30,10 +30,7 @@ _RULES: dict[str, Rules] = {}
 def rules_of(chain: ChainId) -> Rules:
     """Return the rules of a chain's kind; its module is loaded when first needed."""
     kind = chain_kind(chain)
-    rules = _RULES.get(kind)
-    if rules is None:
-        rules = _RULES[kind] = _load(kind)
-    return rules
+    return _RULES.get(kind) or _RULES.setdefault(kind, _load(kind))
 
 
 def _load(kind: str) -> Rules:
@@ -107,7 +104,8 @@ def fold(
 
             state = inbox.merge(state, merge["through"], merge["count"])
         for index, event in enumerate(events):
-            state = rules.evolve(state, event, place._replace(index=index))
+            at = place if index == place.index else place._replace(index=index)
+            state = rules.evolve(state, event, at)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise Damaged(
             f"version {place.seq} of {chain} holds an event that cannot be folded: {error!r}",
@@ -129,7 +127,7 @@ def place_after(head: Version | None) -> Place:
 def unknown_ops(chain: ChainId, version: Version) -> list[str]:
     """Return the ops in a version that this client does not know; they fold to nothing."""
     known = rules_of(chain).ops
-    return [event.op for event in version.events if event.op not in known]
+    return [op for event in version.events if (op := event.op) not in known]
 
 
 def verify(chain: ChainId, before: Version | None, version: Version) -> None:

@@ -16,7 +16,6 @@ from tclog.event import (
     Version,
     chain_folder,
     decode_name,
-    decode_version,
     slot_key,
     slot_seq,
 )
@@ -117,7 +116,7 @@ def read_version(client: Client, chain: ChainId, seq: int) -> Protocol[Version]:
     found = yield Get(slot_key(chain, seq))
     if found is None:
         raise Damaged(f"version {seq} of {chain} is missing", hint="tclog doctor")
-    version = decode_version(found.data, chain=chain, seq=seq, stored=found.stored)
+    version = client.decode(found.data, chain=chain, seq=seq, stored=found.stored)
     _seen(client, version)
     return version
 
@@ -125,7 +124,7 @@ def read_version(client: Client, chain: ChainId, seq: int) -> Protocol[Version]:
 def accept(client: Client, chain: ChainId, before: Version | None, found: Found) -> Version:
     """Decode the version after ``before`` and check it against that."""
     seq = 1 if before is None else before.seq + 1
-    version = decode_version(found.data, chain=chain, seq=seq, stored=found.stored)
+    version = client.decode(found.data, chain=chain, seq=seq, stored=found.stored)
     verify(chain, before, version)
     _seen(client, version)
     return version
@@ -147,7 +146,7 @@ def read_range(client: Client, chain: ChainId, first: int, last: int) -> Protoco
         for seq, found in zip(seqs, replies, strict=True):
             if found is None:
                 raise Damaged(f"version {seq} of {chain} is missing", hint="tclog doctor")
-            version = decode_version(found.data, chain=chain, seq=seq, stored=found.stored)
+            version = client.decode(found.data, chain=chain, seq=seq, stored=found.stored)
             if versions and version.prev != versions[-1].id:
                 raise Damaged(
                     f"version {seq} of {chain} does not follow version {seq - 1}",

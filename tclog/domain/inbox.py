@@ -44,7 +44,7 @@ def decide(state: State, command: Send, place: Place) -> Decision:  # noqa: ARG0
 def evolve(state: State, event: Event, place: Place) -> State:  # noqa: ARG001 - one shape for all
     """Fold one event: a message takes the next number."""
     if event.op == "message.send":
-        return state._replace(count=state.count + 1)
+        return State(state.count + 1, state.all_version, state.all_count)
     return state
 
 
@@ -57,12 +57,12 @@ def merge(state: State, all_version: int, all_count: int) -> State:
 
 def pack(state: State, events: Sequence[Event]) -> Mapping[str, Any]:  # noqa: ARG001 - one shape for all
     """Write the state as JSON."""
-    return {key: value for key, value in state._asdict().items() if value}
+    return {key: value for key, value in zip(State._fields, state, strict=True) if value}
 
 
 def unpack(packed: Mapping[str, Any], events: Sequence[Event]) -> State:  # noqa: ARG001 - one shape for all
     """Read what ``pack`` wrote."""
-    return State(**{key: packed[key] for key in State._fields if key in packed})
+    return State(packed.get("count", 0), packed.get("all_version", 0), packed.get("all_count", 0))
 
 
 # -- acknowledgements -----------------------------------------------------------------------------

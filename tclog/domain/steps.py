@@ -471,12 +471,16 @@ def _let_go(state: State, to: str) -> State:
 
 # -- the state in a version -----------------------------------------------------------------------
 
-_DEFAULTS = EMPTY._asdict()
+_FIELDS = tuple(EMPTY._asdict().items())
 
 
 def pack(state: State, events: Sequence[Event]) -> Mapping[str, Any]:  # noqa: ARG001 - one shape for all
     """Write the state as JSON, without what is as in an empty step."""
-    packed = {key: value for key, value in state._asdict().items() if value != _DEFAULTS[key]}
+    packed: dict[str, Any] = {
+        name: value
+        for (name, default), value in zip(_FIELDS, state, strict=True)
+        if value != default
+    }
     if "after" in packed:
         packed["after"] = list(packed["after"])
     return packed
@@ -484,10 +488,8 @@ def pack(state: State, events: Sequence[Event]) -> Mapping[str, Any]:  # noqa: A
 
 def unpack(packed: Mapping[str, Any], events: Sequence[Event]) -> State:  # noqa: ARG001 - one shape for all
     """Read what ``pack`` wrote."""
-    known = {key: packed[key] for key in State._fields if key in packed}
-    if "after" in known:
-        known["after"] = tuple(known["after"])
-    return State(**known)
+    state = State._make([packed.get(name, default) for name, default in _FIELDS])
+    return state._replace(after=tuple(state.after)) if "after" in packed else state
 
 
 # -- dependencies ---------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ neither a cut form nor ``inbox/@all`` can be reached by choosing a name.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from tclog.clock import Hlc
 from tclog.errors import BadName, Damaged
@@ -112,6 +113,7 @@ def _encode_chain(chain: ChainId) -> tuple[str, str]:
     return kind, "@all" if chain == ALL else encode_name(name)
 
 
+@lru_cache(maxsize=1024)
 def chain_folder(chain: ChainId) -> str:
     """Return the folder of a chain's slots, without a final slash."""
     kind, segment = _encode_chain(chain)

@@ -7,7 +7,8 @@ included, so nothing is lost by reading. Ids are always computed over bytes, nev
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -222,7 +223,7 @@ _VERSION_FIELDS: dict[str, tuple[type, ...]] = {
 }
 
 
-def _check(record: Any, fields: Mapping[str, tuple[type, ...]], what: str) -> None:
+def _check(record: Any, unfit: Callable[..., str | None], what: str) -> None:
     if not isinstance(record, dict):
         raise Damaged(f"{what} is not a JSON object", hint="tclog doctor")
     number = record.get("format")
@@ -234,13 +235,31 @@ def _check(record: Any, fields: Mapping[str, tuple[type, ...]], what: str) -> No
             f"{what} has format {number}; this client reads up to {FORMAT}",
             hint="pip install --upgrade tclog",
         )
-    for name, kinds in fields.items():
-        if type(record.get(name, ...)) not in kinds:
-            raise Damaged(f"{what} has no valid field {name!r}", hint="tclog doctor")
+    name = unfit(tuple(record), *map(type, record.values()))
+    if name is not None:
+        raise Damaged(f"{what} has no valid field {name!r}", hint="tclog doctor")
     try:
         parse_hlc(record["at"])
     except ValueError:
         raise Damaged(f"{what} has no valid stamp", hint="tclog doctor") from None
+
+
+def _fields_check(fields: Mapping[str, tuple[type, ...]]) -> Callable[..., str | None]:
+    """Make what names the first field that is missing or of a wrong type, or None.
+
+    Records come in few shapes, by their names and types; each is looked at once.
+    """
+
+    @lru_cache(maxsize=256)
+    def unfit(names: tuple[str, ...], *types: type) -> str | None:
+        shape = dict(zip(names, types, strict=True))
+        return next((name for name in fields if shape.get(name, _ABSENT) not in fields[name]), None)
+
+    return unfit
+
+
+_unfit_in_event = _fields_check(_EVENT_FIELDS)
+_unfit_in_version = _fields_check(_VERSION_FIELDS)
 
 
 def decode_event(raw: bytes, *, expect: EventId | None = None, what: str = "event") -> Event:
@@ -254,7 +273,7 @@ def decode_event(raw: bytes, *, expect: EventId | None = None, what: str = "even
     if expect is not None and found != expect:
         raise Damaged(f"{what} does not hold what its name says", hint="tclog doctor")
     record = decode(raw, what)
-    _check(record, _EVENT_FIELDS, what)
+    _check(record, _unfit_in_event, what)
     return Event(found, record)
 
 
@@ -267,9 +286,9 @@ def decode_version(raw: bytes, *, chain: ChainId, seq: int, stored: Stamp | None
     """
     what = f"version {seq} of {chain}"
     record = decode(raw, what)
-    _check(record, _VERSION_FIELDS, what)
+    _check(record, _unfit_in_version, what)
     # Only its successor knows a version's id, and the newest has none: it vouches for itself.
-    if record["sum"] != digest(encode({k: v for k, v in record.items() if k != "sum"})):
+    if record["sum"] != digest(_without_sum(raw, record)):
         raise Damaged(f"{what} does not hold what was written", hint="tclog doctor")
     if record["chain"] != chain or record["seq"] != seq:
         raise Damaged(
@@ -279,9 +298,21 @@ def decode_version(raw: bytes, *, chain: ChainId, seq: int, stored: Stamp | None
         raise Damaged(f"{what} does not name the version before it", hint="tclog doctor")
     events = []
     for event in record["events"]:
-        _check(event, _EVENT_FIELDS, f"an event in {what}")
+        _check(event, _unfit_in_event, f"an event in {what}")
         events.append(Event(EventId(digest(encode(event))), event))
     return Version(VersionId(digest(raw)), raw, record, tuple(events), stored)
+
+
+def _without_sum(raw: bytes, record: Mapping[str, Any]) -> bytes:
+    """Return the canonical bytes of a record as they were before its sum was added.
+
+    ``raw`` is known to be canonical, so the sum stands last but for fields of later clients, and
+    cutting it off gives what encoding anew would give.
+    """
+    end = b',"sum":%b}' % encode(record["sum"])
+    if raw.endswith(end):
+        return raw[: -len(end)] + b"}"
+    return encode({name: value for name, value in record.items() if name != "sum"})
 
 
 def decode_stored_version(raw: bytes, stored: str | None) -> Version:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from tclog.chain.client import Decode
 from tclog.chain.fold import fold, place_of, rules_of
 from tclog.clock import Stamp, stamp
 from tclog.domain import steps
@@ -29,6 +30,7 @@ from tclog.event import (
     slot_key,
     slot_seq,
 )
+from tclog.store.base import Found
 from tclog.store.memory import MemoryStore
 from tclog.testing.scheduler import EVERYTHING, Operation, nonce_of
 
@@ -51,16 +53,19 @@ class Chains(NamedTuple):
 
 
 def read_chains(
-    store: MemoryStore, created_us: Mapping[str, int] | None = None
+    store: MemoryStore,
+    created_us: Mapping[str, int] | None = None,
+    decode: Decode = decode_version,
 ) -> tuple[Chains, list[str]]:
     """Read every chain without the protocol, checking density, links, stamps, folds and objects.
 
     Args:
         store: what is left after all is over.
         created_us: when each slot was created, if it is to be checked that nothing else wrote them.
+        decode: what reads a version's bytes.
     """
     broken: list[str] = []
-    slots: dict[str, list[tuple[int, bytes]]] = {}
+    slots: dict[str, list[tuple[int, Found]]] = {}
     for entry in store.list("chains", "", EVERYTHING, False):
         folder, _, _ = entry.key.rpartition("/")
         seq, found = slot_seq(entry.key), store.get(entry.key)
@@ -71,29 +76,33 @@ def read_chains(
             broken.append(f"{entry.key} was written without being created")
         elif created_us is not None and entry.stored != stamp(created_us[entry.key]):
             broken.append(f"{entry.key} was written again after it was created")
-        slots.setdefault(folder, []).append((seq, found.data))
+        slots.setdefault(folder, []).append((seq, found))
     objects = {e.key[-69:-5]: e.key for e in store.list("events", "", EVERYTHING, False)}
     chains = Chains({}, {})
     for folder, rows in slots.items():
-        broken += _read_chain(folder, sorted(rows), objects, chains)
+        broken += _read_chain(folder, sorted(rows), objects, chains, decode)
     broken += _check_objects(store, objects, chains)
     return chains, broken
 
 
 def _read_chain(
-    folder: str, rows: Sequence[tuple[int, bytes]], objects: Mapping[str, str], chains: Chains
+    folder: str,
+    rows: Sequence[tuple[int, Found]],
+    objects: Mapping[str, str],
+    chains: Chains,
+    decode: Decode,
 ) -> Iterator[str]:
     """Walk one chain. Nothing here is the protocol's own check: that may be what is broken."""
     chain = ChainId("")
     before: Version | None = None
     state: Any = None
-    for place, (seq, raw) in enumerate(rows, 1):
+    for place, (seq, found) in enumerate(rows, 1):
         if seq != place:
             yield f"{folder} has a gap: version {place} is missing"
             return
         try:
-            chain = chain or ChainId(str(orjson.loads(raw)["chain"]))
-            version = decode_version(raw, chain=chain, seq=seq)
+            chain = chain or ChainId(str(orjson.loads(found.data)["chain"]))
+            version = decode(found.data, chain=chain, seq=seq, stored=found.stored)
             if before is None:
                 state = rules_of(chain).empty
                 chains.states[chain], chains.versions[chain] = [state], []

@@ -8,19 +8,20 @@ taken out of a schedule, to make it smaller, does not change what is drawn for t
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
 from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
+from heapq import heappop, heappush
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
-from tclog.chain.client import Client
+from tclog.chain.client import Client, Decode
 from tclog.chain.drive import Protocol, Sleep
 from tclog.chain.heads import MemoryHeads
-from tclog.clock import HybridClock, stamp
+from tclog.clock import HybridClock, Stamp, stamp
 from tclog.errors import OutcomeUnknown, StoreError, StoreUnreachable, TclogError
+from tclog.event import ChainId, Version, decode_version
 from tclog.store.base import Create, Created, Delete, Entry, Get, List, Outcome, Put, Request, Stat
 from tclog.testing.bucket import Bucket
 from tclog.testing.faults import Faults
@@ -181,18 +182,12 @@ class _Batch:
 class _Flight:
     """One request on its way: ``cause`` is what its client will be told, if it fails."""
 
-    __slots__ = (
-        "back_us",
-        "batch",
-        "cause",
-        "index",
-        "life",
-        "nth",
-        "process",
-        "reply",
-        "request",
-        "stale_us",
-    )
+    # What few flights change stands in the class: hundreds are made in each schedule.
+    nth = 1
+    cause = ""
+    back_us = 0
+    stale_us = 0
+    reply: Any = None
 
     def __init__(
         self, process: _Process, request: Request, batch: _Batch | None = None, index: int = 0
@@ -202,11 +197,6 @@ class _Flight:
         self.request = request
         self.batch = batch
         self.index = index
-        self.nth = 1
-        self.cause = ""
-        self.back_us = 0
-        self.stale_us = 0
-        self.reply: Any = None
 
 
 class Simulation:
@@ -229,6 +219,7 @@ class Simulation:
         self.injected: dict[str, int] = {}
         self.requests = 0
         self.happened: list[Happened] = []
+        self.decode = _remembering(decode_version)
         self._verbs = _verbs(self.store)
         self._queue: list[tuple[int, int, Callable[[Any], None], Any]] = []
         self._count = 0
@@ -249,15 +240,15 @@ class Simulation:
     def _later(self, delay_us: int, act: Callable[[Any], None], argument: Any) -> None:
         self._count += 1
         due_us = self.now_us + delay_us
-        heapq.heappush(self._queue, (due_us, self._count, act, argument))
+        heappush(self._queue, (due_us, self._count, act, argument))
 
     def run(self) -> bool:
         """Run until nothing is left to happen; whether that was within bounds."""
-        queue, pop = self._queue, heapq.heappop
+        queue = self._queue
         for _ in range(EVENTS_MAX):
             if not queue:
                 return True
-            self.now_us, _, act, argument = pop(queue)
+            self.now_us, _, act, argument = heappop(queue)
             act(argument)
         return False
 
@@ -315,6 +306,7 @@ class Simulation:
             nonce=nonce,
             jitter=process.random.random,
             monotonic_s=lambda: self.now_us / _SECOND_US,
+            decode=self.decode,
         )
         self._next(process)
 
@@ -337,7 +329,7 @@ class Simulation:
         process.protocol = plan.protocol(process.client)
         self._advance(process, None)
 
-    def _advance(self, process: _Process, reply: Any, failure: StoreError | None = None) -> None:
+    def _advance(self, process: _Process, reply: Any) -> None:
         protocol = process.protocol
         if protocol is None:
             return
@@ -345,7 +337,8 @@ class Simulation:
         if chance < self._step_rate and self._befalls(process, chance):
             return
         try:
-            step = protocol.send(reply) if failure is None else protocol.throw(failure)
+            failed = isinstance(reply, StoreError)
+            step = protocol.throw(reply) if failed else protocol.send(reply)
         except StopIteration as end:
             self._finish(process, "ok", end.value, None)
         except OutcomeUnknown as error:
@@ -416,15 +409,13 @@ class Simulation:
         process, batch, reply = flight.process, flight.batch, flight.reply
         if process.life != flight.life:
             return  # the answer reaches a client that has died meanwhile
-        if batch is not None:
-            batch.replies[flight.index] = reply
-            batch.left -= 1
-            if not batch.left:
-                self._advance(process, batch.replies)
-        elif isinstance(reply, StoreError):
-            self._advance(process, None, reply)
-        else:
+        if batch is None:
             self._advance(process, reply)
+            return
+        batch.replies[flight.index] = reply
+        batch.left -= 1
+        if not batch.left:
+            self._advance(process, batch.replies)
 
     def _send(self, flight: _Flight) -> None:
         """Send one request; its fate is drawn now, and comes to pass in virtual time.
@@ -446,9 +437,8 @@ class Simulation:
         fate = self._drawn(chance, fates) if chance < fates[-1][0] else None
         if fate is None:
             # As in _later, without the call: this is where a schedule spends its time.
-            self._count += 1
-            due_us = self.now_us + there_us
-            heapq.heappush(self._queue, (due_us, self._count, self._arrive, flight))
+            self._count = count = self._count + 1
+            heappush(self._queue, (self.now_us + there_us, count, self._arrive, flight))
             return
         self._note(flight.process.name, "fault", flight.request, fate)
         told_us = _QUICK_US if x * 64 % 1 < 0.5 else round(self.faults.timeout_s * _SECOND_US)
@@ -489,7 +479,8 @@ class Simulation:
 
     def _arrive(self, flight: _Flight) -> None:
         self._carry_out(flight)
-        self._later(flight.back_us, self._answered, flight)
+        self._count = count = self._count + 1  # as above
+        heappush(self._queue, (self.now_us + flight.back_us, count, self._answered, flight))
 
     def _carry_out(self, flight: _Flight) -> None:
         request = flight.request
@@ -543,6 +534,20 @@ def _ladder(faults: Faults, kinds: tuple[str, ...]) -> tuple[tuple[float, str], 
         total += getattr(faults, kind)
         steps.append((total, kind))
     return tuple(steps)
+
+
+def _remembering(decode: Decode) -> Decode:
+    """Decode the bytes of each version once: every client and every oracle reads the same ones."""
+    known: dict[tuple[bytes, ChainId, int, Stamp | None], Version] = {}
+
+    def decoded(raw: bytes, *, chain: ChainId, seq: int, stored: Stamp | None = None) -> Version:
+        asked = raw, chain, seq, stored
+        version = known.get(asked)
+        if version is None:
+            version = known[asked] = decode(raw, chain=chain, seq=seq, stored=stored)
+        return version
+
+    return decoded
 
 
 def _verbs(store: Bucket) -> dict[type, Callable[..., Any]]:

@@ -222,7 +222,7 @@ def _judged(simulation: Simulation) -> list[str]:
 def judge(simulation: Simulation) -> Iterator[str]:
     """Check every promise on a schedule that has ended; each sentence begins with its promise."""
     done, created_us = simulation.operations, simulation.created_us
-    chains, broken = oracles.read_chains(simulation.store, created_us)
+    chains, broken = oracles.read_chains(simulation.store, created_us, simulation.decode)
     yield from (f"chains: {sentence}" for sentence in broken)
     if broken:
         return  # what was told cannot be compared with chains that are none

@@ -16,6 +16,7 @@ from tclog.event import (
     seal_event,
     seal_version,
 )
+from tclog.event.records import _without_sum
 
 from .making import T0_US, json_scalars, json_text, json_values
 
@@ -122,6 +123,23 @@ def test_fields_that_this_client_does_not_know_are_kept(position):
     slot = changed(sealed_version().raw, events=[decode(later, "it")])
     (embedded,) = decode_version(slot, chain=CHAIN, seq=2).events
     assert embedded == decode_event(later)
+
+
+@given(st.dictionaries(json_text, json_values, max_size=3), json_values)
+def test_the_sum_is_that_of_all_other_fields_wherever_it_stands(later, state):
+    # Read, the sum is cut off the bytes where it stands last. A later client's fields may follow
+    # it, or hold what looks like it; the verdict is that of encoding the record anew.
+    record = decode(sealed_version(state={"x": state, "sum": "0"}).raw, "it")
+    for fields in (later, {**later, "tail": [record["sum"]]}, {**later, "z": {"sum": "1"}}):
+        raw = changed(encode(record), **{k: v for k, v in fields.items() if k not in record})
+        whole = decode(raw, "it")
+        rest = {name: value for name, value in whole.items() if name != "sum"}
+        assert _without_sum(raw, whole) == encode(rest)
+        assert decode_version(raw, chain=CHAIN, seq=2).record == whole
+        other = encode(whole | {"sum": digest(b"")})
+        assert _without_sum(other, whole | {"sum": digest(b"")}) == encode(rest)
+        with pytest.raises(Damaged, match="what was written"):
+            decode_version(other, chain=CHAIN, seq=2)
 
 
 @given(bodies)

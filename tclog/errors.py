@@ -26,6 +26,14 @@ EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
 
 
+def quote(text: object) -> str:
+    """Write a text as one word of a POSIX shell, for hints: names may come from anybody."""
+    plain = str(text)
+    if plain and all(char.isalnum() or char in "@%+=:,./-_" for char in plain):
+        return plain
+    return "'" + plain.replace("'", "'\\''") + "'"
+
+
 class TclogError(Exception):
     """Base of all errors that tclog raises on purpose.
 

@@ -23,7 +23,7 @@ from tclog.chain.read import accept, read_forward, read_head, read_newest, read_
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Stamp, parse_us
 from tclog.domain.content import Blob
 from tclog.domain.decision import Decision, Draft, Place
-from tclog.errors import OutcomeUnknown, Refused, StoreError
+from tclog.errors import OutcomeUnknown, Refused, StoreError, quote
 from tclog.event import (
     ALL,
     ChainId,
@@ -411,7 +411,7 @@ def _unknown(version: Version, cause: str) -> OutcomeUnknown:
     again = None if event is None else resume_key(event, version.seq)
     return OutcomeUnknown(
         f"it is not known whether version {version.seq} of {version.chain} was written ({cause})",
-        hint=f"run the same command again with --id {again}: it cannot apply twice"
+        hint=f"run the same command again with --id {quote(again)}: it cannot apply twice"
         if again
         else "run the same command again",
         event=None if event is None else event.id,

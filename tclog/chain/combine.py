@@ -34,7 +34,7 @@ from tclog.chain.read import (
     read_range,
 )
 from tclog.clock import SECOND_US, parse_us
-from tclog.errors import OutcomeUnknown, StoreError, StoreUnreachable, TclogError
+from tclog.errors import OutcomeUnknown, StoreError, StoreUnreachable, TclogError, quote
 from tclog.event import (
     ALL,
     ChainId,
@@ -329,7 +329,7 @@ def _unknown(race: Race, event: Event, after: int, cause: str) -> OutcomeUnknown
     again = resume_key(event, after + 1)
     return OutcomeUnknown(
         f"it is not known whether the event was or will be committed to {race.chain} ({cause})",
-        hint=f"run the same command again with --id {again}: it cannot apply twice",
+        hint=f"run the same command again with --id {quote(again)}: it cannot apply twice",
         event=event.id,
         chain=race.chain,
         version=after + 1,

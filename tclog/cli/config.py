@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tclog.errors import UsageError
+from tclog.errors import UsageError, quote
 
 if TYPE_CHECKING:
     from tclog.log.project import Location
@@ -175,7 +175,9 @@ def _is_file(path: Path) -> bool:
 
 def _unreadable(path: Path, error: OSError) -> UsageError:
     return UsageError(
-        f"{path} cannot be read: {error.strerror}", code="bad-config", hint=f"ls -ld {path.parent}"
+        f"{path} cannot be read: {error.strerror}",
+        code="bad-config",
+        hint=f"ls -ld {quote(path.parent)}",
     )
 
 
@@ -201,7 +203,7 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"{path} is not valid TOML: {error}", code="bad-config", hint=f"cat {path}"
+            f"{path} is not valid TOML: {error}", code="bad-config", hint=f"cat {quote(path)}"
         ) from None
     except OSError as error:
         raise _unreadable(path, error) from None
@@ -216,7 +218,9 @@ def _dig(table: Mapping[str, Any], name: str, source: Path) -> str | None:
             return str(value).lower()
         if value is None or (isinstance(value, str) and "\0" not in value):
             return value
-    raise UsageError(f"{name} in {source} is not text", code="bad-config", hint=f"cat {source}")
+    raise UsageError(
+        f"{name} in {source} is not text", code="bad-config", hint=f"cat {quote(source)}"
+    )
 
 
 def _session(environ: Mapping[str, str]) -> Setting:
@@ -279,7 +283,7 @@ def write(folder: Path, settings: Mapping[str, Any]) -> Path:
         raise UsageError(
             f"{target} cannot be written: {error.strerror}",
             code="config-unwritable",
-            hint=f"ls -ld {folder}",
+            hint=f"ls -ld {quote(folder)}",
         ) from None
     return target
 

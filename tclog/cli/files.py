@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
-from tclog.errors import UsageError
+from tclog.errors import UsageError, quote
 
 
 def size_of(file: Path) -> int:
@@ -15,17 +15,21 @@ def size_of(file: Path) -> int:
         found = file.stat()
     except OSError as error:
         raise UsageError(
-            f"{file} cannot be read: {error.strerror}", code="file-unreadable", hint=f"ls -l {file}"
+            f"{file} cannot be read: {error.strerror}",
+            code="file-unreadable",
+            hint=f"ls -l {quote(file)}",
         ) from None
     if S_ISDIR(found.st_mode):
         raise UsageError(
-            f"{file} is a folder", code="file-unreadable", hint=f"tar -cf {file}.tar {file}"
+            f"{file} is a folder",
+            code="file-unreadable",
+            hint=f"tar -cf {quote(f'{file}.tar')} {quote(file)}",
         )
     if not S_ISREG(found.st_mode):
         raise UsageError(
             f"{file} is not a file; put its contents into one first",
             code="file-unreadable",
-            hint=f"ls -l {file}",
+            hint=f"ls -l {quote(file)}",
         )
     return found.st_size
 
@@ -46,11 +50,12 @@ def target_of(name: str, out: Path | None) -> Path:
         raise UsageError(
             f"there is no folder {target.parent}",
             code="folder-missing",
-            hint=f"mkdir -p {target.parent}",
+            hint=f"mkdir -p {quote(target.parent)}",
         )
     if target.exists() and not target.is_file():
         raise UsageError(
-            f"{target} is not a file", hint=f"tclog artifact get {name} -o - > {target}"
+            f"{target} is not a file",
+            hint=f"tclog artifact get {quote(name)} -o - > {quote(target)}",
         )
     return target
 
@@ -59,7 +64,9 @@ def _last(name: str) -> str:
     """Only the last part: another agent's name must not choose a folder of this machine."""
     last = Path(name).name
     if last in ("", ".", ".."):
-        raise UsageError(f"{name} gives no file name", hint=f"tclog artifact get {name} -o FILE")
+        raise UsageError(
+            f"{name} gives no file name", hint=f"tclog artifact get {quote(name)} -o FILE"
+        )
     return last
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from tclog.cli.here import Here
-from tclog.errors import Refused, TclogError
+from tclog.errors import Refused, TclogError, quote
 
 if TYPE_CHECKING:
     from tclog.clock import Hlc
@@ -248,7 +248,7 @@ class Repository:
             raise TclogError(
                 f"{self.folder} cannot be made: {error.strerror}",
                 code="output-failed",
-                hint=f"ls -ld {self.folder.parent}",
+                hint=f"ls -ld {quote(self.folder.parent)}",
             ) from None
         self.git("init", "-q")
         self.git("symbolic-ref", "HEAD", "refs/heads/main")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tclog.cli import config, output
-from tclog.errors import NotFound, StoreMissing, UsageError
+from tclog.errors import NotFound, StoreMissing, UsageError, quote
 
 if TYPE_CHECKING:
     from tclog.clock import Hlc
@@ -56,7 +56,7 @@ class Here:
             raise UsageError(
                 f"{folder} is no folder to work in: {error.strerror}",
                 code="folder-missing",
-                hint=f"ls -ld {folder}",
+                hint=f"ls -ld {quote(folder)}",
             ) from None
         self._start = self._config = None
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from tclog.errors import BadValue, UsageError
+from tclog.errors import BadValue, UsageError, quote
 
 STDIN = "-"
 
@@ -106,7 +106,7 @@ def read_text(value: str | None, file: str | None = None) -> str:
         raise UsageError(
             f"{file or 'standard input'} cannot be read: {error.strerror}",
             code="file-unreadable",
-            hint=f"ls -l {file}" if file else "",
+            hint=f"ls -l {quote(file)}" if file else "",
         ) from None
     return _utf8(raw, file or "standard input")
 

@@ -17,7 +17,7 @@ from tclog.chain.fold import state_of
 from tclog.clock import Hlc, rfc3339
 from tclog.domain import steps
 from tclog.domain.content import Content, content_size
-from tclog.errors import NotFound
+from tclog.errors import NotFound, quote
 from tclog.event import ChainId, Version, chain_id, chain_name, encode, validate_name
 from tclog.history.snapshot import ignored_events, show_chain
 from tclog.index import Commit, Index
@@ -119,7 +119,7 @@ def blame_memory(index: Index, key: str, at: Hlc) -> Protocol[list[Blame]]:
             f"{key} has no value then"
             + (f": {_says(head)} took it away" if head is not None and head.events else ""),
             code="key-missing",
-            hint=f"tclog memory history {key}" if head is not None else "tclog memory list",
+            hint=f"tclog memory history {quote(key)}" if head is not None else "tclog memory list",
         )
     value = yield from read_content(content)
     parts = _parts(content["type"], value)
@@ -261,7 +261,9 @@ def blame_step(index: Index, step: str, at: Hlc) -> Protocol[list[Blame]]:
     head = index.version_at(chain, at)
     if head is None:
         raise NotFound(
-            f"there is no step {step} then", code="step-missing", hint=f"tclog step add {step}"
+            f"there is no step {step} then",
+            code="step-missing",
+            hint=f"tclog step add {quote(step)}",
         )
     state: steps.State = state_of(chain, head)
     shown = (yield from show_chain(index, chain, head, at)) or {"state": state.state}

@@ -18,7 +18,7 @@ from tclog.chain.fold import fold, place_of, state_of
 from tclog.chain.once import once
 from tclog.domain import steps
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
-from tclog.errors import Refused
+from tclog.errors import Refused, quote
 from tclog.event import ChainId, Event, Version, chain_kind, chain_name
 from tclog.history.points import need_id
 from tclog.history.snapshot import END, Snapshot, ignored_events, show_chain, show_tag
@@ -99,7 +99,7 @@ def revert_event(
             return Refused(
                 f"{commit.chain} was changed meanwhile",
                 code="revert-conflict",
-                hint=f"tclog log --chain '{commit.chain}' -n 5",
+                hint=f"tclog log --chain {quote(commit.chain)} -n 5",
             )
         decision = undo(now, place)
         if isinstance(decision, Draft):
@@ -164,7 +164,7 @@ def _conflict(commit: Commit, later: Commit) -> Refused:
     name = chain_name(commit.chain)
     hint = f"tclog show {later.event.id[:12]}"
     if commit.event.op == "memory.incr":
-        hint = f"tclog memory incr {name} --by {-commit.event.body['by']}"
+        hint = f"tclog memory incr {quote(name)} --by {-commit.event.body['by']}"
     return Refused(
         f"{commit.chain} was changed since, by {later.event.agent} ({later.event.op}"
         f" {later.event.id[:12]}, version {later.seq}, {later.at[:27]});"
@@ -192,7 +192,7 @@ def _way_back(client: Client, commit: Commit, state: Any) -> Undo:
             return lambda now, _: _restore_tag(now, state.at)
         case "artifact":
             if state.blob is None:
-                hint = f"tclog artifact put FILE --name {name}"
+                hint = f"tclog artifact put FILE --name {quote(name)}"
                 _refuse(event, "there was no version before, and artifacts are kept", hint)
             body = {k: v for k, v in state._asdict().items() if v is not None}
             return lambda now, _: Unchanged() if now == state else Draft("artifact.put", body)
@@ -200,7 +200,7 @@ def _way_back(client: Client, commit: Commit, state: Any) -> Undo:
             return lambda now, place: steps.decide(now, steps.Reopen(name), place)
         case "step" if event.op == "step.claim":
             if event.agent != client.agent:
-                hint = f"tclog release {name} --as {event.agent}"
+                hint = f"tclog release {quote(name)} --as {quote(event.agent)}"
                 _refuse(event, f"only {event.agent} can give the claim back", hint)
             release = steps.Release(name, client.agent, commit.seq)
             return lambda now, place: steps.decide(now, release, place)
@@ -242,7 +242,7 @@ def _withdraw(client: Client, event: Event, step: str, now: steps.State, place: 
     return Refused(
         f"step.add {event.id[:12]} of step {step} cannot be reverted: {why}",
         code="not-revertible",
-        hint=f"tclog step show {step}",
+        hint=f"tclog step show {quote(step)}",
     )
 
 

@@ -23,7 +23,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from tclog.errors import TclogError
+from tclog.errors import TclogError, quote
 
 SCHEMA = 2
 BUSY_S = 60.0
@@ -159,7 +159,7 @@ class Database:
         full = (code or 0) & 0xFF == sqlite3.SQLITE_FULL
         return IndexUnusable(
             f"the local index in {self.folder} cannot be used: {reason or error}",
-            hint=f"df -h {self.folder.parent}" if full else "export XDG_CACHE_HOME=FOLDER",
+            hint=f"df -h {quote(self.folder.parent)}" if full else "export XDG_CACHE_HOME=FOLDER",
         )
 
     def discard(self) -> None:

@@ -18,7 +18,7 @@ from tclog.chain.results import Artifact
 from tclog.chain.show import show_artifact
 from tclog.clock import Hlc
 from tclog.domain import artifacts
-from tclog.errors import Damaged, NotFound, TclogError, UsageError
+from tclog.errors import Damaged, NotFound, TclogError, UsageError, quote
 from tclog.event import BlobHash, blob_key, chain_id, validate_name
 from tclog.store.base import GetFile, PutFile, Stat
 
@@ -57,7 +57,9 @@ def put_artifact(
     try:
         if path.is_dir():
             raise UsageError(
-                f"{path} is a folder", code="file-unreadable", hint=f"tar -cf {path}.tar {path}"
+                f"{path} is a folder",
+                code="file-unreadable",
+                hint=f"tar -cf {quote(f'{path}.tar')} {quote(path)}",
             )
         blob, size = hash_file(path)
         known = yield Stat(blob_key(blob))
@@ -65,7 +67,9 @@ def put_artifact(
             yield PutFile(blob_key(blob), path, blob, progress)
     except OSError as error:
         raise UsageError(
-            f"{path} cannot be read: {error.strerror}", code="file-unreadable", hint=f"ls -l {path}"
+            f"{path} cannot be read: {error.strerror}",
+            code="file-unreadable",
+            hint=f"ls -l {quote(path)}",
         ) from None
     command = artifacts.PutArtifact(blob, size, step)
     done = yield from append(
@@ -103,7 +107,7 @@ def find_artifact(
             raise NotFound(
                 f"artifact {name} has versions 1 to {head.seq}, not {version}",
                 code="version-missing",
-                hint=f"tclog artifact history {name}",
+                hint=f"tclog artifact history {quote(name)}",
             )
         head = yield from read_version(client, chain, version)
     return show_artifact(head)

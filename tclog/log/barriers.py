@@ -10,7 +10,7 @@ from tclog.chain.once import once
 from tclog.chain.read import read_head
 from tclog.chain.results import Barrier
 from tclog.domain import barriers
-from tclog.errors import Refused, UsageError, WaitTimeout
+from tclog.errors import Refused, UsageError, WaitTimeout, quote
 from tclog.event import ChainId, chain_id, validate_name
 from tclog.log.waiting import poll
 
@@ -66,7 +66,7 @@ def pass_barrier(
                 timed_out=lambda: WaitTimeout(
                     f"barrier {name}: {len(seen[0].arrived)} of {parties} arrived within"
                     f" {timeout_s:g} s ({', '.join(seen[0].arrived)})",
-                    hint=f"tclog barrier {name} --parties {parties} --timeout 10m",
+                    hint=f"tclog barrier {quote(name)} --parties {parties} --timeout 10m",
                     arrived=list(seen[0].arrived),
                     parties=parties,
                 ),

@@ -10,7 +10,7 @@ from tclog.chain.drive import Protocol
 from tclog.chain.results import Step
 from tclog.clock import parse_us
 from tclog.domain import steps
-from tclog.errors import NotFound, OutcomeUnknown, Refused, UsageError, WaitTimeout
+from tclog.errors import NotFound, OutcomeUnknown, Refused, UsageError, WaitTimeout, quote
 from tclog.log.steps import (
     Row,
     append_step,
@@ -100,7 +100,7 @@ def _held_already(step: str, state: steps.State) -> Refused:
         f"step {step} is already claimed by {state.agent}, perhaps by another process that still"
         " works on it",
         code="step-held",
-        hint=f"tclog release {step}, if nothing does",
+        hint=f"tclog release {quote(step)}, if nothing does",
         holder=state.agent,
         fence=state.fence,
     )
@@ -159,7 +159,7 @@ def claim_waiting(
     def timed_out() -> WaitTimeout:
         return WaitTimeout(
             f"step {step} could not be claimed within {timeout_s:g} s: {last[0].message}",
-            hint=f"tclog step show {step}",
+            hint=f"tclog step show {quote(step)}",
         )
 
     return (yield from poll(client, look, timeout_s=timeout_s, timed_out=timed_out))
@@ -207,7 +207,8 @@ def _claim_picked(
     try:
         return (yield from claim_step(client, step, lease_s=lease_s, takeover=takeover))
     except OutcomeUnknown as unknown:
-        unknown.hint = f"tclog claim {step} --id {unknown.details['id_key']}: it cannot apply twice"
+        key = quote(unknown.details["id_key"])
+        unknown.hint = f"tclog claim {quote(step)} --id {key}: it cannot apply twice"
         raise
 
 

@@ -18,7 +18,7 @@ from tclog.chain.show import read_handoff
 from tclog.domain import steps
 from tclog.domain.content import Blob, make_content
 from tclog.domain.memory import check_value
-from tclog.errors import Refused, UsageError
+from tclog.errors import Refused, UsageError, quote
 from tclog.event import chain_id, digest, encode, validate_name
 from tclog.log.inbox import send_message
 from tclog.log.steps import change_step, check_short, read_result
@@ -52,7 +52,7 @@ def complete_step(
         raise UsageError(
             "a forced completion needs a reason",
             code="reason-missing",
-            hint=f"tclog complete {step} --force --reason TEXT",
+            hint=f"tclog complete {quote(step)} --force --reason TEXT",
         )
     if reason is not None:
         check_short("reason", reason)
@@ -65,7 +65,7 @@ def complete_step(
         raise Refused(
             f"step {step} was already ended by {client.agent}, with other words",
             code="step-complete",
-            hint=f"tclog step show {step}",
+            hint=f"tclog step show {quote(step)}",
         )
     if recorded:
         opened = yield from read_handoff(recorded)

@@ -16,7 +16,7 @@ from tclog.chain.show import show_memory
 from tclog.clock import Hlc
 from tclog.domain import memory
 from tclog.domain.content import Blob, make_content
-from tclog.errors import NotFound, Refused, UsageError
+from tclog.errors import NotFound, Refused, UsageError, quote
 from tclog.event import Version, chain_id, validate_name
 
 SEPARATOR_BYTES_MAX = 1024
@@ -117,7 +117,7 @@ def _with_current(client: Client, key: str, refused: Refused) -> Protocol[Refuse
         return Refused(
             f"{key} has no version yet: {refused.message}",
             code=refused.code,
-            hint=f"tclog memory set {key} VALUE --if-absent",
+            hint=f"tclog memory set {quote(key)} VALUE --if-absent",
             key=key,
             version=0,
         )
@@ -126,7 +126,7 @@ def _with_current(client: Client, key: str, refused: Refused) -> Protocol[Refuse
     return Refused(
         f"{key} is at {shown}, written by {now.agent} at {now.at}: {refused.message}",
         code=refused.code,
-        hint=f"tclog memory get {key}",
+        hint=f"tclog memory get {quote(key)}",
         key=key,
         version=now.version,
         value=now.value,
@@ -153,7 +153,7 @@ def get_value(
             raise NotFound(
                 f"{key} has versions 1 to {head.seq}, not {version}",
                 code="version-missing",
-                hint=f"tclog memory history {key}",
+                hint=f"tclog memory history {quote(key)}",
             )
         found: Version | None = yield from read_version(client, chain, version)
     elif at is not None:
@@ -172,7 +172,7 @@ def _missing(key: str, then: bool = False) -> NotFound:
     return NotFound(
         f"{key} had no value then" if then else f"{key} has no value",
         code="key-missing",
-        hint=f"tclog memory history {key}" if then else "tclog memory list",
+        hint=f"tclog memory history {quote(key)}" if then else "tclog memory list",
         key=key,
     )
 

@@ -17,7 +17,7 @@ from tclog.clock import Hlc
 from tclog.domain import steps
 from tclog.domain.content import make_content
 from tclog.domain.memory import check_value
-from tclog.errors import NotFound, Refused, StoreError, UsageError, WaitTimeout
+from tclog.errors import NotFound, Refused, StoreError, UsageError, WaitTimeout, quote
 from tclog.event import Version, chain_id, chain_name, validate_name
 from tclog.log.waiting import poll
 
@@ -97,7 +97,7 @@ def _refuse_cycle(client: Client, step: str, after: Sequence[str]) -> Protocol[N
         raise Refused(
             f"step {step} would come after itself: {' after '.join(cycle)}",
             code="step-cycle",
-            hint=f"tclog step show {cycle[1]}",
+            hint=f"tclog step show {quote(cycle[1])}",
         )
 
 
@@ -156,7 +156,7 @@ def show_step(client: Client, step: str, *, at: Hlc | None = None) -> Protocol[S
         raise NotFound(
             f"there is no step {step}",
             code="step-missing",
-            hint=f"tclog step add {step}",
+            hint=f"tclog step add {quote(step)}",
             step=step,
         )
     return (yield from read_result(client, step, row.head, row.state, notes=True, at=at))
@@ -298,7 +298,7 @@ def wait_for_steps(
                 "; ".join(f"step {r.id} is {r.state.state}, set by {r.state.agent}" for r in stuck)
                 + ": the wait cannot end",
                 code="wait-blocked",
-                hint=f"tclog step show {stuck[0].id}",
+                hint=f"tclog step show {quote(stuck[0].id)}",
                 steps={row.id: row.state.state for row in rows},
             )
         return None
@@ -307,7 +307,7 @@ def wait_for_steps(
         missing = [f"{row.id} ({says(row.state)})" for row in last if not is_complete(row)]
         return WaitTimeout(
             f"after {timeout_s:g} s not complete: {', '.join(missing)}",
-            hint=f"tclog step show {next(row.id for row in last if not is_complete(row))}",
+            hint=f"tclog step show {quote(next(row.id for row in last if not is_complete(row)))}",
             steps={row.id: row.state.state for row in last},
         )
 

@@ -22,7 +22,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tclog.clock import Stamp, stamp
-from tclog.errors import Damaged, StoreDenied, StoreError, StoreFull, StoreMissing, StoreUnfit
+from tclog.errors import (
+    Damaged,
+    StoreDenied,
+    StoreError,
+    StoreFull,
+    StoreMissing,
+    StoreUnfit,
+    quote,
+)
 from tclog.store.base import Created, Entry, Found, Outcome
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
 
@@ -339,7 +347,7 @@ class FileStore:
         if error.errno in _FULL:
             return StoreFull(text, hint="free some space, then run the command again")
         if error.errno in _DENIED:
-            return StoreDenied(text, hint=f"ls -ld {self._root}")
+            return StoreDenied(text, hint=f"ls -ld {quote(self._root)}")
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
             return StoreMissing(text, hint="tclog where")
         if error.errno == errno.EIO:

@@ -10,7 +10,7 @@ from typing import Self
 
 from blake3 import blake3
 
-from tclog.errors import UsageError
+from tclog.errors import UsageError, quote
 
 CHUNK_BYTES = 1 << 20
 
@@ -39,7 +39,7 @@ class CheckedReader:
         return UsageError(
             f"{self._path} cannot be read: {error.strerror}",
             code="file-unreadable",
-            hint=f"ls -l {self._path}",
+            hint=f"ls -l {quote(self._path)}",
         )
 
     def read(self, size: int = -1, /) -> bytes:

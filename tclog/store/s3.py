@@ -31,6 +31,7 @@ from tclog.errors import (
     StoreUnfit,
     StoreUnreachable,
     UsageError,
+    quote,
 )
 from tclog.store.base import LIST_PAGE_MAX, Created, Entry, Found, Outcome
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
@@ -127,10 +128,10 @@ def explain(failure: _Failure, settings: S3Settings) -> StoreError:
     if code == "NoSuchBucket":
         # The prefix ends in the folder of the project, which is no part of the URL of a store.
         prefix = settings.prefix.rpartition("/")[0]
-        at = f" --endpoint {settings.endpoint}" if settings.endpoint else ""
+        at = f" --endpoint {quote(settings.endpoint)}" if settings.endpoint else ""
         return StoreMissing(
             f"the bucket {settings.bucket!r} does not exist ({where})",
-            hint=f"tclog init s3://{settings.bucket}/{prefix}{at} --create-bucket",
+            hint=f"tclog init {quote(f's3://{settings.bucket}/{prefix}')}{at} --create-bucket",
         )
     if code == "RequestTimeTooSkewed":
         return StoreDenied(

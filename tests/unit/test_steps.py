@@ -468,7 +468,7 @@ def test_a_step_that_waits_is_not_claimed_and_the_hint_names_what_it_waits_for()
     claim = Claim("s", "bob", 100, waiting=("a b (claimed by carol)", "c (pending)"))
     decision = Chain(RULES).act("bob", claim)
     assert refused(decision, "step-waiting")
-    assert decision.hint == "tclog wait-for a b c"
+    assert decision.hint == "tclog wait-for 'a b' c"
 
 
 def test_a_claim_tells_what_its_verdict_on_the_dependencies_rests_on():

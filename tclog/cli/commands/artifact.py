@@ -15,7 +15,7 @@ from tclog.cli.app import SETTINGS, Group, operation
 from tclog.cli.files import size_of, target_of
 from tclog.cli.here import Here
 from tclog.cli.output import Column, size, write_bytes, write_json, write_rows
-from tclog.errors import Refused, UsageError
+from tclog.errors import Refused, UsageError, quote
 
 BAR_FROM_BYTES = 8 << 20
 
@@ -121,7 +121,7 @@ def get(here: Here, name: str, out: str | None, version: int | None, at: str | N
         raise Refused(
             f"{target} exists and is not this artifact",
             code="file-exists",
-            hint=f"tclog artifact get {name} -o OTHER-FILE",
+            hint=f"tclog artifact get {quote(name)} -o OTHER-FILE",
         )
     with _progress(here, f"Fetching {found.name}", found.size) as progress:
         done = log.run(get_artifact(found, target, progress=progress))
@@ -188,5 +188,5 @@ def history(here: Here, name: str, at: str | None, limit: int | None) -> None:
             write_json(row.as_json())
         return
     rows = [[r.name, r.version, r.size, r.agent, r.at, r.step, r.blake3] for r in found]
-    more = f"tclog artifact history {name} -n 0"
+    more = f"tclog artifact history {quote(name)} -n 0"
     write_rows(COLUMNS, rows, now_us=here.now_us(), limit=limit, more=more)

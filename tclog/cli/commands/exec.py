@@ -26,7 +26,7 @@ from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import write_json
 from tclog.domain.steps import CLAIMED, LEASE_MS_DEFAULT
-from tclog.errors import NotFound, Refused, StoreError, TclogError, UsageError
+from tclog.errors import NotFound, Refused, StoreError, TclogError, UsageError, quote
 
 if TYPE_CHECKING:
     from tclog.chain.results import Step
@@ -253,7 +253,7 @@ def _lost(here: Here, step: str, keeper: Keeper) -> TclogError:
             f"the claim on step {step} was lost while the command ran, so it was killed:"
             f" {keeper.lost.message}",
             code="claim-lost",
-            hint=f"tclog step show {step}",
+            hint=f"tclog step show {quote(step)}",
             **keeper.lost.details,
         )
     del here

@@ -23,7 +23,7 @@ from tclog.cli.output import (
     write_line,
     write_rows,
 )
-from tclog.errors import NotFound
+from tclog.errors import NotFound, quote
 
 if TYPE_CHECKING:
     from tclog.clock import Hlc
@@ -291,5 +291,5 @@ def _write_blame(here: Here, rows: list[Blame], kind: str, name: str, limit: int
         if event.id not in ids:
             ids[event.id] = short_id(index, event.id)
         cells[-1] += [version, event.agent, commit.at[:27], event.op, ids[event.id]]
-    more = f"tclog blame '{one_line(name)}' --{kind} -n 0"
+    more = f"tclog blame {quote(name)} --{kind} -n 0"
     write_rows(columns, cells, now_us=here.now_us(), limit=limit, more=more)

@@ -10,7 +10,7 @@ from tclog.cli import options
 from tclog.cli.app import SETTINGS, Group, operation
 from tclog.cli.here import Here
 from tclog.cli.output import Column, harmless, terminal, write_json, write_line, write_rows
-from tclog.errors import UsageError
+from tclog.errors import UsageError, quote
 
 if TYPE_CHECKING:
     from tclog.chain.results import Memory
@@ -182,7 +182,7 @@ def history(here: Here, key: str, at: str | None, limit: int | None) -> None:
         [row.version, row.at, row.agent, row.op, None if row.deleted else value_text(row)]
         for row in found
     ]
-    more = f"tclog memory history {key} -n 0"
+    more = f"tclog memory history {quote(key)} -n 0"
     write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=more)
 
 

@@ -12,7 +12,7 @@ from tclog.cli.app import operation
 from tclog.cli.files import write_whole
 from tclog.cli.here import Here
 from tclog.cli.output import size, write_bytes
-from tclog.errors import TclogError, UsageError
+from tclog.errors import TclogError, UsageError, quote
 
 
 @operation(
@@ -93,15 +93,17 @@ def _target(here: Here, out: str) -> Path:
             raise UsageError(
                 f"{target} is a folder",
                 code="file-unwritable",
-                hint=f"tclog report {out.rstrip('/')}/run.html",
+                hint=f"tclog report {quote(out.rstrip('/') + '/run.html')}",
             )
         parent = os.path.dirname(target)  # noqa: PTH120
         if not os.path.isdir(parent):  # noqa: PTH112
             raise UsageError(
-                f"there is no folder {parent}", code="folder-missing", hint=f"mkdir -p {parent}"
+                f"there is no folder {parent}",
+                code="folder-missing",
+                hint=f"mkdir -p {quote(parent)}",
             )
         if os.path.exists(target) and not os.path.isfile(target):  # noqa: PTH110, PTH113
-            raise UsageError(f"{target} is not a file", hint=f"tclog report - > {target}")
+            raise UsageError(f"{target} is not a file", hint=f"tclog report - > {quote(target)}")
     except (OSError, ValueError) as error:
         raise UsageError(
             f"{out!r} is no path: {error}", code="file-unwritable", hint="tclog report run.html"

@@ -16,7 +16,7 @@ from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.options import STDIN
 from tclog.cli.output import one_line, size, write_bytes, write_json, write_line
-from tclog.errors import Damaged, NotFound, UsageError
+from tclog.errors import Damaged, NotFound, UsageError, quote
 
 if TYPE_CHECKING:
     from tclog.history.copying import Copied
@@ -105,7 +105,7 @@ def _written(out: str | None) -> Iterator[Callable[[bytes], None]]:
         return
     target = Path(out)
     if target.is_dir():
-        raise UsageError(f"{out} is a folder", code="output-failed", hint=f"ls -ld {out}")
+        raise UsageError(f"{out} is a folder", code="output-failed", hint=f"ls -ld {quote(out)}")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
@@ -117,7 +117,7 @@ def _written(out: str | None) -> Iterator[Callable[[bytes], None]]:
         raise UsageError(
             f"{out} cannot be written: {error.strerror}",
             code="output-failed",
-            hint=f"ls -ld {target.parent}",
+            hint=f"ls -ld {quote(target.parent)}",
         ) from None
     finally:
         with contextlib.suppress(OSError):
@@ -165,7 +165,7 @@ def import_(
         raise UsageError(
             f"{file} logs cannot be imported yet; a file of this name is ./{file}",
             code="not-there-yet",
-            hint=f"tclog import ./{file}",
+            hint=f"tclog import {quote(f'./{file}')}",
         )
     flags = {"store": store, "endpoint": endpoint, "region": region, "profile": profile}
     here.say(**{name: value for name, value in flags.items() if value is not None})
@@ -222,7 +222,7 @@ def _opened(file: str) -> Iterator[Reader]:
             raise UsageError(
                 f"{file} cannot be read: {error.strerror}",
                 code="file-unreadable",
-                hint=f"ls -l {file}",
+                hint=f"ls -l {quote(file)}",
             ) from None
         yield Reader(lines_of(source))
 

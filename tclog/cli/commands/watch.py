@@ -16,7 +16,7 @@ from tclog.cli.app import operation
 from tclog.cli.files import write_whole
 from tclog.cli.here import Here
 from tclog.cli.output import one_line, terminal, write_json, write_line
-from tclog.errors import EXIT_INTERRUPTED, TclogError, UsageError
+from tclog.errors import EXIT_INTERRUPTED, TclogError, UsageError, quote
 
 if TYPE_CHECKING:
     from tclog.history.watch import Cursor, Follower
@@ -146,7 +146,7 @@ class _CursorFile:
             raise UsageError(
                 f"the cursor {self.path} cannot be read: {error.strerror}",
                 code="file-unreadable",
-                hint=f"ls -l {self.path}",
+                hint=f"ls -l {quote(self.path)}",
             ) from None
         return read_cursor(raw, str(self.path))
 
@@ -157,7 +157,7 @@ class _CursorFile:
             raise TclogError(
                 f"the cursor {self.path} cannot be written: {error.strerror}",
                 code="file-unwritable",
-                hint=f"ls -ld {self.path.parent}",
+                hint=f"ls -ld {quote(self.path.parent)}",
             ) from None
 
 

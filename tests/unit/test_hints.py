@@ -1,0 +1,86 @@
+"""Hints are commands that agents run: whatever a name holds, it is one word of them."""
+
+from __future__ import annotations
+
+import ast
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tclog
+from tclog.domain import steps
+from tclog.domain.decision import Place
+from tclog.errors import Refused, quote
+
+ROOT = Path(tclog.__file__).parent
+# What needs no quotes: numbers, ids that are cut, and words of ours.
+PLAIN = (
+    "parties",
+    "-commit.event.body['by']",
+    "near[0]",
+    "path",
+    "kind",
+    "at",
+    "key",
+    "ctx.command_path",
+)
+
+
+def hints() -> Iterator[tuple[str, ast.JoinedStr]]:
+    """Yield every hint with something put into it, and where it stands."""
+    for file in sorted(ROOT.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            value: ast.expr | None = None
+            if (isinstance(node, ast.keyword) and node.arg == "hint") or (
+                isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).endswith("hint")
+            ):
+                value = node.value
+            nodes = list(ast.walk(value)) if value is not None else []
+            quoted = {
+                inner
+                for part in nodes
+                if isinstance(part, ast.Call) and ast.unparse(part.func) == "quote"
+                for inner in ast.walk(part)
+            }
+            for part in nodes:
+                if isinstance(part, ast.JoinedStr) and part not in quoted:
+                    yield f"{file.relative_to(ROOT)}:{part.lineno}", part
+
+
+def test_whatever_a_hint_holds_is_one_word_of_its_command() -> None:
+    found = list(hints())
+    assert len(found) > 50
+    bare = [
+        f"{where} {ast.unparse(field.value)}"
+        for where, hint in found
+        for field in hint.values
+        if isinstance(field, ast.FormattedValue)
+        and not ast.unparse(field.value).startswith(("quote(", "_quoted("))
+        and not ast.unparse(field.value).endswith("[:12]")
+        and ast.unparse(field.value) not in PLAIN
+    ]
+    assert not bare
+
+
+@given(st.text(min_size=1))
+def test_a_word_is_read_back_by_a_shell(text: str) -> None:
+    assert shlex.split(f"tclog {quote(text)} --wait") == ["tclog", text, "--wait"]
+
+
+@pytest.mark.parametrize("name", ["x; rm -rf ~", "$(reboot)", "it's", "`id`", "a b", "~", "*", ""])
+def test_names_that_a_shell_would_act_on(name: str) -> None:
+    assert shlex.split(quote(name)) == [name]
+    held = steps.State(state=steps.CLAIMED, agent="eve", fence=1, lease_ms=1000, held_version=1)
+    claim = steps.Claim(name, "bob", 1000, takeover=False)
+    refused = steps.decide(held, claim, Place(2))
+    assert isinstance(refused, Refused)
+    assert shlex.split(refused.hint) == ["tclog", "claim", name, "--wait"]
+
+
+@pytest.mark.parametrize("name", ["design", "S1.A", "step/design", "größe", "a@b:1,2=3+4%5_6-7"])
+def test_plain_names_stay_as_they_are(name: str) -> None:
+    assert quote(name) == name

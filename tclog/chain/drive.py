@@ -102,7 +102,8 @@ def _answer_all(steps: Sequence[Step], store: Store, sleep: Callable[[float], No
 
 def _in_threads(one: Callable[[Step], Any], steps: Sequence[Step]) -> list[Any]:
     """Answer a few requests beside each other; a pool would cost more than it saves."""
-    import threading
+    # Not threading: loading that takes longer than a request.
+    import _thread
 
     replies: list[Any] = [None] * len(steps)
     failures: list[BaseException] = []
@@ -113,12 +114,19 @@ def _in_threads(one: Callable[[Step], Any], steps: Sequence[Step]) -> list[Any]:
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             failures.append(error)
 
-    threads = [threading.Thread(target=work, args=(i,), daemon=True) for i in range(1, len(steps))]
-    for thread in threads:
-        thread.start()
+    def work_beside(index: int, ended: _thread.LockType) -> None:
+        work(index)
+        ended.release()
+
+    waiting = []
+    for index in range(1, len(steps)):
+        ended = _thread.allocate_lock()
+        ended.acquire()
+        _thread.start_new_thread(work_beside, (index, ended))
+        waiting.append(ended)
     work(0)
-    for thread in threads:
-        thread.join()
+    for ended in waiting:
+        ended.acquire()
     if failures:
         raise failures[0]
     return replies

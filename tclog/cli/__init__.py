@@ -6,13 +6,12 @@ import atexit
 import gc
 import os
 import sys
-import threading
 from contextlib import suppress
 from typing import NoReturn
 
-# A command lives for a tenth of a second, and most of what it allocates, modules, lives as long.
-# Looking for cycles among them takes a twentieth of that time and finds nothing.
-GC_THRESHOLD = 50_000
+# A command lives for a tenth of a second, and most of what it allocates, modules, lives as long:
+# looking for cycles among them as often as usual takes time and finds nothing.
+GC_THRESHOLD = 10_000
 
 
 def main() -> NoReturn:
@@ -32,7 +31,8 @@ def leave(status: int) -> NoReturn:
 
     What does need an end gets one: threads that still work, and the index, which is closed.
     """
-    if "sqlite3" in sys.modules or threading.active_count() > 1:
+    threading = sys.modules.get("threading")
+    if "sqlite3" in sys.modules or (threading and threading.active_count() > 1):
         sys.exit(status)
     atexit._run_exitfuncs()  # noqa: SLF001 - what the interpreter itself calls at the end
     for stream in (sys.stdout, sys.stderr):

@@ -50,7 +50,6 @@ ALLOWED = {
         "dataclasses", "copy", "json",  # orjson's
         "string",  # tomllib's
         "locale",  # gettext's, for click
-        "threading",
         "signal",  # an interrupt while orjson loads has crashed the interpreter
     },
     "s3": {"obstore", "calendar", "datetime"},

@@ -1,0 +1,381 @@
+"""The chapters of the page: each turns the samples of one part into words, tables and plots."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from bench import drawing
+from bench.measuring import Record, median, quantile
+from bench.prices import AS_OF, PRICES
+
+OPERATIONS = ("claim", "memory set", "memory get", "send", "inbox")
+
+
+class Aim(NamedTuple):
+    """Something that was aimed at, and whether it was met."""
+
+    what: str
+    aim: str
+    found: str
+    met: bool
+
+
+class Chapter(NamedTuple):
+    """One chapter: its text, its plots by name, the aims that it can judge."""
+
+    text: str
+    plots: Mapping[str, str]
+    aims: Sequence[Aim]
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Write a table."""
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows]) + "\n"
+
+
+def plot(name: str, alt: str) -> str:
+    return f"![{alt}](benchmarks/{name}.svg)\n"
+
+
+def grouped(rows: Iterable[Record], *fields: str) -> dict[Any, list[Record]]:
+    """Group samples by some of their fields."""
+    groups: dict[Any, list[Record]] = defaultdict(list)
+    for row in rows:
+        key = tuple(row.get(field) for field in fields)
+        groups[key[0] if len(key) == 1 else key].append(row)
+    return dict(groups)
+
+
+def middle(rows: Iterable[Record], field: str) -> float:
+    return median(row[field] for row in rows)
+
+
+def ms(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def mb(size: float) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+# -- one process for each operation ---------------------------------------------------------------
+
+
+def cli(rows: Sequence[Record]) -> Chapter:
+    by = grouped(rows, "tool", "store", "op")
+    click = by["python", "-", "import click"]
+    rounds = len(click)
+
+    def times(one: tuple[str, str], other: tuple[str, str], op: str, field: str) -> float | None:
+        """How many times as much the one takes as the other."""
+        if (*one, op) not in by or (*other, op) not in by:
+            return None
+        return middle(by[*one, op], field) / middle(by[*other, op], field)
+
+    tclog, peer, new = ("tclog", "s3"), ("tracecraft", "s3"), ("tclog, new machine", "s3")
+    file = {op: middle(by["tclog", "file", op], "wall_s") / middle(click, "wall_s")
+            for op in OPERATIONS}  # fmt: skip
+    aims = [Aim("a command on a folder", "under 2 × `python -c 'import click'`",
+                f"{min(file.values()):.2f} to {max(file.values()):.2f} ×",
+                max(file.values()) < 2)]  # fmt: skip
+    text = [
+        "## One process for each operation\n",
+        f"What a script or an agent pays that calls the command: a whole process, {rounds} rounds,"
+        " medians. The inbox holds three unread messages. On the folder, with fsync, beside"
+        " `python -c 'import click'`, the least that a command line with that library can take:\n",
+        table(["Operation", "Wall time", "CPU time", "Peak memory"],
+              [[op, f"{file[op]:.2f} ×",
+                f"{middle(by['tclog', 'file', op], 'cpu_s') / middle(click, 'cpu_s'):.2f} ×",
+                mb(middle(by["tclog", "file", op], "peak_bytes"))] for op in OPERATIONS]),
+    ]  # fmt: skip
+    plots: dict[str, str] = {}
+    if (*peer, "claim") in by:
+        wall = {op: times(tclog, peer, op, "wall_s") or 0 for op in OPERATIONS}
+        memory = {op: times(tclog, peer, op, "peak_bytes") or 0 for op in OPERATIONS}
+        cpu = {op: times(tclog, peer, op, "cpu_s") or 0 for op in OPERATIONS}
+        aims += [
+            Aim("a command on Ceph, wall time", "at most 1/5 of Tracecraft's (goal 1/6)",
+                f"1/{1 / min(wall.values()):.1f} to 1/{1 / max(wall.values()):.1f}",
+                max(wall.values()) <= 1 / 5),
+            Aim("a command on Ceph, peak memory", "at most 1/2 of Tracecraft's",
+                f"{min(memory.values()):.3f} to {max(memory.values()):.3f}",
+                max(memory.values()) <= 1 / 2),
+        ]  # fmt: skip
+        text += [
+            "On Ceph, as a share of what Tracecraft takes for the same on the same gateway. *New"
+            " machine* is tclog without anything remembered, so it reads the project's mark and"
+            " finds the head of the key first:\n",
+            table(["Operation", "Wall time", "CPU time", "Peak memory", "Wall time, new machine"],
+                  [[op, f"{wall[op]:.3f} (1/{1 / wall[op]:.1f})", f"{cpu[op]:.3f}",
+                    f"{memory[op]:.3f}", f"{times(new, peer, op, 'wall_s'):.3f}"]
+                   for op in OPERATIONS]),
+            plot("cli", "Wall time of tclog on Ceph as a share of Tracecraft's"),
+        ]  # fmt: skip
+        plots["cli"] = drawing.bars(
+            "One command on Ceph, as a share of Tracecraft's", "share of Tracecraft's (1.00)",
+            {op: {"wall time": wall[op], "CPU time": cpu[op], "peak memory": memory[op]}
+             for op in OPERATIONS},
+        )  # fmt: skip
+    if ("etcdctl", "etcd", "claim") in by:
+        near = [op for op in OPERATIONS if ("etcdctl", "etcd", op) in by]
+        text += [
+            "etcd's own client, a compiled program that asks a server, is the faster command; what"
+            " tclog on Ceph takes beside it:\n",
+            table(["Operation", "tclog on Ceph ÷ etcdctl", "tclog on a folder ÷ etcdctl"],
+                  [[op, _times(times(tclog, ("etcdctl", "etcd"), op, "wall_s")),
+                    _times(times(("tclog", "file"), ("etcdctl", "etcd"), op, "wall_s"))]
+                   for op in near]),
+        ]  # fmt: skip
+    text += ["Medians here, for orientation:\n", _medians(by)]
+    return Chapter("\n".join(text), plots, aims)
+
+
+def _times(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} ×"
+
+
+def _medians(by: Mapping[Any, Sequence[Record]]) -> str:
+    tools = list(dict.fromkeys((tool, store) for tool, store, _ in by if tool != "python"))
+    names = {"s3": "Ceph", "file": "folder", "etcd": "etcd"}
+    heads = ["Operation", *(f"{tool} ({names[store]})" for tool, store in tools)]
+    rows = [
+        [op, *(ms(middle(by[*tool, op], "wall_s")) if (*tool, op) in by else "-"
+               for tool in tools)]
+        for op in OPERATIONS
+    ]  # fmt: skip
+    click = ms(middle(by["python", "-", "import click"], "wall_s"))
+    return table(heads, rows) + f"\n`python -c 'import click'` took {click}.\n"
+
+
+# -- requests -------------------------------------------------------------------------------------
+
+
+def requests(rows: Sequence[Record]) -> Chapter:
+    counts = {(r["op"], r["known"], r.get("versions"), r.get("events")): r["requests"]
+              for r in rows}  # fmt: skip
+    places = list(dict.fromkeys((r.get("versions"), r.get("events")) for r in rows))
+    # Two lengths of one key, and two sizes of one project.
+    pairs = [[place for place in places if place[which]] for which in (0, 1)]
+    heads = ["Operation", "Requests", *(f"{v:,} versions" if v else f"{e:,} events"
+                                        for v, e in places)]  # fmt: skip
+    lines, costs, same = [], [], True
+    for op, known in dict.fromkeys((r["op"], r["known"]) for r in rows):
+        each = [counts[op, known, *place] for place in places]
+        same = same and all(
+            counts[op, known, *first] == counts[op, known, *last] for first, last in pairs
+        )
+        lines.append([f"{op}, {known}", _verbs(each[0]),
+                      *(str(sum(found.values())) for found in each)])  # fmt: skip
+        costs.append([f"{op}, {known}", *(f"{p.of(each[0]):.2f}" for p in PRICES.values())])
+    aim = Aim("requests of each operation", "equal at 10 and 100,000 versions, at any project size",
+              "equal" if same else "not equal", same)  # fmt: skip
+    text = [
+        "## Requests\n",
+        "What an operation asks of the store, counted at the store's verbs: with a key of so many"
+        " versions (the inbox and the counter have a tenth of them), and in a generated project of"
+        " so many events. *Warm* is a process, or a cache, that knew the newest version; *cold*"
+        " knows nothing. `create` is a PUT that may not overwrite, `stat` a HEAD.\n",
+        table(heads, lines),
+        "### What they cost\n",
+        f"US dollars for a million of each operation, for requests alone, by published prices"
+        f" (`bench/prices.py`, as of {AS_OF}; not counted: storage, traffic, free tiers, the mark"
+        " of a project, which a command reads again every quarter of an hour):\n",
+        table(["Operation", *PRICES], costs),
+    ]
+    return Chapter("\n".join(text), {}, [aim])
+
+
+def _verbs(counts: Mapping[str, int]) -> str:
+    return " + ".join(f"{count} {verb}" for verb, count in sorted(counts.items()))
+
+
+# -- races ----------------------------------------------------------------------------------------
+
+
+def races(rows: Sequence[Record]) -> Chapter:
+    ready = [row for row in rows if row["form"] == "ready"]
+    lines, aims, series = [], [], {}
+    for (store, processes), group in grouped(ready, "store", "processes").items():
+        won = [took for row in group for took in row["won_s"]]
+        lost = [took for row in group for took in row["lost_s"]]
+        rounds = len(won)
+        ratio = median(lost) / median(won)
+        lines.append([_place(store), processes, rounds, f"{ratio:.2f}", ms(median(won)),
+                      ms(median(lost)), ms(quantile(lost, 0.99))])  # fmt: skip
+        for who, took in (("winners", won), ("losers", lost)):
+            series.setdefault(f"{who}, {_place(store)}", []).append((processes, median(took)))
+        if processes == 50:
+            aims.append(Aim(f"race of 50 processes, {_place(store)}",
+                            "one winner in 200 rounds; losers' median at most twice the winners'",
+                            f"one winner in {rounds}; {ratio:.2f} ×",
+                            rounds >= 200 and ratio <= 2))  # fmt: skip
+    commands = grouped([r for r in rows if r["form"] == "commands"], "store", "processes")
+    told = "; ".join(
+        f"{processes} on {_place(store)}, {len(group)} rounds, all over within"
+        f" {ms(middle(group, 'wall_s'))}"
+        for (store, processes), group in commands.items()
+    )
+    for line in series.values():
+        line.sort()
+    text = [
+        "## Claim races\n",
+        "So many processes, each with an open log, are told at one moment to claim the same fresh"
+        " step. In every round exactly one won, and the log names the same winner: the run ends"
+        " with an error otherwise. How long a claim took is counted from the process's own start"
+        " of it, so waiting for one of the two cores counts as soon as it has begun. A loser writes"
+        " its attempt, loses, and reads who won, so it makes more requests than a winner. The"
+        " folder is without fsync here.\n",
+        table(["Store", "Processes", "Rounds", "Losers ÷ winners", "Winners' median",
+               "Losers' median", "Losers' 99th percentile"], lines),
+        plot("races", "Time of winners and losers against the number of processes"),
+        f"The same with whole commands started at once ({told}): one ended with 0, all others with"
+        " 4.\n",
+    ]  # fmt: skip
+    plots = {"races": drawing.lines("Claim races", "processes", "median seconds", series)}
+    return Chapter("\n".join(text), plots, aims)
+
+
+def _place(store: str) -> str:
+    return {"s3": "Ceph", "file": "folder", "simulated": "simulated S3"}.get(store, store)
+
+
+# -- senders --------------------------------------------------------------------------------------
+
+
+def senders(rows: Sequence[Record]) -> Chapter:
+    by = {(r["store"], r["senders"], r["how"]): r for r in rows}
+    lines, aims, series = [], [], {}
+    for store, count in dict.fromkeys((r["store"], r["senders"]) for r in rows):
+        combined, plain = by[store, count, "combined"], by[store, count, "plain"]
+        faster = combined["messages_per_s"] / plain["messages_per_s"]
+        sooner = plain["p99_s"] / combined["p99_s"]
+        lines.append([_place(store), count, f"{faster:.1f} ×", f"{sooner:.1f} ×",
+                      f"{combined['messages_per_s']:.3g}", f"{plain['messages_per_s']:.3g}",
+                      _requests(combined, plain)])  # fmt: skip
+        if store == "simulated":
+            series.setdefault("combining", []).append((count, combined["messages_per_s"]))
+            series.setdefault("plain loop", []).append((count, plain["messages_per_s"]))
+            wanted = {32: 4, 100: 10}.get(count)
+            if wanted:
+                aims.append(Aim(f"{count} senders to one inbox, {_place(store)}",
+                                f"{wanted} × the plain loop's messages a second",
+                                f"{faster:.1f} ×", faster >= wanted))  # fmt: skip
+    latency = next(r["latency_ms"] for r in rows if r["store"] == "simulated")
+    text = [
+        "## Senders to one inbox\n",
+        "Senders that send without a pause to the same inbox. tclog lets those who lose share"
+        " versions (*combining*); the plain loop, which only races, is the same code with that"
+        f" switched off. Simulated: {latency} ms for each way of a request, about what S3 takes in"
+        " the same region; the time is the simulation's and owes nothing to this machine. On Ceph"
+        " and the folder: real processes on two cores, which are busy long before the store is.\n",
+        table(["Store", "Senders", "Messages a second", "99th percentile sooner",
+               "Messages/s, combining", "Messages/s, plain", "Requests a message"], lines),
+        plot("senders", "Messages a second against the number of senders"),
+    ]  # fmt: skip
+    plots = {"senders": drawing.lines("Senders to one inbox, simulated S3", "senders",
+                                      "messages a second", series)}  # fmt: skip
+    return Chapter("\n".join(text), plots, aims)
+
+
+def _requests(combined: Record, plain: Record) -> str:
+    if "requests_per_message" not in combined:
+        return "-"
+    return f"{combined['requests_per_message']:.1f} instead of {plain['requests_per_message']:.1f}"
+
+
+# -- rates ----------------------------------------------------------------------------------------
+
+
+def rates(rows: Sequence[Record]) -> Chapter:
+    disk = middle([row for row in rows if row["store"] == "disk"], "per_s")
+    by = grouped([row for row in rows if row["store"] != "disk"], "store", "fsync", "op")
+    stores = list(dict.fromkeys((store, fsync) for store, fsync, _ in by))
+    names = {("memory", False): "memory", ("file", False): "folder without fsync",
+             ("file", True): "folder", ("s3", False): "Ceph"}  # fmt: skip
+    lines = [
+        [op, *(f"{middle(by[*store, op], 'per_s'):,.0f}" for store in stores)]
+        for op in dict.fromkeys(op for *_, op in by)
+    ]
+    op = "memory set, distinct keys"
+    fast = middle(by["file", False, op], "per_s")
+    safe, flushes = (middle(by["file", True, op], f) for f in ("per_s", "flushes_per_op"))
+    aim = Aim("memory sets on distinct keys, one thread, folder without fsync", "2,000 a second",
+              f"{fast:,.0f} a second", fast >= 2000)  # fmt: skip
+    text = [
+        "## Operations a second in one process\n",
+        "One thread, one open log, no process to start; the median of three runs.\n",
+        table(["Operation", *(names[store] for store in stores)], lines),
+        f"With fsync the disk decides. This one flushed {disk:,.0f} small files a second"
+        f" meanwhile. A memory set of a fresh key asks for {flushes:g} flushes, so {safe:,.0f} of"
+        f" them a second are {safe * flushes / disk:.2f} times the disk's rate. (Over 1 where it"
+        " flushes several files, or a folder, for the price of one.)\n",
+    ]
+    return Chapter("\n".join(text), {}, [aim])
+
+
+# -- history --------------------------------------------------------------------------------------
+
+
+def history(rows: Sequence[Record]) -> Chapter:
+    by = grouped([row for row in rows if row["part"] == "history"], "op", "events")
+    sizes = sorted({events for _, events in by})
+    ops = [op for op in dict.fromkeys(op for op, _ in by) if op != "python"]
+    start = {events: middle(by["python", events], "wall_s") for events in sizes}
+    walls = {op: {e: middle(by[op, e], "wall_s") for e in sizes if (op, e) in by} for op in ops}
+    lines = [
+        [op, f"{wall[max(wall)] / wall[min(wall)]:.2f} ×", *(ms(wall[e]) if e in wall else "-"
+                                                           for e in sizes),
+         mb(middle(by[op, max(wall)], "peak_bytes"))]
+        for op, wall in walls.items()
+    ]  # fmt: skip
+    largest = max(sizes)
+    peak = max(middle(by[op, largest], "peak_bytes") for op in ops if (op, largest) in by)
+    hot = ("claim", "memory set", "memory get", "send", "inbox")
+    growth = max(walls[op][largest] / walls[op][min(sizes)] for op in hot)
+    aims = [
+        Aim(f"{op}, {largest:,} events, beyond Python's start", "under 1 s",
+            ms(walls[op][largest] - start[largest]), walls[op][largest] - start[largest] < 1)
+        for op in ("sync, 100 new events", "log -n 20", "diff of an hour")
+    ]  # fmt: skip
+    aims.append(Aim(f"peak memory, {largest:,} events", "under 500 MB", mb(peak), peak < 500e6))
+    text = [
+        "## A growing log\n",
+        "Generated logs in a folder: a day's work of eight agents, however many events. Whole"
+        " processes. *New machine* has nothing in its cache. What acts does not get slower with the"
+        f" log (at most {growth:.2f} × from {min(sizes):,} to {largest:,} events); what looks back"
+        " brings its index up to date first, and pays for what is new. *Growth* is between the"
+        " smallest and the largest log.\n",
+        table(["Command", "Growth", *(f"{e:,} events" for e in sizes),
+               f"Peak memory, {largest:,}"], lines),
+        plot("history", "Wall time of commands against the size of the log"),
+        *_bytes(rows),
+    ]  # fmt: skip
+    drawn = ("sync, new machine", "sync, 100 new events", "log -n 20", "diff of an hour",
+             "state at a time", "memory set", "memory get", "claim")  # fmt: skip
+    series = {op: [(e, walls[op][e]) for e in sizes if e in walls[op]] for op in drawn}
+    plots = {"history": drawing.lines("A growing log", "events", "seconds", series)}
+    return Chapter("\n".join(text), plots, aims)
+
+
+def _bytes(rows: Sequence[Record]) -> list[str]:
+    found = [row for row in rows if row["part"] == "bytes"]
+    index = {row["events"]: row["index_bytes"] for row in found if "index_bytes" in row}
+    lines = []
+    for row in found:
+        if "bytes" not in row:
+            continue
+        events, sizes = row["events"], row["bytes"]
+
+        def each(size: float, count: int = events) -> str:
+            return f"{size / count:,.0f}"
+
+        lines.append([f"{events:,}", each(sum(sizes.values())), each(sizes["events"]),
+                      each(sizes["chains"]), each(sizes.get("blobs", 0)),
+                      f"{sum(row['objects'].values()) / events:.2f}",
+                      each(index.get(events, 0))])  # fmt: skip
+    heads = ["Events", "Bytes an event", "in `events/`", "in `chains/`", "in `blobs/`",
+             "Objects an event", "Bytes an event in the index"]  # fmt: skip
+    return ["### Bytes\n", table(heads, lines)]

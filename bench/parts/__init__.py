@@ -1,0 +1,1 @@
+"""The parts: each measures one thing and writes down every sample."""

@@ -176,9 +176,11 @@ def requests(rows: Sequence[Record]) -> Chapter:
         "## Requests\n",
         "What an operation asks of the store, counted at the store's verbs: with a key of so many"
         " versions (the inbox and the counter have a tenth of them), and in a generated project of"
-        " so many events. *Warm* is a process, or a cache, that knew the newest version; *cold*"
-        " knows nothing. `create` is a PUT that may not overwrite, `stat` a HEAD.\n",
+        " so many events, where a sender or reader who knows nothing takes in broadcasts, too."
+        " *Warm* is a process, or a cache, that knew the newest version; *cold* knows nothing."
+        " `create` is a PUT that may not overwrite, `stat` a HEAD.\n",
         table(heads, lines),
+        _cold_on_a_folder(rows),
         "### What they cost\n",
         f"US dollars for a million of each operation, for requests alone, by published prices"
         f" (`bench/prices.py`, as of {AS_OF}; not counted: storage, traffic, free tiers, the mark"
@@ -186,6 +188,18 @@ def requests(rows: Sequence[Record]) -> Chapter:
         table(["Operation", *PRICES], costs),
     ]
     return Chapter("\n".join(text), {}, [aim])
+
+
+def _cold_on_a_folder(rows: Sequence[Record]) -> str:
+    """Say what a request costs that is one request anywhere, but no small one everywhere."""
+    took = {r["versions"]: r["wall_s"] for r in rows
+            if r.get("versions") and (r["op"], r["known"]) == ("memory get", "cold")}  # fmt: skip
+    few, many = min(took), max(took)
+    return (
+        "A bucket lists the newest version first, whatever the length. A folder cannot: there a"
+        " *cold* LIST reads the names of all versions of the key, so that the first get of a new"
+        f" machine took {ms(took[few])} at {few:,} versions and {ms(took[many])} at {many:,}.\n"
+    )
 
 
 def _verbs(counts: Mapping[str, int]) -> str:

@@ -129,7 +129,7 @@ def append(
         if lost_to is None:
             client.heads.put(proposal)
             return Appended(proposal, state_of(chain, proposal), proposal.events[-1])
-        head = yield from _after_loss(client, chain, head, lost_to, nth)
+        head = yield from _after_loss(client, chain, head, lost_to, nth, decide)
         fresh = True
     raise Refused(
         f"{chain} is so contended that {RACES_MAX} races were lost; nothing was written",
@@ -422,9 +422,19 @@ def _unknown(version: Version, cause: str) -> OutcomeUnknown:
 
 
 def _after_loss(
-    client: Client, chain: ChainId, head: Version | None, found: Found, nth: int
+    client: Client,
+    chain: ChainId,
+    head: Version | None,
+    found: Found,
+    nth: int,
+    decide: Decide | None = None,
 ) -> Protocol[Version]:
-    """Learn what won, wait a little, and go on from the newest version."""
+    """Learn what won, and go on from the newest version; who would race again waits a little.
+
+    Whoever can only be refused now does not wait: all who lost the same claim end here.
+    """
     winner = accept(client, chain, head, found)
-    yield Sleep(client.backoff(nth))
+    decision = decide and decide(state_of(chain, winner), place_after(winner))
+    if decision is None or (isinstance(decision, Draft) and not decision.judged):
+        yield Sleep(client.backoff(nth))
     return (yield from read_onward(client, winner))

@@ -32,7 +32,6 @@ ELSEWHERE = {
 }  # fmt: skip
 LOADS = {
     "inbox": {"tclog.moment"},  # its --timeout has a default
-    "send bob hi": {"tclog.chain.combine"},  # it asks whether the inbox is crowded
 }
 # Each would cost some milliseconds to some hundreds, at every call.
 NEVER = {

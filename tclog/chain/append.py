@@ -39,8 +39,6 @@ from tclog.event import (
 from tclog.store.base import Create, Created, Found, Get, Outcome, Put, Stat
 
 RACES_MAX = 10_000
-# Two writers are served sooner by racing; from the second loss on more are taken to be there.
-LOSSES_MAX = 2
 # For so long after a version that several senders share, others are taken to be at work.
 HOT_US = 2 * SECOND_US
 # Sync looks for an event among those named by times not long before it was committed.
@@ -95,7 +93,7 @@ def append(
         sealed: an event that was already written for another of its chains.
         optimistic: take a chain that is not known for empty instead of listing it first.
         joinable: ``decide`` always makes the same draft, so the event may be committed together
-            with those of others, and by them, once races are lost.
+            with those of others, and by them, once a race is lost.
 
     Raises:
         Refused: the domain said no, on a state that was read after the call began.
@@ -117,7 +115,7 @@ def append(
             if applied is not None:
                 return Appended(applied.version, state_of(chain, applied.version), applied.event)
             after = after if head is None else max(after, head.seq)
-        if joinable and _is_crowded(race, head, nth):
+        if joinable and (nth or _is_hot(client, head)):
             return (yield from _join(race, head))
         proposal = yield from _propose(race, head, fresh)
         if isinstance(proposal, Appended):
@@ -129,7 +127,7 @@ def append(
         if lost_to is None:
             client.heads.put(proposal)
             return Appended(proposal, state_of(chain, proposal), proposal.events[-1])
-        head = yield from _after_loss(client, chain, head, lost_to, nth, decide)
+        head = yield from _after_loss(client, chain, head, lost_to, nth, decide, joins=joinable)
         fresh = True
     raise Refused(
         f"{chain} is so contended that {RACES_MAX} races were lost; nothing was written",
@@ -138,16 +136,11 @@ def append(
     )
 
 
-def _is_crowded(race: Race, head: Version | None, losses: int) -> bool:
-    """Whether to join the others that write to the chain rather than to race with them.
-
-    A young version that several share says that the next slot will be fought for.
-    """
-    if losses >= LOSSES_MAX:
-        return True
+def _is_hot(client: Client, head: Version | None) -> bool:
+    """Whether a young version that several share says that the next slot will be fought for."""
     if head is None or len(head.events) < 2:
         return False
-    return race.client.clock.now_us() - parse_us(head.at) < HOT_US
+    return client.clock.now_us() - parse_us(head.at) < HOT_US
 
 
 def _join(race: Race, head: Version | None) -> Protocol[Appended]:
@@ -428,12 +421,17 @@ def _after_loss(
     found: Found,
     nth: int,
     decide: Decide | None = None,
+    *,
+    joins: bool = False,
 ) -> Protocol[Version]:
     """Learn what won, and go on from the newest version; who would race again waits a little.
 
-    Whoever can only be refused now does not wait: all who lost the same claim end here.
+    Whoever can only be refused now does not wait: all who lost the same claim end here. Who
+    ``joins`` the others does not race again, and goes on from the winner.
     """
     winner = accept(client, chain, head, found)
+    if joins:
+        return winner
     decision = decide and decide(state_of(chain, winner), place_after(winner))
     if decision is None or (isinstance(decision, Draft) and not decision.judged):
         yield Sleep(client.backoff(nth))

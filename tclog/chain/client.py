@@ -71,6 +71,8 @@ class Client:
         self.decide_timeout_s = decide_timeout_s
         self.backoff_s = backoff_s
         self.decode = decode
+        # About how long a request takes; 0 until one was timed. Only waits rest on it.
+        self.round_s = 0.0
         self.learnt_us = learnt_us
         self.epoch_us = epoch_us
         # Chains that were listed and had no version.
@@ -116,6 +118,10 @@ class Client:
                 f"this machine's clock is {abs(offset_us) // SECOND_US} s {direction} the store's;"
                 " tclog corrects for it, but set it right"
             )
+
+    def learn_round(self, took_s: float) -> None:
+        """Learn from one request how long they take; no single one counts for much."""
+        self.round_s += (took_s - self.round_s) * (0.25 if self.round_s else 1.0)
 
     def backoff(self, nth: int) -> float:
         """Return how long to wait after the nth lost race: full jitter, bounded."""

@@ -1,7 +1,9 @@
 """Combining: many senders to one inbox share slots instead of fighting for them.
 
-A sender that keeps losing announces its event under ``pending/``, and from then on either finds it
-in a version that somebody else made, or commits all that is pending in one version itself.
+A sender that has lost a slot announces its event under ``pending/``, and from then on either finds
+it in a version that somebody else made, or commits all that is pending in one version itself. In a
+crowd a few see to the next version, by the luck of their events' ids, the oldest of them first; the
+others ask for nothing until it should be there. This saves requests and decides nothing.
 (Helping, Herlihy 1991; flat combining, Hendler et al. 2010.) What makes it safe:
 
 * An announcement says which version its sender had read when it was made: the event stands in
@@ -63,11 +65,22 @@ GIVE_UP_S = 60.0
 ROUNDS_MAX = 10_000
 # From so many events in one version on, the next one is taken to be in the making.
 CROWD = 8
+# Of a crowd so many, by the luck of their events' ids, see at once whether it is for them to make
+# the next version. The others ask for nothing until it should be there.
+LEADERS = 4
 TRIES_MAX = 8
-STEPS_MAX = 2
-# Waits, in round trips (and up to twice as long): a version is made in about three.
-PAUSE_FIRST = 6.0
-PAUSE = 4.0
+# Waits, in round trips. Who leads lets the others announce themselves, and does so once more if
+# fewer than this share have; a version is then made in about five: a listing, the slowest of many
+# reads, the create.
+GATHER = 0.6
+GATHERED = 0.6
+FIRST_LOOK = 5.0
+LOOK_AFTER_LIST = 3.0
+LOOK_AGAIN = 1.5
+# Each further look comes later by this factor; so many are in vain before one sees to it oneself.
+SPACED = 1.5
+LOOKS_FIRST = 4
+LOOKS = 1
 
 
 class Announcement(NamedTuple):
@@ -102,18 +115,13 @@ def combine(race: Race, head: Version | None, event: Event) -> Protocol[Joined]:
         yield Put(mine, raw)
     except StoreUnreachable as error:
         raise _unknown(race, event, after, error.message) from error
-    round_s = client.monotonic_s() - began_s
-    seen = _Seen(after, head)
-    announced = Announcement(mine, after, event, len(raw))
+    client.learn_round(client.monotonic_s() - began_s)
+    seen = _Seen(client, Announcement(mine, after, event, len(raw)), head)
     try:
-        for nth in range(ROUNDS_MAX):
-            if nth or seen.crowd >= CROWD:
-                trips = PAUSE if nth else PAUSE_FIRST
-                yield Sleep(min(round_s * trips * (1 + client.jitter()), WAIT_MAX_S))
-                joined = yield from _look(race, seen, event)
-                if joined is not None:
-                    return joined
-            joined = yield from _try(race, seen, announced)
+        for _ in range(ROUNDS_MAX):
+            if seen.pause_s:
+                yield Sleep(min(seen.pause_s * (0.8 + 0.4 * client.jitter()), WAIT_MAX_S))
+            joined = yield from (_look if seen.looks else _try)(race, seen)
             if joined is not None:
                 return joined
             if client.monotonic_s() - began_s > GIVE_UP_S:
@@ -123,33 +131,85 @@ def combine(race: Race, head: Version | None, event: Event) -> Protocol[Joined]:
     raise _unknown(race, event, after, "too many others write to it")
 
 
-class _Seen:
-    """The versions after ``base`` that were read, without a gap, and the newest of all."""
+def _leads(key: str, crowd: int) -> bool:
+    """Whether the sender of an announcement is one of the few in a crowd that go first.
 
-    def __init__(self, base: int, head: Version | None) -> None:
-        self.base = base
+    Ids are random, so everybody knows this of everybody without asking.
+    """
+    try:
+        return int(key[-69:-61], 16) * crowd < LEADERS << 32
+    except ValueError:
+        return False  # no announcement of this format
+
+
+class _Seen:
+    """What one that waits has read: the versions after ``base``, without a gap, and what is next.
+
+    ``pause_s`` is how long to wait before the next act; ``looks`` how often to look whether others
+    have made the next version, before one sees to it.
+    """
+
+    def __init__(self, client: Client, mine: Announcement, head: Version | None) -> None:
+        self.client = client
+        self.mine = mine
+        self.base = mine.after
         self.head = head
         self.versions: list[Version] = []
-        # The sender's place among those that wait, and how often it let others go first since.
-        self.rank: int | None = None
-        self.stalls = 0
+        # Whether the last look found a version, so that there may be more.
+        self.behind = False
+        # How many waited when they were listed.
+        self.listed = 0
+        # Whether it gave the others more time to announce themselves.
+        self.gathered = False
+        self._wait()
 
     @property
     def crowd(self) -> int:
-        """How many shared the newest version: about as many wait for the next."""
-        return 1 if self.head is None else max(1, len(self.head.events))
+        """How many wait, about: as many as did before, or as share the newest version."""
+        return max(self.listed, 1 if self.head is None else len(self.head.events))
+
+    def _wait(self) -> None:
+        """Begin to wait for the version after the newest one."""
+        # How often others were let go first since, and how many looks were in vain.
+        self.stalls, self.vain = 0, 0
+        self.looks, self.pause_s = 0, 0.0
+        if self.crowd < CROWD:
+            return
+        if _leads(self.mine.key, self.crowd):
+            self.pause_s = GATHER * self.client.round_s
+            return
+        self.looks, self.pause_s = LOOKS_FIRST, FIRST_LOOK * self.client.round_s
 
     def add(self, versions: Sequence[Version]) -> None:
         """Take in the versions that follow."""
         self.versions += versions
         self.head = versions[-1]
-        self.rank, self.stalls = None, 0
+        self._wait()
 
-    def yields(self) -> bool:
-        """Whether others go first: the oldest does, and twice as many each time it does not."""
-        if self.rank is None or self.rank < 2 ** max(0, self.stalls - 1):
+    def look_again(self) -> None:
+        """Wait on after a look that was in vain."""
+        self.behind = False
+        self.looks = max(0, self.looks - 1)
+        self.pause_s = LOOK_AGAIN * self.client.round_s * SPACED**self.vain
+        self.vain += 1
+
+    def yields(self, keys: Sequence[str]) -> bool:
+        """Whether others of those that wait go first.
+
+        Of those that lead the oldest does, then of all; and twice as many each time it does not,
+        since it may be dead.
+        """
+        if len(keys) < GATHERED * self.crowd and not self.gathered:
+            # The others have seen the newest version as late as one sees such: they are coming.
+            self.gathered = True
+            self.pause_s = GATHER * self.client.round_s
+            return True
+        self.listed = len(keys)
+        order = sorted(keys, key=lambda key: (not _leads(key, self.crowd), key))
+        if order.index(self.mine.key) < 2 ** max(0, self.stalls - 1):
             return False
         self.stalls += 1
+        self.looks, self.pause_s = LOOKS, LOOK_AFTER_LIST * self.client.round_s
         return True
 
     def holds(self, announced: Announcement) -> bool:
@@ -162,17 +222,24 @@ class _Seen:
         )
 
 
-def _look(race: Race, seen: _Seen, event: Event) -> Protocol[Joined | None]:
+def _look(race: Race, seen: _Seen) -> Protocol[Joined | None]:
     """Read the versions that have come; return the one that holds the event."""
-    client, chain = race.client, race.chain
-    for _ in range(STEPS_MAX):
-        found = yield Get(slot_key(chain, 1 if seen.head is None else seen.head.seq + 1))
-        if found is None:
-            return None
-        seen.add([accept(client, chain, seen.head, found)])
-        joined = _find(event, seen.versions[-1:])
-        if joined is not None:
-            return joined
+    client, chain, event = race.client, race.chain, seen.mine.event
+    asked_s = client.monotonic_s()
+    found = yield Get(slot_key(chain, 1 if seen.head is None else seen.head.seq + 1))
+    client.learn_round(client.monotonic_s() - asked_s)
+    if found is None:
+        seen.look_again()
+        return None
+    seen.add([accept(client, chain, seen.head, found)])
+    joined = _find(event, seen.versions[-1:])
+    if joined is not None:
+        return joined
+    if seen.crowd >= CROWD and not seen.behind:
+        # It has just come without the event: the next will be a while.
+        seen.behind = True
+        return None
+    seen.behind = False
     news = yield from read_next(client, chain, seen.head)
     if len(news) > CHASE_MAX:
         newest = yield from read_newest(client, chain)
@@ -191,17 +258,21 @@ def _find(event: Event, versions: Sequence[Version]) -> Joined | None:
     return None
 
 
-def _try(race: Race, seen: _Seen, mine: Announcement) -> Protocol[Joined | None]:
+def _try(race: Race, seen: _Seen) -> Protocol[Joined | None]:
     """Commit all that is pending, unless it is for somebody else to do so."""
     from tclog.chain.append import settle
 
-    client = race.client
-    if seen.yields():
-        return None
+    client, mine = race.client, seen.mine
     entries: Sequence[Entry] = yield List(pending_folder(race.chain), limit=BATCH_MAX)
     keys = _living(entries)
-    seen.rank = keys.index(mine.key) if mine.key in keys else 0
-    if seen.yields():
+    if mine.key not in keys:
+        # Most likely it is committed, and removed since. A listing proves nothing, though.
+        seen.behind = True
+        joined = yield from _look(race, seen)
+        if joined is not None:
+            return joined
+        keys.append(mine.key)
+    if seen.yields(keys):
         return None
     waiting, broadcasts = yield from _read_pending(race, [key for key in keys if key != mine.key])
     batch, done = yield from _look_back(race, seen, [mine, *waiting])
@@ -218,7 +289,9 @@ def _try(race: Race, seen: _Seen, mine: Announcement) -> Protocol[Joined | None]
         # At once again: who races without helping is as quick, and must not win for ever.
         winner = accept(client, race.chain, seen.head, lost_to)
         seen.add([winner])
-        joined = _find(mine.event, [winner]) or (yield from _look(race, seen, mine.event))
+        joined = _find(mine.event, [winner])
+        seen.behind = True
+        joined = _find(mine.event, [winner]) or (yield from _look(race, seen))
         if joined is not None:
             return joined
     return None

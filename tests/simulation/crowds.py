@@ -48,7 +48,7 @@ def check_repeated_announcements():
     The first try was announced and its sender died; the second finds it, or makes it void.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(append_module, "_is_crowded", lambda *args: True)
+        patch.setattr(append_module, "_is_hot", lambda *args: True)
         for key in (None, "my-key"):
             for helped in (False, True):
                 world = World()

@@ -63,21 +63,26 @@ def crowd(senders, each, *, to="carol", seed=1):
     return rate, simulation.requests / sent, chains, simulation
 
 
-@pytest.mark.parametrize(("senders", "each", "faster"), [(32, 8, 1.5), (100, 8, 4)])
+@pytest.mark.parametrize(("senders", "each", "faster"), [(32, 16, 2.5), (100, 8, 5)])
 def test_a_crowd_is_served_sooner_than_by_the_plain_loop(senders, each, faster, monkeypatch):
     with_rate, with_requests, chains, simulation = crowd(senders, each)
     versions = chains.versions[CAROL]
     assert sum(len(version.events) for version in versions) == senders * each
     assert max(len(version.events) for version in versions) > senders / 4
     assert not simulation.store.list("pending", "", 10_000, False)
-    monkeypatch.setattr(append_module, "_is_crowded", lambda *args: False)
+    shipped = inbox.append
+    monkeypatch.setattr(
+        inbox, "append", lambda *args, **known: shipped(*args, **known | {"joinable": False})
+    )
     rate, requests, _, _ = crowd(senders, each)
     print(
         f"{senders} senders: {with_rate / rate:.1f} times as many messages a second,"
         f" {with_requests:.1f} requests a message instead of {requests:.1f}"
     )
     assert with_rate > faster * rate
-    assert with_requests < requests / 2
+    # Five at best: the event, its announcement, that read by one, the version read, and a share of
+    # the rest. The first message of each has to find the head, and to lose a race.
+    assert with_requests < 8
 
 
 def test_a_crowd_that_broadcasts_is_served_too():
@@ -95,7 +100,7 @@ def test_one_sender_pays_nothing():
 
 @pytest.fixture
 def always_crowded(monkeypatch):
-    monkeypatch.setattr(append_module, "_is_crowded", lambda *args: True)
+    monkeypatch.setattr(append_module, "_is_hot", lambda *args: True)
 
 
 @pytest.mark.usefixtures("always_crowded")

@@ -53,6 +53,8 @@ class Log:
         self._time("memory get, new machine", ["memory", "get", "no-such-key"], expect=(3,))
         self._time("sync, new machine", ["sync"])
         self._note_index()
+        # A newcomer has not read a single broadcast; once is enough to measure that.
+        self._time("inbox of a newcomer", ["inbox", "--as", "robert", "--ack", "-n", "0"])
         for nth in range(times):
             self._time("sync, nothing new", ["sync"], nth)
             self._add_events(nth)

@@ -432,6 +432,9 @@ class _Obstore:
     def _client(self, timeout_s: float, **limits: timedelta) -> Any:
         options: Any = {
             "allow_http": self._http,
+            # Where nothing is encrypted there is no certificate to check, and reading those of the
+            # system takes longer than a request.
+            "allow_invalid_certificates": self._http,
             "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
             "timeout": timedelta(seconds=timeout_s),
             **limits,

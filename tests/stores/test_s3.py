@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import socket
+import ssl
 import string
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,10 @@ import botocore.exceptions
 import obstore.exceptions
 import pytest
 from blake3 import blake3
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from support.proxy import Fault, Proxy, is_create
 from support.stores import Server, fresh_bucket, open_s3, run_python
 
@@ -542,3 +549,61 @@ def test_an_answer_that_ends_early_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     store = S3Store(S3Settings("bucket", "p", "http://127.0.0.1:1", client="boto3"), KEYS)
     with pytest.raises(StoreUnreachable):
         store.get("a/b")
+
+
+# -- encryption -----------------------------------------------------------------------------------
+
+
+def self_signed(folder: Path) -> Path:
+    """Make a certificate for this machine that nobody vouches for, and its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "both.pem"
+    plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(made.public_bytes(Encoding.PEM) + plain)
+    return path
+
+
+@both
+def test_an_encrypted_endpoint_that_nobody_vouches_for_is_told_nothing(
+    client: str, tmp_path: Path
+) -> None:
+    """Certificates are left unchecked only where there are none: over plain HTTP."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(self_signed(tmp_path))
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+        over = threading.Event()
+
+        def serve() -> None:
+            while not over.is_set():
+                with contextlib.suppress(OSError):
+                    plain, _ = listener.accept()
+                    plain.settimeout(5)
+                    with context.wrap_socket(plain, server_side=True) as encrypted:
+                        heard.append(encrypted.recv(1000))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            endpoint = f"https://localhost:{listener.getsockname()[1]}"
+            store = S3Store(S3Settings("bucket", "", endpoint, client=client), KEYS)
+            with pytest.raises(StoreError):
+                store.get("key")
+        finally:
+            over.set()
+            thread.join()
+    assert not [said for said in heard if said]

@@ -366,10 +366,10 @@ def history(rows: Sequence[Record]) -> Chapter:
     text = [
         "## A growing log\n",
         "Generated logs in a folder: a day's work of eight agents, however many events. Whole"
-        " processes. *New machine* has nothing in its cache. What acts does not depend on the size of the"
-        f" log (at most {most:.2f} × the CPU time from {min(sizes):,} to {largest:,} events); what"
-        " looks back brings its index up to date first, and pays for what is new. *Growth* is that"
-        " of CPU time, from the smallest to the largest log.\n",
+        " processes. *New machine* has nothing in its cache. What acts is not to depend on the size"
+        f" of the log: it took at most {most:.2f} × the CPU time at {largest:,} events that it took"
+        f" at {min(sizes):,}. What looks back brings its index up to date first, and pays for what"
+        " is new. *Growth* is that of CPU time, from the smallest to the largest log.\n",
         table(["Command", "Growth", *(f"{e:,} events" for e in sizes),
                f"CPU time, {largest:,}", f"Peak memory, {largest:,}"], lines),
         plot("history", "CPU time of commands against the size of the log"),

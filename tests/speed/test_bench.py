@@ -42,3 +42,8 @@ def test_every_part_runs_and_a_page_comes_of_it(tmp_path: Path):
     for heading in ("Aims", "One process", "Requests", "Claim races", "Senders", "A growing log"):
         assert f"\n## {heading}" in page
     assert page.count("<svg") == page.count("</svg>") == 3
+
+
+def test_the_page_is_what_the_kept_samples_say():
+    done = bench("--check")
+    assert done.returncode == 0, "run: scripts/bench --report"

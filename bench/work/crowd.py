@@ -15,15 +15,16 @@ import sys
 import time
 from importlib import import_module
 
+from plain import use_plain_loop
+
 import tclog
-from tclog.chain import append, combine  # noqa: F401 - loaded once, for all that are forked
+from tclog.chain import combine  # noqa: F401 - loaded once, for all that are forked
 from tclog.log import claims, inbox  # noqa: F401 - as above
 
 
 def main(kind: str, url: str, processes: str, times: str) -> None:
     if kind == "plain":
-        assert callable(append._is_crowded)
-        append._is_crowded = lambda *_: False
+        use_plain_loop()
     if url.startswith("s3:"):
         import_module("tclog.store.s3")
     rounds = int(times) if kind == "claim" else 1

@@ -11,7 +11,8 @@ import json
 import sys
 from collections.abc import Iterator
 
-from tclog.chain import append
+from plain import use_plain_loop
+
 from tclog.event import chain_id
 from tclog.log import inbox
 from tclog.testing import oracles
@@ -23,8 +24,7 @@ TO = chain_id("inbox", "carol")
 
 def main(senders: str, each: str, latency_ms: str, how: str) -> None:
     if how == "plain":
-        assert callable(append._is_crowded)
-        append._is_crowded = lambda *_: False
+        use_plain_loop()
     simulation = Simulation(1, NONE._replace(latency_s=float(latency_ms) / 1000, pause_s=0.0))
     for number in range(int(senders)):
         simulation.spawn(f"agent-{number}", plans(number, int(each)))

@@ -125,7 +125,7 @@ def _call_of(tries: Sequence[Operation]) -> Call | None:
     first, last = tries[0], tries[-1]
     known = first.arguments
     name = first.name.partition(".")[2]
-    argument = 1 if name == "incr" else known["token"]
+    argument = known.get("by", 1) if name == "incr" else known["token"]
     call = Call(name, first.invoked_us, NEVER, argument, known.get("if_version"))
     if last.outcome == "ok":
         answer = Value(last.result.version, last.result.value)

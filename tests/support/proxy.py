@@ -411,6 +411,12 @@ class Proxy:
         with self._lock:
             self.requests.clear()
 
+    def take(self) -> list[Request]:
+        """Return the requests seen since the last time, and forget them."""
+        with self._lock:
+            taken, self.requests = self.requests, []
+        return taken
+
     def count(self) -> Counter[str]:
         """How many requests of each operation were seen.
 

@@ -1,0 +1,1 @@
+"""Chaos: real processes, a real store, faults, kills and stops; then the promises are checked."""

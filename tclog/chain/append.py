@@ -19,8 +19,8 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep, settled
 from tclog.chain.fold import fold, place_after, rules_of, state_of
 from tclog.chain.once import Once, bind_once, find_once, resume_key
-from tclog.chain.read import accept, read_forward, read_head, read_newest, read_onward
-from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Stamp, parse_us
+from tclog.chain.read import accept, read_head, read_newest, read_on, read_onward
+from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Hlc, Stamp, parse_us
 from tclog.domain.content import Blob
 from tclog.domain.decision import Decision, Draft, Place
 from tclog.errors import OutcomeUnknown, Refused, StoreError, quote
@@ -209,7 +209,7 @@ def _propose(
     if isinstance(decision, Draft):
         if race.sealed is None or race.sealed.draft != decision or race.is_old():
             yield from _seal(race, decision)
-        head_stored = yield from _stamp_of(race, head)
+        head_stored = yield from stamp_of(client, chain, head)
         assert race.sealed is not None  # noqa: S101 - _seal has set it
         now = race.sealed.now if decision.judged else None
         place = place._replace(prev_stored=head_stored, now=now)
@@ -277,21 +277,18 @@ def _put_event(race: Race, key: str, raw: bytes) -> Protocol[Stamp | None]:
     known = client.known(ALL)
     seq = 1 if known is None else known.seq + 1
     stored, found = settled((yield (Put(key, raw), Get(slot_key(ALL, seq)))))
-    if found is not None:
-        known = accept(client, ALL, known, found)
-        known = yield from read_forward(client, known)
-    race.broadcasts = known
+    race.broadcasts = yield from read_on(client, ALL, known, found)
     return stored
 
 
-def _stamp_of(race: Race, head: Version | None) -> Protocol[Stamp | None]:
+def stamp_of(client: Client, chain: ChainId, head: Version | None) -> Protocol[Stamp | None]:
     """Return the store's stamp of the head, asking for it where the chain's rules rest on it."""
-    if head is None or head.stored is not None or not rules_of(race.chain).stamped:
+    if head is None or head.stored is not None or not rules_of(chain).stamped:
         return None if head is None else head.stored
-    entry = yield Stat(slot_key(race.chain, head.seq))
+    entry = yield Stat(slot_key(chain, head.seq))
     if entry is None or entry.stored is None:
         return None
-    race.client.heads.put(head._replace(stored=entry.stored))
+    client.heads.put(head._replace(stored=entry.stored))
     return entry.stored  # type: ignore[no-any-return]
 
 
@@ -316,21 +313,41 @@ def seal_next(
     place: Place,
     events: Sequence[Event],
     merge: Mapping[str, Any] | None,
+    *,
+    at: Hlc | None = None,
+    txn: Mapping[str, Any] | None = None,
+    fills: Mapping[str, Any] | None = None,
 ) -> Version:
     """Seal the version that follows ``head``, with the state that its merge and events give."""
-    folded = fold(chain, state_of(chain, head), events, place, merge)
+    rules, before = rules_of(chain), state_of(chain, head)
+    # Should its transaction be aborted, it is as if it were empty.
+    alone = txn is None or len(txn["slots"]) == 1
+    otherwise = None if alone else rules.pack(fold(chain, before, (), place), ())
     return seal_version(
         chain=chain,
         seq=place.seq,
         prev=None if head is None else head.id,
         prev_stored=place.prev_stored,
-        at=client.clock.tick(after=None if head is None else head.at),
+        at=at or client.clock.tick(after=None if head is None else head.at),
         by=client.agent,
         events=events,
-        state=rules_of(chain).pack(folded, events),
+        state=rules.pack(fold(chain, before, events, place, merge), events),
         now=place.now,
         merge=merge,
+        stands=place.stands,
+        txn=txn,
+        otherwise=otherwise,
+        fills=fills,
     )
+
+
+def seal_void(
+    client: Client, chain: ChainId, head: Version | None, fills: Mapping[str, Any]
+) -> Protocol[Version]:
+    """Seal a version that changes nothing; ``fills`` says whose transaction it ends."""
+    stored = yield from stamp_of(client, chain, head)
+    place = place_after(head)._replace(prev_stored=stored)
+    return seal_next(client, chain, head, place, (), None, fills=fills)
 
 
 def merge_of(state: Any, broadcasts: Version | None) -> Mapping[str, Any] | None:
@@ -430,9 +447,18 @@ def _after_loss(
     ``joins`` the others does not race again, and goes on from the winner.
     """
     winner = accept(client, chain, head, found)
+    if not winner.settled:
+        winner = yield from end_transaction(client, winner)
     if joins:
         return winner
     decision = decide and decide(state_of(chain, winner), place_after(winner))
     if decision is None or (isinstance(decision, Draft) and not decision.judged):
         yield Sleep(client.backoff(nth))
     return (yield from read_onward(client, winner))
+
+
+def end_transaction(client: Client, version: Version) -> Protocol[Version]:
+    """Return a version as it is once its transaction has ended; nothing follows it before."""
+    from tclog.chain.verdict import resolve
+
+    return (yield from resolve(client, version))

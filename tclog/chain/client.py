@@ -77,6 +77,8 @@ class Client:
         self.epoch_us = epoch_us
         # Chains that were listed and had no version.
         self.empty: set[ChainId] = set()
+        # Transactions that have ended, by a digest of their record: whether they were aborted.
+        self.verdicts: dict[str, bool] = {}
         self.warnings: list[str] = []
 
     def known(self, chain: ChainId) -> Version | None:

@@ -30,9 +30,10 @@ from tclog.chain.once import is_same, resume_key
 from tclog.chain.read import (
     CHASE_MAX,
     accept,
-    read_forward,
+    admit,
     read_newest,
     read_next,
+    read_on,
     read_range,
 )
 from tclog.clock import SECOND_US, parse_us
@@ -228,10 +229,11 @@ def _look(race: Race, seen: _Seen) -> Protocol[Joined | None]:
     asked_s = client.monotonic_s()
     found = yield Get(slot_key(chain, 1 if seen.head is None else seen.head.seq + 1))
     client.learn_round(client.monotonic_s() - asked_s)
-    if found is None:
+    version = yield from admit(client, chain, seen.head, found)
+    if version is None:
         seen.look_again()
         return None
-    seen.add([accept(client, chain, seen.head, found)])
+    seen.add([version])
     joined = _find(event, seen.versions[-1:])
     if joined is not None:
         return joined
@@ -260,7 +262,7 @@ def _find(event: Event, versions: Sequence[Version]) -> Joined | None:
 
 def _try(race: Race, seen: _Seen) -> Protocol[Joined | None]:
     """Commit all that is pending, unless it is for somebody else to do so."""
-    from tclog.chain.append import settle
+    from tclog.chain.append import end_transaction, settle
 
     client, mine = race.client, seen.mine
     entries: Sequence[Entry] = yield List(pending_folder(race.chain), limit=BATCH_MAX)
@@ -288,6 +290,8 @@ def _try(race: Race, seen: _Seen) -> Protocol[Joined | None]:
             return Joined(version, mine.event)
         # At once again: who races without helping is as quick, and must not win for ever.
         winner = accept(client, race.chain, seen.head, lost_to)
+        if not winner.settled:
+            winner = yield from end_transaction(client, winner)
         seen.add([winner])
         joined = _find(mine.event, [winner])
         seen.behind = True
@@ -325,8 +329,8 @@ def _read_pending(
     if race.merges:
         gets.append(Get(slot_key(ALL, 1 if known is None else known.seq + 1)))
     replies = settled((yield tuple(gets))) if gets else []
-    if race.merges and replies[-1] is not None:
-        known = yield from read_forward(client, accept(client, ALL, known, replies[-1]))
+    if race.merges:
+        known = yield from read_on(client, ALL, known, replies[-1])
     waiting = [
         one
         for key, found in zip(keys, replies, strict=False)

@@ -14,6 +14,7 @@ class Rules(NamedTuple):
     """The rules of one kind of chain.
 
     ``stamped``: each version records the store's stamp of the one before (leases rest on it).
+    ``rest`` folds a version without events.
     """
 
     empty: Any
@@ -22,6 +23,7 @@ class Rules(NamedTuple):
     unpack: Callable[[Mapping[str, Any], Sequence[Event]], Any]
     ops: frozenset[str]
     stamped: bool = False
+    rest: Callable[[Any, Place], Any] = lambda state, place: state  # noqa: ARG005 - one shape
 
 
 _RULES: dict[str, Rules] = {}
@@ -45,7 +47,7 @@ def _load(kind: str) -> Rules:
 
             names = "add withdraw claim takeover renew note release complete reopen"
             ops = {f"step.{name}" for name in names.split()}
-            return Rules(s.EMPTY, s.evolve, s.pack, s.unpack, frozenset(ops), stamped=True)
+            return Rules(s.EMPTY, s.evolve, s.pack, s.unpack, frozenset(ops), True, s.rest)
         case "inbox":
             from tclog.domain import inbox as i
 
@@ -80,6 +82,7 @@ def state_of(chain: ChainId, head: Version | None) -> Any:
     rules = rules_of(chain)
     if head is None:
         return rules.empty
+    assert head.settled, f"{chain} {head.seq} was not judged"  # noqa: S101 - its state is not known
     try:
         return rules.unpack(head.state, head.events)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -103,6 +106,8 @@ def fold(
             from tclog.domain import inbox
 
             state = inbox.merge(state, merge["through"], merge["count"])
+        if not events:
+            return rules.rest(state, place)
         for index, event in enumerate(events):
             at = place if index == place.index else place._replace(index=index)
             state = rules.evolve(state, event, at)
@@ -116,12 +121,15 @@ def fold(
 
 def place_of(version: Version) -> Place:
     """Return the place at which a version's events are folded."""
-    return Place(version.seq, 0, version.prev_stored, version.now, version.at)
+    stands = version.record.get("stands")
+    return Place(version.seq, 0, version.prev_stored, version.now, version.at, stands)
 
 
 def place_after(head: Version | None) -> Place:
     """Return the place of the version that would follow ``head``."""
-    return Place(1) if head is None else Place(head.seq + 1, 0, head.stored)
+    if head is None:
+        return Place(1)
+    return Place(head.seq + 1, 0, head.stored, stands=head.base if head.void else None)
 
 
 def unknown_ops(chain: ChainId, version: Version) -> list[str]:
@@ -141,8 +149,22 @@ def verify(chain: ChainId, before: Version | None, version: Version) -> None:
         raise Damaged(f"{what} does not follow the version before it", hint="tclog doctor")
     if before is not None and version.at <= before.at:
         raise Damaged(f"{what} is not later than the version before it", hint="tclog doctor")
+    if version.record.get("stands") != place_after(before).stands:
+        raise Damaged(f"{what} misnames the version that stands before it", hint="tclog doctor")
     if unknown_ops(chain, version):
         return  # a later client's rules made this state; only it can recompute it
-    folded = fold(chain, state_of(chain, before), version.events, place_of(version), version.merge)
-    if encode(rules_of(chain).pack(folded, version.events)) != encode(version.state):
+    if not holds_its_state(state_of(chain, before), version):
         raise Damaged(f"{what} holds a state that its events do not give", hint="tclog doctor")
+
+
+def holds_its_state(state: Any, version: Version) -> bool:
+    """Whether a version holds what its events give, and, in a transaction, what it is without."""
+    chain, record, place = version.chain, version.record, place_of(version)
+    rules = rules_of(chain)
+    if not version.aborted:
+        folded = fold(chain, state, version.events, place, version.merge)
+        if encode(rules.pack(folded, version.events)) != encode(record["state"]):
+            return False
+    if "otherwise" not in record:
+        return True
+    return encode(rules.pack(fold(chain, state, (), place), ())) == encode(record["otherwise"])

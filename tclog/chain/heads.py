@@ -1,9 +1,10 @@
 """Known heads: the newest version of each chain that this user's processes have seen.
 
-A cache and nothing more: slots never change, so a remembered version is true for ever, and whether
-it is still the newest is always asked of the store (by reading, or by creating, the slot after
-it). It may be deleted at any moment. Many processes may use it: files are replaced whole, and one
-that does not decode is ignored.
+A cache and nothing more: slots never change, nor does what became of a transaction, so a remembered
+version is true for ever, and whether it is still the newest is always asked of the store (by
+reading, or by creating, the slot after it). It may be deleted at any moment. Many processes may use
+it: files are replaced whole, and one that does not decode is ignored. No version is kept whose
+transaction has not ended.
 """
 
 from __future__ import annotations
@@ -70,10 +71,12 @@ class FileHeads(MemoryHeads):
         if not found:
             return None
         try:
-            seq, stored, _ = line.decode().split(" ")
+            seq, stored, verdict, _ = line.decode().split(" ")
             version = decode_version(
                 body, chain=chain, seq=int(seq), stored=Stamp(stored) if stored != "-" else None
             )
+            if version.txn is not None:
+                version = version.judged(aborted=verdict == "aborted")
         except (ValueError, TclogError):
             return None
         if line != _line(version):
@@ -96,7 +99,8 @@ class FileHeads(MemoryHeads):
 
 def _line(version: Version) -> bytes:
     """Return the first line of a head's file: what stands beside the bytes, and a check of all."""
-    known = f"{version.seq} {version.stored or '-'}"
+    verdict = {None: "-", True: "aborted", False: "committed"}[version.aborted]
+    known = f"{version.seq} {version.stored or '-'} {verdict}"
     return f"{known} {digest(f'{known} {version.id}'.encode())[:32]}".encode()
 
 

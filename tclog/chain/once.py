@@ -113,6 +113,12 @@ def resume_key(event: Event, seq: int) -> str:
     return event.key or f"{event.id[:16]}.{seq}"
 
 
+def resumed_id(key: str) -> str | None:
+    """Return how the id begins for which a key as ``resume_key`` makes it stands."""
+    resume = re.fullmatch(_RESUME, key)
+    return None if resume is None else resume[1]
+
+
 def is_same(one: Event, other: Event) -> bool:
     """Whether two events are the same, or two tries of one command under its idempotency key."""
     return one.id == other.id or (

@@ -2,12 +2,18 @@
 
 A linearizable read of a head asks the store for the slot after the newest known one: absent means
 current. Versions are dense, so nothing can stand beyond an absent slot.
+
+A version of a transaction is *judged* before anybody gets it (``tclog.chain.verdict``). One that is
+undecided is not there yet: readers answer with the version before it. Nothing stands beyond it,
+since whoever writes ends it first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tclog.chain.client import Client
-from tclog.chain.drive import Protocol, settled
+from tclog.chain.drive import Protocol, settled, together
 from tclog.chain.fold import unknown_ops, verify
 from tclog.clock import Hlc
 from tclog.errors import Damaged
@@ -58,7 +64,13 @@ def read_newest(client: Client, chain: ChainId) -> Protocol[Version | None]:
     seq = slot_seq(entries[0].key)
     if seq is None:
         raise Damaged(f"{entries[0].key} is not a slot of {chain}", hint="tclog doctor")
-    version = yield from read_version(client, chain, seq)
+    version = yield from _read_slot(client, chain, seq)
+    if not version.settled:
+        judged = yield from _judge(client, version)
+        if judged is None:
+            return (yield from read_version(client, chain, seq - 1)) if seq > 1 else None
+        version = judged
+    _seen(client, version)
     # Somebody may have gone on meanwhile; that version was the newest when the listing was made.
     return version
 
@@ -68,11 +80,20 @@ def read_forward(client: Client, known: Version) -> Protocol[Version]:
     chain = known.chain
     for _ in range(FORWARD_MAX):
         found = yield Get(slot_key(chain, known.seq + 1))
-        if found is None:
+        version = yield from admit(client, chain, known, found)
+        if version is None:
             return known
-        known = accept(client, chain, known, found)
+        known = version
     newest = yield from read_newest(client, chain)
     return newest if newest is not None and newest.seq > known.seq else known
+
+
+def read_on(
+    client: Client, chain: ChainId, known: Version | None, found: Found | None
+) -> Protocol[Version | None]:
+    """Return the newest version, given what the slot after the known one holds."""
+    version = yield from admit(client, chain, known, found)
+    return known if version is None else (yield from read_forward(client, version))
 
 
 def read_onward(client: Client, known: Version) -> Protocol[Version]:
@@ -100,11 +121,37 @@ def read_next(client: Client, chain: ChainId, known: Version | None) -> Protocol
         gets = [Get(slot_key(chain, seq)) for seq in seqs]
         replies = [(yield gets[0])] if len(gets) == 1 else settled((yield tuple(gets)))
         for found in replies:
-            if found is None:
+            version = yield from admit(client, chain, known, found)
+            if version is None:
                 return news
-            known = accept(client, chain, known, found)
-            news.append(known)
+            known = version
+            news.append(version)
     return news
+
+
+def read_heads(client: Client, chains: Sequence[ChainId]) -> Protocol[list[Version | None]]:
+    """Return the newest version of each chain, side by side.
+
+    Where one of them is a transaction's, the others are not from before it.
+    """
+    heads: list[Version | None] = yield from together(*(read_head(client, c) for c in chains))
+    for _ in range(FORWARD_MAX):
+        least: dict[ChainId, int] = {}
+        for head in heads:
+            if head is not None and head.txn is not None and not head.aborted:
+                for chain, seq in head.txn["slots"].items():
+                    least[chain] = max(seq, least.get(chain, 0))
+        late = [
+            place
+            for place, (chain, head) in enumerate(zip(chains, heads, strict=True))
+            if least.get(chain, 0) > (0 if head is None else head.seq)
+        ]
+        if not late:
+            break
+        again = yield from together(*(read_head(client, chains[place]) for place in late))
+        for place, head in zip(late, again, strict=True):
+            heads[place] = head
+    return heads
 
 
 def read_version(client: Client, chain: ChainId, seq: int) -> Protocol[Version]:
@@ -113,16 +160,31 @@ def read_version(client: Client, chain: ChainId, seq: int) -> Protocol[Version]:
     Raises:
         Damaged: the slot is absent or does not hold what it should.
     """
-    found = yield Get(slot_key(chain, seq))
-    if found is None:
-        raise Damaged(f"version {seq} of {chain} is missing", hint="tclog doctor")
-    version = client.decode(found.data, chain=chain, seq=seq, stored=found.stored)
+    version = yield from _read_slot(client, chain, seq)
+    if not version.settled:
+        (version,) = _ended((yield from _judge_all(client, [version])))
     _seen(client, version)
     return version
 
 
+def read_standing(client: Client, head: Version | None) -> Protocol[Version | None]:
+    """Return the newest version up to ``head`` that changed something: one more GET at most."""
+    if head is None or not head.void:
+        return head
+    return (yield from read_version(client, head.chain, head.base)) if head.base else None
+
+
+def _read_slot(client: Client, chain: ChainId, seq: int) -> Protocol[Version]:
+    found = yield Get(slot_key(chain, seq))
+    if found is None:
+        raise Damaged(f"version {seq} of {chain} is missing", hint="tclog doctor")
+    version = client.decode(found.data, chain=chain, seq=seq, stored=found.stored)
+    client.clock.observe(version.at)
+    return version
+
+
 def accept(client: Client, chain: ChainId, before: Version | None, found: Found) -> Version:
-    """Decode the version after ``before`` and check it against that."""
+    """Decode the version after ``before`` and check it against that; it may be undecided."""
     seq = 1 if before is None else before.seq + 1
     version = client.decode(found.data, chain=chain, seq=seq, stored=found.stored)
     verify(chain, before, version)
@@ -130,9 +192,43 @@ def accept(client: Client, chain: ChainId, before: Version | None, found: Found)
     return version
 
 
+def admit(
+    client: Client, chain: ChainId, before: Version | None, found: Found | None
+) -> Protocol[Version | None]:
+    """Accept the version after ``before``; None if it is not there, or undecided as yet."""
+    if found is None:
+        return None
+    version = accept(client, chain, before, found)
+    return version if version.settled else (yield from _judge(client, version))
+
+
+def _judge(client: Client, version: Version) -> Protocol[Version | None]:
+    (judged,) = yield from _judge_all(client, [version])
+    if judged is not None:
+        _seen(client, judged)
+    return judged
+
+
+def _judge_all(client: Client, versions: list[Version]) -> Protocol[list[Version | None]]:
+    # Most processes never meet a transaction.
+    from tclog.chain.verdict import judge
+
+    return (yield from judge(client, versions))
+
+
+def _ended(judged: list[Version | None]) -> list[Version]:
+    versions = [version for version in judged if version is not None]
+    if len(versions) < len(judged):
+        raise Damaged(
+            "a transaction is undecided although other versions follow it", hint="tclog doctor"
+        )
+    return versions
+
+
 def _seen(client: Client, version: Version) -> None:
     client.clock.observe(version.at)
-    client.heads.put(version)
+    if version.settled:
+        client.heads.put(version)
     for op in unknown_ops(version.chain, version):
         client.warn(f"{version.chain} holds the op {op!r}, which this client does not know")
 
@@ -153,6 +249,8 @@ def read_range(client: Client, chain: ChainId, first: int, last: int) -> Protoco
                     hint="tclog doctor",
                 )
             versions.append(version)
+    if not all(version.settled for version in versions):
+        versions = _ended((yield from _judge_all(client, versions)))
     if versions:
         _seen(client, versions[-1])
     return versions

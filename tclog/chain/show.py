@@ -73,7 +73,7 @@ def show_step(
         agent=state.agent,
         fence=state.fence,
         lease_until=lease_until,
-        version=0 if head is None else head.seq,
+        version=0 if head is None else head.base,
         title=state.title,
         priority=state.priority,
         after=state.after,
@@ -131,15 +131,20 @@ def show_artifact(version: Version) -> Artifact:
     )
 
 
-def show_message(event: Event, n: int, *, unread: bool) -> Protocol[Message]:
-    """Make the result of a message; ``n`` is its place in the inbox it is read from, 0 if none."""
+def show_message(
+    event: Event, n: int, *, unread: bool, text: str | None = None
+) -> Protocol[Message]:
+    """Make the result of a message; ``n`` is its place in the inbox it is read from, 0 if none.
+
+    Who has just sent it gives the ``text``: nothing is read then that might fail.
+    """
     body = event.body
     return Message(
         n=n,
         id=event.id,
         sender=event.agent,
         to=",".join(body["to"]),
-        text=(yield from read_content(body["text"])),
+        text=(yield from read_content(body["text"])) if text is None else text,
         at=rfc3339(event.at),
         reply_to=body.get("reply_to"),
         step=body.get("step"),

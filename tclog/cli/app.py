@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "agents": ("agents", "agents", "Show who is here: last seen, claims, lease left."),
     "exec": ("exec", "exec_", "Run a command while holding a step."),
     "batch": ("batch", "batch", "Do many operations in one process: lines of JSON in and out."),
+    "txn": ("txn", "txn", "Do several operations together, or none of them."),
     "log": ("log", "log", "Show what happened: all committed events, the newest first."),
     "show": ("log", "show", "Show one event or version by its id."),
     "state": ("history", "state", "Show everything as it was at a moment."),

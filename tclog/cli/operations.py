@@ -367,6 +367,38 @@ OPERATIONS: Mapping[str, Operation] = {
 }
 
 
+# -- transactions ---------------------------------------------------------------------------------
+
+# What a transaction takes, and what of it goes with the whole or with a command of its own.
+_TOGETHER = (
+    "memory.set memory.get memory.delete memory.incr memory.append message.send step.add step.show"
+    " step.claim step.renew step.note step.release step.reopen step.complete"
+)
+_APART = {"id_key", "at", "version", "next", "wait", "timeout", "to"}
+
+
+def _collecting(op: str) -> Callable[..., Any]:
+    name = op.replace(".", "_")
+    return lambda transaction, **arguments: getattr(transaction, name)(**arguments)
+
+
+def _together(op: str) -> Operation:
+    fields = {
+        name: field
+        for name, field in OPERATIONS[op].fields.items()
+        if name not in _APART or (op == "message.send" and name == "to")
+    }
+    if op == "memory.get":
+        fields["if_version"] = Field(COUNT)
+    if op == "step.claim":
+        fields["id"] = STEP
+    return Operation(_collecting(op), fields)
+
+
+# The same for ``tclog txn``: each adds an operation to a ``tclog.log.transactions.Transaction``.
+TRANSACTION: Mapping[str, Operation] = {op: _together(op) for op in _TOGETHER.split()}
+
+
 # -- lines ----------------------------------------------------------------------------------------
 
 
@@ -407,14 +439,16 @@ def read_lines(
             yield number, raw
 
 
-def read_operation(number: int, raw: bytes | None) -> Asked:
+def read_operation(
+    number: int, raw: bytes | None, table: Mapping[str, Operation] = OPERATIONS
+) -> Asked:
     """Understand one line.
 
     Raises:
         UsageError: it is no JSON object, its op or one of its fields is unknown, missing or wrong.
     """
     try:
-        return _understood(number, _record(raw))
+        return _understood(number, _record(raw), table)
     except UsageError as error:
         error.message = f"line {number}: {error.message}"
         error.details["line"] = number
@@ -437,14 +471,14 @@ def _record(raw: bytes | None) -> Mapping[str, Any]:
     return record
 
 
-def _understood(number: int, record: Mapping[str, Any]) -> Asked:
+def _understood(number: int, record: Mapping[str, Any], table: Mapping[str, Operation]) -> Asked:
     op = record.get("op")
     if "op" not in record:
         raise UsageError("it has no op", code="field-missing", field="op")
-    operation = OPERATIONS.get(op) if type(op) is str else None
+    operation = table.get(op) if type(op) is str else None
     if operation is None:
         raise UsageError(
-            f"there is no op {_shown(op)}; there are {', '.join(OPERATIONS)}",
+            f"there is no op {_shown(op)}; there are {', '.join(table)}",
             code="op-unknown",
             field="op",
         )

@@ -34,7 +34,8 @@ class Place(NamedTuple):
 
     ``seq`` is the version's number and ``index`` the event's place in it. ``prev_stored`` is the
     store's stamp of the version before, ``now`` that of the event's own object; both are in the
-    log, so every reader comes to the same verdict. ``at`` is the version's stamp.
+    log, so every reader comes to the same verdict. ``at`` is the version's stamp. ``stands`` is the
+    newest version before this one that changed something, where that is not the one before it.
     """
 
     seq: int
@@ -42,3 +43,9 @@ class Place(NamedTuple):
     prev_stored: Stamp | None = None
     now: Stamp | None = None
     at: str = ""
+    stands: int | None = None
+
+    @property
+    def base(self) -> int:
+        """The number of the version whose change stands: what expectations are compared with."""
+        return self.seq - 1 if self.stands is None else self.stands

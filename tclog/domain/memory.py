@@ -68,14 +68,14 @@ Command = Set | Delete | Incr | Append
 
 def decide(state: State, command: Command, place: Place) -> Decision:
     """Decide on a command that would become the version at ``place``."""
-    seq = place.seq - 1
+    seq = place.base
     match command:
         case Set(content, if_version):
-            return _guarded(state, if_version, seq) or Draft(
+            return guarded(state, if_version, seq) or Draft(
                 "memory.set", content, _expect(if_version)
             )
         case Delete(if_version):
-            refused = _guarded(state, if_version, seq)
+            refused = guarded(state, if_version, seq)
             if refused is not None:
                 return refused
             if state.content is None:
@@ -103,7 +103,8 @@ def _holds(state: State, if_version: int, seq: int) -> bool:
     return state.content is None if if_version == 0 else if_version == seq
 
 
-def _guarded(state: State, if_version: int | None, seq: int) -> Refused | None:
+def guarded(state: State, if_version: int | None, seq: int) -> Refused | None:
+    """Return a refusal if an expectation does not hold; ``seq`` is the version that stands."""
     if if_version is None or _holds(state, if_version, seq):
         return None
     wanted = "no value" if if_version == 0 else f"version {if_version}"
@@ -148,7 +149,7 @@ def _unappendable(state: State, added: Content) -> Refused | None:
 def evolve(state: State, event: Event, place: Place) -> State:
     """Fold one event; one that was not allowed at its place changes nothing."""
     expected = event.expect.get("version")
-    if expected is not None and not (place.index == 0 and _holds(state, expected, place.seq - 1)):
+    if expected is not None and not (place.index == 0 and _holds(state, expected, place.base)):
         return state
     body = event.body
     match event.op:

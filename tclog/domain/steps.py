@@ -388,6 +388,11 @@ def evolve(state: State, event: Event, place: Place) -> State:
     return folded
 
 
+def rest(state: State, place: Place) -> State:
+    """Fold a version that changes nothing: it records the stamp of the one before all the same."""
+    return _recorded(state, place)
+
+
 def _recorded(state: State, place: Place) -> State:
     if state.state == CLAIMED and state.lease_from is None and state.held_version == place.seq - 1:
         return state._replace(lease_from=place.prev_stored)

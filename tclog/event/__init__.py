@@ -23,6 +23,7 @@ from tclog.event.names import (
 )
 from tclog.event.records import (
     FORMAT,
+    TXN_CHAINS_MAX,
     Event,
     Version,
     decode_event,
@@ -31,11 +32,13 @@ from tclog.event.records import (
     decode_version,
     seal_event,
     seal_version,
+    stored_bytes,
 )
 
 __all__ = [
     "ALL",
     "FORMAT",
+    "TXN_CHAINS_MAX",
     "BlobHash",
     "ChainId",
     "Event",
@@ -66,5 +69,6 @@ __all__ = [
     "seal_version",
     "slot_key",
     "slot_seq",
+    "stored_bytes",
     "validate_name",
 ]

@@ -67,15 +67,26 @@ class Event(NamedTuple):
         """The idempotency key, if any."""
         return self.record.get("key")
 
+    @property
+    def txn(self) -> str | None:
+        """The id of the transaction that it was made for, if any."""
+        return self.record.get("txn")
+
 
 class Version(NamedTuple):
-    """One slot of a chain, as read: ``stored`` is the store's stamp of the slot, if known."""
+    """One slot of a chain, as read: ``stored`` is the store's stamp of the slot, if known.
+
+    ``aborted`` says what became of the transaction that it is a part of; None if it is part of
+    none, or as long as nobody has looked. The events of an aborted one are not there: whoever
+    gets such a version sees one that changes nothing.
+    """
 
     id: VersionId
     raw: bytes
     record: Mapping[str, Any]
     events: tuple[Event, ...]
     stored: Stamp | None = None
+    aborted: bool | None = None
 
     @property
     def chain(self) -> ChainId:
@@ -105,7 +116,7 @@ class Version(NamedTuple):
     @property
     def state(self) -> Mapping[str, Any]:
         """The fold up to and including this version, packed."""
-        return self.record["state"]  # type: ignore[no-any-return]
+        return self.record["otherwise" if self.aborted else "state"]  # type: ignore[no-any-return]
 
     @property
     def prev_stored(self) -> Stamp | None:
@@ -120,7 +131,31 @@ class Version(NamedTuple):
     @property
     def merge(self) -> Mapping[str, Any] | None:
         """The broadcasts that this version of an inbox takes in, if any."""
-        return self.record.get("merge")
+        return None if self.aborted else self.record.get("merge")
+
+    @property
+    def txn(self) -> Mapping[str, Any] | None:
+        """The transaction that it is a part of: the same record in each of its slots."""
+        return self.record.get("txn")
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known what it changes: it is part of no transaction, or that has ended."""
+        return self.aborted is not None or "txn" not in self.record
+
+    @property
+    def void(self) -> bool:
+        """Whether it changes nothing: a read guard, one that fills a slot, or aborted."""
+        return not self.events and self.merge is None
+
+    @property
+    def base(self) -> int:
+        """The number of the newest version that changed something, up to this one; 0 if none."""
+        return int(self.record.get("stands", self.seq - 1)) if self.void else self.seq
+
+    def judged(self, *, aborted: bool) -> Version:
+        """Return the version as it is once its transaction has ended."""
+        return self._replace(aborted=aborted, events=() if aborted else self.events)
 
 
 def seal_event(
@@ -136,8 +171,9 @@ def seal_event(
     body: Mapping[str, Any],
     expect: Mapping[str, Any] | None = None,
     key: str | None = None,
+    txn: str | None = None,
 ) -> tuple[Event, bytes]:
-    """Make an event and its canonical bytes."""
+    """Make an event and its canonical bytes; ``txn`` is the transaction that it is made for."""
     record: dict[str, Any] = {
         "agent": agent,
         "at": at,
@@ -154,6 +190,8 @@ def seal_event(
         record["expect"] = expect
     if key is not None:
         record["key"] = key
+    if txn is not None:
+        record["txn"] = txn
     raw = encode(record)
     return Event(EventId(digest(raw)), record), raw
 
@@ -170,8 +208,16 @@ def seal_version(
     state: Mapping[str, Any],
     now: Stamp | None = None,
     merge: Mapping[str, Any] | None = None,
+    stands: int | None = None,
+    txn: Mapping[str, Any] | None = None,
+    otherwise: Mapping[str, Any] | None = None,
+    fills: Mapping[str, Any] | None = None,
 ) -> Version:
-    """Make a version; its ``raw`` is what goes into the slot."""
+    """Make a version; its ``raw`` is what goes into the slot.
+
+    ``stands`` is given where the version before changes nothing; ``txn`` and ``otherwise``, the
+    state should it be aborted, in a transaction; ``fills`` in one that ends a transaction.
+    """
     record: dict[str, Any] = {
         "at": at,
         "by": by,
@@ -183,10 +229,15 @@ def seal_version(
         "seq": seq,
         "state": state,
     }
-    if now is not None:
-        record["now"] = now
-    if merge is not None:
-        record["merge"] = merge
+    more = {
+        "fills": fills,
+        "merge": merge,
+        "now": now,
+        "otherwise": otherwise,
+        "stands": stands,
+        "txn": txn,
+    }
+    record |= {name: value for name, value in more.items() if value is not None}
     record["sum"] = digest(encode(record))
     raw = encode(record)
     return Version(VersionId(digest(raw)), raw, record, tuple(events))
@@ -207,20 +258,33 @@ _EVENT_FIELDS: dict[str, tuple[type, ...]] = {
     "nonce": (str,),
     "op": (str,),
     "session": (str,),
+    "txn": (str, _ABSENT),
 }
 _VERSION_FIELDS: dict[str, tuple[type, ...]] = {
     "at": (str,),
     "by": (str,),
     "chain": (str,),
     "events": (list,),
+    "fills": (dict, _ABSENT),
     "merge": (dict, _NULL, _ABSENT),
     "now": (str, _NULL, _ABSENT),
+    "otherwise": (dict, _ABSENT),
     "prev": (str, _NULL),
     "prev_stored": (str, _NULL, _ABSENT),
     "sum": (str,),
     "seq": (int,),
+    "stands": (int, _ABSENT),
     "state": (dict,),
+    "txn": (dict, _ABSENT),
 }
+_TXN_FIELDS: dict[str, tuple[type, ...]] = {
+    "agent": (str,),
+    "events": (list,),
+    "id": (str,),
+    "key": (str, _ABSENT),
+    "slots": (dict,),
+}
+TXN_CHAINS_MAX = 64
 
 
 def _check(record: Any, unfit: Callable[..., str | None], what: str) -> None:
@@ -296,6 +360,8 @@ def decode_version(raw: bytes, *, chain: ChainId, seq: int, stored: Stamp | None
         )
     if (record["prev"] is None) != (seq == 1):
         raise Damaged(f"{what} does not name the version before it", hint="tclog doctor")
+    if "txn" in record:
+        _check_txn(record, what)
     events = []
     for event in record["events"]:
         _check(event, _unfit_in_event, f"an event in {what}")
@@ -315,13 +381,42 @@ def _without_sum(raw: bytes, record: Mapping[str, Any]) -> bytes:
     return encode({name: value for name, value in record.items() if name != "sum"})
 
 
+def _check_txn(record: Mapping[str, Any], what: str) -> None:
+    """Refuse a version that does not say of which slots its transaction is made."""
+    txn = record["txn"]
+    slots = txn.get("slots")
+    sound = (
+        all(type(txn.get(name, ...)) in kinds for name, kinds in _TXN_FIELDS.items())
+        and 1 <= len(slots) <= TXN_CHAINS_MAX
+        and all("/" in chain and type(seq) is int and seq > 0 for chain, seq in slots.items())
+        and slots.get(record["chain"]) == record["seq"]
+        and ("otherwise" in record) == (len(slots) > 1)
+    )
+    if not sound:
+        raise Damaged(f"{what} has no valid field 'txn'", hint="tclog doctor")
+
+
 def decode_stored_version(raw: bytes, stored: str | None) -> Version:
-    """Read the bytes of a version that were checked when they came from the store."""
+    """Read the bytes of a version that were checked when they came from the store.
+
+    It was judged then: ``stored_bytes`` says how the bytes tell.
+    """
+    aborted = raw.startswith(_ABORTED)
+    raw = raw.removeprefix(_ABORTED)
     record = orjson.loads(raw)
     events = tuple(Event(EventId(digest(encode(event))), event) for event in record["events"])
-    return Version(
+    version = Version(
         VersionId(digest(raw)), raw, record, events, None if stored is None else Stamp(stored)
     )
+    return version.judged(aborted=aborted) if "txn" in record else version
+
+
+_ABORTED = b"-"
+
+
+def stored_bytes(version: Version) -> bytes:
+    """Return the bytes by which a judged version is kept: behind a minus sign if it is aborted."""
+    return _ABORTED + version.raw if version.aborted else version.raw
 
 
 def decode_stored_event(raw: bytes, event: EventId) -> Event:

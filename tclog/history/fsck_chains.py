@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tclog.chain.drive import Protocol
-from tclog.chain.fold import fold, place_of, rules_of, state_of, unknown_ops
+from tclog.chain.fold import holds_its_state, place_after, state_of, unknown_ops
 from tclog.errors import Damaged, FormatNewer, TclogError
 from tclog.event import (
     ALL,
@@ -78,6 +78,12 @@ class ChainCheck:
             yield from self._gap(seq + 1, above.seq - 1)
             above = None
         version = None if found is None else self._decoded(entry.key, seq, found)
+        if version is not None and version.txn is not None:
+            version = yield from self._judged(version, newest=self._above is None)
+        if version is not None and "fills" in version.record:
+            yield from self._fills(version)
+        if version is not None:
+            self._checked(version)
         self.versions += 1
         if above is not None and above.version is not None and found is not None:
             self._link(above.version, version, found)
@@ -119,7 +125,6 @@ class ChainCheck:
             chain = chain_in(key, found.data)
             where = where._replace(chain=chain, agent=claimed(found.data, "by"))
             version = decode_version(found.data, chain=chain, seq=seq, stored=found.stored)
-            self._note(version)
         except FormatNewer as error:
             if _sum_holds(found.data):
                 self.found.unknown += 1
@@ -133,6 +138,60 @@ class ChainCheck:
             self.found.damage("version-damaged", f"{key} cannot be read: {error!r}", where)
             return None
         return version
+
+    def _checked(self, version: Version) -> None:
+        """Note a version; whatever is wrong with what it holds is damage, not a bug."""
+        where = Writer(slot_key(version.chain, version.seq), version.chain, version.seq, version.by)
+        try:
+            self._note(version)
+        except TclogError as error:
+            self.found.damage("version-damaged", error.message, where)
+        except Exception as error:  # noqa: BLE001 - whatever bytes there are, the check goes on
+            self.found.damage("version-damaged", f"{where.key} cannot be read: {error!r}", where)
+
+    def _judged(self, version: Version, *, newest: bool) -> Protocol[Version | None]:
+        """Look at all slots of a transaction; None while it is undecided."""
+        txn = version.txn or {}
+        where = Writer(slot_key(version.chain, version.seq), version.chain, version.seq, version.by)
+        replies = yield from read_each([slot_key(*slot) for slot in txn["slots"].items()])
+        records = [_record_of(reply) for reply in replies]
+        there = [record for record in records if record is not None]
+        if any(record.get("txn") != txn for record in there):
+            return version.judged(aborted=True)
+        if len(there) < len(records):
+            if not newest:
+                self.found.damage(
+                    "txn-open",
+                    f"version {version.seq} of {version.chain} is part of a transaction that is"
+                    " undecided, and others follow it",
+                    where,
+                )
+            return None
+        held = {digest(encode(event)) for record in there for event in record["events"]}
+        if held != {event for event in txn["events"] if event is not None}:
+            self.found.damage(
+                "txn-torn",
+                f"the slots of the transaction at version {version.seq} of {version.chain} do not"
+                " hold the events that it names",
+                where,
+            )
+        return version.judged(aborted=False)
+
+    def _fills(self, version: Version) -> Protocol[None]:
+        """Check that a version which fills a slot ends a transaction that wanted this slot."""
+        fills = version.record["fills"]
+        where = Writer(slot_key(version.chain, version.seq), version.chain, version.seq, version.by)
+        chain, seq = fills.get("chain"), fills.get("seq")
+        named = isinstance(chain, str) and "/" in chain and type(seq) is int and seq > 0
+        replies = (yield from read_each([slot_key(ChainId(chain), seq)])) if named else [None]
+        record = _record_of(replies[0]) or {}
+        wanted = (record.get("txn") or {}).get("slots", {}).get(version.chain)
+        if wanted is None or version.seq > wanted or not version.void:
+            self.found.damage(
+                "fill-wrong",
+                f"version {version.seq} of {version.chain} fills a slot of no transaction",
+                where,
+            )
 
     def _note(self, version: Version) -> None:
         """Note what a version names, to be compared with what there is."""
@@ -203,13 +262,7 @@ class ChainCheck:
             self.found.unknown += 1
             return  # a later client's rules made this state; only it can recompute it
         self._merge(before, version, what, where)
-        folded = fold(
-            chain, state_of(chain, before), version.events, place_of(version), version.merge
-        )
-        if encode(rules_of(chain).pack(folded, version.events)) != encode(version.state):
-            self.found.damage(
-                "state-mismatch", f"{what} holds a state that its events do not give", where
-            )
+        self._state(before, version, what, where)
         for event in ignored_events(before, version):
             self.found.damage(
                 "rule-broken",
@@ -222,6 +275,16 @@ class ChainCheck:
             for event in version.events:
                 self.found.ledger.judge(version, event, version.now)
 
+    def _state(self, before: Version | None, version: Version, what: str, where: Writer) -> None:
+        if version.record.get("stands") != place_after(before).stands:
+            self.found.damage(
+                "stands-wrong", f"{what} misnames the version that stands before it", where
+            )
+        if not holds_its_state(state_of(version.chain, before), version):
+            self.found.damage(
+                "state-mismatch", f"{what} holds a state that its events do not give", where
+            )
+
     def _merge(self, before: Version | None, version: Version, what: str, where: Writer) -> None:
         if version.merge is None:
             return
@@ -230,6 +293,17 @@ class ChainCheck:
             self.found.damage("merge-wrong", f"{what} {wrong}", where)
         else:
             self.found.ledger.merge(version, version.merge["through"], version.merge["count"])
+
+
+def _record_of(reply: Any) -> dict[str, Any] | None:
+    """Return the record of another slot; what cannot be read is told where it is met itself."""
+    if reply is None:
+        return None
+    try:
+        record = decode(reply.data, "version")
+    except (TclogError, AttributeError):
+        return {}
+    return record if isinstance(record, dict) and "events" in record else {}
 
 
 def _chain_label(folder: str) -> ChainId:

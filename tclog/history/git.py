@@ -213,6 +213,8 @@ def _message(version: Version) -> str:
         event = version.events[-1]
         said = _CONTROL.sub(" ", words(event)).strip()
         subject = f"{event.op} {chain}" + (f": {said}" if said else "")
+    elif version.void:
+        subject = f"txn {chain}: changes nothing"
     else:
         taken = (version.merge or {}).get("taken", 0)
         subject = f"inbox.merge {chain}: takes in {taken} broadcast(s)"

@@ -41,6 +41,8 @@ def event_json(event: Event, *, at: str, chain: ChainId, version: int | None) ->
         record["expect"] = event.expect
     if event.key is not None:
         record["key"] = event.key
+    if event.txn is not None:
+        record["txn"] = event.txn
     return record
 
 

@@ -63,6 +63,9 @@ def show_chain(
         at: the moment at which a step's dependencies are looked at, by default the version's.
         large: whether to fetch what only the store has: large values, and a step's notes.
     """
+    if head is not None and head.void:
+        # What stands is what an earlier version made of it.
+        head = index.version(chain, head.base) if head.base else None
     if head is None:
         return None
     match chain_kind(chain):

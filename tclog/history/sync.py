@@ -103,6 +103,7 @@ def sync(
         yield from reader.read_every_chain()
     newest = yield from reader.read_events(None if full else horizon_us)
     yield from reader.read_lagging_inboxes()
+    yield from reader.read_transactions()
     # A machine that slept has passed time that only one of its two clocks tells.
     slept_us = client.clock.now_us() - begun_us
     took_us = max(round((client.monotonic_s() - begun_s) * SECOND_US), slept_us)
@@ -145,6 +146,8 @@ class _Reader:
         self.progress = progress
         self.versions = 0
         self.attempts = 0
+        # The slots of transactions that were met: all of them, or none, is in the index.
+        self._slots: dict[ChainId, int] = {}
 
     # -- every chain --------------------------------------------------------------------------
 
@@ -253,6 +256,15 @@ class _Reader:
             lagging += [] if chain is None else [chain]
         yield from self.catch_up(lagging)
 
+    def read_transactions(self) -> Protocol[None]:
+        """Read the other slots of the transactions that were met; all are there by now."""
+        for _ in range(PASSES_MAX):
+            slots, self._slots = self._slots, {}
+            late = [chain for chain, seq in slots.items() if self.index.head(chain) < seq]
+            if not late:
+                return
+            yield from self.catch_up(late)
+
     # -- one chain ----------------------------------------------------------------------------
 
     def catch_up(self, chains: Iterable[ChainId], *, check: bool = False) -> Protocol[None]:
@@ -294,6 +306,7 @@ class _Reader:
         versions = [
             one if isinstance(one, Version) else _decode(*one, next(replies)) for one in news
         ]
+        versions = yield from self._judged(versions)
         try:
             with self.index.writing():
                 count = self.index.add_versions(versions)
@@ -302,6 +315,20 @@ class _Reader:
             raise
         self.versions += count
         self.progress("versions", count)
+
+    def _judged(self, versions: Sequence[Version]) -> Protocol[list[Version]]:
+        """Judge transactions; what is undecided is left out, and asked for by the next sync."""
+        if all(version.settled for version in versions):
+            return list(versions)
+        from tclog.chain.verdict import judge
+
+        judged = yield from judge(self.client, versions)
+        open_ = {v.chain: v.seq for v, one in zip(versions, judged, strict=True) if one is None}
+        for version in judged:
+            if version is not None and version.txn is not None and not version.aborted:
+                for chain, seq in version.txn["slots"].items():
+                    self._slots[chain] = max(seq, self._slots.get(chain, 0))
+        return [v for v in judged if v is not None and v.seq < open_.get(v.chain, v.seq + 1)]
 
     def _explain(self, version: Version) -> Protocol[None]:
         """Say whether it is the store or the index that is wrong about a version's predecessor."""

@@ -4,7 +4,7 @@ Many processes share one index. Rows only ever come to be, and the same rows who
 writers need no agreement: each inserts what is missing, in one transaction a batch.
 
     chains     one row a chain; ``head`` is the newest version here, and all below it are here too
-    versions   the bytes of every version
+    versions   the bytes of every version; those of an aborted transaction behind a minus sign
     events     one row for every committed event and chain that holds it
     attempts   events that no chain here holds: lost, refused, or on their way
     open       chains that an event names and that do not hold it (yet)

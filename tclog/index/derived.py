@@ -15,8 +15,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from tclog.clock import Hlc
 from tclog.event import ChainId, Version, chain_name, decode_stored_version
 
@@ -98,7 +96,7 @@ def _derive_step(db: sqlite3.Connection, number: int, step: str, first: int) -> 
     held: tuple[str, int] | None = None
     after: set[str] = set()
     for seq, at, raw in rows:
-        state: Mapping[str, Any] = orjson.loads(raw)["state"]
+        state: Mapping[str, Any] = decode_stored_version(raw, None).state
         after.update(state.get("after", ()))
         now = (state["agent"], state["fence"]) if state.get("state") == "claimed" else None
         if seq >= first and now != held:

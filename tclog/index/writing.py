@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from tclog.clock import Stamp
-from tclog.event import ChainId, Event, Version, chain_kind
+from tclog.event import ChainId, Event, Version, chain_kind, stored_bytes
 from tclog.index.database import Database
 
 
@@ -58,7 +58,7 @@ class Writing(Database):
         db.executemany(
             "INSERT INTO versions VALUES(?, ?, ?, ?, ?, ?)",
             (
-                (number, v.seq, bytes.fromhex(v.id), v.at, v.stored or v.at[:27], v.raw)
+                (number, v.seq, bytes.fromhex(v.id), v.at, v.stored or v.at[:27], stored_bytes(v))
                 for number, v in added
             ),
         )

@@ -53,7 +53,7 @@ def claim_step(
     Raises:
         Refused: held by somebody else (who, until when), waiting for others, ended.
     """
-    lease_ms = _lease_ms(lease_s)
+    lease_ms = lease_ms_of(lease_s)
     after: tuple[str, ...] = ()
     rows: Sequence[Row] = ()
     for _ in range(2 + steps.AFTER_MAX):
@@ -106,7 +106,8 @@ def _held_already(step: str, state: steps.State) -> Refused:
     )
 
 
-def _lease_ms(lease_s: float | None) -> int:
+def lease_ms_of(lease_s: float | None) -> int:
+    """Return how long a lease lasts, in milliseconds."""
     if lease_s is None:
         return steps.LEASE_MS_DEFAULT
     lease_ms = round(lease_s * 1000)
@@ -298,7 +299,7 @@ def renew_step(
     id_key: str | None = None,
 ) -> Protocol[Step]:
     """Extend the lease of a step that one holds."""
-    lease_ms = None if lease_s is None else _lease_ms(lease_s)
+    lease_ms = None if lease_s is None else lease_ms_of(lease_s)
     command = steps.Renew(step, client.agent, lease_ms, fence)
     return (yield from changed_step(client, step, command, id_key=id_key))
 

@@ -46,18 +46,16 @@ def complete_step(
     Raises:
         Refused: not the holder (without ``force``), a stale ``fence``, already ended.
     """
-    if outcome not in steps.OUTCOMES:
-        raise UsageError(f"{outcome!r} is not an outcome", code="bad-value")
-    if force and not reason:
-        raise UsageError(
-            "a forced completion needs a reason",
-            code="reason-missing",
-            hint=f"tclog complete {quote(step)} --force --reason TEXT",
-        )
-    if reason is not None:
-        check_short("reason", reason)
-    handoff, blobs = _handoff(to, next_action, exit_status, note, changed_files)
-    command = steps.Complete(step, client.agent, outcome, fence, force, reason, handoff or None)
+    command, blobs = complete_command(
+        client,
+        step,
+        outcome=outcome,
+        fence=fence,
+        force=force,
+        reason=reason,
+        handoff=handoff_of(to, next_action, exit_status, note, changed_files),
+    )
+    handoff = command.handoff
     done = yield from change_step(client, step, command, blobs=blobs, id_key=id_key)
     result = yield from read_result(client, step, done.version, done.state)
     recorded = yield from _recorded(client, step, done.state)
@@ -75,13 +73,40 @@ def complete_step(
     return result
 
 
-def _handoff(
+def complete_command(
+    client: Client,
+    step: str,
+    *,
+    outcome: str,
+    fence: int | None,
+    force: bool,
+    reason: str | None,
+    handoff: tuple[dict[str, Any], list[Blob]],
+) -> tuple[steps.Complete, list[Blob]]:
+    """Check the end of a step; return the command, and the blobs that it needs."""
+    if outcome not in steps.OUTCOMES:
+        raise UsageError(f"{outcome!r} is not an outcome", code="bad-value")
+    if force and not reason:
+        raise UsageError(
+            "a forced completion needs a reason",
+            code="reason-missing",
+            hint=f"tclog complete {quote(step)} --force --reason TEXT",
+        )
+    if reason is not None:
+        check_short("reason", reason)
+    body, blobs = handoff
+    command = steps.Complete(step, client.agent, outcome, fence, force, reason, body or None)
+    return command, blobs
+
+
+def handoff_of(
     to: str | None,
     next_action: str | None,
     exit_status: int | None,
     note: str | None,
     changed_files: Sequence[str] | None,
 ) -> tuple[dict[str, Any], list[Blob]]:
+    """Return what the next agent should know as a record, and the blobs that it needs."""
     handoff: dict[str, Any] = {}
     blobs: list[Blob] = []
     if to is not None:

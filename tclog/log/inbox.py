@@ -15,7 +15,7 @@ from tclog.chain.results import Message
 from tclog.chain.show import show_message
 from tclog.clock import Hlc
 from tclog.domain import inbox
-from tclog.domain.content import make_content
+from tclog.domain.content import Blob, make_content
 from tclog.domain.decision import Draft
 from tclog.domain.memory import check_value
 from tclog.errors import NotFound, OutcomeUnknown, UsageError, WaitTimeout
@@ -49,25 +49,7 @@ def send_message(
     One event whoever it goes to. It is acknowledged when every inbox named has it; should the
     sender die between two inboxes, sending again under the same idempotency key completes it.
     """
-    if to in EVERYBODY:
-        names, chains = ["@all"], [ALL]
-    else:
-        names = list(dict.fromkeys(name.strip() for name in to.split(",")))
-        chains = [inbox_chain(name) for name in names]
-    check_value("text", text)
-    if not text:
-        raise UsageError("the message is empty", code="bad-value")
-    content, blobs = make_content("text", text)
-    body: dict[str, Any] = {"text": content, "to": names}
-    if reply_to is not None:
-        check_value("text", reply_to)
-        if len(reply_to.encode()) > REPLY_TO_BYTES_MAX:
-            raise UsageError(
-                f"{reply_to[:30]}... is no message id", code="bad-value", hint="tclog inbox --all"
-            )
-        body["reply_to"] = reply_to
-    if step is not None:
-        body["step"] = validate_name("step", step)
+    chains, body, blobs = message(to, text, reply_to=reply_to, step=step)
     command = inbox.Send(body)
     sealed: Sealed | None = None
     places: list[int] = []
@@ -91,7 +73,33 @@ def send_message(
         places.append(done.version.seq)
         sealed = Sealed(Draft("message.send", body), done.event)
     assert sealed is not None  # noqa: S101 - there is at least one chain
-    return (yield from show_message(sealed.event, 0, unread=False))
+    return (yield from show_message(sealed.event, 0, unread=False, text=text))
+
+
+def message(
+    to: str, text: str, *, reply_to: str | None = None, step: str | None = None
+) -> tuple[Sequence[ChainId], dict[str, Any], Sequence[Blob]]:
+    """Check a message; return the inboxes that it goes to, its body, and the blobs it needs."""
+    if to in EVERYBODY:
+        names, chains = ["@all"], [ALL]
+    else:
+        names = list(dict.fromkeys(name.strip() for name in to.split(",")))
+        chains = [inbox_chain(name) for name in names]
+    check_value("text", text)
+    if not text:
+        raise UsageError("the message is empty", code="bad-value")
+    content, blobs = make_content("text", text)
+    body: dict[str, Any] = {"text": content, "to": names}
+    if reply_to is not None:
+        check_value("text", reply_to)
+        if len(reply_to.encode()) > REPLY_TO_BYTES_MAX:
+            raise UsageError(
+                f"{reply_to[:30]}... is no message id", code="bad-value", hint="tclog inbox --all"
+            )
+        body["reply_to"] = reply_to
+    if step is not None:
+        body["step"] = validate_name("step", step)
+    return chains, body, blobs
 
 
 def _repeatable(

@@ -26,6 +26,7 @@ from tclog.store.base import Store
 if TYPE_CHECKING:
     from tclog.chain.results import Agent, Artifact, Barrier, Memory, Message, Step
     from tclog.log.inbox import Mailbox
+    from tclog.log.transactions import Result, Transaction
 
 T = TypeVar("T")
 SOFTWARE = f"tclog/{__version__}"
@@ -203,6 +204,26 @@ class Log:
         from tclog.log.barriers import pass_barrier
 
         return self.run(pass_barrier(self.client, name, parties, timeout_s=timeout_s, id_key=id))
+
+    def transaction(self) -> Transaction:
+        """Return a transaction to be filled with operations, for ``transact``."""
+        from tclog.log.transactions import Transaction
+
+        return Transaction(self.client)
+
+    def transact(
+        self,
+        transaction: Transaction,
+        *,
+        id: str | None = None,  # noqa: A002
+    ) -> list[Result]:
+        """Commit all operations of a transaction, or none; returns the answer of each.
+
+        Raises:
+            Refused, NotFound: ``details["operation"]`` is the number of the one that was refused.
+            OutcomeUnknown: with an ``id_key`` under which it may be repeated.
+        """
+        return self.run(transaction.protocol(id))
 
     def agents(self) -> list[Agent]:
         """Who is here: last seen, claims, lease left; derived from the log."""

@@ -10,7 +10,15 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, together
 from tclog.chain.fold import state_of
 from tclog.chain.once import once
-from tclog.chain.read import list_chains, read_at, read_head, read_range, read_version
+from tclog.chain.read import (
+    list_chains,
+    read_at,
+    read_head,
+    read_heads,
+    read_range,
+    read_standing,
+    read_version,
+)
 from tclog.chain.results import Memory
 from tclog.chain.show import show_memory
 from tclog.clock import Hlc
@@ -36,12 +44,17 @@ def set_value(
     Raises:
         Refused: ``version-conflict``, with the current version, value and author.
     """
+    command, blobs = set_command(value, kind, if_version)
+    return _there((yield from _change(client, key, command, blobs=blobs, id_key=id_key)))
+
+
+def set_command(value: Any, kind: str, if_version: int | None) -> tuple[memory.Set, Sequence[Blob]]:
+    """Check what is to be set; return the command, and the blobs that it needs."""
     if if_version is not None and if_version < 0:
         raise UsageError(f"{if_version} is not a version", code="bad-version")
     memory.check_value(kind, value)
     content, blobs = make_content(kind, value)
-    command = memory.Set(content, if_version)
-    return _there((yield from _change(client, key, command, blobs=blobs, id_key=id_key)))
+    return memory.Set(content, if_version), blobs
 
 
 def delete_value(
@@ -62,22 +75,32 @@ def incr_value(
     client: Client, key: str, by: int = 1, *, id_key: str | None = None
 ) -> Protocol[Memory]:
     """Add to an integer, as one operation: increments never conflict and none is lost."""
+    return _there((yield from _change(client, key, incr_command(by), id_key=id_key)))
+
+
+def incr_command(by: int) -> memory.Incr:
+    """Check what is to be added."""
     if abs(by) > memory.INTEGER_MAX:
         raise UsageError(f"{by} does not fit in 64 bits", code="bad-value")
-    return _there((yield from _change(client, key, memory.Incr(by), id_key=id_key)))
+    return memory.Incr(by)
 
 
 def append_value(
     client: Client, key: str, text: str, *, separator: str = "\n", id_key: str | None = None
 ) -> Protocol[Memory]:
     """Append to a text (on a new line), or an element to a JSON array, as one operation."""
+    command, blobs = append_command(text, separator)
+    return _there((yield from _change(client, key, command, blobs=blobs, id_key=id_key)))
+
+
+def append_command(text: str, separator: str) -> tuple[memory.Append, Sequence[Blob]]:
+    """Check what is to be appended; return the command, and the blobs that it needs."""
     memory.check_value("text", text)
     memory.check_value("text", separator)
     if len(separator.encode()) > SEPARATOR_BYTES_MAX:
         raise UsageError("the separator has over 1024 bytes", code="bad-value")
     added, blobs = make_content("text", text)
-    command = memory.Append(added, separator)
-    return _there((yield from _change(client, key, command, blobs=blobs, id_key=id_key)))
+    return memory.Append(added, separator), blobs
 
 
 def _change(
@@ -112,7 +135,7 @@ def _there(result: Memory | None) -> Memory:
 
 def _with_current(client: Client, key: str, refused: Refused) -> Protocol[Refused]:
     """Tell a loser what is there now and who wrote it."""
-    head = client.known(chain_id("memory", key))
+    head = yield from read_standing(client, client.known(chain_id("memory", key)))
     if head is None:
         return Refused(
             f"{key} has no version yet: {refused.message}",
@@ -150,22 +173,27 @@ def get_value(
         if head is None:
             raise _missing(key)
         if not 1 <= version <= head.seq:
-            raise NotFound(
-                f"{key} has versions 1 to {head.seq}, not {version}",
-                code="version-missing",
-                hint=f"tclog memory history {quote(key)}",
-            )
+            raise _no_version(key, f"has versions 1 to {head.seq}, not {version}")
         found: Version | None = yield from read_version(client, chain, version)
+        if found is not None and found.void:
+            raise _no_version(key, f"was not changed by version {version}")
     elif at is not None:
         found = yield from read_at(client, chain, at)
     else:
         found = yield from read_head(client, chain)
+    found = yield from read_standing(client, found)
     if found is None:
         raise _missing(key, at is not None)
     result = yield from show_memory(found)
     if result.deleted:
         raise _missing(key, at is not None)
     return result
+
+
+def _no_version(key: str, why: str) -> NotFound:
+    return NotFound(
+        f"{key} {why}", code="version-missing", hint=f"tclog memory history {quote(key)}", key=key
+    )
 
 
 def _missing(key: str, then: bool = False) -> NotFound:
@@ -183,15 +211,16 @@ def list_values(
     """List keys that have a value, in byte order; without ``values`` theirs are None."""
     chains = yield from list_chains("memory", prefix)
     if at is None:
-        heads = yield from together(*(read_head(client, chain) for chain in chains))
+        heads = yield from read_heads(client, chains)
     else:
         heads = yield from together(*(read_at(client, chain, at) for chain in chains))
     present = [
-        head
+        read_standing(client, head)
         for chain, head in zip(chains, heads, strict=True)
         if head is not None and state_of(chain, head).content is not None
     ]
-    return (yield from together(*(show_memory(head, read=values) for head in present)))
+    standing = yield from together(*present)
+    return (yield from together(*(show_memory(head, read=values) for head in standing)))
 
 
 def read_history(
@@ -206,6 +235,12 @@ def read_history(
     head = yield from (read_head(client, chain) if at is None else read_at(client, chain, at))
     if head is None:
         raise _missing(key, at is not None)
-    first = 1 if limit is None else max(1, head.seq - limit + 1)
-    versions = yield from read_range(client, chain, first, head.seq)
+    versions: list[Version] = []
+    first, wanted = head.seq + 1, head.seq if limit is None else limit
+    while first > 1 and len(versions) < wanted:
+        last, first = first - 1, max(1, first - (wanted - len(versions)))
+        older = yield from read_range(client, chain, first, last)
+        versions = [version for version in older if not version.void] + versions
+    if not versions and limit != 0:
+        raise _missing(key, at is not None)
     return (yield from together(*(show_memory(version) for version in reversed(versions))))

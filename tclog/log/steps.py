@@ -11,7 +11,7 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, together
 from tclog.chain.fold import state_of
 from tclog.chain.once import once
-from tclog.chain.read import list_chains, read_at, read_head, read_version
+from tclog.chain.read import list_chains, read_at, read_heads, read_version
 from tclog.chain.results import Step
 from tclog.clock import Hlc
 from tclog.domain import steps
@@ -36,7 +36,7 @@ def read_rows(client: Client, ids: Sequence[str], *, at: Hlc | None = None) -> P
     """Read steps side by side: one GET each when warm."""
     chains = [chain_id("step", validate_name("step", name)) for name in ids]
     if at is None:
-        heads = yield from together(*(read_head(client, chain) for chain in chains))
+        heads = yield from read_heads(client, chains)
     else:
         heads = yield from together(*(read_at(client, chain, at) for chain in chains))
     return [
@@ -59,6 +59,31 @@ def add_step(
     Raises:
         Refused: ``step-exists`` with other words; ``step-cycle``: it would come after itself.
     """
+    command = add_command(client, step, title, priority, after)
+    names = command.after
+
+    def look(some: Sequence[str]) -> Protocol[list[tuple[str, Sequence[str]]]]:
+        rows = yield from read_rows(client, some)
+        return [(row.id, row.state.after) for row in rows]
+
+    if names:
+        yield from refuse_cycle(step, names, look)
+    done = yield from change_step(client, step, command, id_key=id_key)
+    if names:
+        # Somebody may have closed the circle from the other side meanwhile. Whoever commits last
+        # sees both, so at least one of the two withdraws; neither step was ever ready.
+        try:
+            yield from refuse_cycle(step, names, look)
+        except Refused:
+            yield from change_step(client, step, steps.Withdraw(step, client.agent))
+            raise
+    return (yield from read_result(client, step, done.version, done.state))
+
+
+def add_command(
+    client: Client, step: str, title: str | None, priority: int, after: Sequence[str]
+) -> steps.Add:
+    """Check the definition of a step."""
     validate_name("step", step)
     names = tuple(dict.fromkeys(validate_name("step", name) for name in after))
     if len(names) > steps.AFTER_MAX:
@@ -67,31 +92,27 @@ def add_step(
         check_short("title", title)
     if not -(2**31) <= priority < 2**31:
         raise UsageError(f"{priority} is no priority", code="bad-value")
-    if names:
-        yield from _refuse_cycle(client, step, names)
-    command = steps.Add(step, client.agent, title, priority, names)
-    done = yield from change_step(client, step, command, id_key=id_key)
-    if names:
-        # Somebody may have closed the circle from the other side meanwhile. Whoever commits last
-        # sees both, so at least one of the two withdraws; neither step was ever ready.
-        try:
-            yield from _refuse_cycle(client, step, names)
-        except Refused:
-            yield from change_step(client, step, steps.Withdraw(step, client.agent))
-            raise
-    return (yield from read_result(client, step, done.version, done.state))
+    return steps.Add(step, client.agent, title, priority, names)
 
 
-def _refuse_cycle(client: Client, step: str, after: Sequence[str]) -> Protocol[None]:
+def refuse_cycle(
+    step: str,
+    after: Sequence[str],
+    look: Callable[[Sequence[str]], Protocol[list[tuple[str, Sequence[str]]]]],
+) -> Protocol[None]:
+    """Refuse a step that would come after itself; ``look`` says what steps come after.
+
+    Raises:
+        Refused: ``step-cycle``.
+    """
     graph: dict[str, Sequence[str]] = {step: after}
     layer = [name for name in after if name != step]
     for _ in range(DEPTH_MAX):
         if not layer:
             break
-        rows = yield from read_rows(client, layer)
-        for row in rows:
-            graph[row.id] = row.state.after
-        layer = [n for n in dict.fromkeys(n for r in rows for n in r.state.after) if n not in graph]
+        found = yield from look(layer)
+        graph.update(found)
+        layer = [n for n in dict.fromkeys(n for _, names in found for n in names) if n not in graph]
     cycle = steps.find_cycle(step, graph)
     if cycle is not None:
         raise Refused(
@@ -152,7 +173,7 @@ def show_step(client: Client, step: str, *, at: Hlc | None = None) -> Protocol[S
         NotFound: nobody ever mentioned it.
     """
     (row,) = yield from read_rows(client, [step], at=at)
-    if row.head is None:
+    if row.head is None or row.head.base == 0:
         raise NotFound(
             f"there is no step {step}",
             code="step-missing",
@@ -197,12 +218,17 @@ def read_result(
 
 def note_step(client: Client, step: str, text: str, *, id_key: str | None = None) -> Protocol[Step]:
     """Say something about a step; anybody may, and the holder's note renews its lease."""
-    check_value("text", text)
-    content, blobs = make_content("text", text)
-    command = steps.Note(step, content)
+    command, blobs = note_command(step, text)
     done = yield from change_step(client, step, command, blobs=blobs, id_key=id_key)
     result = yield from read_result(client, step, done.version, done.state)
     return result._replace(note=text, note_by=client.agent)
+
+
+def note_command(step: str, text: str) -> tuple[steps.Note, Sequence[Any]]:
+    """Check a note; return the command, and the blobs that it needs."""
+    check_value("text", text)
+    content, blobs = make_content("text", text)
+    return steps.Note(step, content), blobs
 
 
 def reopen_step(client: Client, step: str, *, id_key: str | None = None) -> Protocol[Step]:

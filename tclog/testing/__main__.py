@@ -20,7 +20,15 @@ from tclog.event import encode
 from tclog.testing.faults import ALL_FAULTS, Faults
 from tclog.testing.runner import Total, run_many
 from tclog.testing.shrink import shrink, write_failure
-from tclog.testing.workload import OPERATIONS, WORK, Schedule, check_kinds, read_keep, run_schedule
+from tclog.testing.workload import (
+    OPERATIONS,
+    USUAL,
+    WORK,
+    Schedule,
+    check_kinds,
+    read_keep,
+    run_schedule,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=None, help="begin no more schedules after this time")
     add("--clients", type=int, default=0, help="how many clients; by default 3 to 8")
     add("--operations", type=int, default=OPERATIONS, help="how many operations each")
-    add("--work", default=",".join(WORK), help=f"what they do: {','.join(WORK)}")
+    add("--work", default=",".join(USUAL), help=f"what they do: {','.join(WORK)}")
     add("--without", default="", metavar="KINDS", help="kinds of faults that do not come to pass")
     add("--rate", action="append", default=[], metavar="KIND=RATE", help="change a rate, or bound")
     add("--keep", default=None, metavar="PLACES", help="only these operations: 0.3,1.7@12.5")

@@ -80,7 +80,7 @@ def read_chains(
     objects = {e.key[-69:-5]: e.key for e in store.list("events", "", EVERYTHING, False)}
     chains = Chains({}, {})
     for folder, rows in slots.items():
-        broken += _read_chain(folder, sorted(rows), objects, chains, decode)
+        broken += _read_chain(folder, sorted(rows), store, objects, chains, decode)
     broken += _check_objects(store, objects, chains)
     return chains, broken
 
@@ -88,6 +88,7 @@ def read_chains(
 def _read_chain(
     folder: str,
     rows: Sequence[tuple[int, Found]],
+    store: MemoryStore,
     objects: Mapping[str, str],
     chains: Chains,
     decode: Decode,
@@ -106,22 +107,77 @@ def _read_chain(
             if before is None:
                 state = rules_of(chain).empty
                 chains.states[chain], chains.versions[chain] = [state], []
+            if version.txn is not None:
+                aborted = _was_aborted(store, version.txn)
+                if aborted is None:
+                    if place < len(rows):
+                        yield f"{folder}: version {seq} is undecided, and others follow it"
+                    return
+                version = version.judged(aborted=aborted)
+                yield from _check_otherwise(folder, state, version)
             state = fold(chain, state, version.events, place_of(version), version.merge)
         except TclogError as error:
             yield f"{folder}: {error.message}"
             return
-        if version.prev != (None if before is None else digest(before.raw)):
-            yield f"{folder}: version {seq} does not name the version before it"
-        if before is not None and version.at <= before.at:
-            yield f"{folder}: version {seq} is not later than the version before it"
-        if encode(rules_of(chain).pack(state, version.events)) != encode(version.state):
-            yield f"{folder}: version {seq} holds a state that the events up to it do not give"
-        for event in version.events:
-            if event.id not in objects:
-                yield f"version {seq} of {chain} names event {event.id}, which has no object"
+        yield from _check_version(folder, before, version, state, objects)
         chains.versions[chain].append(version)
         chains.states[chain].append(state)
         before = version
+
+
+def _check_otherwise(folder: str, state: Any, version: Version) -> Iterator[str]:
+    """A version of a transaction says what stands if that is aborted."""
+    packed = version.record.get("otherwise")
+    rules = rules_of(version.chain)
+    stays = fold(version.chain, state, (), place_of(version))
+    if packed is not None and encode(rules.pack(stays, ())) != encode(packed):
+        yield f"{folder}: version {version.seq} misstates what stands if it is aborted"
+
+
+def _check_version(
+    folder: str,
+    before: Version | None,
+    version: Version,
+    state: Any,
+    objects: Mapping[str, str],
+) -> Iterator[str]:
+    """Check a version against the one before it, and the state that its events give."""
+    stands = before.base if before is not None and before.void else None
+    if version.record.get("stands") != stands:
+        yield f"{folder}: version {version.seq} misnames the version that stands before it"
+    if version.prev != (None if before is None else digest(before.raw)):
+        yield f"{folder}: version {version.seq} does not name the version before it"
+    if before is not None and version.at <= before.at:
+        yield f"{folder}: version {version.seq} is not later than the version before it"
+    if encode(rules_of(version.chain).pack(state, version.events)) != encode(version.state):
+        yield f"{folder}: version {version.seq} holds a state that the events up to it do not give"
+    for event in version.events:
+        if event.id not in objects:
+            what = f"version {version.seq} of {version.chain}"
+            yield f"{what} names event {event.id}, which has no object"
+
+
+def _was_aborted(store: MemoryStore, txn: Mapping[str, Any]) -> bool | None:
+    """Judge a transaction by its slots, in words of our own; None while it is undecided."""
+    found = [store.get(_slot(ChainId(chain), seq)) for chain, seq in txn["slots"].items()]
+    if any(one is not None and orjson.loads(one.data).get("txn") != txn for one in found):
+        return True
+    return None if None in found else False
+
+
+def shown_since(chains: Chains, created_us: Mapping[str, int]) -> dict[str, int]:
+    """Return when each version was to be seen: those of a transaction with the last of its slots.
+
+    An undecided one was never seen, so it is not there.
+    """
+    shown_us = {}
+    for chain, versions in chains.versions.items():
+        for version in versions:
+            slots = {chain: version.seq}
+            if version.txn is not None and not version.aborted:
+                slots = version.txn["slots"]
+            shown_us[_slot(chain, version.seq)] = max(created_us[_slot(*s)] for s in slots.items())
+    return shown_us
 
 
 def _check_objects(store: MemoryStore, objects: Mapping[str, str], chains: Chains) -> Iterator[str]:
@@ -207,7 +263,8 @@ def _may_be_there(operation: Operation) -> bool:
     come to one of them.
     """
     unreached = operation.error is not None and operation.error.exit == 7
-    return unreached and (operation.repeats or len(operation.arguments["chains"]) > 1)
+    several = len(operation.arguments["chains"]) > 1 and operation.name == "message.send"
+    return unreached and (operation.repeats or several)
 
 
 def check_real_time(appends: Sequence[Append]) -> Iterator[str]:

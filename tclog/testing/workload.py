@@ -13,7 +13,7 @@ from tclog.domain import steps as domain
 from tclog.errors import NotFound
 from tclog.event import chain_id
 from tclog.log import claims, handoff, inbox, memory, steps
-from tclog.testing import linear, oracles
+from tclog.testing import linear, oracles, transactions
 from tclog.testing.faults import ALL_FAULTS, KINDS, Faults
 from tclog.testing.scheduler import Happened, Operation, Place, Plan, Simulation
 from tclog.testing.trace import digest_trace, write_trace
@@ -24,7 +24,9 @@ REPEATS_MAX = 2
 KEYS = ("k", "n", "log")
 STEPS = ("build", "test", "ship")
 # What there is to do, and how often each is drawn.
-WORK = {"memory": 35, "message": 25, "step": 40}
+WORK = {"memory": 35, "message": 25, "step": 40, "txn": 20}
+# Transactions take several times as many requests as anything else, so they have runs of their own.
+USUAL = ("memory", "message", "step")
 # Ends and reopenings are frequent, so that what a client remembers is often out of date.
 _STEP_WORK = (
     *("claim", "claim", "claim", "note", "complete"),
@@ -50,7 +52,7 @@ class Schedule(NamedTuple):
     seed: int
     clients: int = 0
     operations: int = OPERATIONS
-    work: tuple[str, ...] = tuple(WORK)
+    work: tuple[str, ...] = USUAL
     faults: Faults = ALL_FAULTS
     without: frozenset[str] = frozenset()
     keep: Keep | None = None
@@ -62,7 +64,7 @@ class Schedule(NamedTuple):
             words += ["--clients", str(self.clients)]
         if self.operations != OPERATIONS:
             words += ["--operations", str(self.operations)]
-        if self.work != tuple(WORK):
+        if self.work != USUAL:
             words += ["--work", ",".join(self.work)]
         changed = [name for name in Faults._fields if _rate(self, name) != _rate(None, name)]
         for name in changed:
@@ -141,7 +143,7 @@ def simulate(
     faults: Faults | None = None,
     clients: int = 0,
     operations: int = OPERATIONS,
-    work: Collection[str] = tuple(WORK),
+    work: Collection[str] = USUAL,
 ) -> Report:
     """Run the schedule of a seed with random work, and check every promise.
 
@@ -150,7 +152,7 @@ def simulate(
         faults: what goes wrong; by default everything.
         clients: how many processes; 3 to 8 by default, drawn from the seed.
         operations: how many each carries out.
-        work: the kinds of operations: memory, message, step.
+        work: the kinds of operations: memory, message, step (by default these), txn.
     """
     return run_schedule(Schedule(seed, clients, operations, tuple(work), faults or ALL_FAULTS))
 
@@ -228,6 +230,7 @@ def judge(simulation: Simulation) -> Iterator[str]:
         return  # what was told cannot be compared with chains that are none
     appends = oracles.appends_of(done, chains)
     fresh = not simulation.faults.stale
+    shown_us = oracles.shown_since(chains, created_us)
     checks: dict[str, Iterator[str]] = {
         "stamps": oracles.check_stamps(chains, created_us),
         "writes": oracles.check_appends(appends, fresh=fresh),
@@ -238,15 +241,18 @@ def judge(simulation: Simulation) -> Iterator[str]:
         "inboxes": oracles.check_inboxes(done),
         "broadcasts": oracles.check_broadcasts(chains),
         "errors": _check_errors(done),
+        "units": transactions.check_units(done, chains),
+        "whole": transactions.check_whole(appends),
     }
     if fresh:
         # A first read rests on the listing: where that lies, what is told may be old.
         checks |= {
             "reads": oracles.check_reads(done, appends, chains),
-            "guards": oracles.check_guards(done, chains, created_us),
-            "refusals": oracles.check_refusals(done, chains, created_us),
+            "guards": oracles.check_guards(done, chains, shown_us),
+            "refusals": oracles.check_refusals(done, chains, shown_us),
             "arrivals": oracles.check_arrivals(done),
             "linear": _check_linear(done),
+            "serial": transactions.check_serial(done, appends, chains),
         }
     for promise, sentences in checks.items():
         yield from (f"{promise}: {sentence}" for sentence in sentences)
@@ -346,6 +352,8 @@ class _Drawer:
                 name, act, arguments = self._memory(token)
             case "message":
                 name, act, arguments = self._message(token)
+            case "txn":
+                name, act, arguments = transactions.draw(self._one_of, self.agents, token)
             case _:
                 name, act, arguments = self._step(token)
         if id_key is not None and "token" in arguments:

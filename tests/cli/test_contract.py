@@ -55,6 +55,7 @@ artifact history NAME
 agents
 exec STEP [--lease D]
 batch
+txn [-f FILE]
 step-status ID
 artifact upload PATH
 artifact download NAME

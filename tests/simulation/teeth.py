@@ -21,6 +21,8 @@ from tclog.chain import combine as combine_module
 from tclog.chain import fold as fold_module
 from tclog.chain import once as once_module
 from tclog.chain import read as read_module
+from tclog.chain import transact as transact_module
+from tclog.chain import verdict as verdict_module
 from tclog.chain.append import Sealed
 from tclog.clock import HybridClock, stamp
 from tclog.domain import inbox, steps
@@ -596,8 +598,152 @@ def own_event_left_out_of_the_batch(patch):
     patch.setattr(combine_module, "_batch", batch)
 
 
+# -- transactions ---------------------------------------------------------------------------------
+
+
+def undecided_transaction_skipped(patch):
+    """Write past it, as if that were the end of it."""
+
+    def resolve(client, version):
+        (judged,) = yield from verdict_module.judge(client, [version])
+        return version.judged(aborted=True) if judged is None else judged
+
+    patch.setattr(verdict_module, "resolve", resolve)
+
+
+def undecided_transaction_built_upon(patch):
+    def resolve(client, version):
+        (judged,) = yield from verdict_module.judge(client, [version])
+        return version.judged(aborted=False) if judged is None else judged
+
+    patch.setattr(verdict_module, "resolve", resolve)
+
+
+def slot_taken_for_filled_without_looking(patch):
+    """Once it has tried to fill a slot, the transaction is taken to be over."""
+    fill = verdict_module._fill
+
+    def resolve(client, version):
+        (judged,) = yield from verdict_module.judge(client, [version])
+        if judged is None:
+            yield from fill(client, version)
+            judged = version.judged(aborted=True)
+        return judged
+
+    patch.setattr(verdict_module, "resolve", resolve)
+
+
+def judge_with(patch, change):
+    real = verdict_module.judge
+
+    def judge(client, versions):
+        judged = yield from real(client, versions)
+        return [change(*pair) for pair in zip(versions, judged, strict=True)]
+
+    patch.setattr(verdict_module, "judge", judge)
+
+
+def half_a_transaction_shown(patch):
+    judge_with(patch, lambda version, found: found or version.judged(aborted=False))
+
+
+def state_of_an_aborted_transaction_read(patch):
+    def change(version, found):
+        return version.judged(aborted=False) if found is not None and found.txn else found
+
+    judge_with(patch, change)
+
+
+def undecided_remembered_as_aborted(patch):
+    judge_with(patch, lambda version, found: found or version.judged(aborted=True))
+
+
+def one_slot_taken_for_all(patch):
+    """Do not ask for the slots of others: the first that is there decides."""
+
+    def others(version):
+        return [slot for slot in version.txn["slots"].items() if slot[0] != version.chain][:1]
+
+    patch.setattr(verdict_module, "_others", others)
+
+
+def slots_of_a_transaction_not_read_back(patch):
+    def tried(client, version):
+        created = yield Create(slot_key(version.chain, version.seq), version.raw)
+        if created.outcome is Outcome.EXISTS:
+            return (yield Get(slot_key(version.chain, version.seq)))
+        return None
+
+    patch.setattr(transact_module, "_settled", tried)
+
+
+def undecided_slots_of_ones_own_tried_elsewhere(patch):
+    real = transact_module._Transaction._raise
+
+    def give_up(self, versions, outcomes):
+        if any(isinstance(outcome, OutcomeUnknown) for outcome in outcomes):
+            raise transact_module._Again
+        real(self, versions, outcomes)
+
+    patch.setattr(transact_module._Transaction, "_raise", give_up)
+
+
+def most_slots_are_enough(patch):
+    real = transact_module._Transaction._create
+
+    def create(self, versions, *, ordered):
+        outcomes = yield from real(self, versions, ordered=ordered)
+        return [None] * len(versions) if None in outcomes[:-1] else outcomes
+
+    patch.setattr(transact_module._Transaction, "_create", create)
+
+
+def what_was_read_takes_no_slot(patch):
+    real = transact_module._Transaction._seal
+
+    def seal(self, view):
+        whole = view.chains
+        view.chains = {chain: found for chain, found in whole.items() if found.events}
+        versions = yield from real(self, view)
+        view.chains = whole
+        return versions
+
+    patch.setattr(transact_module._Transaction, "_seal", seal)
+
+
+def what_only_reads_looks_once(patch):
+    def unchanged(self, view):
+        return transact_module.Transacted({c: f.head for c, f in view.chains.items()}, view.events)
+        yield
+
+    patch.setattr(transact_module._Transaction, "_unchanged", unchanged)
+
+
+def key_of_a_transaction_never_looked_for(patch):
+    def find(self):
+        return None
+        yield
+
+    patch.setattr(transact_module._Transaction, "_find", find)
+
+
 # -- the hunt -------------------------------------------------------------------------------------
 
+TRANSACTIONS = (
+    undecided_transaction_skipped,
+    undecided_transaction_built_upon,
+    slot_taken_for_filled_without_looking,
+    half_a_transaction_shown,
+    state_of_an_aborted_transaction_read,
+    undecided_remembered_as_aborted,
+    one_slot_taken_for_all,
+    slots_of_a_transaction_not_read_back,
+    undecided_slots_of_ones_own_tried_elsewhere,
+    most_slots_are_enough,
+    what_was_read_takes_no_slot,
+    what_only_reads_looks_once,
+    key_of_a_transaction_never_looked_for,
+)
 BY_SCHEDULES = (
     own_success_taken_as_lost,
     no_answer_taken_as_won,
@@ -641,6 +787,7 @@ BY_SCHEDULES = (
     announced_and_then_called_refused,
     broadcasts_looked_at_before_the_announcements,
     own_event_left_out_of_the_batch,
+    *TRANSACTIONS,
     store_that_lets_a_second_creator_win,
     store_that_lets_a_rare_racer_win,
     store_that_remembers_an_absence,
@@ -657,7 +804,8 @@ SILENT = Faults(lost_before=0.1, timeout_s=12)
 HARSH = Faults(lost_before=0.15, lost_after=0.2, throttled=0.1)
 CROWD = {"faults": Faults(pause_s=0.02), "work": ("message",), "clients": 12, "operations": 8}
 HARSH_CROWD = CROWD | {"faults": HARSH._replace(pause_s=0.02)}
-OPTIONS = {
+TRADE = {"faults": Faults(pause_s=1.0), "work": ("txn",)}
+OPTIONS = dict.fromkeys(TRANSACTIONS, TRADE) | {
     announcements_included_without_looking_back: CROWD,
     combined_without_reading_what_came_since: CROWD,
     announced_and_then_called_refused: HARSH_CROWD,
@@ -667,6 +815,7 @@ OPTIONS = {
     resumed_key_looked_for_one_version_too_late: {"faults": SILENT, "work": ("memory", "message")},
     resumed_message_looked_for_as_if_it_had_one_inbox: {"faults": SILENT, "work": ("message",)},
     stale_token_let_in: {"work": ("step",)},
+    undecided_slots_of_ones_own_tried_elsewhere: TRADE | {"faults": SILENT},
 }
 TEETH = (*BY_SCHEDULES, *FOCUSED)
 

@@ -1,0 +1,495 @@
+"""Transactions: several chains change together, or none of them does.
+
+    read the heads, let every operation decide; what it reads is guarded
+    put the blobs, then the events
+    create slot head + 1 of every chain       (committed when all of them are there)
+    all are: done.   one is lost: aborted for good; end what is in the way, decide again
+
+Each version names all slots (``tclog.chain.verdict`` says what follows from that), so the last
+create is the commit, and the chains that were only read take a slot too: that they are as they were
+read is proved by the same creates. Nothing here is a second authority.
+
+The first try creates all slots at once. Later ones go from chain to chain in one order, so of two
+that want the same chains one gets the first of them and goes on.
+
+Every create is read back like that of a plain append. It is *unknown* what became of a transaction
+only if no slot is lost and one is undecided. An idempotency key is looked for in the chain of the
+first operation, which has a slot in every try.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tclog.chain.append import (
+    EVENT_AGE_MAX_S,
+    end_transaction,
+    merge_of,
+    seal_next,
+    settle,
+    stamp_of,
+)
+from tclog.chain.client import Client
+from tclog.chain.drive import Protocol, Sleep, settled, together
+from tclog.chain.fold import place_after, rules_of, state_of
+from tclog.chain.once import Once, bind_once, resumed_id
+from tclog.chain.read import accept, read_head, read_newest, read_range, read_version
+from tclog.chain.verdict import mark_of
+from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, parse_us
+from tclog.domain.content import Blob
+from tclog.domain.decision import Decision, Draft, Place
+from tclog.errors import (
+    NotFound,
+    OutcomeUnknown,
+    Refused,
+    StoreError,
+    StoreUnreachable,
+    UsageError,
+    quote,
+)
+from tclog.event import (
+    ALL,
+    TXN_CHAINS_MAX,
+    ChainId,
+    Event,
+    Version,
+    blob_key,
+    chain_kind,
+    event_key,
+    seal_event,
+)
+from tclog.store.base import Found, Put, Stat
+
+RACES_MAX = 1_000
+GIVE_UP_S = 60.0
+OPERATIONS_MAX = 100
+# All events of one chain stand in one version, which whoever reads the chain has to read.
+BYTES_MAX = 4 << 20
+
+Decide = Callable[[Any, Place], Decision]
+
+
+class Act(NamedTuple):
+    """One operation: ``chain`` is the one that it is about, ``work`` what it does in a view."""
+
+    chain: ChainId
+    work: Callable[[View], Protocol[None]]
+
+
+class Transacted(NamedTuple):
+    """What was committed: the version in each slot, and the event of each operation, if any.
+
+    For what only read, and for what changes nothing, the versions are the heads that were read.
+    """
+
+    versions: Mapping[ChainId, Version | None]
+    events: Sequence[Event | None]
+
+
+class _Sealed(NamedTuple):
+    """The event of an operation; it stays the same for as long as the operation decides alike."""
+
+    draft: Draft
+    chains: Sequence[ChainId]
+    event: Event
+    raw: bytes
+
+
+class _Chain:
+    """One chain in a view: the head that was read, and what was made of it."""
+
+    def __init__(self, head: Version | None, state: Any, merge: Mapping[str, Any] | None) -> None:
+        self.head = head
+        self.state = state
+        self.merge = merge
+        self.place = place_after(head)
+        self.events: list[Event] = []
+
+
+class View:
+    """The chains as one try of a transaction finds them, and as its operations leave them."""
+
+    def __init__(
+        self,
+        client: Client,
+        sealed: dict[int, _Sealed],
+        given: Mapping[ChainId, Version | None],
+        txn: str,
+        *,
+        fresh: bool,
+    ) -> None:
+        self.client = client
+        self.fresh = fresh
+        self._given = given
+        self._txn = txn
+        self.chains: dict[ChainId, _Chain] = {}
+        self.blobs: list[Blob] = []
+        self.events: list[Event | None] = []
+        self._sealed = sealed
+        self._nth = 0
+
+    def begin(self, nth: int) -> None:
+        """Go on with the next operation."""
+        self._nth = nth
+        self.events.append(None)
+
+    def read(self, chain: ChainId) -> Protocol[tuple[Any, Place]]:
+        """Return a chain's state and next place; the transaction commits only where they stand."""
+        known = self.chains.get(chain)
+        if known is None:
+            head = yield from self._head(chain)
+            state = state_of(chain, head)
+            merge = None
+            if chain_kind(chain) == "inbox" and chain != ALL:
+                from tclog.domain import inbox
+
+                merge = merge_of(state, (yield from read_head(self.client, ALL)))
+                if merge is not None:
+                    state = inbox.merge(state, merge["through"], merge["count"])
+            known = self.chains[chain] = _Chain(head, state, merge)
+        return known.state, known.place._replace(index=len(known.events))
+
+    def _head(self, chain: ChainId) -> Protocol[Version | None]:
+        if chain in self._given:
+            return self._given[chain]
+        if self.fresh:
+            return (yield from read_head(self.client, chain))
+        known = self.client.known(chain)
+        return known if known is not None else (yield from read_newest(self.client, chain))
+
+    def apply(
+        self, chains: Sequence[ChainId], decide: Decide, blobs: Sequence[Blob] = ()
+    ) -> Protocol[None]:
+        """Change chains by one event, as ``decide`` makes it; a refusal ends the transaction."""
+        for chain in chains:
+            state, place = yield from self.read(chain)
+            decision = decide(state, place)
+            if isinstance(decision, Refused):
+                raise decision
+            if not isinstance(decision, Draft):
+                continue
+            assert not decision.judged  # noqa: S101 - the store's time is not asked for here
+            if decision.expect and "version" in decision.expect and place.index:
+                raise UsageError(
+                    "what is expected of a key is said in the first operation that changes it",
+                    field="if_version",
+                )
+            event = self._seal(decision, chains)
+            self.events[-1] = event
+            self._fold(chain, event)
+        self.blobs += blobs
+
+    def _seal(self, draft: Draft, chains: Sequence[ChainId]) -> Event:
+        known = self._sealed.get(self._nth)
+        if known is None or known.draft != draft or known.chains != chains:
+            client = self.client
+            event, raw = seal_event(
+                op=draft.op,
+                chains=chains,
+                agent=client.agent,
+                session=client.session,
+                host=client.host,
+                client=client.software,
+                at=client.clock.tick(),
+                nonce=client.nonce(),
+                body=draft.body,
+                expect=draft.expect,
+                txn=self._txn,
+            )
+            known = self._sealed[self._nth] = _Sealed(draft, chains, event, raw)
+        return known.event
+
+    def _fold(self, chain: ChainId, event: Event) -> None:
+        found = self.chains[chain]
+        if chain_kind(chain) == "memory":
+            from tclog.domain.memory import blobs_of
+
+            self.blobs += blobs_of(found.state, event)
+        place = found.place._replace(index=len(found.events))
+        found.state = rules_of(chain).evolve(found.state, event, place)
+        found.events.append(event)
+
+
+def transact(
+    client: Client, acts: Sequence[Act], *, once: Once | None = None
+) -> Protocol[Transacted]:
+    """Carry out operations on several chains, all or none.
+
+    Raises:
+        Refused: an operation was refused on a state that was read after the call began, or the
+            chains are so contended that the time ran out; nothing was written.
+        OutcomeUnknown: no slot is lost, and one could not be decided in time.
+        StoreError: nothing was committed.
+    """
+    if not 1 <= len(acts) <= OPERATIONS_MAX:
+        raise UsageError(f"a transaction has 1 to {OPERATIONS_MAX} operations", code="bad-count")
+    return (yield from _Transaction(client, acts, once).run())
+
+
+class _Again(Exception):  # noqa: N818 - control flow inside this module, never shown
+    """A try came to nothing, and nothing of it is or will be committed."""
+
+
+class _Transaction:
+    """What stays the same while one transaction tries again."""
+
+    def __init__(self, client: Client, acts: Sequence[Act], once: Once | None) -> None:
+        self.client = client
+        self.acts = acts
+        self.once = once
+        self.id = client.nonce()
+        self.after = 0
+        self.sealed: dict[int, _Sealed] = {}
+        self.put: set[str] = set()
+        # The head of the chain in which the key was looked for: no other may be built upon.
+        self.given: dict[ChainId, Version | None] = {}
+
+    def run(self) -> Protocol[Transacted]:
+        """Try until it is committed, refused, or the time is over."""
+        client, fresh, losses = self.client, self.once is not None, 0
+        ends_s = client.monotonic_s() + GIVE_UP_S
+        if self.once is not None:
+            self.after = yield from bind_once(client, self.acts[0].chain, self.once)
+        for _ in range(RACES_MAX):
+            done = yield from self._find()
+            if done is not None:
+                return done
+            view = View(client, self.sealed, self.given, self.id, fresh=fresh)
+            try:
+                yield from self._decide(view)
+                if not any(self._events(view)):
+                    return (yield from self._unchanged(view))
+                return (yield from self._commit(view, ordered=losses > 0))
+            except _Again:
+                losses += fresh
+            if client.monotonic_s() > ends_s:
+                break
+            if fresh:
+                yield Sleep(client.backoff(losses))
+            fresh = True
+        raise Refused(
+            f"others kept changing what the transaction is about for {GIVE_UP_S:g} s;"
+            " nothing was written",
+            code="contended",
+            hint="run the command again",
+        )
+
+    # -- idempotency keys ---------------------------------------------------------------------
+
+    def _find(self) -> Protocol[Transacted | None]:
+        """Look for the key in what was committed since it was bound, up to the newest version."""
+        if self.once is None:
+            return None
+        client, chain = self.client, self.acts[0].chain
+        head = yield from read_head(client, chain)
+        self.given = {chain: head}
+        if head is None:
+            return None
+        for version in (yield from read_range(client, chain, self.after + 1, head.seq)):
+            if version.txn is not None and not version.aborted and self._is_mine(version.txn):
+                return (yield from _read_back(client, version.txn))
+        self.after = max(self.after, head.seq)
+        return None
+
+    def _is_mine(self, txn: Mapping[str, Any]) -> bool:
+        assert self.once is not None  # noqa: S101 - asked only where there is a key
+        begins = resumed_id(self.once.key)
+        resumed = begins is not None and txn["id"].startswith(begins)
+        return txn["agent"] == self.client.agent and (txn.get("key") == self.once.key or resumed)
+
+    # -- deciding -----------------------------------------------------------------------------
+
+    def _decide(self, view: View) -> Protocol[None]:
+        for nth, act in enumerate(self.acts):
+            view.begin(nth)
+            try:
+                yield from view.read(act.chain)
+                yield from act.work(view)
+            except (Refused, NotFound, UsageError) as refused:
+                if not view.fresh and not isinstance(refused, UsageError):
+                    raise _Again from None
+                refused.details["operation"] = nth
+                raise
+        if len(view.chains) > TXN_CHAINS_MAX:
+            raise UsageError(
+                f"a transaction is about at most {TXN_CHAINS_MAX} keys, steps and inboxes,"
+                f" not {len(view.chains)}",
+                code="bad-count",
+            )
+        if ALL in view.chains and any(_takes_in(chain) for chain in view.chains):
+            raise UsageError(
+                "a transaction sends to @all or to agents by name, not both: which of the messages"
+                " is first would not be the same in all inboxes",
+                code="bad-recipient",
+            )
+
+    def _events(self, view: View) -> list[Event]:
+        return [event for event in view.events if event is not None]
+
+    def _unchanged(self, view: View) -> Protocol[Transacted]:
+        """Answer what writes nothing: from heads that all were the newest at one moment."""
+        heads = {chain: found.head for chain, found in view.chains.items()}
+        if not view.fresh:
+            raise _Again
+        if len(heads) > 1:
+            again = yield from together(*(read_head(self.client, chain) for chain in heads))
+            for known, head in zip(heads.values(), again, strict=True):
+                if (known and known.id) != (head and head.id):
+                    raise _Again
+        return Transacted(heads, view.events)
+
+    # -- committing ---------------------------------------------------------------------------
+
+    def _commit(self, view: View, *, ordered: bool) -> Protocol[Transacted]:
+        yield from self._put(view)
+        versions = yield from self._seal(view)
+        if self._is_old():
+            self.sealed.clear()
+            raise _Again
+        outcomes = yield from self._create(versions, ordered=ordered)
+        lost = [(v, o) for v, o in zip(versions, outcomes, strict=False) if isinstance(o, Found)]
+        if lost:
+            self.client.verdicts[mark_of(versions[0])] = True
+            for version, found in lost:
+                head = view.chains[version.chain].head
+                winner = accept(self.client, version.chain, head, found)
+                if not winner.settled:
+                    yield from end_transaction(self.client, winner)
+            raise _Again
+        self._raise(versions, outcomes)
+        committed = [version.judged(aborted=False) for version in versions]
+        self.client.verdicts[mark_of(versions[0])] = False
+        for version in committed:
+            self.client.heads.put(version)
+        return Transacted({version.chain: version for version in committed}, view.events)
+
+    def _put(self, view: View) -> Protocol[None]:
+        """Write the blobs, then the objects of the events that are not there yet."""
+        client = self.client
+        if sum(len(one.raw) for one in self.sealed.values()) > BYTES_MAX:
+            raise UsageError(
+                f"the operations have over {BYTES_MAX >> 20} MiB together", code="value-too-large"
+            )
+        if view.blobs:
+            blobs = {blob.hash: blob.data for blob in view.blobs}
+            settled((yield tuple(Put(blob_key(name), data) for name, data in blobs.items())))
+        new = [one for one in self.sealed.values() if one.event.id not in self.put]
+        new = [one for one in new if one.event in view.events]
+        if not new:
+            return
+        known, wall_us = client.knows_offset(), client.clock.wall_us()
+        keys = [event_key(one.event.at, one.chains[0], one.event.id) for one in new]
+        stamps = settled(
+            (yield tuple(Put(key, one.raw) for key, one in zip(keys, new, strict=True)))
+        )
+        self.put |= {one.event.id for one in new}
+        stored = stamps[0]
+        if stored is None and not known:
+            entry = yield Stat(keys[0])
+            stored = None if entry is None else entry.stored
+        if stored is not None:
+            client.learn_offset(wall_us, stored)
+            # What was made by a clock that is minutes off would mislead every merged view.
+            off_us = abs(parse_us(stored) - parse_us(new[0].event.at))
+            if not known and off_us >= AHEAD_TRUSTED_US:
+                self.sealed.clear()
+                raise _Again
+
+    def _seal(self, view: View) -> Protocol[list[Version]]:
+        """Seal the version of each chain, in the order in which slots are created."""
+        client = self.client
+        chains = sorted(view.chains)
+        heads = [view.chains[chain].head for chain in chains]
+        stamps = yield from together(
+            *(stamp_of(client, chain, head) for chain, head in zip(chains, heads, strict=True))
+        )
+        txn: dict[str, Any] = {
+            "agent": client.agent,
+            "events": [event and event.id for event in view.events],
+            "id": self.id,
+            "slots": {chain: view.chains[chain].place.seq for chain in chains},
+        }
+        if self.once is not None:
+            txn["key"] = self.once.key
+        ats = [head.at for head in heads if head is not None]
+        for at in ats:
+            client.clock.observe(at)
+        at = client.clock.tick(after=max(ats, default=None))
+        versions = []
+        for chain, stored in zip(chains, stamps, strict=True):
+            found = view.chains[chain]
+            place = found.place._replace(prev_stored=stored)
+            versions.append(
+                seal_next(
+                    client, chain, found.head, place, found.events, found.merge, at=at, txn=txn
+                )
+            )
+        return versions
+
+    def _is_old(self) -> bool:
+        now_us = self.client.clock.now_us()
+        return any(
+            now_us - parse_us(one.event.at) > EVENT_AGE_MAX_S * SECOND_US
+            for one in self.sealed.values()
+        )
+
+    def _create(self, versions: Sequence[Version], *, ordered: bool) -> Protocol[list[_Outcome]]:
+        """Create the slots: all at once, or one after the other until one is not won."""
+        client = self.client
+        if not ordered:
+            return (yield from together(*(_settled(client, version) for version in versions)))
+        outcomes: list[_Outcome] = []
+        for version in versions:
+            if self._is_old():
+                self.sealed.clear()
+                raise _Again  # others end it: no slot after this one was ever asked for
+            outcomes.append((yield from _settled(client, version)))
+            if outcomes[-1] is not None:
+                break
+        return outcomes
+
+    def _raise(self, versions: Sequence[Version], outcomes: Sequence[_Outcome]) -> None:
+        """Raise if not every slot was won; none was lost."""
+        failures = [outcome for outcome in outcomes if isinstance(outcome, StoreError)]
+        unknown = [outcome for outcome in outcomes if isinstance(outcome, OutcomeUnknown)]
+        if failures:
+            raise failures[0]
+        if len(outcomes) < len(versions):
+            # Slots that nobody asked for stay empty, or get something else.
+            raise StoreUnreachable(f"nothing was committed: {unknown[0].message}")
+        if unknown:
+            anchor = next(v for v in versions if v.chain == self.acts[0].chain)
+            key = self.once.key if self.once is not None else None
+            again = key or f"{self.id[:16]}.{anchor.seq}"
+            raise OutcomeUnknown(
+                f"it is not known whether the transaction was committed ({unknown[0].message})",
+                hint=f"run the same command again with --id {quote(again)}: it cannot apply twice",
+                chain=anchor.chain,
+                version=anchor.seq,
+                id_key=again,
+            )
+
+
+# None: won. What stands there instead: lost. Otherwise it failed, or is undecided.
+_Outcome = Found | StoreError | OutcomeUnknown | None
+
+
+def _settled(client: Client, version: Version) -> Protocol[_Outcome]:
+    try:
+        return (yield from settle(client, version))
+    except (StoreError, OutcomeUnknown) as error:
+        return error
+
+
+def _takes_in(chain: ChainId) -> bool:
+    return chain_kind(chain) == "inbox" and chain != ALL
+
+
+def _read_back(client: Client, txn: Mapping[str, Any]) -> Protocol[Transacted]:
+    """Return what a transaction that was found committed by its key has done."""
+    slots: Mapping[ChainId, int] = txn["slots"]
+    versions = yield from together(*(read_version(client, *slot) for slot in slots.items()))
+    known = {event.id: event for one in versions for event in one.events}
+    events = [known.get(name) for name in txn["events"]]
+    return Transacted(dict(zip(slots, versions, strict=True)), events)

@@ -1,0 +1,153 @@
+"""What became of a transaction, and ending one that is in the way.
+
+The version in each slot of a transaction names all of its slots. It is
+
+    committed   when every one of them holds its version,
+    aborted     when one of them holds anything else,
+    undecided   while one of them is empty and none holds anything else.
+
+The first two last for ever, because slots never change; there is no other authority. Whoever is
+in the way of an undecided one waits for it for ``GRACE_S`` at most, and then fills an empty slot
+with a version that changes nothing. So a transaction whose writer died stops the next writer for
+about that long, and readers not at all.
+
+A reader must not be given what is undecided: it answers with the state before, which is the true
+one as long as a slot is empty. For this no slot is ever read before the version that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tclog.chain.client import Client
+from tclog.chain.drive import Protocol, Sleep, settled
+from tclog.chain.read import read_head
+from tclog.clock import SECOND_US, parse_us
+from tclog.errors import OutcomeUnknown, StoreUnreachable
+from tclog.event import ChainId, Version, digest, encode, slot_key
+from tclog.store.base import Found, Get
+
+# How long whoever is in the way waits for a writer that may well be alive.
+GRACE_S = 2.0
+_PAUSE_S = 0.05
+_FILLS_MAX = 100
+
+Slot = tuple[ChainId, int]
+
+
+def judge(client: Client, versions: Sequence[Version]) -> Protocol[list[Version | None]]:
+    """Return the versions as they are after their transactions; None where one is undecided."""
+    verdicts = yield from _verdicts(client, versions)
+    return [
+        version
+        if version.settled
+        else None
+        if (aborted := verdicts[mark_of(version)]) is None
+        else version.judged(aborted=aborted)
+        for version in versions
+    ]
+
+
+def _verdicts(client: Client, versions: Sequence[Version]) -> Protocol[dict[str, bool | None]]:
+    """Read the other slots of the transactions side by side."""
+    known: dict[str, bool | None] = {}
+    asked: list[tuple[str, Version, Slot]] = []
+    for version in versions:
+        if version.settled:
+            continue
+        mark = mark_of(version)
+        if mark in client.verdicts or mark in known:
+            known.setdefault(mark, client.verdicts.get(mark))
+            continue
+        known[mark] = False
+        asked += [(mark, version, slot) for slot in _others(version)]
+    if not asked:
+        return known
+    replies = settled((yield tuple(Get(slot_key(*slot)) for _, _, slot in asked)))
+    for (mark, version, slot), found in zip(asked, replies, strict=True):
+        if found is not None and not _is_part(client, version, slot, found):
+            known[mark] = True
+        elif found is None and known[mark] is False:
+            known[mark] = None
+    client.verdicts |= {mark: aborted for mark, aborted in known.items() if aborted is not None}
+    return known
+
+
+def mark_of(version: Version) -> str:
+    """Return what verdicts are remembered by: the same for all versions of one transaction."""
+    return digest(encode(version.txn))
+
+
+def _others(version: Version) -> list[Slot]:
+    slots: Mapping[ChainId, int] = (version.txn or {})["slots"]
+    return [slot for slot in sorted(slots.items()) if slot[0] != version.chain]
+
+
+def _is_part(client: Client, version: Version, slot: Slot, found: Found) -> bool:
+    chain, seq = slot
+    other = client.decode(found.data, chain=chain, seq=seq, stored=found.stored)
+    return other.txn == version.txn
+
+
+def resolve(client: Client, version: Version) -> Protocol[Version]:
+    """Return a version as it is after its transaction, which ends now at the latest.
+
+    Raises:
+        StoreError: the store failed meanwhile; the caller has written nothing.
+    """
+    yield from _await(client, version)
+    for _ in range(_FILLS_MAX):
+        (judged,) = yield from judge(client, [version])
+        if judged is not None:
+            client.heads.put(judged)
+            return judged
+        yield from _fill(client, version)
+    raise StoreUnreachable(
+        f"the transaction at version {version.seq} of {version.chain} stays open"
+    )
+
+
+def _await(client: Client, version: Version) -> Protocol[None]:
+    """Give the writer of an undecided transaction the time that it needs, if it is alive.
+
+    The clocks only say how long to wait, never what became of it.
+    """
+    begun_us = parse_us(version.stored or version.at)
+    age_s = max(0.0, (client.clock.now_us() - begun_us) / SECOND_US)
+    ends_s = client.monotonic_s() + max(0.0, GRACE_S - age_s)
+    while client.monotonic_s() < ends_s:
+        (judged,) = yield from judge(client, [version])
+        if judged is not None:
+            return
+        yield Sleep(_PAUSE_S * (0.5 + client.jitter()))
+
+
+def _fill(client: Client, version: Version) -> Protocol[None]:
+    """Put a version that changes nothing into one of the slots that are empty."""
+    from tclog.chain.append import seal_void, settle
+    from tclog.chain.read import accept
+
+    slots = _others(version)
+    replies = settled((yield tuple(Get(slot_key(*slot)) for slot in slots)))
+    empty = [slot for slot, found in zip(slots, replies, strict=True) if found is None]
+    if not empty:
+        return
+    # The last: a writer that is alive goes through them from the first.
+    chain, seq = empty[-1]
+    head = yield from read_head(client, chain)
+    if head is not None and head.seq >= seq:
+        return
+    fills = {"chain": version.chain, "seq": version.seq}
+    filler = yield from seal_void(client, chain, head, fills)
+    try:
+        lost_to = yield from settle(client, filler)
+    except OutcomeUnknown as unknown:
+        # The caller's own write was not tried yet, so nothing of it can have been written.
+        raise StoreUnreachable(unknown.message) from unknown
+    if lost_to is None:
+        client.heads.put(filler)
+        return
+    winner = accept(client, chain, head, lost_to)
+    if not winner.settled and winner.seq < seq:
+        # Only a foreign client declares a slot beyond an undecided one.
+        yield from resolve(client, winner)

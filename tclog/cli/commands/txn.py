@@ -1,0 +1,113 @@
+"""tclog txn."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tclog.cli import options
+from tclog.cli.app import operation
+from tclog.cli.here import Here
+from tclog.cli.output import write_json, write_line
+from tclog.errors import TclogError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import BinaryIO
+
+    from tclog.cli.operations import Asked
+    from tclog.log.transactions import Result, Transaction
+
+
+@operation(
+    "txn",
+    example="""
+    tclog txn -f operations.jsonl --as alice
+    tclog txn --id nightly-1 --as alice
+    """,
+)
+@click.option("-f", "--file", metavar="FILE", help="Read the operations from a file.")
+@options.id_key
+def txn(here: Here, file: str | None, id_key: str | None) -> None:
+    """Do several operations together, or none of them.
+
+    Each line of standard input, or of FILE, is an object with op and its fields, as for tclog
+    batch: {"op":"memory.set","key":"a","value":"90","if_version":3}. All are committed at one
+    moment, and what they read with memory.get or step.show is unchanged until then. If one is
+    refused (exit 4), nothing is written, and the error says which. Answers one line for each.
+    """
+    from tclog.cli.operations import TRANSACTION, read_lines, read_operation
+
+    key = options.check_key(id_key)
+    stream = _open(file)
+    with stream:
+        asked = [read_operation(nth, raw, TRANSACTION) for nth, raw in read_lines(stream)]
+    if not asked:
+        raise UsageError("there are no operations", code="bad-count", hint="tclog txn --help")
+    log = here.log()
+    here.agent()
+    collected = log.transaction()
+    try:
+        for one in asked:
+            _collect(here, collected, one)
+        results = log.transact(collected, id=key)
+    except TclogError as error:
+        raise _of_line(error, asked, len(collected)) from None
+    _answer(here, asked, results)
+
+
+def _open(file: str | None) -> BinaryIO:
+    if file is not None:
+        try:
+            return open(file, "rb")  # noqa: PTH123 - as the other commands read files
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UsageError(f"{file} cannot be read: {reason}", code="file-unreadable") from None
+    if sys.stdin is None:
+        raise UsageError("standard input is closed", code="file-unreadable")
+    return sys.stdin.buffer
+
+
+def _collect(here: Here, collected: Transaction, one: Asked) -> None:
+    arguments = dict(one.arguments)
+    if one.op == "step.complete" and "fence" not in arguments:
+        arguments["fence"] = here.fence_of(arguments["step"])
+    one.operation.protocol(collected, **arguments)
+
+
+def _of_line(error: TclogError, asked: Sequence[Asked], collected: int) -> TclogError:
+    """Say on which line the operation stands that was refused."""
+    nth = error.details.pop("operation", collected if isinstance(error, UsageError) else None)
+    if nth is not None and nth < len(asked):
+        error.details["line"] = asked[nth].line
+        error.message = f"line {asked[nth].line} ({asked[nth].op}): {error.message}"
+    if isinstance(error, UsageError):
+        error.hint = error.hint or "tclog txn --help"
+    return error
+
+
+def _answer(here: Here, asked: Sequence[Asked], results: Sequence[Result]) -> None:
+    for one, result in zip(asked, results, strict=True):
+        record: dict[str, Any] = result.as_json()
+        if here.json:
+            write_json(record)
+        else:
+            write_line(f"{one.op}\t{_words(record)}")
+
+
+def _words(record: dict[str, Any]) -> str:
+    from tclog.cli.output import harmless
+
+    match record["type"]:
+        case "memory" if record.get("deleted"):
+            return harmless(f"{record['key']}\tno value")
+        case "memory":
+            from tclog.cli.wording import value_text
+
+            return harmless(f"{record['key']}\tversion {record['version']}\t{value_text(record)}")
+        case "message":
+            return harmless(f"{record['to']}\tsent\t{record['id'][:12]}")
+    fence = f" (fence {record['fence']})" if record["state"] == "claimed" else ""
+    return harmless(f"{record['id']}\t{record['state']}{fence}")

@@ -1,0 +1,398 @@
+"""Transactions: operations on several keys, steps and inboxes that are done together or not at all.
+
+``Transaction`` collects operations; nothing is asked of the store before ``commit``. Each operation
+sees what those before it have done. What one of them reads stays as it was read until all are done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tclog.chain.blobs import read_content
+from tclog.chain.client import Client
+from tclog.chain.drive import Protocol, together
+from tclog.chain.fold import state_of
+from tclog.chain.once import once
+from tclog.chain.read import read_standing
+from tclog.chain.results import Memory, Message, Step
+from tclog.chain.show import show_memory, show_message
+from tclog.chain.transact import Act, Transacted, View, transact
+from tclog.clock import rfc3339
+from tclog.domain import inbox as inbox_rules
+from tclog.domain import memory, steps
+from tclog.domain.decision import Unchanged
+from tclog.errors import NotFound, Refused, TclogError, UsageError, quote
+from tclog.event import ChainId, Event, Version, chain_id, chain_name, validate_name
+from tclog.log import claims, handoff, inbox
+from tclog.log import memory as memory_log
+from tclog.log import steps as steps_log
+
+Result = Memory | Message | Step
+
+
+class _Operation(NamedTuple):
+    """One operation: what it does, how it is answered, and all that makes it what it is."""
+
+    act: Act
+    answer: Callable[[Client, Version | None, Event | None], Protocol[Any]]
+    words: Mapping[str, Any]
+
+
+class Transaction:
+    """Collects operations that are committed together; each returns its number, from 0."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._operations: list[_Operation] = []
+
+    def __len__(self) -> int:
+        return len(self._operations)
+
+    # -- memory -------------------------------------------------------------------------------
+
+    def memory_set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        value_type: str | None = None,
+        if_version: int | None = None,
+        if_absent: bool = False,
+    ) -> int:
+        """Set a key. A ``str`` is kept as text, anything else as JSON."""
+        kind = value_type or ("text" if isinstance(value, str) else "json")
+        if kind == "text" and not isinstance(value, str):
+            raise UsageError(
+                "value is no text, as value_type says", code="field-wrong", field="value"
+            )
+        if if_absent and if_version is not None:
+            raise UsageError("if_absent and if_version exclude each other", field="if_absent")
+        expected = 0 if if_absent else if_version
+        return self._change_memory(key, *memory_log.set_command(value, kind, expected))
+
+    def memory_delete(self, key: str, *, if_version: int | None = None) -> int:
+        """Delete a key, which must have a value."""
+        return self._change_memory(key, memory.Delete(if_version), ())
+
+    def memory_incr(self, key: str, by: int = 1) -> int:
+        """Add to an integer."""
+        return self._change_memory(key, memory_log.incr_command(by), ())
+
+    def memory_append(self, key: str, text: str, *, separator: str = "\n") -> int:
+        """Append to a text, or an element to a JSON array."""
+        return self._change_memory(key, *memory_log.append_command(text, separator))
+
+    def memory_get(self, key: str, *, if_version: int | None = None) -> int:
+        """Read a key, which stays as it is until all is done; ``if_version`` 0: has no value."""
+        chain = chain_id("memory", validate_name("key", key))
+        seen: list[Memory] = []
+
+        def work(view: View) -> Protocol[None]:
+            state, place = yield from view.read(chain)
+            refused = memory.guarded(state, if_version, place.base)
+            if refused is not None:
+                raise _about(refused, key)
+            # Read now: once it is committed, nothing may fail any more.
+            seen[:] = [(yield from _show_read(view, chain, state, place.index))]
+
+        def answer(
+            client: Client, version: Version | None, event: Event | None
+        ) -> Protocol[Memory]:
+            del event
+            return _told(seen[0]) if seen else _show_again(client, key, version)
+
+        return self._add(Act(chain, work), answer, {"op": "memory.get", "if_version": if_version})
+
+    def _change_memory(self, key: str, command: memory.Command, blobs: Sequence[Any]) -> int:
+        chain = chain_id("memory", validate_name("key", key))
+
+        def decide(state: Any, place: Any) -> Any:
+            decision = memory.decide(state, command, place)
+            if isinstance(decision, Refused):
+                return _about(decision, key)
+            if isinstance(command, memory.Delete) and state.content is None:
+                raise NotFound(f"{key} has no value", code="key-missing", hint="tclog memory list")
+            return decision
+
+        def answer(
+            client: Client, version: Version | None, event: Event | None
+        ) -> Protocol[Memory]:
+            del client, event
+            assert version is not None  # noqa: S101 - it was changed
+            return show_memory(version, committed=True)
+
+        words = {"op": type(command).__name__, "with": command._asdict()}
+        return self._add(_changing((chain,), decide, blobs), answer, words)
+
+    # -- messages -----------------------------------------------------------------------------
+
+    def message_send(
+        self, to: str, text: str, *, reply_to: str | None = None, step: str | None = None
+    ) -> int:
+        """Send a text to an agent, to several (with commas), or to ``@all``."""
+        chains, body, blobs = inbox.message(to, text, reply_to=reply_to, step=step)
+        command = inbox_rules.Send(body)
+
+        def answer(
+            client: Client, version: Version | None, event: Event | None
+        ) -> Protocol[Message]:
+            del client, version
+            assert event is not None  # noqa: S101 - a send is never unchanged
+            return show_message(event, 0, unread=False, text=text)
+
+        act = _changing(
+            chains, lambda state, place: inbox_rules.decide(state, command, place), blobs
+        )
+        return self._add(act, answer, {"op": "message.send", "body": body})
+
+    # -- steps --------------------------------------------------------------------------------
+
+    def step_add(
+        self, step: str, *, title: str | None = None, priority: int = 0, after: Sequence[str] = ()
+    ) -> int:
+        """Define a step; those that it comes after, directly or not, stay as they are meanwhile."""
+        command = steps_log.add_command(self._client, step, title, priority, after)
+
+        def work(view: View) -> Protocol[None]:
+            if command.after:
+                yield from steps_log.refuse_cycle(
+                    step, command.after, lambda names: _steps_after(view, names)
+                )
+            yield from _apply_step(view, step, command)
+
+        return self._add_step(step, work, {"op": "step.add", "with": command._asdict()})
+
+    def step_claim(self, step: str, *, lease_s: float | None = None) -> int:
+        """Claim a step or renew one's own claim; a lease that has ended is not taken over here."""
+        lease_ms = claims.lease_ms_of(lease_s)
+
+        def work(view: View) -> Protocol[None]:
+            state, _ = yield from view.read(chain_id("step", validate_name("step", step)))
+            rows = []
+            if state.state == steps.PENDING:
+                for name in state.after:
+                    chain = chain_id("step", name)
+                    found, place = yield from view.read(chain)
+                    rows.append((name, found, place))
+            command = steps.Claim(
+                step,
+                self._client.agent,
+                lease_ms,
+                tuple(
+                    f"{name} ({steps_log.says(found)})"
+                    for name, found, _ in rows
+                    if found.state != steps.COMPLETE
+                ),
+                {name: place.seq for name, _, place in rows},
+                takeover=False,
+            )
+            yield from _apply_step(view, step, command)
+
+        return self._add_step(step, work, {"op": "step.claim", "lease_ms": lease_ms})
+
+    def step_renew(
+        self, step: str, *, lease_s: float | None = None, fence: int | None = None
+    ) -> int:
+        """Extend the lease of a step that one holds."""
+        lease_ms = None if lease_s is None else claims.lease_ms_of(lease_s)
+        return self._change_step(step, steps.Renew(step, self._client.agent, lease_ms, fence))
+
+    def step_note(self, step: str, text: str) -> int:
+        """Say something about a step."""
+        return self._change_step(step, *steps_log.note_command(step, text), text=text)
+
+    def step_release(self, step: str, *, fence: int | None = None) -> int:
+        """Give a claim back."""
+        return self._change_step(step, steps.Release(step, self._client.agent, fence))
+
+    def step_reopen(self, step: str) -> int:
+        """Make an ended or stuck step pending again."""
+        return self._change_step(step, steps.Reopen(step), known=True)
+
+    def step_complete(
+        self,
+        step: str,
+        *,
+        outcome: str = steps.COMPLETE,
+        fence: int | None = None,
+        force: bool = False,
+        reason: str | None = None,
+        note: str | None = None,
+        next_action: str | None = None,
+        changed_files: Sequence[str] | None = None,
+    ) -> int:
+        """End the work on a step. Whoever is to be told is told by a message of its own."""
+        command, blobs = handoff.complete_command(
+            self._client,
+            step,
+            outcome=outcome,
+            fence=fence,
+            force=force,
+            reason=reason,
+            handoff=handoff.handoff_of(None, next_action, None, note, changed_files),
+        )
+        return self._change_step(step, command, blobs)
+
+    def step_show(self, step: str) -> int:
+        """Read a step, which stays as it is until all is done."""
+        chain = chain_id("step", validate_name("step", step))
+
+        def work(view: View) -> Protocol[None]:
+            _, place = yield from view.read(chain)
+            if place.base == 0 and not place.index:
+                raise _no_step(step)
+
+        return self._add_step(step, work, {"op": "step.show"})
+
+    def _change_step(
+        self,
+        step: str,
+        command: steps.Command,
+        blobs: Sequence[Any] = (),
+        *,
+        known: bool = False,
+        text: str | None = None,
+    ) -> int:
+        def work(view: View) -> Protocol[None]:
+            if known:
+                _, place = yield from view.read(chain_id("step", step))
+                if place.base == 0 and not place.index:
+                    raise _no_step(step)
+            yield from _apply_step(view, step, command, blobs)
+
+        words = {"op": type(command).__name__, "with": command._asdict()}
+        return self._add_step(step, work, words, text)
+
+    def _add_step(
+        self,
+        step: str,
+        work: Callable[[View], Protocol[None]],
+        words: Mapping[str, Any],
+        text: str | None = None,
+    ) -> int:
+        chain = chain_id("step", validate_name("step", step))
+
+        def answer(client: Client, version: Version | None, event: Event | None) -> Protocol[Step]:
+            result = yield from steps_log.read_result(
+                client, step, version, state_of(chain, version)
+            )
+            if event is not None and text is not None:
+                result = result._replace(note=text, note_by=event.agent)
+            return result
+
+        return self._add(Act(chain, work), answer, words)
+
+    # -- all of them --------------------------------------------------------------------------
+
+    def _add(
+        self,
+        act: Act,
+        answer: Callable[[Client, Version | None, Event | None], Protocol[Any]],
+        words: Mapping[str, Any],
+    ) -> int:
+        self._operations.append(_Operation(act, answer, {**words, "chain": act.chain}))
+        return len(self._operations) - 1
+
+    def protocol(self, id_key: str | None = None) -> Protocol[list[Result]]:
+        """Return the protocol that commits all of them; it answers each in its place.
+
+        Raises:
+            Refused, NotFound, UsageError: ``operation`` in the details says which was refused.
+            OutcomeUnknown: with an ``id_key`` under which it may be repeated.
+        """
+        bound = once(id_key, {"op": "txn", "operations": [one.words for one in self._operations]})
+        acts = [one.act for one in self._operations]
+        done: Transacted = yield from transact(self._client, acts, once=bound)
+        return (
+            yield from together(
+                *(
+                    one.answer(self._client, done.versions.get(one.act.chain), event)
+                    for one, event in zip(self._operations, done.events, strict=True)
+                )
+            )
+        )
+
+
+def _changing(
+    chains: Sequence[ChainId], decide: Callable[[Any, Any], Any], blobs: Sequence[Any]
+) -> Act:
+    return Act(chains[0], lambda view: view.apply(chains, decide, blobs))
+
+
+def _apply_step(
+    view: View, step: str, command: steps.Command, blobs: Sequence[Any] = ()
+) -> Protocol[None]:
+    chain = chain_id("step", validate_name("step", step))
+
+    def decide(state: Any, place: Any) -> Any:
+        decision = steps.decide(state, command, place)
+        told = isinstance(command, steps.Complete) and command.handoff
+        if told and isinstance(decision, Unchanged):
+            return Refused(
+                f"step {step} was already ended by {state.agent}",
+                code="step-complete",
+                hint=f"tclog step show {quote(step)}",
+            )
+        return decision
+
+    yield from view.apply((chain,), decide, blobs)
+
+
+def _steps_after(view: View, names: Sequence[str]) -> Protocol[list[tuple[str, Sequence[str]]]]:
+    found = []
+    for name in names:
+        state, _ = yield from view.read(chain_id("step", name))
+        found.append((name, state.after))
+    return found
+
+
+def _about(refused: Refused, key: str) -> Refused:
+    return Refused(
+        f"{key}: {refused.message}",
+        code=refused.code,
+        hint=f"tclog memory get {quote(key)}",
+        key=key,
+        **refused.details,
+    )
+
+
+def _no_step(step: str) -> TclogError:
+    return NotFound(
+        f"there is no step {step}",
+        code="step-missing",
+        hint=f"tclog step add {quote(step)}",
+        step=step,
+    )
+
+
+def _show_read(view: View, chain: ChainId, state: memory.State, index: int) -> Protocol[Memory]:
+    """Make the answer of a read; what the transaction itself has changed has no id yet."""
+    key, found = chain_name(chain), view.chains[chain]
+    kind = "text" if state.content is None else state.content["type"]
+    value = None if state.content is None else (yield from read_content(state.content))
+    gone = state.content is None
+    if index:
+        event = found.events[-1]
+        seq, at = found.place.seq, rfc3339(event.at)
+        return Memory(key, value, kind, seq, event.agent, at, event.id, gone, event.op)
+    standing = yield from read_standing(view.client, found.head)
+    if standing is None:
+        return _nothing(key)
+    shown = yield from show_memory(standing, read=False)
+    return shown._replace(value=value, type=kind, deleted=gone)
+
+
+def _show_again(client: Client, key: str, version: Version | None) -> Protocol[Memory]:
+    """Make the answer of a read that was made by an earlier command under the same key."""
+    standing = yield from read_standing(client, version)
+    return _nothing(key) if standing is None else (yield from show_memory(standing))
+
+
+def _nothing(key: str) -> Memory:
+    return Memory(key, None, "text", 0, "", "", "", deleted=True)
+
+
+def _told(memory_read: Memory) -> Protocol[Memory]:
+    return memory_read
+    yield

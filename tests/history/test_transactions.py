@@ -1,0 +1,129 @@
+"""History shows a transaction as one change: with all of its events, or with none."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from simulation.interleaving import BEGIN_US, World
+from simulation.transfers import STEPS_MAX, Walker, finish, transfer, warm
+
+from tclog.chain.drive import run
+from tclog.event import ChainId, digest, encode, slot_key
+from tclog.event.canonical import decode
+from tclog.history.fsck import fsck
+from tclog.history.sync import sync
+from tclog.index import Index
+from tclog.log import memory
+from tclog.log.project import create_project
+
+
+def filled() -> World:
+    world = World()
+    client = world.client("setter")
+    for key in ("a", "b"):
+        finish(world, memory.set_value(client, key, 50, kind="json"))
+    return world
+
+
+@pytest.fixture
+def fresh(tmp_path: Path):
+    numbers = itertools.count()
+    return lambda: Index(tmp_path / str(next(numbers)))
+
+
+def values(index: Index) -> list[int]:
+    """Return what the newest versions in the index hold, as ``state`` shows it."""
+    found = []
+    for key in ("a", "b"):
+        chain = ChainId(f"memory/{key}")
+        head = index.version(chain, index.head(chain))
+        standing = index.version(chain, head.base)
+        found.append(standing.state.get("content", standing.events[-1].body)["value"])
+    return found
+
+
+def test_a_sync_at_any_moment_has_all_of_a_transaction_or_nothing(fresh):
+    for before in range(12):
+        for during in range(0, 40, 3):
+            world = filled()
+            one = Walker(world, transfer(warm(world, "alice"), "a", "b")).go(before)
+            index = fresh()
+            two = Walker(world, sync(world.client("looker"), index)).go(during)
+            one.go(STEPS_MAX)
+            two.go(STEPS_MAX)
+            assert two.ended
+            assert not two.refused
+            assert sum(values(index)) == 100, (before, during)
+            finish(world, sync(world.client("looker"), index))
+            assert values(index) == [49, 51]
+            index.close()
+
+
+def test_an_aborted_transaction_is_an_attempt(fresh):
+    for died in range(1, 12):
+        world = filled()
+        one = Walker(world, transfer(warm(world, "alice"), "a", "b")).go(died)
+        finish(world, memory.incr_value(world.client("bob"), "a", 7))
+        if one.ended:
+            break
+        index = fresh()
+        finish(world, sync(world.client("looker"), index))
+        a, b = values(index)
+        assert (a, b) in ((57, 50), (56, 51))
+        committed = [row.event.op for row in index.commits() if row.event.txn is not None]
+        assert len(committed) == (2 if b == 51 else 0)
+        index.close()
+        assert not damage(world)
+
+
+def damage(world: World) -> list[str]:
+    """Check the whole store; return the words for what is wrong with it."""
+    run(create_project("default", "0" * 32, BEGIN_US), world.store)
+    found: list[str] = []
+    run(fsck("default", lambda row: found.append(row.code)), world.store)
+    return found
+
+
+def rewritten(world: World, chain: str, seq: int, **changes) -> None:
+    """Put another version in a slot, with a sum of its own."""
+    key = slot_key(ChainId(chain), seq)
+    record = dict(decode(world.store.get(key).data, key), **changes)
+    record = {name: value for name, value in record.items() if value is not None}
+    del record["sum"]
+    record["sum"] = digest(encode(record))
+    world.store.put(key, encode(record))
+
+
+def test_fsck_finds_nothing_wrong_with_what_died_or_lost_and_what_filled_its_slots():
+    world = filled()
+    for name in ("alice", "bob", "carol"):
+        Walker(world, transfer(warm(world, name), "a", "b")).go(5)
+        finish(world, transfer(warm(world, "dave"), "b", "a"))
+    assert not damage(world)
+
+
+@pytest.mark.parametrize(
+    ("chain", "changes", "word"),
+    [
+        ("memory/b", {"events": []}, "txn-torn"),
+        ("memory/b", {"otherwise": {}}, "state-mismatch"),
+        ("memory/a", {"stands": 0}, "stands-wrong"),
+    ],
+)
+def test_fsck_finds_what_is_wrong_with_a_transaction(chain, changes, word):
+    world = filled()
+    finish(world, transfer(world.client("alice"), "a", "b"))
+    rewritten(world, chain, 2, **changes)
+    assert word in damage(world)
+
+
+def test_fsck_finds_what_follows_an_undecided_transaction_and_what_fills_no_slot():
+    world = filled()
+    finish(world, transfer(world.client("alice"), "a", "b"))
+    finish(world, memory.incr_value(world.client("bob"), "a", 1))
+    world.store.delete(slot_key(ChainId("memory/b"), 2))
+    assert "txn-open" in damage(world)
+    world = filled()
+    finish(world, memory.incr_value(world.client("bob"), "a", 1))
+    rewritten(world, "memory/a", 2, events=[], fills={"chain": "memory/b", "seq": 1})
+    assert "fill-wrong" in damage(world)

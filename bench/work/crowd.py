@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from importlib import import_module
 
 from plain import use_plain_loop
@@ -36,6 +37,8 @@ def main(kind: str, url: str, processes: str, times: str) -> None:
             try:
                 _work(kind, url, number, int(times), [r for r, _ in gates], ready[1], done[1])
                 status = 0
+            except BaseException:  # noqa: BLE001 - said, and told by the status
+                traceback.print_exc()
             finally:
                 os._exit(status)
     os.close(done[1])

@@ -78,8 +78,11 @@ def cli(rows: Sequence[Record]) -> Chapter:
     tclog, peer, new = ("tclog", "s3"), ("tracecraft", "s3"), ("tclog, new machine", "s3")
     file = {op: middle(by["tclog", "file", op], "wall_s") / middle(click, "wall_s")
             for op in OPERATIONS}  # fmt: skip
-    aims = [Aim("a command on a folder", "under 2 × `python -c 'import click'`",
-                f"{min(file.values()):.2f} to {max(file.values()):.2f} ×",
+    file_cpu = [middle(by["tclog", "file", op], "cpu_s") / middle(click, "cpu_s")
+                for op in OPERATIONS]  # fmt: skip
+    aims = [Aim("a command on a folder, wall time", "under 2 × `python -c 'import click'`",
+                f"{min(file.values()):.2f} to {max(file.values()):.2f} × (CPU time"
+                f" {min(file_cpu):.2f} to {max(file_cpu):.2f} ×)",
                 max(file.values()) < 2)]  # fmt: skip
     text = [
         "## One process for each operation\n",
@@ -98,7 +101,8 @@ def cli(rows: Sequence[Record]) -> Chapter:
         cpu = {op: times(tclog, peer, op, "cpu_s") or 0 for op in OPERATIONS}
         aims += [
             Aim("a command on Ceph, wall time", "at most 1/5 of Tracecraft's (goal 1/6)",
-                f"1/{1 / min(wall.values()):.1f} to 1/{1 / max(wall.values()):.1f}",
+                f"1/{1 / min(wall.values()):.1f} to 1/{1 / max(wall.values()):.1f} (CPU time"
+                f" 1/{1 / min(cpu.values()):.1f} to 1/{1 / max(cpu.values()):.1f})",
                 max(wall.values()) <= 1 / 5),
             Aim("a command on Ceph, peak memory", "at most 1/2 of Tracecraft's",
                 f"{min(memory.values()):.3f} to {max(memory.values()):.3f}",
@@ -366,7 +370,8 @@ def history(rows: Sequence[Record]) -> Chapter:
     most = max(growth[op] for op in hot)
     aims = [
         Aim(f"{op}, {largest:,} events, beyond Python's start", "under 1 s",
-            ms(walls[op][largest] - start[largest]), walls[op][largest] - start[largest] < 1)
+            f"{ms(walls[op][largest] - start[largest])} (CPU time {ms(cpus[op][largest])})",
+            walls[op][largest] - start[largest] < 1)
         for op in ("sync, 100 new events", "log -n 20", "diff of an hour")
     ]  # fmt: skip
     aims.append(Aim(f"peak memory, {largest:,} events", "under 500 MB", mb(peak), peak < 500e6))

@@ -98,7 +98,8 @@ def _machine(samples: Mapping[str, Sequence[Record]]) -> str:
         f"Measured on {min(row['at'] for row in rows)[:10]}: {first['cores']} cores,"
         f" {first['memory_bytes'] / 2**30:.0f} GiB of memory, {first['system']}"
         f" {first['machine']}, Python {first['python']}. Other work ran on the machine meanwhile:"
-        f" its load average was {min(loads):g} to {max(loads):g}.\n"
+        f" its load average was {min(loads):g} to {max(loads):g}. Where that is above the number of"
+        " cores, a wall time is mostly waiting for one of them; CPU time stands beside it.\n"
     )
 
 

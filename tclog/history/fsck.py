@@ -25,9 +25,11 @@ from tclog.event import (
     decode,
     decode_event,
     digest,
+    encode,
     event_key,
     event_key_parts,
     once_key,
+    pending_key,
     slot_key,
 )
 from tclog.history.findings import Damage, Findings, claimed
@@ -62,6 +64,7 @@ class Checked(NamedTuple):
     blobs: int
     unused_blobs: int
     keys: int
+    pending: int
     unknown: int
     damaged: int
 
@@ -81,6 +84,7 @@ def fsck(
         yield from chains.check("chains", leave=ALL_FOLDER)
         yield from chains.check(ALL_FOLDER)
         rest = _Rest(findings)
+        yield from rest.check_pending()
         yield from rest.check_events()
         yield from rest.check_keys()
         yield from rest.check_blobs()
@@ -93,6 +97,7 @@ def fsck(
             rest.blobs,
             ledger.leftovers(),
             rest.keys,
+            rest.pending,
             findings.unknown,
             findings.damaged,
         )
@@ -127,7 +132,45 @@ class _Rest:
 
     def __init__(self, found: Findings) -> None:
         self.found = found
-        self.events = self.blobs = self.keys = 0
+        self.events = self.blobs = self.keys = self.pending = 0
+
+    # -- announcements ------------------------------------------------------------------------
+
+    def check_pending(self) -> Protocol[None]:
+        """Check the announcements; one may be removed at any moment, and one left over is sound."""
+        listing = Listing("pending")
+        for _ in range(PAGES_MAX):
+            page = yield from listing.page()
+            if not page:
+                break
+            for batch in batches(page):
+                replies = yield from read_each([entry.key for entry in batch])
+                for entry, reply in zip(batch, replies, strict=True):
+                    if isinstance(reply, Found):
+                        self.pending += 1
+                        self._announcement(entry.key, reply.data)
+                    elif reply is not None:
+                        self.found.unread(entry, reply, "pending-damaged")
+                self.found.progress("pending", len(batch))
+
+    def _announcement(self, key: str, raw: bytes) -> None:
+        where = Writer(key)
+        try:
+            record = decode(raw, key)
+            event = decode_event(encode(record["event"]), what=key)
+            chain = ChainId(record["chain"])
+            where = where._replace(chain=chain, agent=event.agent)
+            fits = key == pending_key(chain, event.at, event.id) and chain in event.chains
+            if not fits or type(record["after"]) is not int or record["after"] < 0:
+                self.found.damage(
+                    "pending-damaged", f"{key} does not announce the event that it names", where
+                )
+        except FormatNewer:
+            self.found.unknown += 1
+        except TclogError as error:
+            self.found.damage("pending-damaged", error.message, where)
+        except Exception:  # noqa: BLE001 - whatever bytes there are, the check goes on
+            self.found.damage("pending-damaged", f"{key} announces no event", where)
 
     # -- events -------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from tclog.event import (
     decode_version,
     encode,
     event_key,
+    pending_key,
     seal_event,
     seal_version,
     slot_key,
@@ -563,3 +564,57 @@ def test_the_records_of_these_tests_are_what_they_seem(tmp_path: Path):
         for event in [decode(raw, key)]
     }
     assert len(ops) >= 16
+
+
+# -- announcements --------------------------------------------------------------------------------
+
+
+def announced(store: Store) -> tuple[str, dict[str, Any]]:
+    """Leave an announcement behind, as a sender that died does; return its key and record."""
+    open_log(store, "alice").send("bob", "hello")
+    event = head_of(store, ChainId("inbox/bob")).events[0]
+    record = {"after": 0, "chain": "inbox/bob", "event": event.record, "format": 1}
+    key = pending_key(ChainId("inbox/bob"), event.at, event.id)
+    store.put(key, encode(record))
+    return key, record
+
+
+def test_an_announcement_that_is_left_over_is_counted_and_no_damage(tmp_path: Path):
+    store = MemoryStore()
+    fill(store, tmp_path / "files")
+    announced(store)
+    found, checked = check(store)
+    assert not found
+    assert checked.pending == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"after": -1},
+        {"after": "0"},
+        {"chain": "inbox/carol"},
+        {"event": {}},
+        {"event": None},
+    ],
+    ids=str,
+)
+def test_an_announcement_that_makes_no_sense_is_damage(tmp_path: Path, change: dict[str, Any]):
+    store = MemoryStore()
+    fill(store, tmp_path / "files")
+    key, record = announced(store)
+    store.put(key, encode(record | change))
+    found, checked = check(store)
+    assert [(damage.code, damage.where.key) for damage in found] == [("pending-damaged", key)]
+    assert checked.pending == 1
+
+
+def test_an_announcement_under_another_name_is_damage(tmp_path: Path):
+    store = MemoryStore()
+    fill(store, tmp_path / "files")
+    key, record = announced(store)
+    store.delete(key)
+    other = key.replace("pending/inbox/bob/", "pending/inbox/carol/")
+    store.put(other, encode(record))
+    found, _ = check(store)
+    assert [damage.where.key for damage in found] == [other]

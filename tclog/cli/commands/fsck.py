@@ -59,6 +59,11 @@ def fsck(here: Here) -> None:
         write_line(_summary(checked))
     if checked.unknown:
         here.note(f"{checked.unknown} records are of a later release and were not checked in full")
+    if checked.pending:
+        here.note(
+            f"{checked.pending} announced message(s) wait to be committed, or were left by senders"
+            " that died; these do no harm"
+        )
     if checked.damaged:
         raise Damaged(
             f"{checked.damaged} damaged or missing object(s) in {store.url}",

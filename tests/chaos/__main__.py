@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--commands", type=int, default=6, help="agents on the command line")
     parser.add_argument("--members", type=int, default=2, help="agents on the Python API")
     parser.add_argument("--bug", default="", help="plant this bug in the members")
+    parser.add_argument("--keep", action="store_true", help="keep the history of a good run too")
     options = parser.parse_args()
     broken = 0
     for store in options.store.split(","):
@@ -48,6 +50,8 @@ def main() -> int:
             print(f"BROKEN {sentence}")
         if outcome.broken:
             print(f"seed {options.seed}; the history is {outcome.history}")
+        elif not options.keep:
+            shutil.rmtree(folder)
         print(json.dumps(outcome.record), flush=True)
         broken += len(outcome.broken)
     return 1 if broken else 0

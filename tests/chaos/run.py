@@ -19,7 +19,7 @@ from support.stores import bucket_of, find_ceph, fresh_bucket, open_s3, url_of
 from chaos.agents import Agent, Commands, Fate, Member, Odds, _try, live
 from chaos.history import Recorder, read_history
 from chaos.judge import Verdict, judge
-from chaos.nemesis import FAULTS, Daemons, Tally, ceph, cluster_environ
+from chaos.nemesis import DAEMON_S, FAULTS, Daemons, Tally, ceph, cluster_environ
 from chaos.work import EPOCH, Asked, Drawer, inboxes
 from tclog.event import chain_id
 from tclog.store.base import Store
@@ -150,8 +150,14 @@ def _storm(plan: Plan, place: Place, agents: list[Agent], folder: Path, recorder
     given = [0]
     lock = threading.Lock()
 
+    def waits() -> bool:
+        # On a slow machine one daemon may take the whole time to come back.
+        daemons = place.daemons
+        patient = time.monotonic() < ends_s + DAEMON_S
+        return daemons is not None and len(daemons.killed) < 2 and daemons.is_alive() and patient
+
     def numbers() -> Iterator[int]:
-        while time.monotonic() < ends_s:
+        while time.monotonic() < ends_s or waits():
             with lock:
                 n = next(counter)
                 if n >= plan.operations:

@@ -27,7 +27,7 @@ def _told(outcome: Outcome) -> str:
 
 
 def test_killed_and_stopped_agents_on_a_folder(tmp_path: Path):
-    outcome = run(Plan("file", _seed(), seconds=20, odds=Odds(0.15, 0.06)), tmp_path)
+    outcome = run(Plan("file", _seed(), seconds=20, odds=Odds(0.25, 0.1)), tmp_path)
     assert not outcome.broken, _told(outcome)
     assert sum(outcome.record["operations"].values()) >= OPERATIONS_MIN // 2, _told(outcome)
     assert outcome.record["processes"].get("killed"), _told(outcome)
@@ -36,7 +36,8 @@ def test_killed_and_stopped_agents_on_a_folder(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("ceph")  # only to skip where Ceph is not to be had: it has its own
 def test_a_minute_of_faults_on_a_bucket_whose_daemons_are_killed(tmp_path: Path):
-    outcome = run(Plan("ceph", _seed(), seconds=60, daemons_every_s=8), tmp_path)
+    plan = Plan("ceph", _seed(), seconds=60, daemons_every_s=8, odds=Odds(0.2, 0.1))
+    outcome = run(plan, tmp_path)
     assert not outcome.broken, _told(outcome)
     record = outcome.record
     assert sum(record["operations"].values()) >= OPERATIONS_MIN, _told(outcome)
@@ -60,6 +61,7 @@ def _members_only(bug: str, folder: Path) -> Outcome:
     return run(plan, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bug", PROMISES)
 def test_a_planted_bug_is_caught(bug: str, tmp_path: Path):
     outcome = _members_only(bug, tmp_path)

@@ -217,7 +217,7 @@ def _verbs(counts: Mapping[str, int]) -> str:
 def races(rows: Sequence[Record]) -> Chapter:
     ready = [row for row in rows if row["form"] == "ready"]
     lines, aims, series = [], [], {}
-    for (store, processes), group in grouped(ready, "store", "processes").items():
+    for (store, processes), group in sorted(grouped(ready, "store", "processes").items()):
         won = [took for row in group for took in row["won_s"]]
         lost = [took for row in group for took in row["lost_s"]]
         rounds = len(won)
@@ -237,8 +237,6 @@ def races(rows: Sequence[Record]) -> Chapter:
         f" {ms(middle(group, 'wall_s'))}"
         for (store, processes), group in commands.items()
     )
-    for line in series.values():
-        line.sort()
     text = [
         "## Claim races\n",
         "So many processes, each with an open log, are told at one moment to claim the same fresh"

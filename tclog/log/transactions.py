@@ -17,7 +17,8 @@ from tclog.chain.once import once
 from tclog.chain.read import read_standing
 from tclog.chain.results import Memory, Message, Step
 from tclog.chain.show import show_memory, show_message
-from tclog.chain.transact import Act, Transacted, View, transact
+from tclog.chain.transact import Transacted, transact
+from tclog.chain.view import Act, View
 from tclog.clock import rfc3339
 from tclog.domain import inbox as inbox_rules
 from tclog.domain import memory, steps

@@ -21,7 +21,9 @@ def test_there_are_enough_teeth():
     assert len(set(TEETH)) == len(TEETH) >= 25
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=",".join)
+@pytest.mark.parametrize(
+    "options", {str(one): one for one in OPTIONS.values()}.values(), ids=",".join
+)
 def test_what_is_not_broken_is_not_noticed(options):
     # The other half of a tooth: in the same times and with the same work the shipped code is fine.
     for seed in range(SEEDS_MAX // 10):

@@ -12,7 +12,7 @@ from tclog.errors import NotFound, Refused, UsageError
 from tclog.log import memory
 from tclog.log.transactions import Transaction
 from tclog.store.base import Create, Get, List, Put
-from tclog.testing import Faults, oracles, simulate
+from tclog.testing import Faults, oracles, scheduler, simulate
 from tclog.testing.workload import Schedule, run_schedule
 
 HISTORIES = int(REMEMBERED.get("TCLOG_TEST_TRANSACTIONS", "0"))
@@ -48,7 +48,8 @@ def test_transactions_under_all_faults(faults):
 
 
 @pytest.mark.parametrize("seed", range(HISTORIES))
-def test_a_long_history_holds_no_anomaly(seed):
+def test_a_long_history_holds_no_anomaly(seed, monkeypatch):
+    monkeypatch.setattr(scheduler, "EVENTS_MAX", 10_000_000)
     report = run_schedule(Schedule(seed, clients=5, operations=560, work=("txn",)))
     assert not report.violations
     asked = sum(o.name.startswith("txn.") and not o.repeats for o in report.done)

@@ -408,7 +408,7 @@ def test_5_wait_timed_out(project: User):
                   ["claim", "held", "--wait"]):  # fmt: skip
         begun = time.monotonic()
         assert project(*words, "--timeout", "100ms", "--json").error(5)["code"] == "timeout"
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 30  # and not for ever
 
 
 class _Mute(Around):
@@ -463,7 +463,7 @@ def test_130_interrupted(project: User):
     child = project.processes("wait-for", "s", "--json")
     time.sleep(3.0)
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=20)
+    out, err = child.communicate(timeout=120)
     assert child.returncode == 130
     assert out == b""
     (line,) = err.splitlines()

@@ -18,7 +18,7 @@ from support.stores import Server, can_mount
 
 from .conftest import Done, User, on_bucket
 
-SOON_S = 15.0
+SOON_S = 60.0
 READS = [["memory", "get", "k"], ["inbox"], ["status"]]
 WRITES = [["memory", "set", "k", "v"], ["claim", "s"], ["send", "bob", "hi"]]
 EVERYTHING = [*READS, *WRITES, ["doctor"], ["init"]]

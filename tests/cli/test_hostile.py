@@ -200,7 +200,7 @@ def test_a_running_command_does_not_begin_a_store_anew(project: User):
     waiting = project.processes("exec", "s", "--lease", "2s", "--", "sleep", "60")
     _until((project.store / "chains" / "step" / "s").exists)
     shutil.rmtree(project.store.parent)
-    out, err = waiting.communicate(timeout=30)
+    out, err = waiting.communicate(timeout=120)
     assert waiting.returncode == 7, (out, err)
     assert not project.store.exists()
 
@@ -378,7 +378,7 @@ def test_an_interrupt_at_any_moment_leaves_a_whole_log(project: User):
         child = project.processes(*commands[nth % len(commands)])
         time.sleep(rng.uniform(0.05, 0.5))
         child.send_signal(signal.SIGINT if nth % 4 else signal.SIGKILL)
-        _, err = child.communicate(timeout=30)
+        _, err = child.communicate(timeout=120)
         # Before the first line of ours runs, the interpreter dies in its own words.
         assert b"Traceback" not in err or b"tclog/cli/app" not in err, err
         before_ours = b"KeyboardInterrupt" in err and b"tclog/cli" not in err
@@ -426,7 +426,7 @@ def test_signals_for_the_command_that_exec_runs(project: User):
         _until(lambda step=step: (project.store / "chains" / "step" / step).exists())
         time.sleep(0.5)
         child.send_signal(number)
-        child.communicate(timeout=30)
+        child.communicate(timeout=120)
         assert child.returncode == 128 + number
         assert project("step", "show", step, "--json").object()["state"] == "failed"
 
@@ -446,7 +446,7 @@ def test_exec_stops_its_command_before_the_lease_can_end(project: User):
     begun = time.monotonic()
     _until(lambda: (project.work / "pid").exists() and (project.work / "pid").read_text().strip())
     project.store.parent.rename(project.folder / "away")
-    _, err = child.communicate(timeout=30)
+    _, err = child.communicate(timeout=120)
     assert child.returncode == 7, err
     # The last renewal that succeeded was sent at most a third of the lease after the start.
     assert time.monotonic() - begun < 3 + 1 + 2

@@ -133,7 +133,7 @@ def test_json_is_the_log_with_the_time_since_its_beginning(watcher: User, attemp
 def test_a_pipe_gets_rows_at_once(watcher: User):
     begun = time.monotonic()
     rows = watcher.process("replay").rows()
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 60
     log = watcher("log", "--json", "--reverse").objects()
     assert [row[-1] for row in rows] == [e["id"] for e in log]
     assert [row[0] for row in rows] == [e["at"] for e in log]
@@ -153,7 +153,7 @@ def test_a_speed_paces_a_pipe_too_and_pauses_have_an_end(watcher: User):
         watcher("replay", "--json", "--speed", str(speed), "--max-pause", f"{most}s").ok()
         took = time.monotonic() - begun
         assert took >= pauses(speed, most)
-        assert took < pauses(speed, most) + 10
+        assert took < pauses(speed, most) + 60
 
 
 def test_a_range(watcher: User):
@@ -390,7 +390,7 @@ def test_an_interrupt_in_a_pipe(watcher: User):
     line = child.stdout.readline()
     assert json.loads(line)["elapsed_s"] == 0
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=20)
+    out, err = child.communicate(timeout=120)
     assert child.returncode == 130
     assert out == b""
     error = json.loads(err)

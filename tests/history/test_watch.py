@@ -459,7 +459,7 @@ def test_a_reader_that_leaves_ends_it_quietly_also_while_nothing_happens(folder:
     os.close(theirs)
     assert os.read(ours, 1000)
     os.close(ours)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert err == b""
 
 

@@ -13,7 +13,7 @@ from tclog.clock import SECOND_US, parse_us
 
 RACERS = 32
 ROUNDS = 20
-PLAIN_ROUNDS = 2
+PLAIN_ROUNDS = 1
 NAMES = [f"agent-{n:02}" for n in range(RACERS)]
 
 

@@ -169,7 +169,7 @@ def test_a_wrong_clock_neither_steals_a_lease_nor_waits_for_a_dead_one(
     begun = time.monotonic()
     found = third.run("claim", "--next", "--json", agent="wrong-too", env=shift)
     assert (found.one()["id"], found.one()["agent"]) == ("dead-too", "wrong-too")
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60  # the wrong clocks are an hour off
     none = third.run("claim", "--next", "--json", agent="wrong-too", env=shift)
     assert (none.code, none.error()["code"]) == (3, "no-step-ready")
     assert project.json("step", "show", "live")[0]["agent"] == "alice"

@@ -12,7 +12,8 @@ import pytest
 from support.project import Project, Result, together
 
 # Waiters look every 2 s at most, with jitter up to 3 s.
-WOKEN_S = 6.0
+# The rest is for a busy machine.
+WOKEN_S = 20.0
 
 
 def waiting(project: Project, *words: str, agent: str = "waiter") -> subprocess.Popen[bytes]:
@@ -123,17 +124,17 @@ def test_claim_wait_has_the_step_soon_after_it_is_free(project: Project) -> None
 
 @pytest.mark.slow
 def test_claim_wait_has_the_step_soon_after_its_lease(project: Project) -> None:
-    project.run("claim", "build", "--lease", "8s", agent="alice").ok()
+    project.run("claim", "build", "--lease", "12s", agent="alice").ok()
     begun = time.monotonic()
     process = waiting(project, "claim", "build", "--wait", agent="bob")
     # Who waits for any step has the one whose lease ends first.
     project.run("claim", "lint", "--lease", "1s", agent="alice").ok()
     next_ = project.run("claim", "--next", "--wait", "--timeout", "1m", "--json", agent="carol")
     assert (next_.one()["id"], next_.one()["fence"]) == ("lint", 2)
-    assert time.monotonic() - begun < 8
-    won = project.finish(process, 30).one()
+    assert time.monotonic() - begun < 12
+    won = project.finish(process).one()
     # One second more for stores that stamp in whole seconds, and what lies between two looks.
-    assert 8 < time.monotonic() - begun < 8 + 1 + 1 + WOKEN_S
+    assert 12 < time.monotonic() - begun < 12 + 1 + 1 + WOKEN_S
     assert (won["agent"], won["fence"]) == ("bob", 2)
 
 

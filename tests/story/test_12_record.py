@@ -24,6 +24,8 @@ from tclog.store.memory import MemoryStore
 AGENTS = 8
 COMMANDS = 460
 SAMPLE = 40
+# Through a bucket a command costs several times as much, and history asks the same index.
+BUCKET_SHARE = 4
 STEPS = [f"s{n}" for n in range(12)] + ["docs/page 1", "étape ✓"]
 KEYS = ["api.contract", "db/schema", "план", "k 🙂", *(f"k{n}" for n in range(8))]
 # What is only told where it is asked for, and what is told of the present beside a version.
@@ -38,10 +40,10 @@ class Seen(NamedTuple):
     record: dict[str, Any]
 
 
-def work(number: int) -> Iterator[list[str]]:
+def work(number: int, count: int) -> Iterator[list[str]]:
     """Return what an agent does."""
     rng = random.Random(f"record {number}")
-    for nth in range(COMMANDS):
+    for nth in range(count):
         key, step = rng.choice(KEYS), rng.choice(STEPS)
         other = f"agent-{rng.randrange(AGENTS)}"
         text = f"{number} {nth} ✓"
@@ -80,11 +82,11 @@ def work(number: int) -> Iterator[list[str]]:
         yield [*rng.choice(writes if rng.random() < 0.85 else reads), "--json"]
 
 
-def record(project: Project) -> list[tuple[str, Result]]:
+def record(project: Project, share: int) -> list[tuple[str, Result]]:
     """Let the agents work beside each other; return all that they were told."""
     workers = project.crew([f"agent-{n}" for n in range(AGENTS)])
     for number, worker in enumerate(workers):
-        worker.post(list(work(number)))
+        worker.post(list(work(number, COMMANDS // share)))
     told = []
     for worker in workers:
         told += [(worker.agent, result) for result in worker.results(300)]
@@ -125,12 +127,13 @@ def same(told: dict[str, Any], found: dict[str, Any] | None) -> None:
 
 @pytest.mark.slow
 def test_every_state_that_was_seen_is_what_history_says(project: Project) -> None:
-    told = record(project)
+    share = BUCKET_SHARE if project.site.url.startswith("s3://") else 1
+    told = record(project, share)
     seen = seen_in(told)
     project.run("sync").ok()
     counts = project.run("sync", "--json").ok().one()
-    assert counts["events"] > 2000, counts
-    assert len(seen) > 1500
+    assert counts["events"] > 2000 // share, counts
+    assert len(seen) > 1500 // share
     (path,) = (project.folder / "cache").glob("*/*/index-*/")
     index = Index(path.parent)
     try:
@@ -139,9 +142,10 @@ def test_every_state_that_was_seen_is_what_history_says(project: Project) -> Non
         inboxes = list(inboxes_in(index, told))
     finally:
         index.close()
-    assert len(inboxes) > 30
+    assert len(inboxes) > 30 // share
     rng = random.Random(1)
-    by_command_line(project, rng.sample(seen, SAMPLE), rng.sample(inboxes, SAMPLE // 2))
+    sample = rng.sample(inboxes, min(len(inboxes), SAMPLE // 2))
+    by_command_line(project, rng.sample(seen, SAMPLE // share), sample)
     whole_states(project, seen, [one for one in rng.sample(seen, 60) if len(one.moment) == 64][:6])
 
 

@@ -233,7 +233,7 @@ class Machine:
     def finish(
         self,
         process: subprocess.Popen[bytes],
-        timeout: float = 60,
+        timeout: float = 180,
         input: bytes | None = None,  # noqa: A002
     ) -> Result:
         """Wait for a process that was started here; one that does not end fails the test."""
@@ -258,7 +258,7 @@ class Machine:
         *args: str | bytes,
         agent: str | None = None,
         input: str | bytes | None = None,  # noqa: A002 - as subprocess calls it
-        timeout: float = 60,
+        timeout: float = 180,
         env: Mapping[str, str] | None = None,
     ) -> Result:
         """Run one ``tclog`` process to its end."""
@@ -266,7 +266,7 @@ class Machine:
         stdin = subprocess.DEVNULL if data is None else subprocess.PIPE
         return self.finish(self.start(*args, agent=agent, env=env, stdin=stdin), timeout, data)
 
-    def json(self, *args: str, agent: str | None = None, timeout: float = 60) -> Any:
+    def json(self, *args: str, agent: str | None = None, timeout: float = 180) -> Any:
         """Run a command with ``--json`` that must succeed, and return its objects."""
         return self.run(*args, "--json", agent=agent, timeout=timeout).ok().json()
 
@@ -373,11 +373,11 @@ class Worker:
         self.process.stdin.write(json.dumps(job).encode() + b"\n")
         self.process.stdin.flush()
 
-    def ready(self, timeout: float = 60) -> None:
+    def ready(self, timeout: float = 180) -> None:
         """Wait until the process stands at the gate."""
         assert self._next(timeout) == {"ready": True}
 
-    def results(self, timeout: float = 120) -> list[Result]:
+    def results(self, timeout: float = 300) -> list[Result]:
         """Return what became of the commands, in their order."""
         ends = time.monotonic() + timeout
         return [Result(args, **self._next(ends - time.monotonic())) for args in self._asked]
@@ -390,7 +390,7 @@ class Worker:
             found.append(Result(self._asked[len(found)], **said))
         return found
 
-    def run(self, *args: str, timeout: float = 60) -> Result:
+    def run(self, *args: str, timeout: float = 180) -> Result:
         """Run one command."""
         self.post([args])
         return self.results(timeout)[0]
@@ -409,7 +409,7 @@ def together(
     workers: Sequence[Worker],
     commands: Sequence[Sequence[Sequence[str]]],
     gate: Path,
-    timeout: float = 120,
+    timeout: float = 300,
 ) -> list[list[Result]]:
     """Let all workers begin their commands at the same instant; return their results.
 
@@ -432,7 +432,7 @@ def side_by_side(*jobs: Any) -> list[Any]:
         return [future.result() for future in [pool.submit(job) for job in jobs]]
 
 
-def until(condition: Any, timeout: float = 20, pause: float = 0.02) -> Any:
+def until(condition: Any, timeout: float = 60, pause: float = 0.02) -> Any:
     """Wait until a condition holds, and return what it returned."""
     ends = time.monotonic() + timeout
     while True:

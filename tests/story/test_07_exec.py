@@ -184,10 +184,13 @@ def test_a_step_that_went_to_somebody_else_kills_the_command(
     words = old.words("sleep 600 & say $!; wait")
     process = project.start("exec", "build", *LEASE, "--json", "--", *words, agent="alice")
     pids = old.pids(2)
+    # No renewal may tell exec that the claim is gone before somebody else has it.
+    process.send_signal(signal.SIGSTOP)
     force = ("complete", "build", "--force", "--failed", "--reason", "stuck")
     project.run(*force, agent="bob").ok()
     project.run("reopen", "build", agent="bob").ok()
     (held,) = project.json("claim", "build", agent="bob")
+    process.send_signal(signal.SIGCONT)
     done = ended(project, process)
     assert (done.code, done.error()["code"]) == (4, "claim-lost"), done
     assert done.error()["holder"] == "bob"

@@ -74,6 +74,10 @@ def _load(kind: str) -> Rules:
             from tclog.domain import tags as t
 
             return Rules(t.EMPTY, t.evolve, t.pack, t.unpack, frozenset({"tag.set", "tag.delete"}))
+        case "pack":
+            from tclog.domain import packs as p
+
+            return Rules(p.EMPTY, p.evolve, p.pack, p.unpack, frozenset({"pack.add", "pack.floor"}))
     raise Damaged(f"there is no kind of chain called {kind!r}", hint="pip install --upgrade tclog")
 
 

@@ -4,6 +4,7 @@ from tclog.event.canonical import decode, digest, encode
 from tclog.event.ids import BlobHash, ChainId, EventId, VersionId
 from tclog.event.names import (
     ALL,
+    PACKS,
     blob_key,
     chain_folder,
     chain_id,
@@ -15,6 +16,7 @@ from tclog.event.names import (
     event_key,
     event_key_parts,
     once_key,
+    pack_key,
     pending_folder,
     pending_key,
     slot_key,
@@ -38,6 +40,7 @@ from tclog.event.records import (
 __all__ = [
     "ALL",
     "FORMAT",
+    "PACKS",
     "TXN_CHAINS_MAX",
     "BlobHash",
     "ChainId",
@@ -63,6 +66,7 @@ __all__ = [
     "event_key",
     "event_key_parts",
     "once_key",
+    "pack_key",
     "pending_folder",
     "pending_key",
     "seal_event",

@@ -24,6 +24,8 @@ _LABEL_MAX = 80
 SEQ_MAX = 9_999_999_999
 
 ALL = ChainId("inbox/@all")
+# Names the packs of the whole log.
+PACKS = ChainId("pack/log")
 
 _PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._"
 _ENCODED = [chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in range(256)]
@@ -186,6 +188,11 @@ def chain_of_slot(key: str) -> ChainId | None:
 def blob_key(blob: BlobHash) -> str:
     """Return the object key of a blob."""
     return f"blobs/{blob[:2]}/{blob}"
+
+
+def pack_key(pack: str) -> str:
+    """Return the object key of a pack, by its hash."""
+    return f"packs/{pack[:2]}/{pack}.jsonl.zst"
 
 
 def pending_folder(chain: ChainId) -> str:

@@ -119,7 +119,7 @@ class Stream:
                 changes += yield from self._messages(before, version)
             case "step":
                 changes += yield from self._dependants(before, version)
-        if chain_kind(chain) != "agent":
+        if chain_kind(chain) not in ("agent", "pack"):
             changes.append((yield from self._file(chain, version, at)))
         changes += self._claims(before, version)
         return changes

@@ -15,7 +15,7 @@ from tclog.domain.content import content_blobs
 from tclog.domain.decision import Place
 from tclog.event import ALL, BlobHash, Event, Version, chain_kind
 
-KINDS = ("memory", "step", "inbox", "read", "barrier", "artifact", "agent", "tag")
+KINDS = ("memory", "step", "inbox", "read", "barrier", "artifact", "agent", "tag", "pack")
 # No event is called so; folding one shows what the place alone changes.
 _NOTHING = "fsck.nothing"
 _DEPTH_MAX = 100
@@ -58,7 +58,7 @@ def _is_ignored(kind: str, rules: Rules, state: Any, event: Event, place: Place)
             # So that an end or a note in the same words as the one before is still a change.
             apart = settled._replace(session="\0", note_version=-1, held_version=-1)
             return bool(rules.evolve(apart, event, place) == rules.evolve(apart, nothing, place))
-        case "barrier":
+        case "barrier" | "pack":
             return bool(rules.evolve(state, event, place) == state)
     return False
 

@@ -90,6 +90,8 @@ def show_chain(
             return show.show_barrier(head).as_json()
         case "tag":
             return show_tag(head)
+        case "pack":
+            return None  # how the store keeps its history, and nothing that agents share
     # What has no object of its own is shown as its state stands in the version.
     return {
         "type": chain_kind(chain),

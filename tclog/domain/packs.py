@@ -103,7 +103,8 @@ def evolve(state: State, event: Event, place: Place) -> State:
             kept = len(state.packs) - body["replaces"]
             if body["through"] < state.through or not 0 <= kept <= len(state.packs):
                 return state
-            return State((*state.packs[:kept], *packs), body["through"], state.floor, body["agents"])
+            packs = (*state.packs[:kept], *packs)
+            return State(packs, body["through"], state.floor, body["agents"])
         case "pack.floor":
             if state.floor < body["floor"] <= state.through:
                 return state._replace(floor=body["floor"])

@@ -132,7 +132,7 @@ class PackReader:
         source = zstandard.ZstdDecompressor().stream_reader(
             io.BytesIO(data), read_across_frames=True, closefd=True
         )
-        self._lines = io.BufferedReader(source, _BUFFER_BYTES)  # type: ignore[type-var]
+        self._lines = io.BufferedReader(source, _BUFFER_BYTES)
         self.header = self._read_header()
 
     def _read_header(self) -> Header:
@@ -198,7 +198,7 @@ def decode_packed(chain: ChainId, seq: int, row: Row) -> Version:
     compares them with the slot's. A quarter of the time.
     """
     raw = row.raw
-    if raw[-_SUM_BYTES:-66] != b',"sum":"':
+    if raw[-_SUM_BYTES:-66] != b',"sum":"' or b'"txn":' in raw:
         return decode_version(raw, chain=chain, seq=seq, stored=row.stored)
     try:
         record = orjson.loads(raw)

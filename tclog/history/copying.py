@@ -6,7 +6,9 @@ a chain ends before it; everything else is still copied.
 
 The log may be written meanwhile. Slots are listed first (``inbox/@all`` after the inboxes that name
 it), and only up to what was listed are they copied; what they name was stored before them, and is
-listed after them. Slots are handed on last, each chain from its oldest: so a sink that is killed
+listed after them. The chain of packs is listed after the events: so whatever ``gc`` has removed
+before they were listed, or removes before they are read, is in packs that are copied too. Slots are
+handed on last, each chain from its oldest: so a sink that is killed
 at any moment holds a log, of which only the newest versions are missing.
 """
 
@@ -19,15 +21,20 @@ from typing import Protocol as Structural
 from blake3 import blake3
 
 from tclog.chain.drive import Protocol, together
+from tclog.chain.fold import state_of
 from tclog.errors import Damaged, NotFound, Refused, StoreError, TclogError
 from tclog.event import (
+    PACKS,
+    BlobHash,
     ChainId,
     Version,
     VersionId,
+    blob_key,
     decode,
     decode_event,
     decode_version,
     digest,
+    encode,
     event_key,
     event_key_parts,
     once_key,
@@ -37,17 +44,20 @@ from tclog.event.names import SEQ_MAX
 from tclog.history.objects import (
     ALL_FOLDER,
     MARK,
+    PACKS_FOLDER,
     PAGES_MAX,
+    RECORD_BYTES_MAX,
     WHOLE_BYTES_MAX,
     Listing,
     Progress,
     batches,
     blob_of,
     chain_in,
+    pack_of,
     read_each,
     unseen,
 )
-from tclog.store.base import Entry, Found, Get, GetFile
+from tclog.store.base import Entry, Found, Get, GetFile, List
 
 CHAINS_AT_ONCE = 32
 SLOTS_AT_ONCE = 32
@@ -63,6 +73,7 @@ class Copied(NamedTuple):
     events: int = 0
     versions: int = 0
     bytes: int = 0
+    packs: int = 0
     present: int = 0
     damaged: int = 0
     foreign: int = 0
@@ -122,12 +133,17 @@ def copy_log(
         raise NotFound("there is no project in the store that is read", code="project-missing")
     decode(found.data, MARK)
     yield from sink.begin(found.data)
-    chains = yield from copy.plan("chains", ALL_FOLDER)
+    yield from copy.see_packs()
+    chains = yield from copy.plan("chains", (ALL_FOLDER, PACKS_FOLDER))
     broadcasts = yield from copy.plan(ALL_FOLDER)
     for folder in ("blobs", "once", "events"):
         yield from copy.contents(folder)
+    packs = yield from copy.plan(PACKS_FOLDER)
+    yield from copy.contents("packs")
+    yield from copy.tell_gone()
     yield from copy.slots(broadcasts)
     yield from copy.slots(chains)
+    yield from copy.slots(packs)
     yield from sink.end(found.data)
     return copy.copied
 
@@ -139,6 +155,8 @@ class _Copy:
         self._tell = tell
         self._mount = mount
         self._progress = progress
+        self._gone: list[str] = []
+        self._packs_seen = 0
 
     def _count(self, **more: int) -> None:
         counts = {name: getattr(self.copied, name) + count for name, count in more.items()}
@@ -150,7 +168,7 @@ class _Copy:
 
     # -- what to copy -------------------------------------------------------------------------
 
-    def plan(self, folder: str, leave: str = "") -> Protocol[list[Range]]:
+    def plan(self, folder: str, leave: tuple[str, ...] = ()) -> Protocol[list[Range]]:
         """List the slots below a folder, and return those that the sink lacks.
 
         Raises:
@@ -160,14 +178,12 @@ class _Copy:
         ours, theirs = Listing(folder, self._mount), self.sink.listing(folder)
         for _ in range(PAGES_MAX):
             page = yield from ours.page()
-            kept = [row for row in page if not leave or not row.key.startswith(f"{leave}/")]
+            kept = [row for row in page if row.key.rpartition("/")[0] not in leave]
             have: dict[str, Entry] = {}
             if theirs is not None:
                 last = page[-1].key if page else "\U0010ffff"
                 rows = yield from theirs.until(last)
-                have = {
-                    row.key: row for row in rows if not leave or not row.key.startswith(f"{leave}/")
-                }
+                have = {row.key: row for row in rows if row.key.rpartition("/")[0] not in leave}
             for entry in kept:
                 self._plan(ranges, entry, have.pop(entry.key, None))
             yield from self._foreign_slots(list(have.values()))
@@ -205,7 +221,7 @@ class _Copy:
     def _mark(self) -> str:
         return self._mount + MARK
 
-    # -- blobs, idempotency keys, events ------------------------------------------------------
+    # -- blobs, idempotency keys, events, packs -----------------------------------------------
 
     def contents(self, folder: str) -> Protocol[None]:
         """Copy the objects of a folder that the sink lacks."""
@@ -218,11 +234,11 @@ class _Copy:
             if theirs is not None:
                 have = {row.key: row for row in (yield from theirs.until(page[-1].key))}
             wanted = [row for row in page if self._is_wanted(folder, row, have.get(row.key))]
-            small = (row for row in wanted if row.size <= WHOLE_BYTES_MAX)
+            small = [row for row in wanted if _is_small(folder, row)]
             for batch in batches(small):
                 yield from self._whole(folder, batch)
             for row in wanted:
-                if row.size > WHOLE_BYTES_MAX:
+                if not _is_small(folder, row):
                     yield from self._large(folder, row)
 
     def _is_wanted(self, folder: str, entry: Entry, there: Entry | None) -> bool:
@@ -245,6 +261,9 @@ class _Copy:
                 if not why:
                     sound.append((entry.key, reply.data))
                     continue
+            elif reply is None and folder == "events":
+                self._gone.append(entry.key)
+                continue
             self._damaged(entry.key, why)
         yield from self.sink.put(sound)
         size = sum(len(raw) for _, raw in sound)
@@ -263,6 +282,26 @@ class _Copy:
             return
         self._count(blobs=1, bytes=entry.size)
         self._progress("blobs", 1)
+
+    def see_packs(self) -> Protocol[None]:
+        """Note how far the chain of packs has come: what its versions name will be listed."""
+        entries = yield List(f"{self._mount}{PACKS_FOLDER}", limit=1)
+        self._packs_seen = (slot_seq(entries[0].key) or 0) if entries else 0
+
+    def tell_gone(self) -> Protocol[None]:
+        """Tell of events that were listed and then missing, unless they were folded into packs."""
+        if not self._gone:
+            return
+        entries = yield List(f"{self._mount}{PACKS_FOLDER}", limit=1)
+        found = (yield Get(entries[0].key)) if entries else None
+        floor = ""
+        if found is not None:
+            seq = slot_seq(entries[0].key) or 0
+            head = decode_version(found.data, chain=PACKS, seq=seq)
+            floor = state_of(PACKS, head).floor
+        for key in self._gone:
+            if key.split("/")[1] > floor:
+                self._damaged(key, "is missing")
 
     # -- versions -----------------------------------------------------------------------------
 
@@ -287,10 +326,27 @@ class _Copy:
                 if version.prev != before:
                     self._parted(wanted, seq, key)
                     return
+                if wanted.folder == PACKS_FOLDER and seq > self._packs_seen:
+                    yield from self._put_named(version)
                 yield from self.sink.put_slot(key, version.raw)
                 before = version.id
                 self._count(versions=1, bytes=len(version.raw))
                 self._progress("versions", 1)
+
+    def _put_named(self, version: Version) -> Protocol[None]:
+        """Put what a version of the chain of packs names that was made while the copy was."""
+        rows = [(event_key(e.at, e.chains[0], e.id), encode(e.record)) for e in version.events]
+        agents = state_of(PACKS, version).agents
+        if agents is not None:
+            key = blob_key(BlobHash(agents["blob"]))
+            found = yield Get(self._mount + key)
+            if found is None or _broken("blobs", key, found.data):
+                self._damaged(key, "is missing or damaged")
+            else:
+                rows.insert(0, (key, found.data))
+        for row in rows:
+            yield from self.sink.put([row])
+        self._count(events=len(version.events))
 
     def _version(self, key: str, seq: int, reply: Found | StoreError | None) -> Version | None:
         """Return a version that holds what it should; the chain ends before one that does not."""
@@ -318,7 +374,12 @@ class _Copy:
         self._damaged(key, "does not follow the version before it; its chain ends before it")
 
 
-_NAMES = {"blobs": "blobs", "once": "keys", "events": "events"}
+_NAMES = {"blobs": "blobs", "once": "keys", "events": "events", "packs": "packs"}
+
+
+def _is_small(folder: str, entry: Entry) -> bool:
+    """Whether an object is read whole; packs are cut so that they can be."""
+    return entry.size <= (RECORD_BYTES_MAX if folder == "packs" else WHOLE_BYTES_MAX)
 
 
 def _slot(folder: str, seq: int) -> str:
@@ -339,6 +400,8 @@ def _promise(folder: str, key: str) -> str | None:
     """Return the hash that a key promises, "" where it promises none; None for a foreign name."""
     if folder == "blobs":
         return blob_of(key)
+    if folder == "packs":
+        return pack_of(key)
     if folder == "once":
         return "" if key.count("/") == 2 and key.endswith(".json") else None
     try:
@@ -354,7 +417,9 @@ def _broken(folder: str, key: str, raw: bytes) -> str:
         return "" if binds(key, raw) else "does not bind an idempotency key"
     if digest(raw) != _promise(folder, key):
         return "does not hold what its name says"
-    return "" if folder == "blobs" or _is_named(key, raw) else "is not named as its event says"
+    if folder != "events" or _is_named(key, raw):
+        return ""
+    return "is not named as its event says"
 
 
 def _is_named(key: str, raw: bytes) -> bool:

@@ -58,16 +58,24 @@ class Findings:
                 self.ledger.name_blob(blob, size, where)
 
     def read(
-        self, entries: Sequence[Entry], code: str
+        self,
+        entries: Sequence[Entry],
+        code: str,
+        gone: Callable[[Entry], None] | None = None,
     ) -> Protocol[list[tuple[Entry, Found | None]]]:
-        """Read a batch of records; None stands for one whose damage has been told."""
+        """Read a batch of records; None stands for one whose damage has been told.
+
+        One that is not there any more is no damage yet where ``gone`` is given; it is told of it.
+        """
         whole = [entry for entry in entries if entry.size <= RECORD_BYTES_MAX]
         replies = yield from read_each([entry.key for entry in whole])
         answers = dict(zip((entry.key for entry in whole), replies, strict=True))
         found: list[tuple[Entry, Found | None]] = []
         for entry in entries:
             reply = answers.get(entry.key)
-            if not isinstance(reply, Found):
+            if reply is None and gone is not None and entry.key in answers:
+                gone(entry)
+            elif not isinstance(reply, Found):
                 self.unread(entry, reply, code)
                 reply = None
             found.append((entry, reply))

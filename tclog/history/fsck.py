@@ -2,7 +2,7 @@
 
 It reads the store itself, never the index. Damage is told as it is found and never ends the check.
 A log may be written meanwhile, and none of that is damage: whatever names something is listed
-before what it names (versions, then events, then blobs; other inboxes before ``inbox/@all``), and
+before what it names (versions, events, packs, blobs; other inboxes before ``inbox/@all``), and
 writers work the other way round. What still looks missing is asked for once more by its key.
 """
 
@@ -34,6 +34,7 @@ from tclog.event import (
 )
 from tclog.history.findings import Damage, Findings, claimed
 from tclog.history.fsck_chains import ChainCheck
+from tclog.history.fsck_packs import PackCheck
 from tclog.history.ledger import Ledger, Writer
 from tclog.history.objects import (
     ALL_FOLDER,
@@ -66,6 +67,7 @@ class Checked(NamedTuple):
     keys: int
     pending: int
     unknown: int
+    packs: int
     damaged: int
 
 
@@ -86,19 +88,23 @@ def fsck(
         rest = _Rest(findings)
         yield from rest.check_pending()
         yield from rest.check_events()
+        packs = PackCheck(findings)
+        yield from packs.check()
+        rest.tell_gone()
         yield from rest.check_keys()
         yield from rest.check_blobs()
         yield from rest.compare()
         return Checked(
             chains.chains,
             chains.versions,
-            rest.events,
+            ledger.events() + rest.strange,
             ledger.attempts(),
             rest.blobs,
             ledger.leftovers(),
             rest.keys,
             rest.pending,
             findings.unknown,
+            packs.packs,
             findings.damaged,
         )
 
@@ -132,7 +138,8 @@ class _Rest:
 
     def __init__(self, found: Findings) -> None:
         self.found = found
-        self.events = self.blobs = self.keys = self.pending = 0
+        self.blobs = self.keys = self.pending = self.strange = 0
+        self._gone: list[Entry] = []
 
     # -- announcements ------------------------------------------------------------------------
 
@@ -176,15 +183,24 @@ class _Rest:
 
     def check_events(self) -> Protocol[None]:
         """Check all event objects."""
-        yield from self._each("events", "event-damaged", self._see_name, self._event)
+        yield from self._each(
+            "events", "event-damaged", self._see_name, self._event, self._gone.append
+        )
+
+    def tell_gone(self) -> None:
+        """Tell of events that were listed and then missing, unless they were folded into packs."""
+        for entry in self._gone:
+            event = _event_named(entry.key)
+            if event is None or not self.found.ledger.is_packed(event):
+                self.found.unread(entry, None, "event-damaged")
 
     def _see_name(self, entry: Entry) -> bool:
         """Note that an event has an object, be that damaged or not; False for a foreign name."""
-        self.events += 1
         event = _event_named(entry.key)
         if event is not None:
             self.found.ledger.see_event(event)
             return True
+        self.strange += 1
         self.found.damage("stray-object", f"{entry.key} is no event's name", Writer(entry.key))
         return False
 
@@ -214,6 +230,7 @@ class _Rest:
         code: str,
         wanted: Callable[[Entry], bool],
         check: Callable[[Entry, Found], None],
+        gone: Callable[[Entry], None] | None = None,
     ) -> Protocol[None]:
         listing = Listing(folder)
         for _ in range(PAGES_MAX):
@@ -221,7 +238,7 @@ class _Rest:
             if not page:
                 break
             for batch in batches(row for row in page if wanted(row)):
-                for entry, found in (yield from self.found.read(batch, code)):
+                for entry, found in (yield from self.found.read(batch, code, gone)):
                     if found is not None:
                         check(entry, found)
                 self.found.progress(folder, len(batch))

@@ -197,6 +197,7 @@ class ChainCheck:
         """Note what a version names, to be compared with what there is."""
         key = slot_key(version.chain, version.seq)
         where = Writer(key, version.chain, version.seq, version.by)
+        self.found.ledger.see_version(version)
         known = chain_kind(version.chain) in KINDS
         if not known:
             self.found.unknown += 1

@@ -28,6 +28,8 @@ CREATE TABLE bad(blob TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE merges(
     key TEXT, chain TEXT, seq INTEGER, agent TEXT, through INTEGER, counted INTEGER);
 CREATE TABLE broadcasts(seq INTEGER PRIMARY KEY, counted INTEGER);
+CREATE TABLE slots(chain TEXT, seq INTEGER, id BLOB, PRIMARY KEY(chain, seq)) WITHOUT ROWID;
+CREATE TABLE packed(event BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE judged(key TEXT, chain TEXT, seq INTEGER, agent TEXT, event TEXT, now TEXT);
 """
 
@@ -58,6 +60,30 @@ class Ledger:
         key = event_key(event.at, event.chains[0], event.id)
         row = bytes.fromhex(event.id), version.chain, version.seq, event.agent, key
         return self._insert("committed", row)
+
+    def see_version(self, version: Version) -> None:
+        """Note which version a slot holds."""
+        self._insert("slots", (version.chain, version.seq, bytes.fromhex(version.id)))
+
+    def version_id(self, chain: ChainId, seq: int) -> str | None:
+        """Return the id of the version that a slot holds; None if it was not seen."""
+        find = "SELECT id FROM slots WHERE chain=? AND seq=?"
+        row = self._db.execute(find, (chain, seq)).fetchone()
+        return None if row is None else str(row[0].hex())
+
+    def pack_event(self, event: EventId) -> None:
+        """Note that a pack holds an event, which is as good as an object of its own."""
+        self._insert("packed", (bytes.fromhex(event),))
+        self._insert("present", (bytes.fromhex(event),))
+
+    def is_packed(self, event: EventId) -> bool:
+        """Whether a pack holds an event."""
+        find = "SELECT 1 FROM packed WHERE event=?"
+        return self._db.execute(find, (bytes.fromhex(event),)).fetchone() is not None
+
+    def events(self) -> int:
+        """Count the events that have an object or stand in a pack."""
+        return int(self._db.execute("SELECT count(*) FROM present").fetchone()[0])
 
     def see_event(self, event: EventId) -> None:
         """Note that ``events/`` holds an object for an event."""

@@ -11,12 +11,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tclog.chain.drive import Protocol
 from tclog.errors import Damaged, StoreDenied, StoreError, StoreMissing, StoreUnreachable
-from tclog.event import BlobHash, ChainId, blob_key, chain_folder, chain_id, decode
+from tclog.event import (
+    BlobHash,
+    ChainId,
+    EventId,
+    blob_key,
+    chain_folder,
+    chain_id,
+    decode,
+    pack_key,
+)
 from tclog.event.names import chain_of_slot
 from tclog.store.base import Entry, Found, Get, List
 
 MARK = "tclog.json"
 ALL_FOLDER = "chains/inbox/@all"
+PACKS_FOLDER = "chains/pack/log"
 PAGE = 5000
 PAGES_MAX = 10_000_000
 AT_ONCE = 256
@@ -59,10 +69,10 @@ class Listing:
             self._after = rows[-1].key
         return [row._replace(key=row.key[self._cut :]) for row in rows]
 
-    def until(self, key: str) -> Protocol[list[Entry]]:
-        """Return the next entries up to a key."""
+    def until(self, key: str, pages: int = PAGES_MAX) -> Protocol[list[Entry]]:
+        """Return the next entries up to a key, of so many pages at most; none at the end."""
         found: list[Entry] = []
-        for _ in range(PAGES_MAX):
+        for _ in range(pages):
             page = yield from self.page()
             if not page:
                 break
@@ -108,10 +118,21 @@ def read_each(keys: Sequence[str], mark: str = MARK) -> Protocol[list[Found | St
     return replies
 
 
+def event_of(key: str) -> EventId | None:
+    """Return the id that an event's key stands for; None if it is no such key."""
+    return EventId(key[-69:-5]) if key.endswith(".json") and key[-70:-69] == "-" else None
+
+
 def blob_of(key: str) -> BlobHash | None:
     """Return the hash that a blob's key stands for; None if it is no such key."""
     name = key.rpartition("/")[2]
     return BlobHash(name) if _BLOB.fullmatch(name) and key == blob_key(BlobHash(name)) else None
+
+
+def pack_of(key: str) -> str | None:
+    """Return the hash that a pack's key stands for; None if it is no such key."""
+    name = key.rpartition("/")[2].partition(".")[0]
+    return name if _BLOB.fullmatch(name) and key == pack_key(name) else None
 
 
 def chain_in(key: str, raw: bytes) -> ChainId:

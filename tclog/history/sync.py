@@ -14,11 +14,15 @@ nothing is missed; in short, what could be:
   behind ``inbox/@all`` are looked at again;
 * anything else (a process stopped for hours between two lines, a store's clock that was set back,
   a foreign client): every chain is asked once a day, and by ``tclog sync --full``.
+
+Where history was packed, an index that holds nothing begins with the packs (``PackSync``), and
+lists only what came after. Where ``gc`` has removed event objects that a listing should have named,
+the packs are read after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -32,12 +36,9 @@ from tclog.event import (
     ALL,
     ChainId,
     Event,
-    EventId,
     Version,
     chain_folder,
-    chain_id,
     chain_of_slot,
-    decode,
     decode_event,
     decode_version,
     digest,
@@ -46,6 +47,8 @@ from tclog.event import (
     slot_key,
     slot_seq,
 )
+from tclog.history.objects import Progress, chain_in, event_of, unseen
+from tclog.history.sync_packs import PackSync
 from tclog.index import Index, NotLinked, Outdated
 from tclog.store.base import Entry, Found, Get, List, Stat
 
@@ -59,16 +62,10 @@ FULL_EVERY_US = 86_400 * SECOND_US
 PAGE = 4000
 AT_ONCE = 512
 CHAINS_AT_ONCE = 512
+NEVER = Stamp("9999")
 STEPS_FORWARD_MAX = 2
 PASSES_MAX = 1_000
 PAGES_MAX = 10_000_000
-_ID_AT = slice(-69, -5)
-
-Progress = Callable[[str, int], None]
-
-
-def _unseen(what: str, count: int) -> None:
-    del what, count
 
 
 class Synced(NamedTuple):
@@ -94,14 +91,25 @@ def sync(
         Damaged: an object does not hold what it should; ``tclog fsck`` finds all such.
         Outdated: the index holds another past than the store, which was set back to a copy.
     """
-    reader = _Reader(client, index, progress or _unseen)
+    reader = _Reader(client, index, progress or unseen)
     begun_us, begun_s = client.clock.now_us(), client.monotonic_s()
     numbered = index.last_row()
     horizon_us = _horizon_us(index, begun_us)
+    cold = horizon_us is None and not full
     full = full or horizon_us is None or _is_old(index, horizon_us)
+    packs = PackSync(client, index, reader.catch_up, reader.judged, reader.progress)
+    since_us = None if full else horizon_us
     if full:
-        yield from reader.read_every_chain()
-    newest = yield from reader.read_events(None if full else horizon_us)
+        packed_us = yield from packs.read_all(_listed_from(horizon_us))
+        if cold and packed_us is not None:
+            since_us = packed_us
+            # What one inbox has and another lacked when it was packed may have come any time since.
+            yield from reader.catch_up(index.open_chains(NEVER, Stamp("")))
+        else:
+            yield from reader.read_every_chain()
+    since = _listed_from(since_us)
+    newest = yield from reader.read_events(since)
+    yield from packs.read_removed(since, newest, gone=reader.gone)
     yield from reader.read_lagging_inboxes()
     yield from reader.read_transactions()
     # A machine that slept has passed time that only one of its two clocks tells.
@@ -119,7 +127,13 @@ def sync(
                 index.set_meta("full", moved)
         index.number(numbered, before)
     index.finish()
-    return Synced(reader.versions, reader.attempts, full)
+    versions, attempts = reader.versions + packs.versions, reader.attempts + packs.attempts
+    return Synced(versions, attempts, full)
+
+
+def _listed_from(horizon_us: int | None) -> str:
+    """Return the stamp from which on events are listed, "" for all."""
+    return "" if horizon_us is None else format_us(horizon_us - WINDOW_US)
 
 
 def _horizon_us(index: Index, now_us: int) -> int | None:
@@ -148,6 +162,8 @@ class _Reader:
         self.attempts = 0
         # The slots of transactions that were met: all of them, or none, is in the index.
         self._slots: dict[ChainId, int] = {}
+        # Whether an event that was listed was removed before it could be read.
+        self.gone = False
 
     # -- every chain --------------------------------------------------------------------------
 
@@ -175,17 +191,16 @@ class _Reader:
         # The name was cut short to make the folder's: the record holds it in full.
         entries = yield List(folder, limit=1)
         found = (yield Get(entries[0].key)) if entries else None
-        return None if found is None else _named_in(entries[0].key, found.data)
+        return None if found is None else chain_in(entries[0].key, found.data)
 
     # -- new events ---------------------------------------------------------------------------
 
-    def read_events(self, horizon_us: int | None) -> Protocol[Stamp | None]:
-        """List events from a window before the horizon, and read the chains that they name.
+    def read_events(self, start: str) -> Protocol[Stamp | None]:
+        """List events from a stamp on, or all, and read the chains that they name.
 
         Returns:
             The newest of the stamps that the store gave them.
         """
-        start = "" if horizon_us is None else format_us(horizon_us - WINDOW_US)
         after = f"events/{start[:13]}/{start[11:26].replace(':', '')}" if start else ""
         newest = ""
         for _ in range(PAGES_MAX):
@@ -202,9 +217,9 @@ class _Reader:
 
     def _read_named(self, entries: Sequence[Entry]) -> Protocol[None]:
         """Read what a page of events names and the index lacks."""
-        listed = {EventId(entry.key[_ID_AT]): entry for entry in entries if _is_event(entry)}
+        listed = {event: row for row in entries if (event := event_of(row.key)) is not None}
         if len(listed) < len(entries):
-            strange = next(entry.key for entry in entries if not _is_event(entry))
+            strange = next(entry.key for entry in entries if event_of(entry.key) is None)
             self.client.warn(f"{strange} is no event, and was left out; tclog fsck looks at all")
         new = self.index.unknown_events(list(listed))
         named = {i: event_key_parts(listed[i].key) for i in new}
@@ -219,8 +234,9 @@ class _Reader:
         found: list[tuple[Event, bytes, Stamp]] = []
         for entry, reply in zip(entries, replies, strict=True):
             if reply is None:
-                continue  # gc may delete what a pack holds between the listing and now
-            expect = EventId(entry.key[_ID_AT])
+                self.gone = True  # gc may remove what a pack holds between the listing and now
+                continue
+            expect = event_of(entry.key)
             event = decode_event(reply.data, expect=expect, what=entry.key)
             found.append((event, reply.data, reply.stored))
         yield from self.catch_up([chain for event, _, _ in found for chain in event.chains])
@@ -232,10 +248,13 @@ class _Reader:
     def _read_open(self, newest: str) -> Protocol[None]:
         """Look again at chains that may get an event late, until none gets one more."""
         now_us = min(parse_us(newest), self.client.clock.now_us())
+        # What was open when the last sync ended is asked once more, however long ago that was.
+        asked_us = min(now_us, parse_us(self.index.meta("horizon") or newest))
+        asked = Stamp(format_us(asked_us - UNDECIDED_US)), Stamp(format_us(asked_us - PARTIAL_US))
         since = Stamp(format_us(now_us - UNDECIDED_US)), Stamp(format_us(now_us - PARTIAL_US))
         for _ in range(PASSES_MAX):
             before = self.versions
-            yield from self.catch_up(self.index.open_chains(*since))
+            yield from self.catch_up(self.index.open_chains(*asked))
             if self.versions == before:
                 break
         with self.index.writing():
@@ -306,7 +325,7 @@ class _Reader:
         versions = [
             one if isinstance(one, Version) else _decode(*one, next(replies)) for one in news
         ]
-        versions = yield from self._judged(versions)
+        versions = yield from self.judged(versions)
         try:
             with self.index.writing():
                 count = self.index.add_versions(versions)
@@ -316,7 +335,7 @@ class _Reader:
         self.versions += count
         self.progress("versions", count)
 
-    def _judged(self, versions: Sequence[Version]) -> Protocol[list[Version]]:
+    def judged(self, versions: Sequence[Version]) -> Protocol[list[Version]]:
         """Judge transactions; what is undecided is left out, and asked for by the next sync."""
         if all(version.settled for version in versions):
             return list(versions)
@@ -342,22 +361,7 @@ class _Reader:
         )
 
 
-def _is_event(entry: Entry) -> bool:
-    return entry.key.endswith(".json") and entry.key[-70:-69] == "-"
-
-
 def _decode(chain: ChainId, seq: int, found: Found | StoreError | None) -> Version:
     if not isinstance(found, Found):
         raise Damaged(f"version {seq} of {chain} is missing", hint="tclog fsck")
     return decode_version(found.data, chain=chain, seq=seq, stored=found.stored)
-
-
-def _named_in(key: str, raw: bytes) -> ChainId:
-    """Return the chain of a slot by its record: its folder's name was cut short."""
-    record = decode(raw, key)
-    if not isinstance(record, dict) or not isinstance(record.get("chain"), str):
-        raise Damaged(f"{key} is no slot of a chain", hint="tclog fsck")
-    kind, _, name = record["chain"].partition("/")
-    if chain_folder(chain_id(kind, name)) != key.rpartition("/")[0]:
-        raise Damaged(f"{key} stands in another chain's folder", hint="tclog fsck")
-    return chain_id(kind, name)

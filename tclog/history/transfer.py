@@ -3,9 +3,9 @@
 The first line says what it is and holds the project's mark; the last one says how many objects
 there were, and the BLAKE3 of all lines before it, so that a file that was cut off is noticed. A
 record stands in its line as the JSON that it is, which canonical encoding turns back into its
-bytes; a blob as base64, a large one on several lines. The order is the one in which an import
-writes: blobs, idempotency keys, events, then each chain from its oldest version. The mark is
-written when the last line was found right.
+bytes; a blob or a pack as base64, a large one on several lines. The order is the one in which an
+import writes: blobs, idempotency keys, events, packs, then each chain from its oldest version. The
+mark is written when the last line was found right.
 """
 
 from __future__ import annotations
@@ -42,7 +42,13 @@ PIECE_BYTES = 768 << 10
 # A line holds one record or one piece of a blob.
 LINE_BYTES_MAX = 65 << 20
 
-_KINDS = {"blobs": "blob", "once": "key", "events": "event", "chains": "version"}
+_KINDS = {
+    "blobs": "blob",
+    "once": "key",
+    "events": "event",
+    "packs": "pack",
+    "chains": "version",
+}
 Write = Callable[[bytes], None]
 
 
@@ -139,7 +145,7 @@ class _Lines:
     def _object(self, key: str, raw: bytes) -> None:
         self._objects += 1
         kind = _KINDS[key.partition("/")[0]]
-        if kind != "blob":
+        if kind not in ("blob", "pack"):
             try:
                 decode(raw, key)
             except Damaged:

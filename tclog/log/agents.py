@@ -5,14 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tclog.chain.append import append
+from tclog.chain.blobs import check_blob
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, settled
+from tclog.chain.fold import state_of
 from tclog.chain.read import list_chains
 from tclog.chain.results import Agent
 from tclog.chain.show import show_step
 from tclog.clock import rfc3339
 from tclog.domain import agents, steps
-from tclog.event import Event, EventId, chain_id, chain_name, decode_event
+from tclog.errors import Damaged
+from tclog.event import (
+    PACKS,
+    BlobHash,
+    Event,
+    EventId,
+    blob_key,
+    chain_folder,
+    chain_id,
+    chain_name,
+    decode_event,
+    decode_version,
+    slot_seq,
+)
+from tclog.event.canonical import decode_json
 from tclog.log.steps import list_rows
 from tclog.store.base import Get, List
 
@@ -37,8 +53,9 @@ def list_agents(client: Client) -> Protocol[list[Agent]]:
 
     Last seen is the stamp of the agent's newest event, attempts included. Events are read from the
     newest backwards, at least ``EVENTS_MIN`` and until every agent that is known to have written
-    was met, at most ``EVENTS_MAX``; ``last_seen`` is None for one whose events are all older, and
-    for one that only ever received messages.
+    was met, at most ``EVENTS_MAX``; what is packed is summed up beside the packs. ``last_seen`` is
+    None for one whose events are all older and in no pack, and for one that only ever received
+    messages.
     """
     names: set[str] = set()
     for kind in ("agent", "read"):
@@ -50,7 +67,10 @@ def list_agents(client: Client) -> Protocol[list[Agent]]:
             lease_until = show_step(row.id, row.head, row.state, ()).lease_until
             claims.setdefault(row.state.agent, {})[row.id] = lease_until
     names |= claims.keys()
-    seen = agents.last_seen((yield from _newest_events(names)))
+    seen = yield from _packed()
+    for name, newest in agents.last_seen((yield from _newest_events(names))).items():
+        if name not in seen or seen[name].last_seen < newest.last_seen:
+            seen[name] = newest
     names |= {chain_name(chain) for chain in (yield from list_chains("inbox"))}
     found = [
         Agent(
@@ -64,6 +84,27 @@ def list_agents(client: Client) -> Protocol[list[Agent]]:
     ]
     by_name = sorted(found, key=lambda agent: agent.name)
     return sorted(by_name, key=lambda agent: agent.last_seen or "", reverse=True)
+
+
+def _packed() -> Protocol[dict[str, agents.Seen]]:
+    """Return who was last seen in packed history, whose events may have been removed."""
+    entries = yield List(chain_folder(PACKS), limit=1)
+    if not entries:
+        return {}
+    found = yield Get(entries[0].key)
+    seq = slot_seq(entries[0].key)
+    if found is None or seq is None:
+        raise Damaged(f"{entries[0].key} is missing, or no slot", hint="tclog fsck")
+    named = state_of(PACKS, decode_version(found.data, chain=PACKS, seq=seq)).agents
+    if named is None:
+        return {}
+    blob = BlobHash(named["blob"])
+    reply = yield Get(blob_key(blob))
+    raw = check_blob(blob, None if reply is None else reply.data)
+    return {
+        name: agents.Seen(name, at, "", host, session)
+        for name, (at, host, session) in decode_json(raw).items()
+    }
 
 
 def _newest_events(names: set[str]) -> Protocol[Sequence[Event]]:

@@ -162,6 +162,8 @@ export -o log.jsonl
 export --git run
 import log.jsonl restored
 clone . copy
+pack
+gc
 DAMAGE
 fsck
 completion bash

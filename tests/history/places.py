@@ -18,7 +18,7 @@ __all__ = ["busy", "given_project", "given_seeds", "given_store", "objects"]
 def objects(store: Store) -> dict[str, bytes]:
     """Return all objects of a project, past the code that is tested with them."""
     keys = ["tclog.json"] if store.stat("tclog.json") is not None else []
-    for folder in ("blobs", "chains", "events", "once"):
+    for folder in ("blobs", "chains", "events", "once", "packs"):
         keys += [entry.key for entry in store.list(folder, "", 10**9, False)]
     return {key: store.get(key).data for key in keys}
 

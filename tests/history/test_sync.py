@@ -277,6 +277,20 @@ def test_a_slot_that_lands_long_after_its_event_is_found(
     assert_same(index, read_truth(store))
 
 
+def test_a_slot_that_lands_just_after_a_sync_is_found_by_the_next_hours_later(
+    store: MemoryStore, index: Index, client: Make, clock: Clock
+) -> None:
+    writing = set_value(client("slow"), "k", "v")
+    step = until(writing, store, is_slot)
+    run(sync(client("reader"), index), store)
+    clock.pass_s(4)
+    finish(writing, store, step)
+    clock.pass_s(7 * HOUR_S)
+    written(client("other"), store, "other", "x")
+    run(sync(client("reader"), index), store)
+    assert_same(index, read_truth(store))
+
+
 def test_a_slot_that_lands_after_hours_is_found_within_a_day_or_when_asked(
     store: MemoryStore, index: Index, client: Make, clock: Clock
 ) -> None:

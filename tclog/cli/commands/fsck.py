@@ -85,6 +85,6 @@ def _summary(checked: Checked) -> str:
     words = (
         f"{checked.versions} versions in {checked.chains} chains, {checked.events} events"
         f" ({checked.attempts} attempts), {checked.blobs} blobs ({checked.unused_blobs} unused),"
-        f" {checked.keys} idempotency keys"
+        f" {checked.keys} idempotency keys" + (f", {checked.packs} packs" if checked.packs else "")
     )
     return harmless(f"{words}: {checked.damaged or 'nothing'} damaged")

@@ -90,7 +90,7 @@ def export(here: Here, out: str | None, git: str | None) -> None:
     store = here.open_store(here.location())
     with _written(out) as write, here.progress("Exporting") as progress:
         copied = run(write_log(write, _tell(here), software=SOFTWARE, progress=progress), store)
-    objects = copied.blobs + copied.keys + copied.events + copied.versions
+    objects = copied.blobs + copied.keys + copied.events + copied.packs + copied.versions
     record = {"type": "export", "file": out, "objects": objects, "bytes": copied.bytes}
     if out is not None:
         here.emit(record, f"Exported {objects} objects ({size(copied.bytes)}) to {out}")
@@ -306,7 +306,8 @@ def clone(
             copy_log(sink, _tell(here), mount="from/", progress=progress),
             Mounted(**{"from": ours, "to": theirs}),
         )
-    objects = copied.blobs + copied.keys + copied.events + copied.versions - sink.present
+    contents = copied.blobs + copied.keys + copied.events + copied.packs
+    objects = contents + copied.versions - sink.present
     present = copied.present + sink.present
     here.emit(
         {

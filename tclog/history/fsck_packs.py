@@ -1,0 +1,106 @@
+"""``fsck`` of packs: each by its hash, what is in it, and against the slots and the chain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tclog.chain.drive import Protocol
+from tclog.chain.fold import state_of
+from tclog.domain.packs import Pack, State
+from tclog.errors import TclogError
+from tclog.event import PACKS, decode_version, event_key, pack_key, slot_seq
+from tclog.history.findings import Findings
+from tclog.history.ledger import Writer
+from tclog.history.objects import PACKS_FOLDER, PAGES_MAX, Listing, pack_of, read_each
+from tclog.store.base import Found, List
+
+if TYPE_CHECKING:
+    from tclog.event.packs import PackReader
+
+
+class PackCheck:
+    """Checks the packs that the newest version of their chain names; after chains and events."""
+
+    def __init__(self, found: Findings) -> None:
+        self.found = found
+        self.packs = 0
+
+    def check(self) -> Protocol[None]:
+        """Check all packs; every event in them is as good as one with an object of its own."""
+        state = yield from self._state()
+        for one in state.packs:
+            yield from self._pack(one)
+            self.found.progress("packs", 1)
+        listing = Listing("packs")
+        for _ in range(PAGES_MAX):
+            page = yield from listing.page()
+            if not page:
+                break
+            for row in page:
+                if pack_of(row.key) is None:
+                    self.found.damage(
+                        "stray-object", f"{row.key} is no pack's name", Writer(row.key)
+                    )
+
+    def _state(self) -> Protocol[State]:
+        """Return what the chain says; damage of it was told with the other chains."""
+        empty: State = state_of(PACKS, None)
+        entries = yield List(PACKS_FOLDER, limit=1)
+        if not entries:
+            return empty
+        (reply,) = yield from read_each([entries[0].key])
+        try:
+            if isinstance(reply, Found):
+                seq = slot_seq(entries[0].key) or 0
+                state: State = state_of(PACKS, decode_version(reply.data, chain=PACKS, seq=seq))
+                return state
+        except TclogError:
+            pass
+        return empty
+
+    def _pack(self, one: Pack) -> Protocol[None]:
+        from tclog.event.packs import PackReader
+
+        self.packs += 1
+        where = Writer(pack_key(one.pack))
+        (reply,) = yield from read_each([where.key])
+        if reply is None:
+            self.found.damage("pack-missing", f"{where.key} is missing, named by {PACKS}", where)
+            return
+        if not isinstance(reply, Found):
+            why = f"{where.key} cannot be read: {reply.message}"
+            self.found.damage("pack-damaged", why, where)
+            return
+        try:
+            reader = PackReader(reply.data, one.pack)
+            header = reader.header
+            if (header.versions, len(header.events), len(reply.data)) != (
+                one.versions,
+                one.events,
+                one.size,
+            ):
+                why = f"{where.key} does not hold as much as {PACKS} says"
+                self.found.damage("pack-damaged", why, where)
+            self._read(reader, where)
+        except TclogError as error:
+            self.found.damage("pack-damaged", f"{where.key}: {error.message}", where)
+        except Exception as error:  # noqa: BLE001 - whatever bytes there are, the check goes on
+            self.found.damage("pack-damaged", f"{where.key} cannot be read: {error!r}", where)
+
+    def _read(self, reader: PackReader, where: Writer) -> None:
+        ledger = self.found.ledger
+        for chain, seq, row in reader.versions():
+            version = decode_version(row.raw, chain=chain, seq=seq)
+            slot = ledger.version_id(chain, seq)
+            if slot is not None and slot != version.id:
+                self.found.damage(
+                    "pack-mismatch",
+                    f"{where.key} holds another version {seq} of {chain} than its slot",
+                    where._replace(chain=chain, version=seq, agent=version.by),
+                )
+            for event in version.events:
+                ledger.pack_event(event.id)
+        for event, _ in reader.events():
+            ledger.pack_event(event.id)
+            key = event_key(event.at, event.chains[0], event.id)
+            self.found.name_blobs(event, Writer(key, event.chains[0], None, event.agent))

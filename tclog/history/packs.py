@@ -1,0 +1,56 @@
+"""Packs as they are found: the chain that names them, one pack by its hash, hours as texts.
+
+An *hour* is the first 13 characters of a stamp, as in the keys of events. For whoever reads packs:
+sync, packing, ``gc``, ``fsck``.
+"""
+
+from __future__ import annotations
+
+from tclog.chain.client import Client
+from tclog.chain.drive import Protocol
+from tclog.chain.fold import state_of
+from tclog.chain.read import read_head
+from tclog.clock import SECOND_US, format_us, parse_us
+from tclog.domain.packs import State
+from tclog.errors import Damaged
+from tclog.event import PACKS, Version, pack_key
+from tclog.event.packs import PackReader
+from tclog.store.base import Found, Get
+
+HOUR_US = 3600 * SECOND_US
+
+
+def hour_of(us: int) -> str:
+    """Return the hour that a moment is in."""
+    return format_us(us)[:13]
+
+
+def end_of_us(hour: str) -> int:
+    """Return the moment at which an hour ends."""
+    return parse_us(f"{hour}:00:00.000000Z") + HOUR_US
+
+
+def after(hour: str) -> str:
+    """Return a text that stands after every stamp of an hour and before those of the next."""
+    return f"{hour};"
+
+
+def read_packs_head(client: Client) -> Protocol[tuple[int, State]]:
+    """Return the newest version of the chain of packs, and what it says."""
+    head: Version | None = yield from read_head(client, PACKS)
+    return 0 if head is None else head.seq, state_of(PACKS, head)
+
+
+def read_pack(pack: str) -> Protocol[PackReader | None]:
+    """Read a pack and check its hash; None if there is none.
+
+    Raises:
+        Damaged: it does not hold what its name says.
+    """
+    found: Found | None = yield Get(pack_key(pack))
+    return None if found is None else PackReader(found.data, pack)
+
+
+def missing(pack: str) -> Damaged:
+    """Say that a pack which the chain names is not there."""
+    return Damaged(f"the pack {pack_key(pack)} is missing", hint="tclog fsck")

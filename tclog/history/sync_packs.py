@@ -1,0 +1,156 @@
+"""The part of sync that reads packs: where the index holds nothing, and where ``gc`` was at work.
+
+What it rests on: whoever removes event objects has raised the floor before, in a version of the
+chain of packs that names packs which hold them. The event of the newest raise is above the floor
+and so is there, and a listing that lacks what was removed before it began names that event. What is
+removed while a listing runs is older than a day: a listing that goes back so far, or a read that
+finds nothing where something was listed, asks the chain of packs once more afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from tclog.chain.client import Client
+from tclog.chain.drive import Protocol
+from tclog.chain.fold import state_of
+from tclog.clock import SECOND_US, parse_us
+from tclog.domain.packs import State
+from tclog.errors import Damaged
+from tclog.event import PACKS, ChainId, Version
+from tclog.history.objects import Progress
+from tclog.index import Index, NotLinked
+from tclog.index.packed import count_attempts
+
+if TYPE_CHECKING:
+    from tclog.event.packs import PackReader, Run
+
+VERSIONS_AT_ONCE = 2_000
+TRIES_MAX = 8
+# gc removes nothing that is younger than a day; the rest of the day is for clocks.
+REMOVED_AFTER_US = 20 * 3600 * SECOND_US
+
+CatchUp = Callable[[Iterable[ChainId]], Protocol[None]]
+Judge = Callable[[Sequence[Version]], Protocol[list[Version]]]
+
+
+class PackSync:
+    """Reads packs into the index; counts what was new.
+
+    Args:
+        client: whose clock says whether a listing goes back so far that some may be removed.
+        index: where to.
+        catch_up: reads chains from their slots.
+        judged: says of versions what became of their transactions, by the slots.
+        progress: told what is read.
+    """
+
+    def __init__(
+        self, client: Client, index: Index, catch_up: CatchUp, judged: Judge, progress: Progress
+    ) -> None:
+        self.client = client
+        self.index = index
+        self.catch_up = catch_up
+        self.judged = judged
+        self.progress = progress
+        self.versions = 0
+        self.attempts = 0
+        self._read: set[str] = set()
+
+    def read_all(self, since: str) -> Protocol[int | None]:
+        """Read the packs that hold something since a stamp, as far as the index lacks it.
+
+        Returns:
+            The moment up to which all is packed; None if nothing ever was.
+        """
+        yield from self.catch_up([PACKS])
+        if not self._state().packs:
+            return None
+        from tclog.history.packs import end_of_us
+
+        state = yield from self._read_packs(since[:13])
+        return end_of_us(state.through)
+
+    def read_removed(self, since: str, newest: str | None, *, gone: bool) -> Protocol[None]:
+        """Read what was removed of the events that a listing since a stamp should have named.
+
+        Args:
+            since: where the listing began, "" for all.
+            newest: the newest stamp of the store that it told.
+            gone: whether something it named was not there any more.
+        """
+        now_us = max(self.client.clock.now_us(), 0 if newest is None else parse_us(newest))
+        if gone or not since or now_us - parse_us(since) > REMOVED_AFTER_US:
+            yield from self.catch_up([PACKS])
+        state = self._state()
+        if state.floor and state.floor >= since[:13]:
+            yield from self._read_packs(since[:13])
+
+    def _state(self) -> State:
+        state: State = state_of(PACKS, self.index.version(PACKS, self.index.head(PACKS)))
+        return state
+
+    def _read_packs(self, hour: str) -> Protocol[State]:
+        """Read the packs that hold something of an hour or later; return what the chain says."""
+        from tclog.history.packs import missing, read_pack
+
+        gone = ""
+        for nth in range(TRIES_MAX):
+            state = self._state()
+            for one in state.packs:
+                if one.last < hour or one.pack in self._read:
+                    continue
+                reader = yield from read_pack(one.pack)
+                if reader is None:
+                    gone = one.pack
+                    break
+                yield from self._take(reader)
+                self._read.add(one.pack)
+            else:
+                return state
+            # It was folded into a greater one and removed since: the chain names that one.
+            yield from self.catch_up([PACKS])
+            if nth and self._state() == state:
+                break
+        raise missing(gone)
+
+    def _take(self, reader: PackReader) -> Protocol[None]:
+        """Insert what the index lacks of a pack."""
+        from tclog.event.packs import decode_packed
+
+        apart: list[ChainId] = []
+
+        def wanted(run: Run) -> int:
+            head = self.index.head(run.chain)
+            if run.first <= head + 1:
+                return head + 1
+            apart.append(run.chain)
+            return run.last + 1
+
+        rows = (decode_packed(*row) for row in reader.versions(wanted))
+        while some := list(islice(rows, VERSIONS_AT_ONCE)):
+            self._add((yield from self.judged(some)))
+        before = count_attempts(self.index)
+        found = ((event, row.raw, row.stored) for event, row in reader.events())
+        while events := list(islice(found, VERSIONS_AT_ONCE)):
+            with self.index.writing():
+                self.index.add_attempts(events)
+            self.progress("attempts", len(events))
+        self.attempts += count_attempts(self.index) - before
+        # Only an index that lacks what an earlier pack holds: its slots have it.
+        yield from self.catch_up(apart)
+
+    def _add(self, versions: list[Version]) -> None:
+        try:
+            with self.index.writing():
+                count = self.index.add_versions(versions)
+        except NotLinked as broken:
+            chain, seq = broken.version.chain, broken.version.seq
+            raise Damaged(
+                f"version {seq} of {chain} in a pack does not follow version {seq - 1}",
+                hint="tclog fsck",
+            ) from None
+        self.versions += count
+        self.progress("versions", count)

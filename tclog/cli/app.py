@@ -55,7 +55,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "sync": ("log", "sync", "Bring the local index of the history commands up to date."),
     "fsck": ("fsck", "fsck", "Check every object in the store."),
     "pack": ("packs", "pack", "Fold closed hours of history into packs."),
-    "gc": ("packs", "gc", "Show or remove event objects that packs hold."),
+    "gc": ("packs", "gc", "Show which event objects packs hold, or remove those."),
     "export": ("transfer", "export", "Write the whole log as JSON lines or as a git repository."),
     "import": ("transfer", "import_", "Read an export back: the same project, the same bytes."),
     "clone": ("transfer", "clone", "Copy a project to another store; again, to copy what is new."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tclog.clock import rfc3339
@@ -121,8 +121,17 @@ def _text(content: Mapping[str, Any]) -> str:
 
 def short_id(index: Index, event: EventId) -> str:
     """Return the shortest beginning of an event's id that no other id has, 8 or more digits."""
-    for length in range(SHORTEST_ID, len(event), 4):
-        prefix = event[:length]
-        if len(index.find_event(prefix)) + len(index.find_version(prefix)) < 2:
-            return prefix
-    return event
+    return short_ids(index, [event])[event]
+
+
+def short_ids(index: Index, events: Iterable[EventId]) -> dict[EventId, str]:
+    """Return for each of some ids its shortest beginning that no other id has."""
+    found: dict[EventId, str] = {}
+    left = list(dict.fromkeys(events))
+    for length in range(SHORTEST_ID, 64, 4):
+        shared = index.shared_prefixes([event[:length] for event in left])
+        found.update((event, event[:length]) for event in left if event[:length] not in shared)
+        left = [event for event in left if event not in found]
+        if not left:
+            break
+    return found | {event: str(event) for event in left}

@@ -155,6 +155,23 @@ class Asking(Database):
         }
         return [EventId(i) for i in sorted(found)[:2]]
 
+    def shared_prefixes(self, prefixes: Sequence[str]) -> set[str]:
+        """Return those beginnings of ids (hex digits) that several ids have."""
+        shared: set[str] = set()
+        for start in range(0, len(prefixes), IDS_AT_ONCE):
+            part = prefixes[start : start + IDS_AT_ONCE]
+            ranges = [(i, *_id_range(prefix)) for i, prefix in enumerate(part)]
+            marks = ",".join(["(?,?,?)"] * len(part))
+            rows = self._db.execute(
+                f"WITH asked(i, low, high) AS (VALUES {marks}) SELECT i FROM asked WHERE 1 < ("  # noqa: S608 - question marks
+                "SELECT count(*) FROM (SELECT id FROM events WHERE id>=low AND id<=high"
+                " UNION SELECT id FROM attempts WHERE id>=low AND id<=high"
+                " UNION SELECT id FROM versions WHERE id>=low AND id<=high LIMIT 2))",
+                [value for one in ranges for value in one],
+            )
+            shared.update(part[i] for (i,) in rows)
+        return shared
+
     def places(self, event: EventId) -> list[Commit]:
         """Return where an event was committed, oldest first; several for several inboxes."""
         rows = self._db.execute(

@@ -42,7 +42,7 @@ from tclog.event import (
 from tclog.event.records import _EVENT_FIELDS, _VERSION_FIELDS
 
 FORMAT = ROOT / "docs" / "format.md"
-KINDS = ("memory", "step", "inbox", "read", "barrier", "artifact", "agent", "tag")
+KINDS = ("memory", "step", "inbox", "read", "barrier", "artifact", "agent", "tag", "pack")
 
 
 # -- the complete example -------------------------------------------------------------------------

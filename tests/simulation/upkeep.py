@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from tclog.chain.client import Client
-from tclog.chain.drive import Protocol
+from tclog.chain.drive import Protocol, Sleep
+from tclog.clock import parse_us
 from tclog.errors import Refused
-from tclog.event import decode, digest, slot_seq
+from tclog.event import chain_id, decode, digest, event_key, seal_event, slot_seq
 from tclog.event.packs import PackReader, events_of
 from tclog.history import gc as gc_module
 from tclog.history import objects as objects_module
@@ -97,10 +98,32 @@ class Upkeep:
                 return lambda c: memory.set_value(c, key, text, if_version=rng.randint(0, 3))
         return lambda c: memory.set_value(c, key, text)
 
+    def ghost(self) -> Iterator[Plan]:
+        """Make an event, be stopped for days, and put it when its hour was closed long ago."""
+
+        def act(client: Client) -> Protocol[None]:
+            event, raw = seal_event(
+                op="memory.set",
+                chains=(chain_id("memory", "a"),),
+                agent=client.agent,
+                session="s",
+                host="h",
+                client="c",
+                at=client.clock.tick(),
+                nonce=client.nonce(),
+                body={"type": "text", "value": "late"},
+            )
+            yield Sleep(self.rng.uniform(5, 40) * HOUR_S)
+            yield Put(event_key(event.at, event.chains[0], event.id), raw)
+
+        for tick in (0, 3):
+            yield Plan(Operation("ghost", "put", {}), act, begin_us=self.at(tick))
+
     def keeper(self, number: int) -> Iterator[Plan]:
         index = self.index(f"keeper-{number}")
+        often = self.rng.choice((0.8, 0.8, 0.1))
         for tick in range(FIRST_UPKEEP, TICKS):
-            if self.rng.random() < 0.8:
+            if self.rng.random() < often:
                 operation = Operation("keeper", "pack", {})
                 yield Plan(operation, lambda c: pack(c, index), begin_us=self.at(tick))
             if self.rng.random() < 0.8:
@@ -137,6 +160,8 @@ class Upkeep:
             simulation.spawn(f"writer-{number}", self.writer(number), agent=f"agent-{number}")
         for number in range(2):
             simulation.spawn(f"keeper-{number}", self.keeper(number), agent="keeper")
+        for number in range(3):
+            simulation.spawn(f"ghost-{number}", self.ghost())
         for number, every in enumerate((1, 4)):
             simulation.spawn(f"follower-{number}", self.follower(number, every))
         for number in range(2):
@@ -202,9 +227,12 @@ class Upkeep:
         slots: list[tuple[int, str, int]] = []
         events: list[tuple[int, str]] = []
         for us, key, data in self._put():
+            if not key.startswith(("chains/", "events/")):
+                continue
             if key.startswith("chains/"):
                 slots.append((us, decode(data, key)["chain"], slot_seq(key)))
-            elif key.startswith("events/"):
+            elif us - parse_us(decode(data, key)["at"]) < HOUR_S * 1e6:
+                # What was put when its hour had closed is only seen with the next pack.
                 events.append((us, digest(data)))
         for look in self.looks:
             for us, chain, seq in slots:

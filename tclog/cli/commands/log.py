@@ -99,7 +99,7 @@ def log(
 
 
 def _write(here: Here, history: History, rows: list[Row], oneline: bool) -> None:
-    from tclog.history.shapes import attempt_json, commit_json, short_id, words
+    from tclog.history.shapes import attempt_json, commit_json, short_ids, words
 
     if here.json:
         for row in rows:
@@ -109,6 +109,7 @@ def _write(here: Here, history: History, rows: list[Row], oneline: bool) -> None
                 won = None if row.lost_to is None else _winner(row)
                 write_json(attempt_json(row.attempt) | {"lost_to": won})
         return
+    ids = short_ids(history.index, [(row.commit or row.attempt).event.id for row in rows])  # type: ignore[union-attr]
     cells = []
     for row in rows:
         commit, attempt = row.commit, row.attempt
@@ -123,7 +124,7 @@ def _write(here: Here, history: History, rows: list[Row], oneline: bool) -> None
         at = (commit or attempt).at[:27]  # type: ignore[union-attr]
         chain = event.chains[0] if commit is None else commit.chain
         op = event.op if commit is not None else f"{event.op} (attempt)"
-        cells.append([at, event.agent, op, chain, version, what, short_id(history.index, event.id)])
+        cells.append([at, event.agent, op, chain, version, what, ids[event.id]])
     if oneline:
         for _, agent, op, chain, _, what, event_id in cells:
             write_line(one_line(f"{event_id} {agent} {op} {chain} {what}".rstrip()))

@@ -26,6 +26,7 @@ from tclog.event import (
 )
 from tclog.event import packs as format_of_packs
 from tclog.event.packs import PackReader, events_of
+from tclog.history import gc as gc_module
 from tclog.history import packing as packing_module
 from tclog.history.copying import copy_log
 from tclog.history.diff import read_diff
@@ -383,12 +384,29 @@ def test_nothing_younger_than_a_day_goes(store: Place, index: Index) -> None:
     assert collected(store, later_h=3).events > 1000
 
 
-def test_what_no_pack_holds_stays(store: Place, index: Index) -> None:
-    packed_at(store, index)
+def late_event(store: Place) -> str:
+    """Put an event of an hour that is packed; schedules always pack one before it is a day old."""
     key = keys(store, "events")[5]
     raw = store.get(key).data.replace(b'"nonce":"', b'"nonce":"late')
     late = f"{key[:-69]}{digest(raw)}.json"
     store.put(late, raw)
+    return late
+
+
+def test_without_the_look_into_packs_something_would_be_lost(
+    store: Place, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The planted bug: what is old and of a packed hour is taken to be in a pack.
+    monkeypatch.setattr(gc_module._Held, "holds", lambda self, event: True)
+    packed_at(store, index)
+    late = late_event(store)
+    collected(store, later_h=48)
+    assert store.get(late) is None
+
+
+def test_what_no_pack_holds_stays(store: Place, index: Index) -> None:
+    packed_at(store, index)
+    late = late_event(store)
     done = collected(store, later_h=48)
     # And the one that named the pack, which no pack holds yet.
     assert done.unpacked == 2

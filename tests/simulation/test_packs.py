@@ -43,10 +43,6 @@ def hours_packed_before_they_are_closed(patch):
     patch.setattr(packing, "closed_hour", lambda index, client: hour_of(client.clock.now_us()))
 
 
-def removed_although_no_pack_holds_it(patch):
-    patch.setattr(gc._Held, "holds", lambda self, event: True)
-
-
 def attempts_left_out_of_packs(patch):
     def unheld(self, packed):
         return []
@@ -102,7 +98,6 @@ def packs_named_before_they_are_put(patch):
 
 TEETH = (
     hours_packed_before_they_are_closed,
-    removed_although_no_pack_holds_it,
     attempts_left_out_of_packs,
     attempts_dropped_when_packs_are_folded,
     removed_without_raising_the_floor,

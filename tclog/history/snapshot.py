@@ -66,8 +66,8 @@ def show_chain(
     if head is not None and head.void:
         # What stands is what an earlier version made of it.
         head = index.version(chain, head.base) if head.base else None
-    if head is None:
-        return None
+    if head is None or chain_kind(chain) == "pack":
+        return None  # packs are how the store keeps its history, and nothing that agents share
     match chain_kind(chain):
         case "memory":
             return (yield from _memory(head, large))
@@ -90,8 +90,6 @@ def show_chain(
             return show.show_barrier(head).as_json()
         case "tag":
             return show_tag(head)
-        case "pack":
-            return None  # how the store keeps its history, and nothing that agents share
     # What has no object of its own is shown as its state stands in the version.
     return {
         "type": chain_kind(chain),

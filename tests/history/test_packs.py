@@ -28,6 +28,7 @@ from tclog.event import packs as format_of_packs
 from tclog.event.packs import PackReader, events_of
 from tclog.history import gc as gc_module
 from tclog.history import packing as packing_module
+from tclog.history import sync as sync_module
 from tclog.history.copying import copy_log
 from tclog.history.diff import read_diff
 from tclog.history.findings import Damage
@@ -40,6 +41,7 @@ from tclog.history.replay import read_beats
 from tclog.history.show import show_id
 from tclog.history.state import read_state
 from tclog.history.sync import sync
+from tclog.history.sync_packs import PackSync
 from tclog.history.target import Mounted, Target
 from tclog.history.transfer import Reader, export, import_log
 from tclog.index import Filter, Index, derived
@@ -560,3 +562,74 @@ def test_fsck_names_what_is_wrong_with_packs(store: Place, index: Index) -> None
     fields["sum"] = digest(encode(fields))
     store.put(slot_key(chain, 1), encode(fields))
     assert "pack-mismatch" in codes()
+
+
+def raced(store: Place, folder: Path, at: int) -> set[str]:
+    """Pack and remove after so many requests of a cold reader; return the attempts it lacks."""
+    truth = read_truth(store)
+    attempts = truth.events - {event for event, _ in truth.committed}
+    index, packer = Index(folder / f"reader-{at}"), Index(folder / f"packer-{at}")
+    reading = sync(store.clock.client("reader"), index)
+    given: Any = None
+    for nth in range(100_000):
+        if nth == at:
+            packed_at(store, packer, store.clock.us)
+            run(collect(store.clock.client("keeper"), remove=True), store)
+        try:
+            step = reading.send(given)
+        except StopIteration:
+            break
+        given = (
+            [answer(one, store, lambda _: None) for one in step]
+            if type(step) is tuple
+            else answer(step, store, lambda _: None)
+        )
+    seen = {attempt.event.id for attempt in index.attempts()}
+    seen |= {commit.event.id for commit in index.commits()}
+    index.close()
+    packer.close()
+    return attempts - seen
+
+
+def aged(seed: int) -> Place:
+    store = Place({})
+    generate(store, events=150, seed=seed)
+    store.clock.us += 48 * HOUR_US
+    run(set_value(store.clock.client("keeper"), "time", "passes"), store)
+    return store
+
+
+CUTS = (0, 1, 2, 4, 8, 11, 12, 13, 14, 15, 16, 17, 18, 20, 22, 25)
+
+
+def test_a_reader_that_races_with_gc_sees_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_module, "PAGE", 40)
+    for at in CUTS:
+        assert not raced(aged(7), tmp_path, at), at
+
+
+def _no_floor(patch: pytest.MonkeyPatch) -> None:
+    def append(*_: Any, **__: Any) -> Any:
+        return None
+        yield
+
+    patch.setattr(gc_module, "append", append)
+
+
+def _floor_ignored(patch: pytest.MonkeyPatch) -> None:
+    def read_removed(*_: Any, **__: Any) -> Any:
+        return
+        yield
+
+    patch.setattr(PackSync, "read_removed", read_removed)
+
+
+@pytest.mark.parametrize("plant", [_no_floor, _floor_ignored])
+def test_without_the_floor_something_would_be_missed(
+    plant: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_module, "PAGE", 40)
+    plant(monkeypatch)
+    assert any(raced(aged(7), tmp_path, at) for at in CUTS)

@@ -13,7 +13,7 @@ if __name__ == "__main__":
     sys.path.insert(0, __file__.rpartition("/simulation/")[0])
 
 from simulation.upkeep import FAULTS, NO_FAULTS, run_upkeep
-from tclog.history import gc, packing
+from tclog.history import packing
 from tclog.history.packs import hour_of
 from tclog.history.sync_packs import PackSync
 
@@ -61,14 +61,6 @@ def attempts_dropped_when_packs_are_folded(patch):
     patch.setattr(packing._Packing, "_choose_replaced", choose)
 
 
-def removed_without_raising_the_floor(patch):
-    def append(client, chain, decide, **more):
-        return None
-        yield
-
-    patch.setattr(gc, "append", append)
-
-
 def the_floor_ignored_by_readers(patch):
     def read_removed(self, since, newest, *, gone):
         return
@@ -100,7 +92,6 @@ TEETH = (
     hours_packed_before_they_are_closed,
     attempts_left_out_of_packs,
     attempts_dropped_when_packs_are_folded,
-    removed_without_raising_the_floor,
     the_floor_ignored_by_readers,
     packs_named_before_they_are_put,
 )

@@ -121,6 +121,7 @@ def test_every_example_works(user: User, path: tuple[str, ...]):
     user.environ["TCLOG_FSYNC"] = "false"
     (user.work / "report.md").write_text("# Report\n")
     (user.work / "Makefile").write_text("all:\n\t@echo made\n")
+    (user.work / "operations.jsonl").write_text('{"op":"memory.set","key":"a","value":"90"}\n')
     begins = path in ((), ("init",))
     if not begins:
         user("init").ok()

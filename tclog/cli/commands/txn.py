@@ -10,7 +10,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.cli.output import write_json, write_line
+from tclog.cli.output import Column, write_json, write_rows
 from tclog.errors import TclogError, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "txn",
     example="""
     tclog txn -f operations.jsonl --as alice
-    tclog txn --id nightly-1 --as alice
+    tclog txn -f operations.jsonl --id nightly-1 --as alice
     """,
 )
 @click.option("-f", "--file", metavar="FILE", help="Read the operations from a file.")
@@ -89,25 +89,26 @@ def _of_line(error: TclogError, asked: Sequence[Asked], collected: int) -> Tclog
 
 
 def _answer(here: Here, asked: Sequence[Asked], results: Sequence[Result]) -> None:
-    for one, result in zip(asked, results, strict=True):
-        record: dict[str, Any] = result.as_json()
-        if here.json:
+    records = [result.as_json() for result in results]
+    if here.json:
+        for record in records:
             write_json(record)
-        else:
-            write_line(f"{one.op}\t{_words(record)}")
+        return
+    rows = [[one.op, *_cells(record)] for one, record in zip(asked, records, strict=True)]
+    columns = [Column("op"), Column("about"), Column("now"), Column("value")]
+    write_rows(columns, rows, now_us=0, limit=0)
 
 
-def _words(record: dict[str, Any]) -> str:
-    from tclog.cli.output import harmless
+def _cells(record: dict[str, Any]) -> list[str | None]:
+    """Return what a line is about, how that stands now, and its value."""
+    from tclog.cli.wording import value_text
 
     match record["type"]:
         case "memory" if record.get("deleted"):
-            return harmless(f"{record['key']}\tno value")
+            return [record["key"], "deleted" if record["version"] else "absent", None]
         case "memory":
-            from tclog.cli.wording import value_text
-
-            return harmless(f"{record['key']}\tversion {record['version']}\t{value_text(record)}")
+            return [record["key"], f"version {record['version']}", value_text(record)]
         case "message":
-            return harmless(f"{record['to']}\tsent\t{record['id'][:12]}")
+            return [record["to"], "sent", record["text"]]
     fence = f" (fence {record['fence']})" if record["state"] == "claimed" else ""
-    return harmless(f"{record['id']}\t{record['state']}{fence}")
+    return [record["id"], f"{record['state']}{fence}", None]

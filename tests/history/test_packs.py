@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tclog.chain.drive import Protocol, answer, run
 from tclog.errors import Damaged, Refused
 from tclog.event import (
     PACKS,
+    ChainId,
     chain_kind,
     decode,
     digest,
@@ -47,6 +49,7 @@ from tclog.history.transfer import Reader, export, import_log
 from tclog.index import Filter, Index, derived
 from tclog.log.agents import list_agents
 from tclog.log.memory import set_value
+from tclog.log.transactions import Transaction
 from tclog.store.base import Create, Delete, Found, Get, Put
 from tclog.store.memory import MemoryStore
 from tclog.testing.generate import BEGIN_US, generate
@@ -491,12 +494,87 @@ def answers(store: Place, folder: Path) -> dict[str, Any]:
     return told
 
 
+class Died(Exception):  # noqa: N818 - it says what happened
+    """A client is gone in the midst of a protocol."""
+
+
+def moved(store: Place, agent: str, keys: tuple[str, str], dies_at: int | None = None) -> None:
+    """Move one unit between two keys; the agent dies before its ``dies_at``-th create."""
+    client = store.clock.client(agent)
+    txn = Transaction(client)
+    txn.memory_incr(keys[0], -1)
+    txn.memory_incr(keys[1], 1)
+    creates = 0
+
+    def reply(step: Any) -> Any:
+        nonlocal creates
+        if isinstance(step, Create):
+            if creates == dies_at:
+                raise Died
+            creates += 1
+        return answer(step, store, store.clock.pass_s)
+
+    protocol, given = txn.protocol(None), None
+    while True:
+        try:
+            step = protocol.send(given)
+        except StopIteration:
+            return
+        given = [reply(one) for one in step] if type(step) is tuple else reply(step)
+
+
+def trade(store: Place, rng: random.Random) -> None:
+    """Add transactions of some hours: committed, aborted by who was in the way, and left open."""
+    store.clock.us = BEGIN_US + 2 * HOUR_US
+    pairs = [("gold", "salt"), ("salt", "wool"), ("wool", "gold")]
+    for nth in range(24):
+        store.clock.pass_s(rng.uniform(60, 3000))
+        dies = (None, 1, None)[nth % 3]
+        with suppress(Died):
+            moved(store, f"trader-{nth % 2}", rng.choice(pairs), dies)
+    with suppress(Died):
+        moved(store, "last", ("left", "open"), 1)
+
+
+def test_transactions_are_packed_as_what_became_of_them(tmp_path: Path) -> None:
+    store = Place({})
+    trade(store, random.Random(3))
+    chains = read_truth(store).chains.values()
+    parts = [version for versions in chains for version in versions if version.txn is not None]
+    held = Counter(version.txn["id"] for version in parts)
+    ways = Counter(held[v.txn["id"]] == len(v.txn["slots"]) for v in parts)
+    assert ways[True] > 10
+    assert ways[False] > 3
+    packer = Index(tmp_path / "packer")
+    packed_at(store, packer)
+    packer.close()
+    fresh, requests = cold(store, tmp_path / "fresh")
+    again = Index(tmp_path / "again")
+    run(sync(store.clock.client("reader"), again, full=True), Place(without_packs(store)))
+    assert requests["Get chains"] < len(parts)
+    for chain in ("memory/gold", "memory/salt", "memory/wool", "memory/left", "memory/open"):
+        one, other = (
+            [(v.raw, v.aborted, v.events) for v in index.versions(ChainId(chain))]
+            for index in (fresh, again)
+        )
+        assert one == other, chain
+    assert {a.event.id for a in fresh.attempts()} == {a.event.id for a in again.attempts()}
+    fresh.close()
+    again.close()
+
+
+def without_packs(store: Place) -> dict[str, Found]:
+    return {k: found for k, found in store._objects.items() if "pack" not in k}
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_after_gc_everything_answers_as_before(seed: int, tmp_path: Path) -> None:
     store = Place({})
     store.put("tclog.json", encode({"created_at": "", "format": 1, "id": "x", "project": "demo"}))
     rng = random.Random(seed)
     generate(store, events=rng.randint(60, 500), seed=seed, agents=rng.randint(2, 8))
+    if seed % 2:
+        trade(store, rng)
     packer = Index(tmp_path / "packer")
     for hour in sorted(rng.sample(range(4, 27), rng.randint(1, 4))):
         packed_at(store, packer, BEGIN_US + hour * HOUR_US)

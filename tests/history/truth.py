@@ -23,8 +23,21 @@ class Truth(NamedTuple):
     def committed(self) -> set[tuple[str, ChainId]]:
         """Each committed event with each chain that holds it."""
         return {
-            (e.id, c) for c, versions in self.chains.items() for v in versions for e in v.events
+            (e.id, c)
+            for c, versions in self.chains.items()
+            for v in versions
+            if self._stands(v)
+            for e in v.events
         }
+
+    def _stands(self, version: Version) -> bool:
+        """Whether all slots of a version's transaction hold it; no transaction is as good."""
+        slots = {} if version.txn is None else version.txn["slots"]
+        return all(
+            len(self.chains.get(chain, ())) >= seq
+            and self.chains[chain][seq - 1].txn == version.txn
+            for chain, seq in slots.items()
+        )
 
 
 def read_truth(store: Store) -> Truth:

@@ -238,19 +238,8 @@ def _seal(race: Race, draft: Draft) -> Protocol[None]:
     known = client.knows_offset()
     for _ in range(2):
         wall_us = client.clock.wall_us()
-        event, raw = seal_event(
-            op=draft.op,
-            chains=race.chains,
-            agent=client.agent,
-            session=client.session,
-            host=client.host,
-            client=client.software,
-            at=client.clock.tick(),
-            nonce=client.nonce(),
-            body=draft.body,
-            expect=draft.expect,
-            key=None if race.once is None else race.once.key,
-        )
+        once = None if race.once is None else race.once.key
+        event, raw = seal_draft(client, draft, race.chains, key=once)
         key = event_key(event.at, race.chains[0], event.id)
         stored = yield from _put_event(race, key, raw)
         if stored is None and (draft.judged or not known):
@@ -264,6 +253,31 @@ def _seal(race: Race, draft: Draft) -> Protocol[None]:
         if stored is None or abs(parse_us(stored) - parse_us(event.at)) < AHEAD_TRUSTED_US:
             return
         known = True
+
+
+def seal_draft(
+    client: Client,
+    draft: Draft,
+    chains: Sequence[ChainId],
+    *,
+    key: str | None = None,
+    txn: str | None = None,
+) -> tuple[Event, bytes]:
+    """Make the event that a draft becomes where this client acts now."""
+    return seal_event(
+        op=draft.op,
+        chains=chains,
+        agent=client.agent,
+        session=client.session,
+        host=client.host,
+        client=client.software,
+        at=client.clock.tick(),
+        nonce=client.nonce(),
+        body=draft.body,
+        expect=draft.expect,
+        key=key,
+        txn=txn,
+    )
 
 
 def _put_event(race: Race, key: str, raw: bytes) -> Protocol[Stamp | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tclog.chain.append import merge_of
+from tclog.chain.append import merge_of, seal_draft
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import place_after, rules_of, state_of
@@ -17,7 +17,7 @@ from tclog.chain.read import read_head, read_newest
 from tclog.domain.content import Blob
 from tclog.domain.decision import Decision, Draft, Place
 from tclog.errors import Refused, UsageError
-from tclog.event import ALL, ChainId, Event, Version, chain_kind, seal_event
+from tclog.event import ALL, ChainId, Event, Version, chain_kind
 
 Decide = Callable[[Any, Place], Decision]
 
@@ -125,20 +125,7 @@ class View:
     def _seal(self, draft: Draft, chains: Sequence[ChainId]) -> Event:
         known = self._sealed.get(self._nth)
         if known is None or known.draft != draft or known.chains != chains:
-            client = self.client
-            event, raw = seal_event(
-                op=draft.op,
-                chains=chains,
-                agent=client.agent,
-                session=client.session,
-                host=client.host,
-                client=client.software,
-                at=client.clock.tick(),
-                nonce=client.nonce(),
-                body=draft.body,
-                expect=draft.expect,
-                txn=self._txn,
-            )
+            event, raw = seal_draft(self.client, draft, chains, txn=self._txn)
             known = self._sealed[self._nth] = Sealed(draft, chains, event, raw)
         return known.event
 

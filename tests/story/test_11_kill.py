@@ -91,6 +91,9 @@ def read_log(project: Project) -> dict[ChainId, list[Version]]:
     keys = project.objects.keys()
     events: dict[str, bytes] = {}
     for key in keys:
+        if key.startswith("pending/"):
+            announced = decode(project.objects.read(key), key)["event"]
+            decode_event(encode(announced), expect=EventId(key[-69:-5]), what=key)
         if key.startswith("events/"):
             events[key] = project.objects.read(key)
             decode_event(events[key], expect=EventId(key[-69:-5]), what=key)
@@ -109,7 +112,9 @@ def read_log(project: Project) -> dict[ChainId, list[Version]]:
                 assert events[key] == encode(event.record), f"{key} is another event"
             chains.setdefault(chain, []).append(version)
             before = version
-    others = [key for key in keys if key.split("/")[0] not in ("events", "chains", "once")]
+    # What a killed sender had announced may be left: it was committed, or never will be.
+    kinds = ("events", "chains", "once", "pending")
+    others = [key for key in keys if key.split("/")[0] not in kinds]
     assert others == ["tclog.json"], others
     return chains
 

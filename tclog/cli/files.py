@@ -9,16 +9,21 @@ from stat import S_ISDIR, S_ISREG
 from tclog.errors import UsageError, quote
 
 
+def unreadable(file: Path | str, error: OSError) -> UsageError:
+    """Return what to say of a file that cannot be read."""
+    return UsageError(
+        f"{file} cannot be read: {error.strerror}",
+        code="file-unreadable",
+        hint=f"ls -l {quote(file)}",
+    )
+
+
 def size_of(file: Path) -> int:
     """Return the size of a file that can be read twice: once for its name, once to send it."""
     try:
         found = file.stat()
     except OSError as error:
-        raise UsageError(
-            f"{file} cannot be read: {error.strerror}",
-            code="file-unreadable",
-            hint=f"ls -l {quote(file)}",
-        ) from None
+        raise unreadable(file, error) from None
     if S_ISDIR(found.st_mode):
         raise UsageError(
             f"{file} is a folder",

@@ -13,6 +13,7 @@ import click
 
 from tclog.cli import config
 from tclog.cli.app import operation
+from tclog.cli.files import unreadable
 from tclog.cli.here import Here
 from tclog.cli.options import STDIN
 from tclog.cli.output import one_line, size, write_bytes, write_json, write_line
@@ -219,11 +220,7 @@ def _opened(file: str) -> Iterator[Reader]:
             check_export(Reader(lines_of(source)))
             source.seek(0)
         except OSError as error:
-            raise UsageError(
-                f"{file} cannot be read: {error.strerror}",
-                code="file-unreadable",
-                hint=f"ls -l {quote(file)}",
-            ) from None
+            raise unreadable(file, error) from None
         yield Reader(lines_of(source))
 
 

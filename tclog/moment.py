@@ -38,7 +38,10 @@ def parse_duration_s(text: str) -> float:
         UsageError: anything else, a negative one, or one over ten years.
     """
     word = text.strip().lower()
-    if re.fullmatch(r"\d+(\.\d+)?", word):
+    number, unit = word[:-1], word[-1:]
+    if number.isascii() and number.isdigit() and unit in "smhdw":
+        seconds = float(number) * _UNITS_S[unit]  # such as the default of an option
+    elif re.fullmatch(r"\d+(\.\d+)?", word):
         seconds = float(word)
     elif re.fullmatch(_DURATION, word):
         seconds = sum(float(n) * _UNITS_S[unit] for n, unit in re.findall(_PART, word))

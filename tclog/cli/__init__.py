@@ -18,9 +18,11 @@ def main() -> NoReturn:
     """Run one command and exit with its status."""
     gc.set_threshold(GC_THRESHOLD)
     # Loaded here and not above, because this is where most of a command's time goes.
+    from tclog.cli.deferred import defer_unused
     from tclog.cli.interrupt import end_at_once
 
     end_at_once()
+    defer_unused()
     from tclog.cli.app import run_command
 
     leave(run_command(sys.argv[1:]))

@@ -369,8 +369,9 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 _NOT_S3 = "the answer is not that of an S3 server"
-_STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>\s*(\w+)\s*</Code>")
+# Compiled when first needed, for most requests do not fail.
+_STATUS = r"status code: (\d{3})"
+_CODE = r"<Code>\s*(\w+)\s*</Code>"
 
 
 def _obstore_failure(error: Exception) -> _Failure:
@@ -378,7 +379,7 @@ def _obstore_failure(error: Exception) -> _Failure:
     from obstore import exceptions
 
     text = str(error)
-    status_text, code_text = _STATUS.search(text), _CODE.search(text)
+    status_text, code_text = re.search(_STATUS, text), re.search(_CODE, text)
     status = int(status_text[1]) if status_text else 0
     code = code_text[1] if code_text else ""
     if isinstance(error, exceptions.AlreadyExistsError):

@@ -6,7 +6,9 @@ costs more than it is worth is named here with the list of what may be loaded be
 
 from __future__ import annotations
 
+import inspect
 import json
+import os
 import subprocess
 import sys
 
@@ -35,38 +37,46 @@ LOADS = {
 }
 # Each would cost some milliseconds to some hundreds, at every call.
 NEVER = {
-    "argparse", "asyncio", "boto3", "botocore", "concurrent", "csv", "decimal", "difflib", "email",
-    "fractions", "getpass", "hashlib", "http", "importlib.metadata", "logging", "multiprocessing",
-    "optparse", "pickle", "platformdirs", "queue", "rich", "secrets", "select", "selectors",
-    "socket", "sqlite3", "ssl", "statistics", "subprocess", "tempfile", "typing_extensions",
-    "unittest", "urllib.request", "urllib3", "xml", "zipfile", "zoneinfo",
+    "argparse", "ast", "asyncio", "boto3", "botocore", "concurrent", "csv", "decimal", "difflib",
+    "dis", "email", "fnmatch", "fractions", "getpass", "gettext", "hashlib", "http",
+    "importlib.metadata", "inspect", "ipaddress", "locale", "logging", "multiprocessing", "ntpath",
+    "optparse", "pickle", "platform", "platformdirs", "queue", "rich", "secrets", "select",
+    "selectors", "signal", "socket", "sqlite3", "ssl", "statistics", "subprocess", "tempfile",
+    "tokenize", "typing_extensions", "unittest", "urllib.request", "urllib3", "xml", "zipfile",
+    "zoneinfo",
 }  # fmt: skip
 # What tclog and its dependencies load on top of click; growing this list needs a reason.
 ALLOWED = {
     "file": {
         "blake3", "orjson", "tclog", "tomllib",
-        "pathlib", "fnmatch", "ipaddress", "ntpath", "nturl2path", "urllib",  # pathlib's
+        "pathlib", "urllib",  # pathlib's
         "dataclasses", "copy", "json",  # orjson's
         "string",  # tomllib's
-        "locale",  # gettext's, for click
-        "signal",  # an interrupt while orjson loads has crashed the interpreter
     },
     "s3": {"obstore", "calendar", "datetime"},
 }  # fmt: skip
 ALLOWED["s3"] |= ALLOWED["file"]
 _LOOK = """
 import atexit, json, sys
+from tclog.cli.deferred import Deferred, defer_unused
+defer_unused()
+def loaded():
+    return {name for name, module in sys.modules.items() if type(module) is not Deferred}
 import click
-before = set(sys.modules)
-atexit.register(lambda: print(json.dumps(sorted(set(sys.modules) - before)), file=sys.stderr))
+before = loaded()
+def tell():
+    found = {name for name in loaded() if name in NEVER or name not in before}
+    print(json.dumps(sorted(found)), file=sys.stderr)
+atexit.register(tell)
 from tclog.cli import main
 main()
 """
 
 
 def loaded(user: User, words: list[str]) -> set[str]:
-    """Return the modules that a command loads on top of click."""
-    done = user.process("-c", _LOOK, *words, program=sys.executable).ok()
+    """Return the modules that a command loads on top of click, and what none should load."""
+    look = f"NEVER = {sorted(NEVER)}\n{_LOOK}"
+    done = user.process("-c", look, *words, program=sys.executable).ok()
     return set(json.loads(done.err.splitlines()[-1]))
 
 
@@ -115,6 +125,56 @@ def test_the_public_module_loads_nothing_until_it_is_used():
     look = "import sys, tclog; print(*[n for n in sys.modules if n.startswith('tclog')])"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["tclog"]
+
+
+# -- what is deferred -----------------------------------------------------------------------------
+
+
+def in_new_process(script: str) -> str:
+    """Run a script in an interpreter that has deferred what a command does not use."""
+    begin = "from tclog.cli.deferred import Deferred, defer_unused; defer_unused(); import sys\n"
+    words = [sys.executable, "-c", begin + script]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
+def test_whoever_uses_what_is_deferred_gets_it():
+    out = in_new_process("""
+import inspect, platform, ntpath, fnmatch, ipaddress
+held = inspect
+from inspect import signature
+assert "ast" in sys.modules and type(sys.modules["inspect"]) is not Deferred
+import inspect
+assert inspect.signature is signature is held.signature
+assert inspect.cleandoc is held.load().cleandoc
+assert not hasattr(held, "nothing")
+print(signature(lambda a: 1), platform.machine() != "", platform.system())
+print(ntpath.join("a", "b"), fnmatch.fnmatch("ab", "a*"), ipaddress.ip_address("::1").is_loopback)
+import gettext
+print(gettext.gettext("one"), gettext.ngettext("one", "two", 2), gettext.find("tclog"))
+""")
+    assert out.splitlines() == [
+        f"(a) True {os.uname().sysname}",
+        "a\\b True True",
+        "one two None",
+    ]
+
+
+def test_what_was_loaded_before_stays():
+    assert in_new_process("""
+import inspect
+inspect.load()
+real = sys.modules["inspect"]
+defer_unused()
+print(sys.modules["inspect"] is real)
+""") == "True\n"  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["", "one", "  one ", "a\tb", "\tone\t", "one\n  two\n    three\n", "\n  one\n two\n"]
+)
+def test_the_help_of_an_option_is_what_inspect_makes_of_it(text: str):
+    out = in_new_process(f"import inspect; print(ascii(inspect.cleandoc({text!r})))")
+    assert out == f"{inspect.cleandoc(text)!a}\n"
 
 
 # -- the end of a process -------------------------------------------------------------------------

@@ -37,8 +37,9 @@ _SECONDS = re.compile(r":([0-5][0-9])\.([0-9]{6})Z")
 
 def format_us(us: int) -> str:
     """Write microseconds since 1970 as RFC 3339 in UTC, always with six decimals."""
-    second, rest_us = divmod(us, SECOND_US)
-    return f"{_format_second(second)}.{rest_us:06d}Z"
+    minute, rest_us = divmod(us, 60 * SECOND_US)
+    second, rest_us = divmod(rest_us, SECOND_US)
+    return f"{_format_minute(minute)}:{second:02d}.{rest_us:06d}Z"
 
 
 @lru_cache(maxsize=1024)
@@ -53,11 +54,6 @@ def parse_us(text: str) -> int:
     if rest is None:
         raise ValueError(_no_stamp(text))
     return _parse_minute(text[:16]) + int(rest[1]) * SECOND_US + int(rest[2])
-
-
-@lru_cache(maxsize=512)
-def _format_second(second: int) -> str:
-    return f"{_format_minute(second // 60)}:{second % 60:02d}"
 
 
 @lru_cache(maxsize=512)
@@ -138,6 +134,8 @@ class HybridClock:
         self._wall_us = wall_us
         self.offset_us = offset_us
         self._last = (0, 0) if last is None else parse_hlc(last)
+        # What this clock has been told of, as text: most that is seen is older.
+        self._told = "" if last is None else last
 
     @property
     def last(self) -> Hlc:
@@ -154,9 +152,11 @@ class HybridClock:
 
     def observe(self, seen: str) -> None:
         """Merge a stamp seen in the log, unless it is implausibly far ahead."""
+        if seen <= self._told:
+            return
         other = parse_hlc(seen)
         if other[0] <= self.now_us() + AHEAD_TRUSTED_US:
-            self._last = max(self._last, other)
+            self._last, self._told = max(self._last, other), seen
 
     def tick(self, after: str | None = None) -> Hlc:
         """Issue the next stamp: greater than all before and than ``after``, if given.
@@ -181,7 +181,7 @@ class HybridClock:
         self.offset_us = 0 if abs(difference_us) <= 2 * resolution_us else difference_us
         if self._last[0] > self.now_us() + AHEAD_TRUSTED_US:
             # Stamps issued by the wrong clock before it was known to be wrong are not kept.
-            self._last = (0, 0)
+            self._last, self._told = (0, 0), ""
         return self.offset_us
 
 

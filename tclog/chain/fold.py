@@ -138,8 +138,8 @@ def place_after(head: Version | None) -> Place:
 
 def unknown_ops(chain: ChainId, version: Version) -> list[str]:
     """Return the ops in a version that this client does not know; they fold to nothing."""
-    known = rules_of(chain).ops
-    return [op for event in version.events if (op := event.op) not in known]
+    known, events = rules_of(chain).ops, version.events
+    return [op for event in events if (op := event.op) not in known] if events else []
 
 
 def verify(chain: ChainId, before: Version | None, version: Version) -> None:

@@ -15,6 +15,8 @@ from blake3 import blake3
 
 from tclog.errors import Damaged
 
+_SORTED = orjson.OPT_SORT_KEYS
+
 
 def encode(record: Any) -> bytes:
     """Write a record as canonical bytes.
@@ -23,7 +25,7 @@ def encode(record: Any) -> bytes:
         TypeError: the record holds something that JSON has no form for, an integer beyond 64 bits
             or text with lone surrogates.
     """
-    return orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps(record, None, _SORTED)
 
 
 def decode(raw: bytes, what: str) -> Any:

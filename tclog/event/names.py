@@ -63,6 +63,7 @@ def validate_name(kind: str, name: str) -> str:
     return name
 
 
+@lru_cache(maxsize=1024)
 def encode_name(name: str) -> str:
     """Encode a valid name as one path segment of at most 239 ASCII characters."""
     raw = name.encode()
@@ -100,6 +101,7 @@ def chain_id(kind: str, name: str) -> ChainId:
     return ChainId(f"{kind}/{name}")
 
 
+@lru_cache(maxsize=1024)
 def chain_kind(chain: ChainId) -> str:
     """Return the kind of a chain: memory, step, inbox, read, barrier, artifact, ..."""
     return chain.partition("/")[0]
@@ -110,18 +112,19 @@ def chain_name(chain: ChainId) -> str:
     return chain.partition("/")[2]
 
 
+@lru_cache(maxsize=1024)
 def _encode_chain(chain: ChainId) -> tuple[str, str]:
     kind, _, name = chain.partition("/")
     return kind, "@all" if chain == ALL else encode_name(name)
 
 
-@lru_cache(maxsize=1024)
 def chain_folder(chain: ChainId) -> str:
     """Return the folder of a chain's slots, without a final slash."""
     kind, segment = _encode_chain(chain)
     return f"chains/{kind}/{segment}"
 
 
+@lru_cache(maxsize=4096)
 def slot_key(chain: ChainId, seq: int) -> str:
     """Return the object key of version ``seq`` (1, 2, 3, ...); newer ones sort first."""
     if not 1 <= seq < SEQ_MAX:

@@ -14,7 +14,7 @@ import orjson
 
 from tclog.chain.client import Decode
 from tclog.chain.fold import fold, place_of, rules_of
-from tclog.clock import Stamp, stamp
+from tclog.clock import stamp
 from tclog.domain import steps
 from tclog.domain.decision import Place
 from tclog.errors import Refused, TclogError
@@ -34,7 +34,7 @@ from tclog.store.base import Found
 from tclog.store.memory import MemoryStore
 from tclog.testing.scheduler import EVERYTHING, Operation, nonce_of
 
-_slot = lru_cache(maxsize=4096)(slot_key)
+_stamp = lru_cache(maxsize=4096)(stamp)
 
 
 class Chains(NamedTuple):
@@ -74,7 +74,7 @@ def read_chains(
             continue
         if created_us is not None and entry.key not in created_us:
             broken.append(f"{entry.key} was written without being created")
-        elif created_us is not None and entry.stored != stamp(created_us[entry.key]):
+        elif created_us is not None and entry.stored != _stamp(created_us[entry.key]):
             broken.append(f"{entry.key} was written again after it was created")
         slots.setdefault(folder, []).append((seq, found))
     objects = {e.key[-69:-5]: e.key for e in store.list("events", "", EVERYTHING, False)}
@@ -159,7 +159,7 @@ def _check_version(
 
 def _was_aborted(store: MemoryStore, txn: Mapping[str, Any]) -> bool | None:
     """Judge a transaction by its slots, in words of our own; None while it is undecided."""
-    found = [store.get(_slot(ChainId(chain), seq)) for chain, seq in txn["slots"].items()]
+    found = [store.get(slot_key(ChainId(chain), seq)) for chain, seq in txn["slots"].items()]
     if any(one is not None and orjson.loads(one.data).get("txn") != txn for one in found):
         return True
     return None if None in found else False
@@ -176,7 +176,9 @@ def shown_since(chains: Chains, created_us: Mapping[str, int]) -> dict[str, int]
             slots = {chain: version.seq}
             if version.txn is not None and not version.aborted:
                 slots = version.txn["slots"]
-            shown_us[_slot(chain, version.seq)] = max(created_us[_slot(*s)] for s in slots.items())
+            shown_us[slot_key(chain, version.seq)] = max(
+                created_us[slot_key(*s)] for s in slots.items()
+            )
     return shown_us
 
 
@@ -205,11 +207,11 @@ def check_stamps(chains: Chains, created_us: Mapping[str, int]) -> Iterator[str]
     for chain, versions in chains.versions.items():
         for version in versions:
             if version.prev_stored is not None:
-                before = stamp(created_us[_slot(chain, version.seq - 1)])
+                before = _stamp(created_us[slot_key(chain, version.seq - 1)])
                 if version.prev_stored != before:
                     yield f"{chain}: version {version.seq} gives the one before a stamp of its own"
             now = version.now
-            if now is not None and now > Stamp(stamp(created_us[_slot(chain, version.seq)])):
+            if now is not None and now > _stamp(created_us[slot_key(chain, version.seq)]):
                 yield f"{chain}: version {version.seq} was judged at a time that was yet to come"
 
 
@@ -332,7 +334,7 @@ def check_guards(
         error = operation.error
         if error is not None and error.code == "version-conflict":
             next_seq = operation.arguments["if_version"] + 1
-            overtaken_us = created_us.get(_slot(chain, next_seq))
+            overtaken_us = created_us.get(slot_key(chain, next_seq))
             if overtaken_us is None or overtaken_us > operation.returned_us:
                 yield f"{chain}: refused although nothing had changed: {operation}"
 
@@ -349,7 +351,7 @@ def check_leases(chains: Chains, created_us: Mapping[str, int]) -> Iterator[str]
         before = steps.EMPTY
         for version in versions:
             state: steps.State = chains.state(chain, version.seq)
-            now_us = created_us[_slot(chain, version.seq)]
+            now_us = created_us[slot_key(chain, version.seq)]
             taken = before.state == steps.CLAIMED
             if state.state == steps.CLAIMED and not (taken and _same_claim(before, state)):
                 if taken and now_us < held_us + before.lease_ms * 1000:
@@ -391,8 +393,8 @@ def _newest_during(
     """Yield the number of each head that a chain had while an operation was under way."""
     last = len(chains.versions.get(chain, ()))
     for seq in range(last + 1):
-        began_us = created_us[_slot(chain, seq)] if seq else 0
-        ended_us = created_us[_slot(chain, seq + 1)] if seq < last else None
+        began_us = created_us[slot_key(chain, seq)] if seq else 0
+        ended_us = created_us[slot_key(chain, seq + 1)] if seq < last else None
         if began_us <= operation.returned_us and (
             ended_us is None or ended_us >= operation.invoked_us
         ):

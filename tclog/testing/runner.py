@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from tclog.testing.workload import Schedule, run_schedule
 
 CHUNK = 20
-_YOUNG_MAX = 50_000
+_YOUNG_MAX = 200_000
 
 
 class Total(NamedTuple):

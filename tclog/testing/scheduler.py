@@ -144,6 +144,7 @@ class _Process:
     __slots__ = (
         "agent",
         "client",
+        "draw",
         "life",
         "name",
         "number",
@@ -162,6 +163,7 @@ class _Process:
         self.number = number
         self.plans = plans
         self.random = rng
+        self.draw = rng.random
         self.client: Client | None = None
         self.life = 0
         self.protocol: Protocol[Any] | None = None
@@ -220,14 +222,18 @@ class Simulation:
         self.requests = 0
         self.happened: list[Happened] = []
         self.decode = _remembering(decode_version)
-        self._verbs = _verbs(self.store)
+        self._verbs = _verbs(self.store) | {Create: self._create}
         self._queue: list[tuple[int, int, Callable[[Any], None], Any]] = []
         self._count = 0
         self._spawned = 0
         self._latencies_us = _latencies(faults.latency_s)
-        self._any_fates = _ladder(faults, _REQUEST_FAULTS)
-        self._create_fates = _ladder(faults, (*_REQUEST_FAULTS, "conflict"))
-        self._list_fates = _ladder(faults, (*_REQUEST_FAULTS, "stale"))
+        self._fates = _ladder(faults, _REQUEST_FAULTS)
+        self._more_fates = {
+            Create: _ladder(faults, (*_REQUEST_FAULTS, "conflict")),
+            List: _ladder(faults, (*_REQUEST_FAULTS, "stale")),
+        }
+        ladders = (self._fates, *self._more_fates.values())
+        self._fate_rate = max(ladder[-1][0] for ladder in ladders)
         self._step_fates = _ladder(faults, ("jump", "crash"))
         self._step_rate = faults.jump + faults.crash
 
@@ -251,6 +257,10 @@ class Simulation:
             self.now_us, _, act, argument = heappop(queue)
             act(argument)
         return False
+
+    def forget(self) -> None:
+        """Let go of everything: what points at each other would have to be searched for."""
+        vars(self).clear()
 
     def _note(self, who: str, what: str, thing: Any = None, more: Any = None) -> None:
         self.happened.append((self.now_us, who, what, thing, more))
@@ -316,6 +326,8 @@ class Simulation:
             early_us = BEGIN_US + plan.begin_us - self.now_us
             pause_us = max(round(plan.pause_s * _SECOND_US), early_us)
             self._later(pause_us, self._begin, (process, plan))
+        else:
+            process.client = None  # its clock points back at the process
 
     def _begin(self, turn: tuple[_Process, Plan]) -> None:
         process, plan = turn
@@ -333,7 +345,7 @@ class Simulation:
         protocol = process.protocol
         if protocol is None:
             return
-        chance = process.random.random()
+        chance = process.draw()
         if chance < self._step_rate and self._befalls(process, chance):
             return
         try:
@@ -367,6 +379,7 @@ class Simulation:
         assert operation is not None  # noqa: S101 - one is under way
         operation.outcome, operation.result, operation.error = outcome, result, error
         operation.returned_us = self.now_us
+        _untie(error)
         self._note(process.name, "end", operation)
         process.protocol = None
         self._next(process)
@@ -424,17 +437,13 @@ class Simulation:
         off changes nothing that is drawn after it.
         """
         self.requests += 1
-        draw = flight.process.random.random
+        draw = flight.process.draw
         chance, x = draw(), draw()
         there_us = self._latencies_us[int(draw() * _LATENCIES)]
         flight.back_us = back_us = self._latencies_us[int(draw() * _LATENCIES)]
-        kind = type(flight.request)
-        fates = self._any_fates
-        if kind is Create:
-            fates = self._create_fates
-        elif kind is List:
-            fates = self._list_fates
-        fate = self._drawn(chance, fates) if chance < fates[-1][0] else None
+        fate = None
+        if chance < self._fate_rate:
+            fate = self._drawn(chance, self._more_fates.get(type(flight.request), self._fates))
         if fate is None:
             # As in _later, without the call: this is where a schedule spends its time.
             self._count = count = self._count + 1
@@ -485,12 +494,17 @@ class Simulation:
     def _carry_out(self, flight: _Flight) -> None:
         request = flight.request
         if flight.stale_us and isinstance(request, List):
-            flight.reply = self._list_then(request, self.now_us - flight.stale_us)
+            reply = self._list_then(request, self.now_us - flight.stale_us)
         else:
-            flight.reply = reply = self._verbs[type(request)](*request)
-            if type(request) is Create and reply.outcome is Outcome.WON:
-                self.created_us[request.key] = self.now_us
-        self.happened.append((self.now_us, flight.process.name, "request", request, flight.reply))
+            reply = self._verbs[type(request)](*request)
+        flight.reply = reply
+        self.happened.append((self.now_us, flight.process.name, "request", request, reply))
+
+    def _create(self, key: str, data: bytes) -> Created:
+        created = self.store.create(key, data)
+        if created.outcome is Outcome.WON:
+            self.created_us[key] = self.now_us
+        return created
 
     def _list_then(self, request: List, then_us: int) -> list[Entry]:
         """List as the store was at an earlier time."""
@@ -516,6 +530,13 @@ class Simulation:
         else:
             flight.reply = StoreUnreachable(f"simulated: {flight.cause}")
         self._answered(flight)
+
+
+def _untie(error: BaseException | None) -> None:
+    """Part errors from the frames they went through, which hold them: nobody looks there."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
 
 
 @lru_cache(maxsize=8)
@@ -555,7 +576,6 @@ def _verbs(store: Bucket) -> dict[type, Callable[..., Any]]:
     return {
         Get: store.get,
         Put: store.put,
-        Create: store.create,
         List: store.list,
         Stat: store.stat,
         Delete: lambda keys: store.delete(*keys),

@@ -195,7 +195,7 @@ def run_schedule(
     outcomes: dict[str, int] = {}
     for operation in done:
         outcomes[operation.outcome] = outcomes.get(operation.outcome, 0) + 1
-    return Report(
+    report = Report(
         schedule,
         tuple(_judged(simulation)) if ended else ("ends: the schedule does not end",),
         tuple(done),
@@ -204,6 +204,8 @@ def run_schedule(
         simulation.injected,
         simulation.happened,
     )
+    simulation.forget()
+    return report
 
 
 def _mixed(seed: int, client: int, number: int) -> int:

@@ -109,22 +109,24 @@ class Database:
     # -- opening and damage -------------------------------------------------------------------
 
     def _open(self) -> sqlite3.Connection:
-        damaged = False
+        met: Exception = OSError("its folder is removed again and again")
         for _ in range(OPENS_MAX):
             try:
                 return self._connect()
             except sqlite3.DatabaseError as error:
                 if not self.folder.exists():
                     continue  # somebody has thrown it away between two lines of ours
-                if damaged or not _is_damage(error):
+                if not _is_damage(error):
                     raise self._unusable(error) from error
-                damaged = True
+                # Not given up at once: one that another process throws away and makes anew while
+                # this one opens it shows an I/O error too, and each of many may do so.
+                met = error
                 self.discard()
             except FileNotFoundError:
                 continue  # as above
             except OSError as error:
                 raise self._unusable(error) from error
-        raise self._unusable(OSError("its folder is removed again and again"))
+        raise self._unusable(met) from met
 
     def _connect(self) -> sqlite3.Connection:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -295,6 +295,30 @@ def test_processes_that_all_find_it_damaged(project: Project, damaged: str) -> N
     assert keys(project) == ALL
 
 
+@pytest.mark.parametrize("others", [3, 99])
+def test_an_index_that_others_replace_while_it_is_opened_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    """Whoever holds the file that another process has thrown away is told of an I/O error."""
+    connect, met = database.Database._connect, []
+
+    def replaced(self: database.Database) -> sqlite3.Connection:
+        db = connect(self)
+        if len(met) < others:
+            met.append(db)
+            db.close()
+            raise sqlite3.OperationalError("disk I/O error")
+        return db
+
+    monkeypatch.setattr(database.Database, "_connect", replaced)
+    if others == 99:
+        with pytest.raises(IndexUnusable, match="disk I/O error"):
+            Index(tmp_path)
+        assert len(met) == database.OPENS_MAX
+    else:
+        assert Index(tmp_path).chains() == []
+
+
 # -- numbers --------------------------------------------------------------------------------------
 
 

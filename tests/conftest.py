@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import forked
 from support.stores import NO_CEPH, Server, bucket_of, find_ceph, run_moto, run_rclone
 
 from tclog.store import s3
@@ -32,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in REMEMBERED:
         if name.startswith(_TAKEN) or name.upper().endswith("_PROXY"):
             del os.environ[name]
+    forked.fresh = REMEMBERED.get("TCLOG_TEST_FRESH") == "1"
     os.environ.update(
         HOME=str(_HOME),
         XDG_CACHE_HOME=str(_HOME / "cache"),

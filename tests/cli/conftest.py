@@ -1,7 +1,8 @@
 """Users of the command line: a folder each, an environment of their own, real processes.
 
-``User.process`` starts the real ``tclog``; ``User.__call__`` runs the same entry point inside the
-test's process, which is twenty times as fast, with streams that may claim to be a terminal.
+``User.process`` starts the real ``tclog``, forked off a process that has loaded it
+(``support.forked``) unless it is to be ``fresh``; ``User.__call__`` runs the same entry point
+inside the test's process, which is faster still, with streams that may claim to be a terminal.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from support.forked import popen
 from support.stores import Server, fresh_bucket, open_s3, url_of
+from support.zygote import TCLOG
 
 from tclog.chain.drive import run
 from tclog.cli.app import run_command
 from tclog.log.project import create_project
 
-TCLOG = Path(sys.executable).with_name("tclog")
 BIN = TCLOG.parent
 
 
@@ -106,15 +108,16 @@ class User:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def processes(self, *words: Any, env: Mapping[str, str | None] = {}, **options: Any) -> Any:
+    def processes(
+        self, *words: Any, env: Mapping[str, str | None] = {}, fresh: bool = False, **options: Any
+    ) -> Any:
         """Start a process without waiting for it."""
         environ = {k: v for k, v in {**self.environ, **env}.items() if v is not None}
         options = {"cwd": self.work, "stdin": subprocess.DEVNULL, **options}
         for stream in ("stdout", "stderr"):
             options.setdefault(stream, subprocess.PIPE)
-        return subprocess.Popen(
-            [str(options.pop("program", TCLOG)), *words], env=environ, **options
-        )
+        start = subprocess.Popen if fresh else popen
+        return start([str(options.pop("program", TCLOG)), *words], env=environ, **options)
 
     def process(
         self, *words: Any, stdin: bytes | None = None, timeout: float = 60, **options: Any

@@ -118,6 +118,7 @@ AN_ID = "4d579556"
 
 @pytest.mark.parametrize("path", PATHS, ids=" ".join)
 def test_every_example_works(user: User, path: tuple[str, ...]):
+    """Each in a process that has loaded nothing yet: no command lives on another's imports."""
     user.environ["TCLOG_FSYNC"] = "false"
     (user.work / "report.md").write_text("# Report\n")
     (user.work / "Makefile").write_text("all:\n\t@echo made\n")
@@ -137,7 +138,7 @@ def test_every_example_works(user: User, path: tuple[str, ...]):
             words = [newest[: len(AN_ID)] if word == AN_ID else word for word in words]
         if begins and user.work.joinpath(".tclog").exists() and words[0] == "init":
             shutil.rmtree(user.work / ".tclog")
-        done = user(*words)
+        done = user.process(*words, fresh=True)
         assert done.code == 0, (line, done)
 
 

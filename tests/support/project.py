@@ -7,7 +7,8 @@ what is listed in ``Machine.environ``, and none outlives the test (``Project.clo
 A *machine* is a home, a cache and a working folder that all its agents share. A *worker* is one
 process that runs many commands, each through the entry point of the command line, so that a
 thousand commands do not cost a thousand starts of an interpreter; several workers can be let go at
-the same instant. ``run`` and ``start`` are plain ``tclog`` processes.
+the same instant. ``run`` and ``start`` are plain ``tclog`` processes, forks of one that has loaded
+tclog (``support.forked``).
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from support.forked import popen
 from support.stores import Server, fresh_bucket, raw_client, url_of
+from support.zygote import TCLOG
 
-TCLOG = Path(sys.executable).with_name("tclog")
 WORKER = Path(__file__).with_name("worker.py")
 NAME = "story"
 MARK = "tclog.json"
@@ -219,7 +221,7 @@ class Machine:
         program: str | Path = TCLOG,
     ) -> subprocess.Popen[bytes]:
         """Start one ``tclog`` process, and return without waiting for it."""
-        process = subprocess.Popen(
+        process = popen(
             [str(program), *args],
             cwd=self.work,
             env=self.environ(agent, **(env or {})),

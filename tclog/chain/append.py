@@ -127,7 +127,7 @@ def append(
         if lost_to is None:
             client.heads.put(proposal)
             return Appended(proposal, state_of(chain, proposal), proposal.events[-1])
-        head = yield from _after_loss(client, chain, head, lost_to, nth, decide, joins=joinable)
+        head = yield from _after_loss(client, chain, head, lost_to, nth, race, joins=joinable)
         fresh = True
     raise Refused(
         f"{chain} is so contended that {RACES_MAX} races were lost; nothing was written",
@@ -206,6 +206,8 @@ def _propose(
     state = state_of(chain, head)
     place = place_after(head)
     decision = race.decide(state, place)
+    if fresh and isinstance(decision, Draft) and decision.judged:
+        decision = yield from _foreseen(race, head, decision)
     if isinstance(decision, Draft):
         if race.sealed is None or race.sealed.draft != decision or race.is_old():
             yield from _seal(race, decision)
@@ -229,6 +231,21 @@ def _propose(
     return _Stale() if race.is_old() else proposal
 
 
+def _foreseen(race: Race, head: Version | None, draft: Draft) -> Protocol[Decision]:
+    """Judge a draft by the stamp of another event of this call; only a refusal is final.
+
+    That event was put after the call began, so whoever is refused as of its stamp was not too late
+    when it asked. To go on, a draft needs the stamp of its own event.
+    """
+    sealed = race.sealed
+    if sealed is None or sealed.now is None or sealed.draft == draft:
+        return draft
+    stored = yield from stamp_of(race.client, race.chain, head)
+    place = place_after(head)._replace(prev_stored=stored, now=sealed.now)
+    decision = race.decide(state_of(race.chain, head), place)
+    return decision if isinstance(decision, Refused) else draft
+
+
 def _seal(race: Race, draft: Draft) -> Protocol[None]:
     """Write the event's object, blobs before it; read its stamp where something rests on that."""
     client = race.client
@@ -245,12 +262,15 @@ def _seal(race: Race, draft: Draft) -> Protocol[None]:
         if stored is None and (draft.judged or not known):
             entry = yield Stat(key)
             stored = None if entry is None else entry.stored
-        if stored is not None:
-            client.learn_offset(wall_us, stored)
         race.sealed = Sealed(draft, event, stored)
+        if stored is None:
+            return
+        off = abs(parse_us(stored) - parse_us(event.at)) >= AHEAD_TRUSTED_US
+        if off or not known:
+            client.learn_offset(wall_us, stored)
         # The first event of a clock that is minutes off is left behind as an attempt: its stamp
         # would mislead every merged view.
-        if stored is None or abs(parse_us(stored) - parse_us(event.at)) < AHEAD_TRUSTED_US:
+        if not off:
             return
         known = True
 
@@ -451,7 +471,7 @@ def _after_loss(
     head: Version | None,
     found: Found,
     nth: int,
-    decide: Decide | None = None,
+    race: Race | None = None,
     *,
     joins: bool = False,
 ) -> Protocol[Version]:
@@ -465,10 +485,25 @@ def _after_loss(
         winner = yield from end_transaction(client, winner)
     if joins:
         return winner
-    decision = decide and decide(state_of(chain, winner), place_after(winner))
-    if decision is None or (isinstance(decision, Draft) and not decision.judged):
+    decision = race and race.decide(state_of(chain, winner), place_after(winner))
+    if race is not None and isinstance(decision, Draft) and decision.judged:
+        return (yield from _look_on(race, winner))
+    if decision is None or isinstance(decision, Draft):
         yield Sleep(client.backoff(nth))
     return (yield from read_onward(client, winner))
+
+
+def _look_on(race: Race, winner: Version) -> Protocol[Version]:
+    """Go on from a winner; beside that ask for the stamp by which the loser may be refused."""
+    sealed = race.sealed
+    if sealed is None or sealed.now is not None:
+        return (yield from read_onward(race.client, winner))
+    key = event_key(sealed.event.at, race.chains[0], sealed.event.id)
+    entry, found = settled((yield (Stat(key), Get(slot_key(race.chain, winner.seq + 1)))))
+    if entry is not None:
+        race.sealed = sealed._replace(now=entry.stored)
+    newest = yield from read_on(race.client, race.chain, winner, found)
+    return winner if newest is None else newest
 
 
 def end_transaction(client: Client, version: Version) -> Protocol[Version]:

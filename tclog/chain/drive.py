@@ -8,7 +8,7 @@ tuple its place holds the ``StoreError`` instead, so that the others' replies ar
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from tclog.errors import StoreError
@@ -58,27 +58,25 @@ def run(protocol: Protocol[T], store: Store, sleep: Callable[[float], None] = ti
             error = failure
 
 
+_ANSWERS: Mapping[type, Callable[[Store, Any], Any]] = {
+    Get: lambda store, step: store.get(*step),
+    Put: lambda store, step: store.put(*step),
+    Create: lambda store, step: store.create(*step),
+    List: lambda store, step: store.list(*step),
+    Stat: lambda store, step: store.stat(*step),
+    Delete: lambda store, step: store.delete(*step.keys),
+    PutFile: lambda store, step: store.put_file(*step),
+    GetFile: lambda store, step: store.get_file(*step),
+}
+
+
 def answer(step: Step, store: Store, sleep: Callable[[float], None]) -> Any:
     """Answer one request."""
-    match step:
-        case Get(key):
-            return store.get(key)
-        case Put(key, data):
-            return store.put(key, data)
-        case Create(key, data):
-            return store.create(key, data)
-        case List(prefix, after, limit, folders):
-            return store.list(prefix, after, limit, folders)
-        case Stat(key):
-            return store.stat(key)
-        case Delete(keys):
-            return store.delete(*keys)
-        case PutFile(key, path, digest, progress):
-            return store.put_file(key, path, digest, progress)
-        case GetFile(key):
-            return store.get_file(key)
-        case Sleep(seconds):
-            return sleep(seconds)
+    found = _ANSWERS.get(type(step))
+    if found is not None:
+        return found(store, step)
+    if isinstance(step, Sleep):
+        return sleep(step.seconds)
     msg = f"not a request: {step!r}"
     raise TypeError(msg)
 

@@ -52,7 +52,8 @@ def validate_name(kind: str, name: str) -> str:
             f"the {kind} name {name[:30]}... has {size} bytes; {NAME_BYTES_MAX} is the most",
             hint="shorten it",
         )
-    for character in name:
+    # What is printable is no control character; most names are.
+    for character in "" if name.isprintable() else name:
         code = ord(character)
         if code < 0x20 or 0x7F <= code < 0xA0 or code in (0x2028, 0x2029):
             raise BadName(f"the {kind} name {name!a} has the control character U+{code:04X}")

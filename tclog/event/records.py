@@ -238,8 +238,18 @@ def seal_version(
         "txn": txn,
     }
     record |= {name: value for name, value in more.items() if value is not None}
-    record["sum"] = digest(encode(record))
     raw = encode(record)
+    record["sum"] = digest(raw)
+    # No name sorts after "sum" but that of a transaction.
+    raw = (
+        encode(record)
+        if "txn" in record
+        else b'%b,"sum":"%b"}'
+        % (
+            raw[:-1],
+            record["sum"].encode(),
+        )
+    )
     return Version(VersionId(digest(raw)), raw, record, tuple(events))
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -72,6 +73,9 @@ class FileStore:
         self._fsync = fsync
         self._ignores_case = ignores_case
         self._made: set[str] = set()
+        # What the names of this process's temporary files begin with, and how many it has made.
+        self._mine = (0, "")
+        self._count = itertools.count()
         self._seen = False
         self._unconfirmed: set[str] = set()
         self.url = self._root
@@ -166,7 +170,8 @@ class FileStore:
     def put(self, key: str, data: bytes) -> Stamp | None:
         """See ``Store``."""
         try:
-            temporary, stored = self._write(data)
+            temporary = self._temporary()
+            stored = self._write(temporary, data)
             try:
                 path = self._path(key)
                 self._make_folder(os.path.dirname(path))  # noqa: PTH120 - as above
@@ -182,9 +187,13 @@ class FileStore:
     def create(self, key: str, data: bytes) -> Created:
         """See ``Store``."""
         try:
-            temporary, stored = self._write(data)
+            temporary = self._temporary()
+            path = self._path(key)
+            # Who comes late need not write, and flush, what will be thrown away.
+            if os.path.lexists(path):
+                return Created(Outcome.EXISTS, cause="the object exists")
+            stored = self._write(temporary, data)
             try:
-                path = self._path(key)
                 self._make_folder(os.path.dirname(path))  # noqa: PTH120 - as above
                 linked = self._link(temporary, path)
             finally:
@@ -261,11 +270,16 @@ class FileStore:
 
     def _temporary(self) -> str:
         folder = f"{self._root}/{TEMPORARY}"
-        self._make_folder(folder)
-        return f"{folder}/{os.getpid()}-{os.urandom(8).hex()}"
+        if folder not in self._made:
+            self._make_folder(folder)
+        pid, mine = self._mine
+        if pid != os.getpid():
+            pid = os.getpid()
+            mine = f"{folder}/{pid}-{os.urandom(8).hex()}"
+            self._mine = pid, mine
+        return f"{mine}-{next(self._count)}"
 
-    def _write(self, data: bytes) -> tuple[str, Stamp]:
-        temporary = self._temporary()
+    def _write(self, temporary: str, data: bytes) -> Stamp:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             try:
@@ -280,7 +294,7 @@ class FileStore:
         except BaseException:
             _unlink(temporary)
             raise
-        return temporary, stored
+        return stored
 
     def _make_folder(self, folder: str) -> None:
         """Make a folder of the store, and see that its name is on the disk.
@@ -290,10 +304,11 @@ class FileStore:
         """
         if folder in self._made:
             return
-        there = os.path.isdir(folder)  # noqa: PTH112 - as above
+        inside = folder.startswith(f"{self._root}/")
+        there = not inside and os.path.isdir(folder)  # noqa: PTH112 - as above
         if folder == self._root and not there and not self._create:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
-        if not there or folder.startswith(f"{self._root}/"):
+        if not there:
             self._make_folder(os.path.dirname(folder))  # noqa: PTH120 - as above
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder)  # noqa: PTH102 - as above

@@ -17,6 +17,7 @@ from support.stores import Counting
 import tclog
 from tclog.chain.drive import answer, run
 from tclog.errors import WaitTimeout
+from tclog.log.claims import claim_step
 from tclog.log.inbox import read_inbox, send_message
 from tclog.log.project import create_project
 from tclog.store.memory import MemoryStore
@@ -32,8 +33,8 @@ COLD = {"list": 1, "get": 1}
 class Site:
     """A project in memory, whose requests are counted."""
 
-    def __init__(self) -> None:
-        self.store = Counting(MemoryStore())
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = Counting(store or MemoryStore())
         self.project = run(create_project("default", "0" * 32, 0), self.store)
 
     def log(self, agent: str) -> tclog.Log:
@@ -46,14 +47,17 @@ class Site:
         act()
         return dict(self.store.count())
 
-    def rounds(self, protocol: Any) -> list[Counter[str]]:
-        """Run a protocol; return what goes out together, round by round."""
+    def rounds(self, protocol: Any, *, refused: bool = False) -> list[Counter[str]]:
+        """Run a protocol, which may be refused; return what goes out together, round by round."""
         seen: list[Counter[str]] = []
         reply: Any = None
         while True:
             try:
                 step = protocol.send(reply)
             except StopIteration:
+                return seen
+            except tclog.Refused:
+                assert refused
                 return seen
             steps = step if type(step) is tuple else (step,)
             seen.append(Counter(type(one).__name__.lower() for one in steps))
@@ -73,6 +77,43 @@ def test_claim_of_a_fresh_step(site: Site, length: int) -> None:
         bob.steps.claim(f"other-{index}")
     for log in (bob, site.log("alice")):
         assert site.cost(lambda log=log: log.steps.claim(f"of-{log.agent}")) == CLAIM
+
+
+class Untold(MemoryStore):
+    """A store that does not tell the stamp of what it was given, like a bucket."""
+
+    def put(self, key: str, data: bytes) -> None:
+        super().put(key, data)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_claim_that_is_lost_and_one_that_takes_over(told: bool) -> None:
+    """Who is refused writes one event; the stamp of that is asked for beside the last look."""
+    now_us = 1_800_000_000_000_000
+    clock: Callable[[], int] = lambda: now_us  # noqa: E731
+    site = Site(MemoryStore(clock) if told else Untold(clock))
+    for name in ("of-alice", "of-bob"):
+        site.log(name[3:]).steps.claim(name)
+    alice, bob = site.log("alice"), site.log("bob")
+    bob.memory.set("key", "value")  # by now the store's clock is known
+    alice.steps.claim("design", lease_s=60)
+
+    def look(log: tclog.Log) -> list[Counter[str]]:
+        return site.rounds(claim_step(log.client, "design", lease_s=60), refused=True)
+
+    last = [Counter(get=1)] if told else [Counter(get=1, stat=1)]
+    lost = [Counter(put=1), Counter(create=1), Counter(get=1), *last]
+    assert look(bob) == lost
+    # Who knows that it is held has no event whose stamp could tell that it still is.
+    asked = [Counter(put=1)] if told else [Counter(put=1), Counter(stat=1)]
+    assert look(bob) == [*asked, Counter(get=1)]
+    # A lease that was over when the call began is taken over, by the stamp of the takeover itself.
+    now_us += 61_000_000
+    carol = site.log("carol")
+    carol.memory.set("key", "value")
+    assert look(carol) == [*lost, *asked, Counter(create=1)]
+    taken = alice.steps.show("design")
+    assert (taken.agent, taken.fence) == ("carol", 2)
 
 
 @LENGTHS

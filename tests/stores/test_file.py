@@ -49,6 +49,24 @@ def test_nothing_is_made_before_the_first_write(root: Path) -> None:
     assert names_in(root) == ["a/b"]
 
 
+def test_who_comes_late_writes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FileStore(root).create("a/b", b"1")
+    opened: list[str] = []
+    shipped = os.open
+
+    def watched(path: str, *words: int) -> int:
+        opened.append(path)
+        return shipped(path, *words)
+
+    late = FileStore(root)
+    late.create("a/first", b"")
+    monkeypatch.setattr(os, "open", watched)
+    assert late.create("a/b", b"2").outcome is Outcome.EXISTS
+    assert not opened
+    assert late.create("a/c", b"2").outcome is Outcome.WON
+    assert opened
+
+
 def test_names_stay_apart_where_case_is_ignored(root: Path) -> None:
     store = FileStore(root, ignores_case=True)
     keys = ["chains/step/A/1", "chains/step/a/1", "chains/step/S1.A/1", "chains/step/s1.a/1"]

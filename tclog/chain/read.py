@@ -233,27 +233,40 @@ def _seen(client: Client, version: Version) -> None:
         client.warn(f"{version.chain} holds the op {op!r}, which this client does not know")
 
 
-def read_range(client: Client, chain: ChainId, first: int, last: int) -> Protocol[list[Version]]:
-    """Return versions ``first`` to ``last``, which must exist, oldest first."""
+def read_range(
+    client: Client, chain: ChainId, first: int, last: int, head: Version | None = None
+) -> Protocol[list[Version]]:
+    """Return versions ``first`` to ``last``, which must exist, oldest first.
+
+    ``head`` is the last of them, where it has been read already.
+    """
     versions: list[Version] = []
-    for start in range(first, last + 1, RANGE_AT_ONCE):
-        seqs = range(start, min(start + RANGE_AT_ONCE, last + 1))
+    newest = last if head is None else last - 1
+    for start in range(first, newest + 1, RANGE_AT_ONCE):
+        seqs = range(start, min(start + RANGE_AT_ONCE, newest + 1))
         replies = settled((yield tuple(Get(slot_key(chain, seq)) for seq in seqs)))
         for seq, found in zip(seqs, replies, strict=True):
             if found is None:
                 raise Damaged(f"version {seq} of {chain} is missing", hint="tclog doctor")
             version = client.decode(found.data, chain=chain, seq=seq, stored=found.stored)
-            if versions and version.prev != versions[-1].id:
-                raise Damaged(
-                    f"version {seq} of {chain} does not follow version {seq - 1}",
-                    hint="tclog doctor",
-                )
+            _check_follows(versions, version)
             versions.append(version)
+    if head is not None and first <= last:
+        _check_follows(versions, head)
+        versions.append(head)
     if not all(version.settled for version in versions):
         versions = _ended((yield from _judge_all(client, versions)))
     if versions:
         _seen(client, versions[-1])
     return versions
+
+
+def _check_follows(versions: Sequence[Version], version: Version) -> None:
+    if versions and version.prev != versions[-1].id:
+        raise Damaged(
+            f"version {version.seq} of {version.chain} does not follow version {version.seq - 1}",
+            hint="tclog doctor",
+        )
 
 
 def read_at(client: Client, chain: ChainId, at: Hlc) -> Protocol[Version | None]:

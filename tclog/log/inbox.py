@@ -139,6 +139,7 @@ def read_inbox(
     """
     agent = client.agent
     chain = inbox_chain(agent)
+    known = client.known(chain) is not None
     if at is not None:
         head = yield from read_at(client, chain, at)
     else:
@@ -148,11 +149,11 @@ def read_inbox(
     if head is None:
         return Mailbox((), (), 0, 0)
     count = state_of(chain, head).count
-    read = yield from _acknowledged(client, agent, count, at)
+    read = yield from _acknowledged(client, agent, count, at, known=known)
     if read.floor >= count and not everything:
         return Mailbox((), (), count, head.seq)
     first = 1 if everything or read.version > head.seq else read.version + 1
-    numbered = yield from _numbered(client, chain, first, head.seq)
+    numbered = yield from _numbered(client, chain, first, head.seq, head)
     own = [n for n, event in numbered if _own_broadcast(event, agent)]
     wanted = [
         show_message(event, n, unread=unread)
@@ -167,21 +168,28 @@ def _own_broadcast(event: Event, agent: str) -> bool:
     return event.agent == agent and list(event.chains) == [ALL]
 
 
-def _acknowledged(client: Client, agent: str, count: int, at: Hlc | None) -> Protocol[inbox.Read]:
+def _acknowledged(
+    client: Client, agent: str, count: int, at: Hlc | None, *, known: bool
+) -> Protocol[inbox.Read]:
     chain = _read_chain(agent)
     if at is not None:
         return state_of(chain, (yield from read_at(client, chain, at)))  # type: ignore[no-any-return]
-    known: inbox.Read = state_of(chain, client.known(chain))
-    if known.floor >= count:
-        return known  # acknowledgements only add up: what is known to cover all still does
-    return state_of(chain, (yield from read_head(client, chain)))  # type: ignore[no-any-return]
+    before: inbox.Read = state_of(chain, client.known(chain))
+    if before.floor >= count:
+        return before  # acknowledgements only add up: what is known to cover all still does
+    # Where the inbox was known but none of them, there are probably none.
+    look = read_young if known else read_head
+    return state_of(chain, (yield from look(client, chain)))  # type: ignore[no-any-return]
 
 
 def _numbered(
-    client: Client, chain: ChainId, first: int, last: int
+    client: Client, chain: ChainId, first: int, last: int, head: Version | None = None
 ) -> Protocol[list[tuple[int, Event]]]:
-    """Return the messages of versions ``first`` to ``last`` with their numbers, in order."""
-    versions = yield from read_range(client, chain, first, last)
+    """Return the messages of versions ``first`` to ``last`` with their numbers, in order.
+
+    ``head`` is the last of them, where it has been read already.
+    """
+    versions = yield from read_range(client, chain, first, last, head)
     merges = [version.merge for version in versions if version.merge is not None]
     ranges = yield from together(
         *(read_range(client, ALL, merge["after"] + 1, merge["through"]) for merge in merges)

@@ -196,6 +196,23 @@ def test_inbox_poll(site: Site, length: int, broadcasts: int) -> None:
     assert site.rounds(read_inbox(carol.client)) == [Counter(get=2)]
 
 
+def test_an_inbox_with_unread_messages_is_read_without_a_listing(site: Site) -> None:
+    bob, carol = site.log("bob"), site.log("carol")
+    for index in range(3):
+        bob.send("carol", f"{index}")
+    carol.inbox()
+    # The newest version is known: it is not read again. Nothing was ever acknowledged.
+    polled = [Counter(get=2), Counter(get=1), Counter(get=2)]
+    assert site.rounds(read_inbox(carol.client)) == polled
+    bob.send("carol", "one more")
+    assert [message.text for message in carol.inbox().messages] == ["0", "1", "2", "one more"]
+    # Elsewhere she acknowledges; who did not know of it finds out, once.
+    other = site.log("carol")
+    other.ack(other.inbox())
+    assert not carol.inbox().messages
+    assert site.cost(carol.inbox) == {"get": 2}
+
+
 def test_polling_an_inbox_that_never_had_a_message(site: Site) -> None:
     carol = site.log("carol")
     carol.inbox()

@@ -232,7 +232,7 @@ def prev_unchecked(patch):
     patch.setattr(read_module, "verify", verify)
     shipped = read_module.read_range
 
-    def read_range(client, chain, first, last):
+    def read_range(client, chain, first, last, *_):
         versions = []
         for seq in range(first, last + 1):
             versions += yield from shipped(client, chain, seq, seq)
@@ -492,8 +492,8 @@ def duplicate_broadcast_not_removed(patch):
     """Read each merged range from its first version's predecessor on, which an earlier one had."""
     real = read_module.read_range
 
-    def read_range(client, chain, first, last):
-        return (yield from real(client, chain, max(1, first - (chain == ALL)), last))
+    def read_range(client, chain, first, last, *head):
+        return (yield from real(client, chain, max(1, first - (chain == ALL)), last, *head))
 
     patch.setattr(inbox_log, "read_range", read_range)
 
@@ -501,8 +501,8 @@ def duplicate_broadcast_not_removed(patch):
 def inbox_in_the_order_of_the_senders_clocks(patch):
     real = inbox_log._numbered
 
-    def numbered(client, chain, first, last):
-        found = yield from real(client, chain, first, last)
+    def numbered(client, chain, first, last, *head):
+        found = yield from real(client, chain, first, last, *head)
         numbers = [number for number, _ in found]
         events = sorted((event for _, event in found), key=lambda event: event.at)
         return list(zip(numbers, events, strict=True))

@@ -214,7 +214,7 @@ def _propose(
         head_stored = yield from stamp_of(client, chain, head)
         assert race.sealed is not None  # noqa: S101 - _seal has set it
         now = race.sealed.now if decision.judged else None
-        place = place._replace(prev_stored=head_stored, now=now)
+        place = Place(place.seq, 0, head_stored, now, stands=place.stands)
         if decision.judged:
             decision = race.decide(state, place)
     if not isinstance(decision, Draft):

@@ -133,7 +133,8 @@ def place_after(head: Version | None) -> Place:
     """Return the place of the version that would follow ``head``."""
     if head is None:
         return Place(1)
-    return Place(head.seq + 1, 0, head.stored, stands=head.base if head.void else None)
+    stands = head.base if head.void else None
+    return Place(head.seq + 1, 0, head.stored, None, "", stands)
 
 
 def unknown_ops(chain: ChainId, version: Version) -> list[str]:

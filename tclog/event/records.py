@@ -155,7 +155,8 @@ class Version(NamedTuple):
 
     def judged(self, *, aborted: bool) -> Version:
         """Return the version as it is once its transaction has ended."""
-        return self._replace(aborted=aborted, events=() if aborted else self.events)
+        events = () if aborted else self.events
+        return Version(self.id, self.raw, self.record, events, self.stored, aborted)
 
 
 def seal_event(

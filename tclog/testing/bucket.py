@@ -1,14 +1,16 @@
-"""The simulated bucket: a ``MemoryStore`` for one thread that finds a chain's slots at once."""
+"""The simulated bucket: a ``MemoryStore`` for one thread that finds what a chain has at once."""
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_right, insort
 from collections.abc import Callable
 
 from tclog.clock import Stamp, stamp
 from tclog.store.base import Created, Entry, Found, Outcome
 from tclog.store.memory import MemoryStore
 
+# Keys below these are KIND/NAME/OBJECT: the slots of a chain, and what is announced to it.
+_OF_CHAINS = ("chains/", "pending/")
 _EXISTS = Created(Outcome.EXISTS, cause="the object exists")
 
 
@@ -17,7 +19,7 @@ class Bucket(MemoryStore):
 
     def __init__(self, now_us: Callable[[], int]) -> None:
         super().__init__(now_us)
-        self._slots: dict[str, list[str]] = {}
+        self._folders: dict[str, list[str]] = {}
 
     def put(self, key: str, data: bytes) -> Stamp | None:
         """See ``Store``."""
@@ -39,22 +41,20 @@ class Bucket(MemoryStore):
     def delete(self, *keys: str) -> None:
         """See ``Store``."""
         for key in keys:
-            if self._objects.pop(key, None) is not None and key.startswith("chains/"):
-                self._slots[key.rpartition("/")[0]].remove(key)
+            if self._objects.pop(key, None) is not None and key.startswith(_OF_CHAINS):
+                self._folders[key.rpartition("/")[0]].remove(key)
 
     def list(self, prefix: str, after: str, limit: int, folders: bool) -> list[Entry]:
         """See ``Store``."""
-        if folders or prefix.count("/") != 2 or not prefix.startswith("chains/"):
+        if folders or prefix.count("/") != 2 or not prefix.startswith(_OF_CHAINS):
             return super().list(prefix, after, limit, folders)
-        found: list[Entry] = []
-        for key in self._slots.get(prefix, ()):
-            if len(found) == limit:
-                break
-            if key > after:
-                one = self._objects[key]
-                found.append(Entry(key, len(one.data), one.stored))
-        return found
+        keys, objects = self._folders.get(prefix, []), self._objects
+        start = bisect_right(keys, after)
+        return [
+            Entry(key, len(objects[key].data), objects[key].stored)
+            for key in keys[start : start + limit]
+        ]
 
     def _index(self, key: str) -> None:
-        if key.startswith("chains/"):
-            insort(self._slots.setdefault(key.rpartition("/")[0], []), key)
+        if key.startswith(_OF_CHAINS):
+            insort(self._folders.setdefault(key.rpartition("/")[0], []), key)

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from tclog.testing.workload import Schedule, run_schedule
 
 CHUNK = 20
-_YOUNG_MAX = 200_000
+# So many objects may be made before garbage is looked for.
+YOUNG_MAX = 200_000
 
 
 class Total(NamedTuple):
@@ -109,4 +110,4 @@ def _parts(template: Schedule, chunks: Iterator[range], jobs: int) -> Iterator[T
 def _collect_seldom() -> None:
     """Let a worker look for garbage seldom: a schedule is small, and over soon."""
     gc.freeze()
-    gc.set_threshold(_YOUNG_MAX)
+    gc.set_threshold(YOUNG_MAX)

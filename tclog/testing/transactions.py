@@ -11,6 +11,7 @@ real-time order).
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -191,16 +192,16 @@ def _link_reads(
             continue
         told = [found for found in operation.result if chain_id("memory", found.key) == chain]
         version = told[0].version if told else 0
-        if version and version not in changes:
+        after = bisect_right(changes, version)
+        if version and (not after or changes[after - 1] != version):
             yield f"{chain}: version {version} changed nothing, and was read: {operation}"
             continue
         value = told[0].value if told else None
         if version and value != _held(chains, chain, version):
             yield f"{chain}: version {version} never held {value}: {operation}"
         _edge(graph, writers.get((chain, version)), node)
-        following = next((seq for seq in changes if seq > version), None)
-        if following is not None:
-            _edge(graph, node, writers.get((chain, following)))
+        if after < len(changes):
+            _edge(graph, node, writers.get((chain, changes[after])))
 
 
 def _link_times(

@@ -1,8 +1,21 @@
-"""The table of planted bugs, shown when the run is over."""
+"""Garbage is looked for seldom here; and the table of planted bugs, shown when the run is over."""
+
+import gc
 
 import pytest
 
+from tclog.testing.runner import YOUNG_MAX
+
 _TOOTH = "tooth"
+
+
+@pytest.fixture(autouse=True)
+def garbage_is_looked_for_seldom():
+    """Schedules leave none, and the objects of a long one would be gone through again and again."""
+    young, *older = gc.get_threshold()
+    gc.set_threshold(YOUNG_MAX, *older)
+    yield
+    gc.set_threshold(young, *older)
 
 
 @pytest.hookimpl(trylast=True)

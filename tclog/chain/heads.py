@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 from tclog.clock import Hlc, Stamp, parse_hlc
@@ -56,9 +55,11 @@ class FileHeads(MemoryHeads):
             nothing (a folder), so that a store which was set back to a backup is noticed.
     """
 
-    def __init__(self, folder: Path, exists: Callable[[str], bool] | None = None) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], exists: Callable[[str], bool] | None = None
+    ) -> None:
         super().__init__()
-        self._folder = str(folder)
+        self._folder = os.fspath(folder)
         self._exists = exists
 
     def get(self, chain: ChainId) -> Version | None:
@@ -111,8 +112,8 @@ class ClockFile:
     the last two); a zero for ``LEARNT_US`` means that the offset was never learnt.
     """
 
-    def __init__(self, folder: Path, agent: str) -> None:
-        self._path = f"{folder}/clocks/{digest(agent.encode())[:32]}"
+    def __init__(self, folder: str | os.PathLike[str], agent: str) -> None:
+        self._path = f"{os.fspath(folder)}/clocks/{digest(agent.encode())[:32]}"
 
     def read(self) -> tuple[Hlc | None, int, int, int]:
         """Return the last stamp (or None), the offset, when it was learnt, and the epoch."""

@@ -7,10 +7,11 @@ Credentials are never read from or written to these files.
 
 from __future__ import annotations
 
+import errno
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tclog.errors import UsageError, quote
@@ -23,7 +24,7 @@ FILE = "config.toml"
 TRUE_WORDS = ("1", "true", "yes", "on")
 FALSE_WORDS = ("0", "false", "no", "off")
 # Where nobody has a home: nothing is ever found there, and nothing can be written.
-NO_HOME = Path(os.devnull)
+NO_HOME = os.devnull
 
 
 class Setting(NamedTuple):
@@ -47,9 +48,9 @@ class Flags(NamedTuple):
 class Config(NamedTuple):
     """Everything that a command needs to find its log. ``file`` is the project's file, if any."""
 
-    file: Path | None
-    user_file: Path
-    cache: Path
+    file: str | None
+    user_file: str
+    cache: str
     store: Setting
     project: Setting
     agent: Setting
@@ -61,14 +62,14 @@ class Config(NamedTuple):
     fsync: Setting
 
 
-def load(flags: Flags, environ: Mapping[str, str], start: Path) -> Config:
+def load(flags: Flags, environ: Mapping[str, str], start: str) -> Config:
     """Find every setting.
 
     Raises:
         UsageError: a file is not TOML, or a setting is not text.
     """
     file = find_file(start)
-    user_file = _user_folder(environ, "XDG_CONFIG_HOME", ".config") / FILE
+    user_file = os.path.join(_user_folder(environ, "XDG_CONFIG_HOME", ".config"), FILE)
     tables = [(_read(path), path) for path in (file, user_file) if path is not None]
 
     def find(name: str, default: str | None = None, variable: str | None = None) -> Setting:
@@ -84,12 +85,12 @@ def load(flags: Flags, environ: Mapping[str, str], start: Path) -> Config:
         for table, source in tables:
             value = _dig(table, name, source)
             if value:
-                return Setting(value, str(source))
+                return Setting(value, source)
         return Setting(default, "default")
 
-    bases = {str(user_file): user_file.parent}
+    bases = {user_file: os.path.dirname(user_file)}
     if file is not None:
-        bases[str(file)] = file.parent.parent
+        bases[file] = folder_of(file)
     return Config(
         file=file,
         user_file=user_file,
@@ -106,19 +107,18 @@ def load(flags: Flags, environ: Mapping[str, str], start: Path) -> Config:
     )
 
 
-def _located(store: Setting, bases: Mapping[str, Path], start: Path) -> Setting:
+def _located(store: Setting, bases: Mapping[str, str], start: str) -> Setting:
     """Make a store's folder absolute: a relative one is relative to where it was written down."""
     if store.value is None or "://" in store.value:
         return store
-    folder = Path(store.value)
-    try:
-        folder = folder.expanduser()
-    except RuntimeError:
+    folder = os.path.expanduser(store.value)
+    if folder.startswith("~"):
         raise UsageError(
             f"{store.value} in {store.source} begins with no user's name", code="bad-store"
-        ) from None
+        )
+    # Not resolved: links stay as they are.
     base = bases.get(store.source, start)
-    return store._replace(value=os.path.abspath(base / folder))  # noqa: PTH100 - keeps links as they are
+    return store._replace(value=os.path.abspath(os.path.join(base, folder)))
 
 
 def location(found: Config) -> Location:
@@ -153,52 +153,75 @@ def truth(setting: Setting, name: str) -> bool:
     return word in TRUE_WORDS
 
 
-def find_file(start: Path) -> Path | None:
+def find_file(start: str) -> str | None:
     """Find the project's file upwards from a folder, or in a git worktree's main checkout."""
-    for folder in (start, *start.parents):
-        if _is_file(folder / FOLDER / FILE):
-            return folder / FOLDER / FILE
-        main = _main_checkout(folder / ".git")
-        if main is not None:
-            for shared in (main, *main.parents):
-                if _is_file(shared / FOLDER / FILE):
-                    return shared / FOLDER / FILE
+    for folder in _upwards(start):
+        if _is_file(file_in(folder)):
+            return file_in(folder)
+        main = _main_checkout(os.path.join(folder, ".git"))
+        for shared in () if main is None else _upwards(main):
+            if _is_file(file_in(shared)):
+                return file_in(shared)
     return None
 
 
-def _is_file(path: Path) -> bool:
+def file_in(folder: str) -> str:
+    """Return where the file of a project that is set up in a folder is."""
+    return os.path.join(folder, FOLDER, FILE)
+
+
+def folder_of(file: str) -> str:
+    """Return the folder in which the project with this file is set up."""
+    return os.path.dirname(os.path.dirname(file))
+
+
+def _upwards(folder: str) -> Iterator[str]:
+    while True:
+        yield folder
+        above = os.path.dirname(folder)
+        if above == folder:
+            return
+        folder = above
+
+
+def _is_file(path: str) -> bool:
     try:
-        return path.is_file()
+        return S_ISREG(os.stat(path).st_mode)
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return False
         raise _unreadable(path, error) from None
 
 
-def _unreadable(path: Path, error: OSError) -> UsageError:
+def _unreadable(path: str, error: OSError) -> UsageError:
     return UsageError(
         f"{path} cannot be read: {error.strerror}",
         code="bad-config",
-        hint=f"ls -ld {quote(path.parent)}",
+        hint=f"ls -ld {quote(os.path.dirname(path))}",
     )
 
 
-def _main_checkout(git: Path) -> Path | None:
+def _main_checkout(git: str) -> str | None:
     """Return the main checkout of the worktree whose ``.git`` file this is."""
-    if not git.is_file():
+    if not os.path.isfile(git):
         return None
     try:
-        word, _, target = git.read_text().strip().partition(": ")
-        folder = (git.parent / target).resolve()
-    except (OSError, RuntimeError, ValueError):
+        with open(git, "rb") as file:
+            word, _, target = file.read().decode().strip().partition(": ")
+        folder = os.path.realpath(os.path.join(os.path.dirname(git), target))
+    except (OSError, ValueError):
         return None  # not what git writes: not UTF-8, a NUL, a circle of links
-    if word != "gitdir" or folder.parent.name != "worktrees":
+    above = os.path.dirname(folder)
+    if word != "gitdir" or os.path.basename(above) != "worktrees":
         return None
-    return folder.parent.parent.parent
+    return folder_of(above)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: str) -> dict[str, Any]:
     """Read a file of settings; one that does not exist has none."""
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        with open(path, "rb") as file:
+            return tomllib.loads(file.read().decode())
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -209,7 +232,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise _unreadable(path, error) from None
 
 
-def _dig(table: Mapping[str, Any], name: str, source: Path) -> str | None:
+def _dig(table: Mapping[str, Any], name: str, source: str) -> str | None:
     outer, _, inner = name.rpartition(".")
     within = table.get(outer, {}) if outer else table
     if isinstance(within, dict):
@@ -232,24 +255,21 @@ def _session(environ: Mapping[str, str]) -> Setting:
     return Setting(f"ppid-{os.getppid()}", "default")
 
 
-def _user_folder(environ: Mapping[str, str], variable: str, usual: str) -> Path:
+def _user_folder(environ: Mapping[str, str], variable: str, usual: str) -> str:
     """Return tclog's own folder among the user's, by the rules of the XDG base directories."""
-    base = Path(environ.get(variable, ""))
-    if not base.is_absolute():
-        try:
-            base = Path.home() / usual
-        except RuntimeError:
-            base = NO_HOME
-    return (base if base.is_absolute() else NO_HOME) / "tclog"
+    base = environ.get(variable, "")
+    if not os.path.isabs(base):
+        base = os.path.join(os.path.expanduser("~"), usual)
+    return os.path.join(base if os.path.isabs(base) else NO_HOME, "tclog")
 
 
-def _cache_folder(environ: Mapping[str, str], start: Path) -> Path:
+def _cache_folder(environ: Mapping[str, str], start: str) -> str:
     if environ.get("TCLOG_CACHE"):
-        return start / environ["TCLOG_CACHE"]
+        return os.path.join(start, environ["TCLOG_CACHE"])
     return _user_folder(environ, "XDG_CACHE_HOME", ".cache")
 
 
-def write(folder: Path, settings: Mapping[str, Any]) -> Path:
+def write(folder: str, settings: Mapping[str, Any]) -> str:
     """Write the project's file, whole or not at all; it keeps what else stands there.
 
     Args:
@@ -259,7 +279,7 @@ def write(folder: Path, settings: Mapping[str, Any]) -> Path:
     Raises:
         UsageError: the file cannot be written.
     """
-    target = folder / FOLDER / FILE
+    target = file_in(folder)
     before = _read(target)
     after = _merged(before, settings)
     if after == before:
@@ -271,14 +291,17 @@ def write(folder: Path, settings: Mapping[str, Any]) -> Path:
             code="config-unwritable",
             hint="tclog where",
         )
+    from pathlib import Path
+
     from tclog.cli.files import write_whole
 
     try:
-        target.parent.mkdir(exist_ok=True)
-        ignore = target.parent / ".gitignore"
+        own = Path(folder) / FOLDER
+        own.mkdir(exist_ok=True)
+        ignore = own / ".gitignore"
         if not ignore.exists():
             ignore.write_text("# tclog's own files are not for the repository.\n*\n")
-        write_whole(target, raw)
+        write_whole(Path(target), raw)
     except OSError as error:
         raise UsageError(
             f"{target} cannot be written: {error.strerror}",

@@ -56,8 +56,6 @@ def defer_unused() -> None:
         ),
         # uuid asks it which system this is.
         Deferred("platform", system=lambda: os.uname().sysname),
-        # pathlib imports these for other systems, patterns and URIs.
-        *(Deferred(name) for name in ("fnmatch", "ipaddress", "ntpath")),
     )
     for module in deferred:
         sys.modules.setdefault(module.__name__, module)

@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tclog.cli import config, output
@@ -34,7 +33,7 @@ class Here:
         self.environ = environ
         self.json = argv_json
         self.flags = config.Flags()
-        self._start: Path | None = None
+        self._start: str | None = None
         self._config: config.Config | None = None
         self._log: Log | None = None
         self._history: History | None = None
@@ -61,7 +60,7 @@ class Here:
         self._start = self._config = None
 
     @property
-    def start(self) -> Path:
+    def start(self) -> str:
         """The folder that the command was started in.
 
         Raises:
@@ -69,7 +68,7 @@ class Here:
         """
         if self._start is None:
             try:
-                self._start = Path.cwd()
+                self._start = os.getcwd()
             except OSError:
                 raise UsageError(
                     "the working folder does not exist any more", code="folder-missing", hint="cd"
@@ -140,7 +139,7 @@ class Here:
             project,
             agent=agent,
             session=self.config.session.value,
-            cache=self.config.cache / location.digest(project.id),
+            cache=os.path.join(self.config.cache, location.digest(project.id)),
         )
 
     def open_store(self, location: Location, *, create: bool = False) -> Store:
@@ -156,7 +155,7 @@ class Here:
         store = open_store(location, self.environ, create=create)
         if create:
             return store
-        if not store.concurrent and not os.path.isdir(location.url):  # noqa: PTH112 - Path's may raise
+        if not store.concurrent and not os.path.isdir(location.url):
             raise StoreMissing(
                 f"there is no folder {location.url}, which is the store by"
                 f" {self.config.store.source}",
@@ -173,7 +172,8 @@ class Here:
             return run(read_project(location.project), store)
         mark = self.mark_path(location)
         try:
-            text, age_s = mark.read_text(), time.time() - mark.stat().st_mtime
+            with open(mark, "rb") as file:
+                text, age_s = file.read().decode(), time.time() - os.fstat(file.fileno()).st_mtime
             if 0 <= age_s < MARK_KEPT_S and is_project_id(text):
                 return Project(location.project, text, "")
         except (OSError, UnicodeDecodeError):
@@ -182,15 +182,17 @@ class Here:
         self.keep_mark(location, project)
         return project
 
-    def mark_path(self, location: Location) -> Path:
+    def mark_path(self, location: Location) -> str:
         """Return where the id of a bucket's project is remembered."""
-        return self.config.cache / "marks" / location.digest()
+        return os.path.join(self.config.cache, "marks", location.digest())
 
     def keep_mark(self, location: Location, project: Project) -> None:
         """Remember the id of a project; a cache that cannot be written is no cache."""
+        from pathlib import Path
+
         from tclog.cli.files import write_whole
 
-        path = self.mark_path(location)
+        path = Path(self.mark_path(location))
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, project.id.encode())
@@ -242,11 +244,13 @@ class Here:
 
     def open_history(self) -> History:
         """Open the history of the project as far as the local index knows it."""
+        from pathlib import Path
+
         from tclog.history.history import History
 
         log = self.log(reader=True)
         location = self.location()
-        folder = self.config.cache / location.digest(log.project.id)
+        folder = Path(self.config.cache, location.digest(log.project.id))
         return History(log.store, log.client, folder, run=log.run)
 
     @contextlib.contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tclog import __version__
@@ -79,7 +78,7 @@ def open_log(
         new = open_store(location, create=True)
         probe(new, os.urandom(8).hex())
         found = run(create_project(project, os.urandom(16).hex(), time.time_ns() // 1000), new)
-    folder = None if cache is None else Path(cache) / location.digest(found.id)
+    folder = None if cache is None else os.path.join(cache, location.digest(found.id))  # noqa: PTH118
     return Log(store, found, agent=agent, session=session, cache=folder)
 
 
@@ -101,7 +100,7 @@ class Log:
         *,
         agent: str,
         session: str | None = None,
-        cache: Path | None = None,
+        cache: str | os.PathLike[str] | None = None,
         host: str | None = None,
     ) -> None:
         self.store = store
@@ -486,6 +485,8 @@ class ArtifactOperations:
         id: str | None = None,  # noqa: A002 - the command's own word
     ) -> Artifact:
         """Put a file under a name; bytes that the store has are not sent again."""
+        from pathlib import Path
+
         from tclog.log.artifacts import put_artifact
 
         return self._log.run(
@@ -503,6 +504,8 @@ class ArtifactOperations:
         progress: Any = None,
     ) -> Artifact:
         """Write an artifact's bytes to ``out``, which appears only when all were checked."""
+        from pathlib import Path
+
         from tclog.log.artifacts import find_artifact, get_artifact
 
         found = self._log.run(find_artifact(self._log.client, name, version=version))

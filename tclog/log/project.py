@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from tclog.chain.drive import Protocol
@@ -64,7 +63,7 @@ def open_store(
     if not found:
         from tclog.store.file import FileStore
 
-        root = Path(os.path.abspath(location.url)) / segment  # noqa: PTH100 - links stay as they are
+        root = os.path.join(os.path.abspath(location.url), segment)  # noqa: PTH100, PTH118
         return FileStore(root, create=create, fsync=location.fsync)
     if scheme != "s3":
         raise UsageError(

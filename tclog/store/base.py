@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tclog.clock import Stamp
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LIST_PAGE_MAX = 1000
 

@@ -20,7 +20,7 @@ import itertools
 import os
 import stat
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tclog.clock import Stamp, stamp
 from tclog.errors import (
@@ -34,6 +34,9 @@ from tclog.errors import (
 )
 from tclog.store.base import Created, Entry, Found, Outcome
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEMPORARY = ".tmp"
 PROBE = "probe-"
@@ -62,13 +65,13 @@ class FileStore:
 
     def __init__(
         self,
-        root: Path,
+        root: str | os.PathLike[str],
         *,
         create: bool = True,
         fsync: bool = True,
         ignores_case: bool | None = None,
     ) -> None:
-        self._root = str(root)
+        self._root = os.fspath(root)
         self._create = create
         self._fsync = fsync
         self._ignores_case = ignores_case

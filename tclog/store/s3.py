@@ -19,7 +19,6 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 from tclog.clock import SECOND_US, Stamp, stamp_of
@@ -37,6 +36,8 @@ from tclog.store.base import LIST_PAGE_MAX, Created, Entry, Found, Outcome
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mypy_boto3_s3 import S3Client
 
 T = TypeVar("T")

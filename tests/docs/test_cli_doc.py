@@ -75,7 +75,7 @@ def test_the_example_configuration_has_every_setting_and_no_other(tmp_path: Path
     table = tomllib.loads(text)
     (tmp_path / ".tclog").mkdir()
     (tmp_path / ".tclog" / "config.toml").write_text(text)
-    found = load(Flags(), {"HOME": str(tmp_path)}, tmp_path)
+    found = load(Flags(), {"HOME": str(tmp_path)}, str(tmp_path))
     settings = set(Config._fields) - {"file", "user_file", "cache", "session"}
     for name in settings:
         assert getattr(found, name).source == str(tmp_path / ".tclog" / "config.toml"), name

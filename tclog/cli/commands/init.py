@@ -94,7 +94,7 @@ def init(
         here.note("say who acts: export TCLOG_AGENT=NAME, or --as NAME with each command")
 
 
-def _folder(here: Here) -> Path:
+def _folder(here: Here) -> str:
     """Return the folder whose configuration this is: one that was found, or a new one's.
 
     Raises:
@@ -108,8 +108,8 @@ def _folder(here: Here) -> Path:
         for each in (before, here.config)
     )
     if found == wanted:
-        return before.file.parent.parent
-    if before.file.parent.parent == here.start:
+        return config.folder_of(before.file)
+    if config.folder_of(before.file) == here.start:
         raise Refused(
             f"{here.start} is already set up for project {found[0]} in {found[1]}",
             code="already-configured",
@@ -118,12 +118,12 @@ def _folder(here: Here) -> Path:
     return here.start
 
 
-def _location(here: Here, folder: Path) -> Location:
+def _location(here: Here, folder: str) -> Location:
     """Return where the project will be: what was said, then what is usual."""
     if here.config.store.value is None:
-        here.say(store=str(folder / config.FOLDER / "store"))
+        here.say(store=str(Path(folder, config.FOLDER, "store")))
     if here.config.project.value is None and here.config.file is None:
-        here.say(project=folder.name or "default")
+        here.say(project=Path(folder).name or "default")
     return here.location()
 
 
@@ -158,7 +158,7 @@ def _set_up(here: Here, location: Location) -> tuple[Report, Project, Store]:
             made,
             agent=agent,
             session=here.config.session.value,
-            cache=here.config.cache / location.digest(made.id),
+            cache=Path(here.config.cache, location.digest(made.id)),
         )
         log.run(join_project(log.client))
         here._log = log  # noqa: SLF001 - so that its warnings are shown
@@ -182,7 +182,7 @@ def _s3_settings(here: Here, opened: Store) -> dict[str, str | None]:
     }
 
 
-def _written(folder: Path, url: str) -> str:
+def _written(folder: str, url: str) -> str:
     """Write a folder below this one as a relative path, so that the tree can be moved."""
     if "://" in url:
         return url

@@ -88,7 +88,7 @@ def _target(here: Here, out: str) -> Path:
     # The file that a link leads to: a link such as /dev/stdout must not itself be replaced. The
     # functions of os.path say no where those of Path would raise.
     try:
-        target = os.path.realpath(here.start / out)
+        target = os.path.realpath(Path(here.start, out))
         if os.path.isdir(target):  # noqa: PTH112
             raise UsageError(
                 f"{target} is a folder",

@@ -333,8 +333,8 @@ def _source(here: Here, word: str, project: str | None) -> Location:
     from tclog.log.project import Location
 
     url = _folder_or_url(word)
-    if "://" not in url and (Path(url) / config.FOLDER / config.FILE).is_file():
-        found = config.load(config.Flags(project=project), {}, Path(url))
+    if "://" not in url and Path(config.file_in(url)).is_file():
+        found = config.load(config.Flags(project=project), {}, url)
         if found.store.value is None:
             raise NotFound(
                 f"{found.file} names no store", code="project-missing", hint="tclog where"

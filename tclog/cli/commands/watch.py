@@ -83,7 +83,7 @@ def watch(
 
     if interval_s <= 0:
         raise UsageError("the interval is not above 0", hint="tclog watch --interval 1s")
-    file = None if cursor_file is None else _CursorFile(here.start / cursor_file)
+    file = None if cursor_file is None else _CursorFile(Path(here.start, cursor_file))
     history = here.open_history()
     follower = Follower(history, Filter(agent, op, chain, None, None, text or None), here.note)
     _begin(here, follower, since, file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from tclog.cli.app import operation
 from tclog.cli.here import Here
@@ -20,10 +19,10 @@ def where(here: Here) -> None:
     """Show which configuration was found, and from where."""
     found = here.config
     rows: dict[str, tuple[str | None, str]] = {
-        "config": (None if found.file is None else str(found.file), "searched upwards"),
-        "user config": (str(found.user_file), _presence(found.user_file)),
+        "config": (found.file, "searched upwards"),
+        "user config": (found.user_file, _presence(found.user_file)),
         "cache": (
-            str(found.cache),
+            found.cache,
             "TCLOG_CACHE" if here.environ.get("TCLOG_CACHE") else "default",
         ),
     }
@@ -54,5 +53,5 @@ def where(here: Here) -> None:
     )
 
 
-def _presence(file: Path) -> str:
+def _presence(file: str) -> str:
     return "present" if os.path.exists(file) else "absent"  # noqa: PTH110 - Path's may raise

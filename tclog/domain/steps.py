@@ -485,6 +485,7 @@ def _let_go(state: State, to: str) -> State:
 # -- the state in a version -----------------------------------------------------------------------
 
 _FIELDS = tuple(EMPTY._asdict().items())
+_NAMES, _DEFAULTS = zip(*_FIELDS, strict=True)
 
 
 def pack(state: State, events: Sequence[Event]) -> Mapping[str, Any]:  # noqa: ARG001 - one shape for all
@@ -501,7 +502,7 @@ def pack(state: State, events: Sequence[Event]) -> Mapping[str, Any]:  # noqa: A
 
 def unpack(packed: Mapping[str, Any], events: Sequence[Event]) -> State:  # noqa: ARG001 - one shape for all
     """Read what ``pack`` wrote."""
-    state = State._make([packed.get(name, default) for name, default in _FIELDS])
+    state = State._make(map(packed.get, _NAMES, _DEFAULTS))
     return state._replace(after=tuple(state.after)) if "after" in packed else state
 
 

@@ -37,6 +37,15 @@ def _disk(bench: Bench) -> None:
     per_s = count / (time.perf_counter() - begun_s)
     bench.results.add("rates", store="disk", fsync=True, op="write 500 bytes and flush them",
                       count=count, per_s=round(per_s, 1), flushes_per_op=1)  # fmt: skip
+    folder = bench.scratch / f"folders-{time.monotonic_ns()}"
+    folder.mkdir()
+    count = bench.size(2000, 5)
+    begun_s = time.perf_counter()
+    for nth in range(count):
+        (folder / str(nth)).mkdir()
+    per_s = count / (time.perf_counter() - begun_s)
+    bench.results.add("rates", store="disk", fsync=False, op="make a folder", count=count,
+                      per_s=round(per_s, 1), flushes_per_op=0)  # fmt: skip
 
 
 def _flushed(path: Path) -> None:

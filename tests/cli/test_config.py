@@ -9,7 +9,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.stores import Server
+
+from tclog.cli.config import read_plain
 
 from .conftest import User
 
@@ -24,6 +28,29 @@ SETTINGS = {
     "client": (None, "TCLOG_S3_CLIENT", "s3", "client"),
     "fsync": (None, "TCLOG_FSYNC", "file", "fsync"),
 }
+
+
+PIECES = st.sampled_from(
+    ["store", "s3", "a b", "1", '"', '""', "'", "#", " # c", "=", " = ", "[", "]", "[s3]", "[[s3]]",
+     "\n", "\n", "\r\n", "\t", "\\", "\\n", "true", "é", "\x7f", "\u2028", "s3.endpoint", " "]
+)  # fmt: skip
+ROWS = st.sampled_from(
+    ['store = "x"', 's3 = "x"', 'endpoint = "http://h:1/#"', "[s3]", "[file]", "# c", "", 'a = ""',
+     "fsync = true", 'store = "x" # c', '"s3" = "x"', 'é = "x"', "store", "[]", "[s3.x]", '= "x"']
+)  # fmt: skip
+
+
+@given(st.lists(PIECES, max_size=12).map("".join) | st.lists(ROWS, max_size=8).map("\n".join))
+def test_what_is_read_without_a_parser_is_what_the_parser_reads(text: str) -> None:
+    plain = read_plain(text)
+    if plain is not None:
+        assert plain == tomllib.loads(text)
+
+
+def test_what_init_writes_is_read_without_a_parser(bucket: User) -> None:
+    text = config(bucket).read_text()
+    assert read_plain(text) == tomllib.loads(text)
+    assert "[s3]" in text
 
 
 def config(user: User) -> Path:

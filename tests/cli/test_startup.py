@@ -42,15 +42,14 @@ NEVER = {
     "importlib.metadata", "inspect", "ipaddress", "locale", "logging", "multiprocessing", "ntpath",
     "optparse", "pathlib", "pickle", "platform", "platformdirs", "queue", "rich", "secrets",
     "select", "selectors", "signal", "socket", "sqlite3", "ssl", "statistics", "subprocess",
-    "tempfile", "tokenize", "typing_extensions", "unittest", "urllib", "urllib3", "xml", "zipfile",
-    "zoneinfo",
+    "tempfile", "tokenize", "tomllib", "typing_extensions", "unittest", "urllib", "urllib3", "xml",
+    "zipfile", "zoneinfo",
 }  # fmt: skip
 # What tclog and its dependencies load on top of click; growing this list needs a reason.
 ALLOWED = {
     "file": {
-        "blake3", "orjson", "tclog", "tomllib",
+        "blake3", "orjson", "tclog",
         "dataclasses", "copy", "json",  # orjson's
-        "string",  # tomllib's
     },
     "s3": {"obstore", "calendar", "datetime"},
 }  # fmt: skip

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tclog.chain.drive import run
-from tclog.errors import Refused
+from tclog.errors import Refused, WaitTimeout
 from tclog.log.log import Log
 from tclog.log.project import Project, create_project
 from tclog.store.base import Found, Store
@@ -52,8 +53,19 @@ def fill(store: Store, folder: Path) -> None:
     bob.artifacts.put(small, name="large")
     alice.barrier("solo", parties=1)
     alice.barrier("solo", parties=1)
-    with suppress(Exception):
+    with suppress(WaitTimeout):
         bob.barrier("pair", parties=2, timeout_s=0.01)
+
+
+@contextmanager
+def refused(code: str) -> Iterator[None]:
+    """See that what is tried here is refused, with this code word."""
+    try:
+        yield
+    except Refused as error:
+        assert error.code == code, error
+    else:
+        raise AssertionError(f"not refused with {code}")
 
 
 def _remember(alice: Log, bob: Log) -> None:
@@ -71,7 +83,7 @@ def _remember(alice: Log, bob: Log) -> None:
     alice.memory.incr("count")
     bob.memory.set("same", "same")
     bob.memory.set("same", "same", if_version=1)
-    with suppress(Refused):
+    with refused("version-conflict"):
         alice.memory.set("same", "other", if_version=1)
     alice.memory.delete("same")
     alice.memory.set("same", "again", if_absent=True)
@@ -92,11 +104,14 @@ def _talk(alice: Log, bob: Log, carol: Log) -> None:
 def _work(alice: Log, bob: Log, carol: Log) -> None:
     alice.steps.add("design", title="Design it")
     alice.steps.add("build", after=["design"], priority=3)
-    alice.steps.claim("design", lease_s=0.1)
+    alice.steps.claim("design", lease_s=60)
     alice.steps.note("design", "half done")
     alice.steps.note("design", "half done")
-    with suppress(Refused):
-        bob.steps.claim("design")
+    # The lease is long while they try, so that both are refused however slow the machine is.
+    for late in (bob, carol):
+        with refused("step-held"):
+            late.steps.claim("design")
+    alice.steps.renew("design", lease_s=0.1)
     time.sleep(1.3 if alice.store.resolution_us < 1_000_000 else 3.2)
     bob.steps.claim("design")
     bob.steps.renew("design", lease_s=60)

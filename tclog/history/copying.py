@@ -6,15 +6,19 @@ a chain ends before it; everything else is still copied.
 
 The log may be written meanwhile. Slots are listed first (``inbox/@all`` after the inboxes that name
 it), and only up to what was listed are they copied; what they name was stored before them, and is
-listed after them. The chain of packs is listed after the events: so whatever ``gc`` has removed
-before they were listed, or removes before they are read, is in packs that are copied too. Slots are
-handed on last, each chain from its oldest: so a sink that is killed
-at any moment holds a log, of which only the newest versions are missing.
+listed after them. Blobs are listed before the events that name them, and handed on before these: a
+blob that came between is handed on with the event that names it. The chain of packs is listed after
+the events: so whatever ``gc`` has removed before they were listed, or removes before they are read,
+is in packs that are copied too. What those hold is at least minutes old, so its blobs are found by
+listing these once more. Slots are handed on last, each chain from its oldest: so a sink that is
+killed at any moment holds a log, of which only the newest versions are missing.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import NamedTuple
 from typing import Protocol as Structural
 
@@ -57,7 +61,8 @@ from tclog.history.objects import (
     read_each,
     unseen,
 )
-from tclog.store.base import Entry, Found, Get, GetFile, List
+from tclog.history.rules import blobs_in
+from tclog.store.base import Entry, Found, Get, GetFile, List, Stat
 
 CHAINS_AT_ONCE = 32
 SLOTS_AT_ONCE = 32
@@ -127,31 +132,37 @@ def copy_log(
         NotFound: there is no project.
         Refused: the sink holds an object that differs.
     """
-    copy = _Copy(sink, tell, mount, progress or unseen)
-    found = yield Get(mount + MARK)
+    with closing(Seen()) as seen:
+        return (yield from _copy(_Copy(sink, tell, mount, progress or unseen, seen)))
+
+
+def _copy(copy: _Copy) -> Protocol[Copied]:
+    found = yield Get(copy.mark)
     if found is None:
         raise NotFound("there is no project in the store that is read", code="project-missing")
     decode(found.data, MARK)
-    yield from sink.begin(found.data)
+    yield from copy.sink.begin(found.data)
     yield from copy.see_packs()
     chains = yield from copy.plan("chains", (ALL_FOLDER, PACKS_FOLDER))
     broadcasts = yield from copy.plan(ALL_FOLDER)
     for folder in ("blobs", "once", "events"):
         yield from copy.contents(folder)
     packs = yield from copy.plan(PACKS_FOLDER)
-    yield from copy.contents("packs")
+    for folder in ("blobs", "packs"):
+        yield from copy.contents(folder)
     yield from copy.tell_gone()
     yield from copy.slots(broadcasts)
     yield from copy.slots(chains)
     yield from copy.slots(packs)
-    yield from sink.end(found.data)
+    yield from copy.sink.end(found.data)
     return copy.copied
 
 
 class _Copy:
-    def __init__(self, sink: Sink, tell: Tell, mount: str, progress: Progress) -> None:
+    def __init__(self, sink: Sink, tell: Tell, mount: str, progress: Progress, seen: Seen) -> None:
         self.sink = sink
         self.copied = Copied()
+        self._seen = seen
         self._tell = tell
         self._mount = mount
         self._progress = progress
@@ -206,7 +217,7 @@ class _Copy:
     def _foreign_slots(self, extra: Sequence[Entry]) -> Protocol[None]:
         """Refuse a sink that somebody has written to: it could not become the same log."""
         for batch in batches(entry for entry in extra if slot_seq(entry.key) is not None):
-            replies = yield from read_each([self._mount + row.key for row in batch], self._mark)
+            replies = yield from read_each([self._mount + row.key for row in batch], self.mark)
             for entry, reply in zip(batch, replies, strict=True):
                 if not isinstance(reply, Found) or len(reply.data) != entry.size:
                     raise Refused(
@@ -218,7 +229,7 @@ class _Copy:
                     )
 
     @property
-    def _mark(self) -> str:
+    def mark(self) -> str:
         return self._mount + MARK
 
     # -- blobs, idempotency keys, events, packs -----------------------------------------------
@@ -230,16 +241,33 @@ class _Copy:
             page = yield from ours.page()
             if not page:
                 break
+            if folder == "blobs":
+                page = [row for row in page if self._seen.add(row.key)]
             have: dict[str, Entry] = {}
-            if theirs is not None:
+            if theirs is not None and page:
                 have = {row.key: row for row in (yield from theirs.until(page[-1].key))}
             wanted = [row for row in page if self._is_wanted(folder, row, have.get(row.key))]
-            small = [row for row in wanted if _is_small(folder, row)]
-            for batch in batches(small):
-                yield from self._whole(folder, batch)
-            for row in wanted:
-                if not _is_small(folder, row):
-                    yield from self._large(folder, row)
+            yield from self._objects(folder, wanted)
+
+    def _objects(self, folder: str, wanted: Sequence[Entry]) -> Protocol[None]:
+        small = [row for row in wanted if _is_small(folder, row)]
+        for batch in batches(small):
+            yield from self._whole(folder, batch)
+        for row in wanted:
+            if not _is_small(folder, row):
+                yield from self._large(folder, row)
+
+    def _late_blobs(self, events: Sequence[tuple[str, bytes]]) -> Protocol[None]:
+        """Hand on the blobs of events that were stored after the blobs had been listed."""
+        late: list[Entry] = []
+        for key, raw in events:
+            for blob, size in blobs_in(decode(raw, key)["body"]):
+                entry = Entry(blob_key(blob), size)
+                if blob_of(entry.key) and self._seen.add(entry.key):
+                    there = yield Stat(self._mount + entry.key)
+                    # What is not there at all is for ``fsck`` to find, here and in the copy.
+                    late += [] if there is None else [entry._replace(size=there.size)]
+        yield from self._objects("blobs", late)
 
     def _is_wanted(self, folder: str, entry: Entry, there: Entry | None) -> bool:
         if there is not None:
@@ -252,7 +280,7 @@ class _Copy:
         return True
 
     def _whole(self, folder: str, batch: Sequence[Entry]) -> Protocol[None]:
-        replies = yield from read_each([self._mount + row.key for row in batch], self._mark)
+        replies = yield from read_each([self._mount + row.key for row in batch], self.mark)
         sound: list[tuple[str, bytes]] = []
         for entry, reply in zip(batch, replies, strict=True):
             why = _unread(reply)
@@ -265,6 +293,8 @@ class _Copy:
                 self._gone.append(entry.key)
                 continue
             self._damaged(entry.key, why)
+        if folder == "events":
+            yield from self._late_blobs(sound)
         yield from self.sink.put(sound)
         size = sum(len(raw) for _, raw in sound)
         self._count(**{_NAMES[folder]: len(sound)}, bytes=size)
@@ -318,7 +348,7 @@ class _Copy:
         for start in range(wanted.first, wanted.last + 1, SLOTS_AT_ONCE):
             seqs = range(start, min(start + SLOTS_AT_ONCE, wanted.last + 1))
             keys = [_slot(wanted.folder, seq) for seq in seqs]
-            replies = yield from read_each([self._mount + key for key in keys], self._mark)
+            replies = yield from read_each([self._mount + key for key in keys], self.mark)
             for seq, key, reply in zip(seqs, keys, replies, strict=True):
                 version = self._version(key, seq, reply)
                 if version is None:
@@ -372,6 +402,26 @@ class _Copy:
                 object=other,
             )
         self._damaged(key, "does not follow the version before it; its chain ends before it")
+
+
+class Seen:
+    """The keys of the blobs that were seen, in a temporary database, so memory stays small."""
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("", isolation_level=None)
+        self._db.executescript(
+            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
+            "CREATE TABLE seen(key TEXT PRIMARY KEY) WITHOUT ROWID; BEGIN"
+        )
+
+    def add(self, key: str) -> bool:
+        """Note a key; whether it was not seen before."""
+        found = self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,))
+        return found.rowcount == 1
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._db.close()
 
 
 _NAMES = {"blobs": "blobs", "once": "keys", "events": "events", "packs": "packs"}

@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,48 @@ def test_stopped_at_any_moment_it_is_a_log_and_repeating_completes_it(tmp_path: 
         check(target)
         clone(source, target)
         assert objects(target) == whole
+
+
+class Meanwhile(Around):
+    """Two stores, of which somebody writes to the first just before a folder there is listed."""
+
+    def __init__(self, source: Store, target: Store, folder: str) -> None:
+        super().__init__(Mounted(**{"from": source, "to": target}))
+        self._log = open_log(source, "dave")
+        self._folder = f"from/{folder}"
+
+    def list(self, prefix: str, after: str, limit: int, folders: bool) -> Any:
+        if prefix == self._folder and not after:
+            self._log.memory.append("new", "small " * 5000)
+            self._log.memory.set("large", os.urandom(1 << 20).hex())
+        return super().list(prefix, after, limit, folders)
+
+    def clone(self) -> None:
+        """Copy the one to the other."""
+        run(copy_log(Target("to/"), lambda *told: pytest.fail(str(told)), mount="from/"), self)
+
+
+FOLDERS = ["chains", "chains/inbox/@all", "blobs", "once", "events", "chains/pack/log", "packs"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_is_written_between_two_listings_does_no_harm(tmp_path: Path, folder: str):
+    source, target = filled_store(tmp_path / "files"), MemoryStore()
+    for _ in range(2):
+        Meanwhile(source, target, folder).clone()
+        check(target)
+    clone(source, target)
+    assert objects(target) == objects(source)
+
+
+def test_stopped_while_the_log_is_written_it_is_sound(tmp_path: Path):
+    """No event is copied before the blob that it names, whenever that was stored."""
+    source, target = filled_store(tmp_path / "files"), MemoryStore()
+    clone(source, target)
+    for writes in range(9):
+        with suppress(KeyboardInterrupt):
+            Meanwhile(source, Dying(target, writes), "events").clone()
+        check(target)
 
 
 def test_a_clone_of_a_log_that_is_written_is_sound(project: Project):

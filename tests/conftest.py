@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from support import forked
@@ -22,6 +24,7 @@ from support.stores import NO_CEPH, Server, bucket_of, find_ceph, run_moto, run_
 from tclog.store import s3
 from tclog.store.s3 import S3Settings
 
+T = TypeVar("T")
 REMEMBERED: Mapping[str, str] = dict(os.environ)
 _HOME = Path(tempfile.mkdtemp(prefix="tclog-test-home-"))
 _TAKEN = ("AWS_", "TCLOG_", "XDG_", "BOTO_", "RCLONE_")
@@ -33,6 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in REMEMBERED:
         if name.startswith(_TAKEN) or name.upper().endswith("_PROXY"):
             del os.environ[name]
+    # What the tests start heeds SIGINT, also where a shell runs them in the background.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     forked.fresh = REMEMBERED.get("TCLOG_TEST_FRESH") == "1"
     os.environ.update(
         HOME=str(_HOME),
@@ -49,6 +55,34 @@ def pytest_unconfigure() -> None:
     os.environ.clear()
     os.environ.update(REMEMBERED)
     shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let each of xdist's workers begin with its share of the slow tests.
+
+    A worker takes its tests in the order of a row of all of them, and one that is idle steals from
+    the end of another's row. What is slow and begins last keeps all others waiting.
+    """
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = deal(items, workers, lambda item: item.get_closest_marker("slow") is not None)
+
+
+def deal(items: Sequence[T], workers: int, is_slow: Callable[[T], bool]) -> list[T]:
+    """Return the items as one row for each worker, of lengths as xdist cuts them, slow ones first.
+
+    The slow ones are dealt out one by one; the others keep their neighbours, which share fixtures.
+    """
+    slow = [item for item in items if is_slow(item)]
+    others = iter([item for item in items if not is_slow(item)])
+    dealt: list[T] = []
+    for nth in range(workers):
+        row = (len(items) - len(dealt)) // (workers - nth)
+        # The last rows are the longer ones, and get what cannot be dealt out evenly.
+        first = slow[workers - 1 - nth :: workers]
+        dealt += [*first, *islice(others, row - len(first))]
+    assert len(dealt) == len(items)
+    return dealt
 
 
 @cache

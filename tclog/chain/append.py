@@ -213,9 +213,10 @@ def _propose(
             yield from _seal(race, decision)
         head_stored = yield from stamp_of(client, chain, head)
         assert race.sealed is not None  # noqa: S101 - _seal has set it
-        now = race.sealed.now if decision.judged else None
-        place = Place(place.seq, 0, head_stored, now, stands=place.stands)
+        if head_stored != place.prev_stored:
+            place = place._replace(prev_stored=head_stored)
         if decision.judged:
+            place = place._replace(now=race.sealed.now)
             decision = race.decide(state, place)
     if not isinstance(decision, Draft):
         if not fresh:

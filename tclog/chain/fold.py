@@ -133,8 +133,12 @@ def place_after(head: Version | None) -> Place:
     """Return the place of the version that would follow ``head``."""
     if head is None:
         return Place(1)
-    stands = head.base if head.void else None
-    return Place(head.seq + 1, 0, head.stored, None, "", stands)
+    return Place(head.seq + 1, 0, head.stored, None, "", _stands_after(head))
+
+
+def _stands_after(head: Version | None) -> int | None:
+    """Return which version stands before the one after ``head``, where that is not ``head``."""
+    return head.base if head is not None and head.void else None
 
 
 def unknown_ops(chain: ChainId, version: Version) -> list[str]:
@@ -154,7 +158,7 @@ def verify(chain: ChainId, before: Version | None, version: Version) -> None:
         raise Damaged(f"{what} does not follow the version before it", hint="tclog doctor")
     if before is not None and version.at <= before.at:
         raise Damaged(f"{what} is not later than the version before it", hint="tclog doctor")
-    if version.record.get("stands") != place_after(before).stands:
+    if version.record.get("stands") != _stands_after(before):
         raise Damaged(f"{what} misnames the version that stands before it", hint="tclog doctor")
     if unknown_ops(chain, version):
         return  # a later client's rules made this state; only it can recompute it

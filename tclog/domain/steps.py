@@ -382,10 +382,12 @@ def evolve(state: State, event: Event, place: Place) -> State:
     if fence is not None and fence != state.fence:
         return state
     folded = _folded(state, event, place)
-    if folded is not state and folded.state == CLAIMED and folded.agent == event.agent:
-        # Whatever the holder writes about its step renews the lease.
-        return folded._replace(held_version=place.seq, lease_from=None)
-    return folded
+    if folded is state or folded.state != CLAIMED or folded.agent != event.agent:
+        return folded
+    # Whatever the holder writes about its step renews the lease; a claim says so itself.
+    if folded.held_version == place.seq and folded.lease_from is None:
+        return folded
+    return folded._replace(held_version=place.seq, lease_from=None)
 
 
 def rest(state: State, place: Place) -> State:

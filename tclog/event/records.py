@@ -230,15 +230,18 @@ def seal_version(
         "seq": seq,
         "state": state,
     }
-    more = {
-        "fills": fills,
-        "merge": merge,
-        "now": now,
-        "otherwise": otherwise,
-        "stands": stands,
-        "txn": txn,
-    }
-    record |= {name: value for name, value in more.items() if value is not None}
+    if fills is not None:
+        record["fills"] = fills
+    if merge is not None:
+        record["merge"] = merge
+    if now is not None:
+        record["now"] = now
+    if otherwise is not None:
+        record["otherwise"] = otherwise
+    if stands is not None:
+        record["stands"] = stands
+    if txn is not None:
+        record["txn"] = txn
     raw = encode(record)
     record["sum"] = digest(raw)
     # No name sorts after "sum" but that of a transaction.

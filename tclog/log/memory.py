@@ -112,14 +112,14 @@ def _change(
     id_key: str | None = None,
 ) -> Protocol[Memory | None]:
     chain = chain_id("memory", validate_name("key", key))
-    bound = once(id_key, {"op": type(command).__name__, "key": key, "with": command._asdict()})
+    words = id_key and {"op": type(command).__name__, "key": key, "with": command._asdict()}
     try:
         done: Appended = yield from append(
             client,
             chain,
             lambda state, place: memory.decide(state, command, place),
             blobs=blobs,
-            once=bound,
+            once=once(id_key, words or {}),
         )
     except Refused as refused:
         raise (yield from _with_current(client, key, refused)) from None

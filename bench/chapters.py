@@ -393,7 +393,8 @@ def history(rows: Sequence[Record]) -> Chapter:
 def million(rows: Sequence[Record]) -> Chapter:
     """One log of a million events, of which most is packed and the objects of events are gone."""
     by = grouped([row for row in rows if row["part"] == "million"], "op")
-    start_s = middle(by.pop("python"), "wall_s")
+    python = by.pop("python")
+    start_s = middle(python, "wall_s")
     events = next(row["events"] for row in rows if row["part"] == "million")
     first = by["sync, new machine, from packs"]
     slowest = max(row["wall_s"] for row in first)
@@ -416,6 +417,7 @@ def million(rows: Sequence[Record]) -> Chapter:
         " checks every id and link, and fills the index; the first `diff` works out who held which"
         " step when; *asking every chain* is what the first sync of a day does.\n",
         table(["Command", "Runs", "Wall time", "Slowest", "CPU time", "Peak memory"], lines),
+        _floor(python),
         *_bytes(rows),
     ]
     return Chapter("\n".join(text), {}, aims)

@@ -53,4 +53,4 @@ def _measure(bench: Bench, log: Log) -> None:
         log.time("blame of a counter", ["blame", "counter.builds"], nth)
         log.time_acts(nth)
     log.time("log --grep of what is nowhere", ["log", "--grep", "no such words"])
-    log.time("report", ["report", "--output", str(bench.scratch / "report.html")])
+    log.time("report", ["report", str(bench.scratch / "report.html")])

@@ -9,8 +9,8 @@ the objects of events those that gc leaves. A test compares them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -40,15 +40,16 @@ _DROPPED_AFTER_US = AGE_US + SECOND_US
 
 
 class _Offered(NamedTuple):
-    """The object of an event, the moment when the store is said to have got it."""
+    """The object of an event, and the moment when the store is said to have got it."""
 
-    event: Event
+    event: EventId
+    key: str
     data: bytes
     us: int
 
     @property
     def hour(self) -> str:
-        return self.event.at[:13]
+        return self.key.split("/")[1]
 
 
 class Archive(Writer):
@@ -69,12 +70,13 @@ class Archive(Writer):
 
     def offer(self, event: Event, data: bytes, us: int) -> None:
         """Take an event that no slot holds yet."""
-        self._recent.append(_Offered(event, data, us))
+        key = event_key(event.at, event.chains[0], event.id)
+        self._recent.append(_Offered(event.id, key, data, us))
         while self._recent[0].us < us - _DROPPED_AFTER_US:
             old = self._recent.popleft()
             self._floor = max(self._floor, old.hour)
             # Whether a slot holds an event is decided within seconds, never a day later.
-            if self._held.pop(old.event.id, None) is None:
+            if self._held.pop(old.event, None) is None:
                 self._attempts.append(old)
 
     def hold(self, event: Event, at: Hlc) -> None:
@@ -89,15 +91,15 @@ class Archive(Writer):
         log.wanted += 2
         # As ``closed_hour`` reckons, whose newest stamp is that of the newest event.
         through = hour_of(self._recent[-1].us - CLOSED_AFTER_US - HOUR_US)
-        agent = self._recent[-1].event.agent
+        agent = orjson.loads(self._recent[-1].data)["agent"]
         for chain in sorted(log.heads, key=str.encode):
             for seq, row in self._closed(chain, log.heads[chain].seq, through):
                 self._writer.add_version(chain, seq, row)
                 self._finish_pack(whole=False)
         loose = [one for one in (*self._attempts, *self._recent) if self._is_loose(one, through)]
-        for one in sorted(loose, key=lambda one: one.event.id):
-            self._see(one.event)
-            self._writer.add_event(one.event.id, Row(one.data, stamp(one.us)))
+        for one in sorted(loose):
+            self._see(orjson.loads(one.data))
+            self._writer.add_event(one.event, Row(one.data, stamp(one.us)))
             self._finish_pack(whole=False)
         self._finish_pack(whole=True)
         self._name(log, agent, through)
@@ -111,18 +113,18 @@ class Archive(Writer):
             if record["at"] >= after(through):
                 return
             for event in record["events"]:
-                self._see(Event(EventId(""), event))
+                self._see(event)
             yield seq, Row(found.data, found.stored)
 
     def _is_loose(self, one: _Offered, through: str) -> bool:
         """Whether an event of a closed hour stands in no version of a closed hour."""
-        held = self._held.get(one.event.id)
+        held = self._held.get(one.event)
         return one.hour <= through and (held is None or held >= after(through))
 
-    def _see(self, event: Event) -> None:
-        known = self._seen.get(event.agent)
-        if known is None or known[0] < event.at:
-            self._seen[event.agent] = event.at, event.record["host"], event.session
+    def _see(self, record: Mapping[str, Any]) -> None:
+        known = self._seen.get(record["agent"])
+        if known is None or known[0] < record["at"]:
+            self._seen[record["agent"]] = record["at"], record["host"], record["session"]
 
     def _finish_pack(self, *, whole: bool) -> None:
         header = self._writer.header
@@ -149,8 +151,8 @@ class Archive(Writer):
         self._recent.clear()
         if self._floor:
             self._act(log, agent, RaiseFloor(1, self._floor))
-        for event, data, us in (*kept, *self._recent):
-            self.write(event_key(event.at, event.chains[0], event.id), data, us)
+        for _, key, data, us in (*kept, *self._recent):
+            self.write(key, data, us)
 
     def _act(self, log: Growing, agent: str, command: Command) -> None:
         done = log.act(agent, PACKS, lambda state, place: decide(state, command, place))

@@ -7,11 +7,11 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import state_of
 from tclog.chain.once import once
-from tclog.chain.read import read_head
+from tclog.chain.read import read_head, read_range
 from tclog.chain.results import Barrier
 from tclog.domain import barriers
 from tclog.errors import Refused, UsageError, WaitTimeout, quote
-from tclog.event import ChainId, chain_id, validate_name
+from tclog.event import ChainId, Version, chain_id, validate_name
 from tclog.log.waiting import poll
 
 
@@ -24,7 +24,8 @@ def pass_barrier(
 
     Raises:
         Refused: the barrier is forming for another number of parties.
-        WaitTimeout: not all came in time.
+        WaitTimeout: not all came in time, or the arrival was withdrawn: by another process of the
+            agent, or by an earlier command under the same key.
     """
     if not 1 <= parties <= barriers.PARTIES_MAX:
         raise UsageError(
@@ -42,44 +43,84 @@ def pass_barrier(
     except Refused as refused:
         refused.message = f"barrier {name}: {refused.message}"
         raise
-    state: barriers.State = done.state
-    # The arrival that fills a generation leaves the next one empty: it was in the one before.
-    mine = state.generation if client.agent in state.arrived else state.generation - 1
-    seen = [state]
-    version = [0 if done.version is None else done.version.seq]
+    assert done.version is not None  # noqa: S101 - who has arrived stands in a version
+    waits = _Waits(client, done.version)
 
     def look() -> Protocol[Barrier | None]:
-        if seen[0].generation == mine:
-            head = yield from read_head(client, chain)
-            seen[0] = state_of(chain, head)
-            version[0] = 0 if head is None else head.seq
-        if seen[0].generation > mine:
-            return Barrier(name, mine, parties, (), True, version[0])
-        return None
+        passed = yield from waits.look()
+        if not waits.counts:
+            raise _withdrawn(client, name, parties)
+        return None if passed is None else Barrier(name, waits.mine, parties, (), True, passed)
+
+    def timed_out() -> WaitTimeout:
+        here = waits.state.arrived
+        return WaitTimeout(
+            f"barrier {name}: {len(here)} of {parties} arrived within {timeout_s:g} s"
+            f" ({', '.join(here)})",
+            hint=f"tclog barrier {quote(name)} --parties {parties} --timeout 10m",
+            arrived=list(here),
+            parties=parties,
+        )
 
     try:
-        return (
-            yield from poll(
-                client,
-                look,
-                timeout_s=timeout_s,
-                timed_out=lambda: WaitTimeout(
-                    f"barrier {name}: {len(seen[0].arrived)} of {parties} arrived within"
-                    f" {timeout_s:g} s ({', '.join(seen[0].arrived)})",
-                    hint=f"tclog barrier {quote(name)} --parties {parties} --timeout 10m",
-                    arrived=list(seen[0].arrived),
-                    parties=parties,
-                ),
-            )
-        )
+        return (yield from poll(client, look, timeout_s=timeout_s, timed_out=timed_out))
     except WaitTimeout:
-        left = yield from _leave(client, chain, mine)
-        if left.state.generation > mine:
-            # It tripped just before the withdrawal.
-            return Barrier(
-                name, mine, parties, (), True, 0 if left.version is None else left.version.seq
-            )
-        raise
+        if not waits.counts:
+            raise
+        left = yield from _leave(client, chain, waits.mine)
+        # It may have tripped just before the withdrawal.
+        passed = yield from waits.judge(left.version)
+        if passed is None:
+            raise
+        return Barrier(name, waits.mine, parties, (), True, passed)
+
+
+def _withdrawn(client: Client, name: str, parties: int) -> WaitTimeout:
+    return WaitTimeout(
+        f"barrier {name}: the arrival of {client.agent} was withdrawn, by another process of that"
+        " name or by an earlier try of this command",
+        hint=f"tclog barrier {quote(name)} --parties {parties}",
+        code="withdrawn",
+        parties=parties,
+    )
+
+
+class _Waits:
+    """What an agent knows while it waits: the newest version that it has looked at.
+
+    That a generation is over does not mean that the agent has passed: its arrival may have been
+    withdrawn before, by another process of the agent, or by a command that died before it could
+    tell. So no version is passed over.
+    """
+
+    def __init__(self, client: Client, version: Version) -> None:
+        self.client = client
+        self.version = version
+        self.state: barriers.State = state_of(version.chain, version)
+        # The arrival that fills a generation leaves the next one empty: it was in the one before.
+        waits = client.agent in self.state.arrived
+        self.mine = self.state.generation if waits else self.state.generation - 1
+        self.counts = True
+
+    def look(self) -> Protocol[int | None]:
+        """Return the version at which it has passed, None if it has not."""
+        if self.state.generation > self.mine:
+            return self.version.seq
+        return (yield from self.judge((yield from read_head(self.client, self.version.chain))))
+
+    def judge(self, head: Version | None) -> Protocol[int | None]:
+        """Go on to a head; return the version at which it has passed, None if it has not."""
+        if head is None or head.seq <= self.version.seq:
+            return None
+        after = self.version.seq + 1
+        for version in (yield from read_range(self.client, head.chain, after, head.seq, head)):
+            self.version, self.state = version, state_of(head.chain, version)
+            if self.state.generation > self.mine:
+                return version.seq
+            if self.client.agent not in self.state.arrived:
+                self.counts = False
+                return None
+        return None
 
 
 def _leave(client: Client, chain: ChainId, generation: int) -> Protocol[Appended]:

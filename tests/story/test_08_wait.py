@@ -202,3 +202,15 @@ def test_who_gives_up_at_a_barrier_is_not_counted(project: Project) -> None:
     dave = project.start(*words, "--json", agent="dave")
     check_passed([woken(project, process) for process in (dave, bob, carol)], generation=1)
     assert project.run(*words, "--timeout", "0.5s", agent="alice").code == 5
+
+
+def test_who_was_withdrawn_by_its_own_name_does_not_go_on(project: Project) -> None:
+    words = ("barrier", "release", "--parties", "2", "--json")
+    first = project.start(*words, "--timeout", "2s", agent="alice")
+    second = waiting(project, *words, agent="alice")
+    assert project.finish(first).error()["code"] == "timeout"
+    gone = woken(project, second)
+    assert (gone.code, gone.error()["code"]) == (5, "withdrawn")
+    bob = waiting(project, *words, agent="bob")
+    carol = project.start(*words, agent="carol")
+    check_passed([woken(project, process) for process in (bob, carol)], generation=1)

@@ -15,7 +15,9 @@ from typing import NamedTuple
 import pytest
 
 from simulation.crowds import check_repeated_announcements
+from simulation.gates import check_repeated_arrivals
 from simulation.interleaving import check_keys, check_tampering
+from simulation.transfers import check_deaths
 from tclog.chain import append as append_module
 from tclog.chain import combine as combine_module
 from tclog.chain import fold as fold_module
@@ -29,8 +31,10 @@ from tclog.domain import inbox, steps
 from tclog.domain.decision import Draft
 from tclog.errors import OutcomeUnknown, Refused, StoreUnreachable
 from tclog.event import ALL, ChainId, digest, seal_event, seal_version, slot_key
+from tclog.log import barriers as barriers_log
 from tclog.log import inbox as inbox_log
 from tclog.log import memory as memory_log
+from tclog.log import transactions as transactions_log
 from tclog.store.base import Create, Created, Delete, Get, Outcome, Put
 from tclog.testing import Faults, simulate
 from tclog.testing.bucket import Bucket
@@ -727,6 +731,38 @@ def key_of_a_transaction_never_looked_for(patch):
     patch.setattr(transact_module._Transaction, "_find", find)
 
 
+def each_operation_for_itself(patch):
+    """Carry out the operations of a transaction one after the other."""
+
+    def transact(client, acts, *, once=None):
+        versions, events = {}, []
+        for act in acts:
+            done = yield from transact_module._Transaction(client, [act], once).run()
+            versions |= done.versions
+            events += done.events
+        return transact_module.Transacted(versions, events)
+
+    patch.setattr(transactions_log, "transact", transact)
+
+
+def dead_transaction_waited_for_too_long(patch):
+    patch.setattr(verdict_module, "GRACE_S", 2 * verdict_module.GRACE_S)
+
+
+# -- barriers -------------------------------------------------------------------------------------
+
+
+def withdrawn_arrival_passes_with_the_others(patch):
+    """As it was until November 2026: whoever sees that its generation is over has passed."""
+
+    def judge(self, head):
+        self.version, self.state = head, fold_module.state_of(head.chain, head)
+        return head.seq if self.state.generation > self.mine else None
+        yield
+
+    patch.setattr(barriers_log._Waits, "judge", judge)
+
+
 # -- the hunt -------------------------------------------------------------------------------------
 
 TRANSACTIONS = (
@@ -797,6 +833,9 @@ FOCUSED = {
     idempotency_key_looked_for_in_another_head: check_keys,
     prev_unchecked: check_tampering,
     keys_not_compared_when_combining: check_repeated_announcements,
+    each_operation_for_itself: check_deaths,
+    dead_transaction_waited_for_too_long: check_deaths,
+    withdrawn_arrival_passes_with_the_others: check_repeated_arrivals,
 }
 # Some bugs are met sooner with other work or in harder times; all clients of a schedule have those.
 # A request that is silent for longer than a write is pursued leaves its outcome unknown.

@@ -128,15 +128,15 @@ def check_transfers(pairs=(("a", "b", None), ("b", "a", None)), cold=False):
 def check_deaths(bound_s=GRACE_S + 1):
     """A transfer dies anywhere: it is done or not done, and stops nobody for long."""
     for died in range(40):
-        for act in ("read", "set", "transfer", "again"):
+        for act in ("read", "incr a", "incr b", "transfer", "again"):
             world = filled()
             alice, bob = warm(world, "alice"), warm(world, "bob")
             one = Walker(world, transfer(alice, "a", "b", key="k")).go(died)
             if one.ended:
                 return
             two = None
-            if act == "set":
-                two = Walker(world, memory.incr_value(bob, "b", 1)).go(STEPS_MAX)
+            if act.startswith("incr"):
+                two = Walker(world, memory.incr_value(bob, act[-1], 1)).go(STEPS_MAX)
             elif act == "transfer":
                 two = Walker(world, transfer(bob, "a", "b")).go(STEPS_MAX)
             elif act == "again":
@@ -148,11 +148,11 @@ def check_deaths(bound_s=GRACE_S + 1):
             if two is not None and two.spent_us > bound_s * 1e6:
                 yield f"{where}: it took {two.spent_us / 1e6} s"
             a, b = holdings(world)
-            did = {"read": 0, "set": 0, "transfer": 1, "again": 1}[act]
+            did = {"read": 0, "incr a": -1, "incr b": 0, "transfer": 1, "again": 1}[act]
             done = SUM // 2 - a - did
             if done not in ((0,) if act == "again" else (0, 1)):
                 yield f"{where}: {a} {b}"
-            if a + b != SUM + (act == "set"):
+            if a + b != SUM + act.startswith("incr"):
                 yield f"{where}: a unit is lost or invented: {a} {b}"
             yield from check_store(world)
 

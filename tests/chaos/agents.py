@@ -260,7 +260,7 @@ def live(
             if tried.fate == STUCK:
                 return
             if tried.code == 0 and tried.out:
-                drawer.learn(asked, tried.out[0])
+                drawer.learn(asked, tried.out)
             if tried.code not in (None, 6) or drawer.rng.random() < 0.2:
                 break  # told, or it gives up without knowing
             if "id_key" not in asked.arguments:

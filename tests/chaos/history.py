@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tclog import errors
-from tclog.chain.results import Artifact, Memory, Message, Step
+from tclog.chain.results import Artifact, Barrier, Memory, Message, Step
 from tclog.domain import steps
-from tclog.event import ChainId
+from tclog.event import ChainId, Event
 from tclog.testing.oracles import Append, Chains
 from tclog.testing.scheduler import Operation
 
@@ -103,8 +103,8 @@ def operations_of(tries: Iterable[Try]) -> list[Operation]:
 def _operation(tried: Try, began_us: int) -> Operation:
     known: dict[str, Any] = dict(tried.arguments)
     known["command"] = _command(tried)
-    if "chains" in known:
-        known["chains"] = tuple(ChainId(chain) for chain in known["chains"])
+    for name in {"chains", "reads"} & known.keys():
+        known[name] = tuple(ChainId(chain) for chain in known[name])
     made = Operation(tried.agent, tried.name, known, (0, tried.n))
     made.invoked_us, made.began_us, made.returned_us = tried.begin_us, began_us, tried.end_us
     made.repeats = tried.nth > 0
@@ -116,8 +116,8 @@ def _operation(tried: Try, began_us: int) -> Operation:
     elif tried.code == 0 or tried.code == known.get("status"):
         made.outcome = "ok"
         made.result = _result(tried)
-    elif tried.code == 3 and tried.name == "memory.get":
-        made.outcome = "ok"
+    elif tried.code == 3 and tried.name in ("memory.get", "account.get"):
+        made.outcome, made.result = "ok", [] if tried.name == "account.get" else None
     else:
         made.error = _error(tried)
         made.outcome = "unknown" if tried.code == 6 else "refused"
@@ -137,16 +137,22 @@ def _error(tried: Try) -> errors.TclogError:
 def _result(tried: Try) -> Any:
     if tried.name.startswith("inbox."):
         return Mailbox(tuple(_message(row) for row in tried.out if row["type"] == "message"))
-    if not tried.out:
-        return None
-    row = {key: value for key, value in tried.out[0].items() if key != "type"}
-    match tried.name.partition(".")[0]:
+    if tried.name.startswith("txn.") or tried.name in ("account.get", "step.wait"):
+        return [_record(row) for row in tried.out]
+    return _record(tried.out[0]) if tried.out else None
+
+
+def _record(told: dict[str, Any]) -> Any:
+    row = {key: value for key, value in told.items() if key != "type"}
+    match told["type"]:
         case "memory":
             return Memory(type=row.pop("value_type"), **row)
         case "message":
             return _message(row)
         case "artifact":
             return Artifact(**row)
+        case "barrier":
+            return Barrier(**row)
         case _:
             return Step(**row)
 
@@ -166,19 +172,32 @@ def _command(tried: Try) -> steps.Command | None:
         case "step.release":
             return steps.Release(known["step"], agent, known["fence"])
         case "step.complete":
-            return steps.Complete(known["step"], agent, steps.COMPLETE, known["fence"])
+            return steps.Complete(known["step"], agent, known["outcome"], known["fence"])
     return None
 
 
-def appends_of(operations: Sequence[Operation], chains: Chains) -> list[Append]:
-    """Match every operation that changes something with the events of its session."""
-    found: dict[tuple[ChainId, str], list[tuple[int, Any]]] = {}
+# What each session has committed: where, at which version, what.
+Events = dict[str, list[tuple[ChainId, int, Event]]]
+
+
+def events_of(chains: Chains) -> Events:
+    """Return the committed events of each session."""
+    found: Events = {}
     for chain, versions in chains.versions.items():
         for version in versions:
             for event in version.events:
-                found.setdefault((chain, event.session), []).append((version.seq, event))
+                found.setdefault(event.session, []).append((chain, version.seq, event))
+    return found
+
+
+def appends_of(operations: Sequence[Operation], events: Events) -> list[Append]:
+    """Match every operation that changes something with the events of its session."""
     return [
-        Append(o, chain, tuple(found.get((chain, session_of(o)), ())))
+        Append(
+            o,
+            chain,
+            tuple((seq, e) for at, seq, e in events.get(session_of(o), ()) if at == chain),
+        )
         for o in operations
         for chain in o.arguments.get("chains", ())
     ]

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 import tclog
+from chaos.trade import transact
 from tclog.errors import EXIT_BUG, TclogError
 
 
@@ -58,12 +59,14 @@ def act(log: tclog.Log, name: str, known: dict[str, Any]) -> list[dict[str, Any]
         if name == "inbox.ack" and mailbox.messages:
             log.ack(mailbox)
         return [message.as_json() for message in mailbox.messages]
+    if name.startswith("txn."):
+        return transact(log, known)
     done: Any
     match name:
-        case "memory.get":
-            done = log.memory.get(known["key"])
-        case "memory.incr":
-            done = log.memory.incr(known["key"], known["by"], **key)
+        case "memory.get" | "account.get":
+            done = log.memory.get(known.get("key") or known["account"])
+        case "memory.incr" | "account.incr":
+            done = log.memory.incr(known.get("key") or known["account"], known["by"], **key)
         case "memory.append":
             done = log.memory.append(known["key"], known["token"], **key)
         case "memory.set" | "memory.guarded":
@@ -75,6 +78,17 @@ def act(log: tclog.Log, name: str, known: dict[str, Any]) -> list[dict[str, Any]
             done = log.artifacts.put(known["path"], name=known["artifact"], **key)
         case "artifact.get":
             done = log.artifacts.get(known["artifact"], known["path"])
+        case "barrier.pass":
+            wait = {"parties": known["parties"], "timeout_s": known["timeout_s"]}
+            done = log.barrier(known["barrier"], **wait, **key)
+        case "step.wait":
+            wait = {"count": known["count"], "timeout_s": known["timeout_s"]}
+            return [step.as_json() for step in log.wait_for(*known["steps"], **wait)]
+        case "step.add":
+            words = {"after": known["after"], "priority": known["priority"]}
+            done = log.steps.add(known["step"], **words)
+        case "step.next":
+            done = log.steps.claim_next(lease_s=lease_s)
         case "step.claim":
             done = log.steps.claim(known["step"], lease_s=lease_s, **key)
         case "step.note":
@@ -86,7 +100,8 @@ def act(log: tclog.Log, name: str, known: dict[str, Any]) -> list[dict[str, Any]
         case "step.release":
             done = log.steps.release(known["step"], fence=known["fence"])
         case "step.complete":
-            done = log.steps.complete(known["step"], fence=known["fence"])
+            outcome, fence = known["outcome"], known["fence"]
+            done = log.steps.complete(known["step"], outcome=outcome, fence=fence)
         case _:
             raise ValueError(f"no such operation: {name}")
     return [done.as_json()]

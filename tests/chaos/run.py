@@ -7,29 +7,36 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from support.project import NAME, BucketObjects, Machine, Project, Site, folder_site
 from support.proxy import Proxy
-from support.stores import bucket_of, find_ceph, fresh_bucket, open_s3, url_of
+from support.stores import Server, bucket_of, find_ceph, fresh_bucket, open_s3, url_of
 
 from chaos.agents import Agent, Commands, Fate, Member, Odds, _try, live
 from chaos.history import Recorder, read_history
 from chaos.judge import Verdict, judge
 from chaos.nemesis import DAEMON_S, FAULTS, Daemons, Tally, ceph, cluster_environ
-from chaos.work import EPOCH, Asked, Drawer, inboxes
+from chaos.planted import STORES
+from chaos.trade import EPOCH, inboxes
+from chaos.work import Asked, Drawer
 from tclog.event import chain_id
 from tclog.store.base import Store
 from tclog.store.file import FileStore
+from tclog.testing.transactions import ACCOUNTS
 
 FSCK_S = 900.0
 
 
 class Plan(NamedTuple):
-    """What a run is made of. ``bug`` names a planted one; then only members work, which have it."""
+    """What a run is made of.
+
+    ``bug`` names one that is planted in the members; then only these should work. ``behaves`` names
+    what is done to a bucket instead of what a store may do.
+    """
 
     store: str
     seed: int
@@ -40,6 +47,7 @@ class Plan(NamedTuple):
     daemons_every_s: float = 15.0
     odds: Odds = Odds()
     bug: str = ""
+    behaves: str = ""
 
 
 class Outcome(NamedTuple):
@@ -55,29 +63,23 @@ class Place(NamedTuple):
 
     site: Site
     store: Store
+    harm: Callable[[], None] = lambda: None
     tally: Tally | None = None
     daemons: Daemons | None = None
 
 
 @contextmanager
-def _file_place(folder: Path, plan: Plan) -> Iterator[Place]:
-    del plan
+def _file_place(folder: Path, plan: Plan, server: Server | None) -> Iterator[Place]:
+    del plan, server
     yield Place(folder_site(folder / "store"), FileStore(folder / "store" / NAME))
 
 
 @contextmanager
-def _ceph_place(folder: Path, plan: Plan) -> Iterator[Place]:
-    """Start a cluster of the run's own, since its daemons are killed."""
+def _bucket_place(folder: Path, plan: Plan, server: Server | None) -> Iterator[Place]:
+    """Use a bucket of a server, through a proxy that does to it what the plan says."""
     del folder
-    with ExitStack() as stack:
-        home = stack.enter_context(tempfile.TemporaryDirectory(prefix="tclog-chaos-"))
-        environ = cluster_environ(Path(home) / "ceph")
-        ceph("start", environ)
-        stack.callback(ceph, "stop", environ)
-        server = find_ceph(environ)
-        assert server is not None
-        stack.enter_context(bucket_of(server))
-        proxy = stack.enter_context(Proxy(server.endpoint))
+    assert server is not None
+    with Proxy(server.endpoint) as proxy:
         settings = fresh_bucket(server.through(proxy.url))
         inside = f"{settings.prefix}/{NAME}"
         site = Site(
@@ -87,24 +89,49 @@ def _ceph_place(folder: Path, plan: Plan) -> Iterator[Place]:
             BucketObjects(server, inside),
         )
         direct = open_s3(server, settings._replace(endpoint=server.endpoint, prefix=inside))
+
+        def harm() -> None:
+            if plan.behaves:
+                STORES[plan.behaves](proxy, server, plan.seed)
+            else:
+                proxy.inject_randomly(FAULTS, plan.seed)
+
+        yield Place(site, direct, harm, Tally(proxy))
+
+
+@contextmanager
+def _ceph_place(folder: Path, plan: Plan, server: Server | None) -> Iterator[Place]:
+    """Start a cluster of the run's own, since its daemons are killed."""
+    assert server is None
+    with ExitStack() as stack:
+        home = stack.enter_context(tempfile.TemporaryDirectory(prefix="tclog-chaos-"))
+        environ = cluster_environ(Path(home) / "ceph")
+        ceph("start", environ)
+        stack.callback(ceph, "stop", environ)
+        started = find_ceph(environ)
+        assert started is not None
+        stack.enter_context(bucket_of(started))
+        place = stack.enter_context(_bucket_place(folder, plan, started))
         daemons = Daemons(environ, plan.seed, plan.daemons_every_s)
-        place = Place(site, direct, Tally(proxy), daemons)
-        yield place
+        yield place._replace(daemons=daemons)
         daemons.stop()
 
 
-PLACES = {"file": _file_place, "ceph": _ceph_place}
+PLACES = {"file": _file_place, "ceph": _ceph_place, "bucket": _bucket_place}
 
 
-def run(plan: Plan, folder: Path) -> Outcome:
-    """Run, and judge; ``folder`` keeps the history and all else that the run leaves."""
+def run(plan: Plan, folder: Path, server: Server | None = None) -> Outcome:
+    """Run, and judge; ``folder`` keeps the history and all else that the run leaves.
+
+    ``server`` is that of the store "bucket".
+    """
     begun_s = time.monotonic()
     history = folder / "history.jsonl"
     journal = folder / "journal"
     (folder / "files").mkdir()
     recorder = Recorder(history)
     struck: Counter[str] = Counter()
-    with PLACES[plan.store](folder, plan) as place:
+    with PLACES[plan.store](folder, plan, server) as place:
         project = Project(folder, place.site)
         try:
             machines = [project, project.machine()]
@@ -165,8 +192,7 @@ def _storm(plan: Plan, place: Place, agents: list[Agent], folder: Path, recorder
                 given[0] = n + 1
             yield n
 
-    if place.tally is not None:
-        place.tally._proxy.inject_randomly(FAULTS, plan.seed)
+    place.harm()
     if place.daemons is not None:
         place.daemons.start()
     failures: list[BaseException] = []
@@ -211,6 +237,10 @@ def _look(
     numbers = itertools.count(first)
     for m, machine in enumerate(machines):
         reader = Commands(f"reader-{m}", machine, journal, struck)
+        for account in ACCOUNTS:
+            known = {"account": account, "reads": [chain_id("memory", account)]}
+            asked = Asked(next(numbers), "account.get", known)
+            recorder.write(_try(reader, asked, 0, Fate()))
         for epoch in range(max(first - 1, 0) // EPOCH + 1):
             for stem in ("count", "lines", "value"):
                 key = f"{stem}-{epoch}"
@@ -242,6 +272,7 @@ def _record(
         "daemons": {} if place.daemons is None else dict(sorted(place.daemons.killed.items())),
         "requests": 0 if place.tally is None else place.tally.requests,
         "faults": {} if place.tally is None else dict(sorted(place.tally.faults.items())),
+        "together": verdict.together,
         "linear": verdict.linear,
         "violations": len(broken),
-    } | ({"bug": plan.bug} if plan.bug else {})
+    } | {name: said for name in ("bug", "behaves") if (said := getattr(plan, name))}

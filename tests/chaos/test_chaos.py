@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
+from support.stores import Server
 
 from chaos.agents import Odds
 from chaos.history import Try, operations_of
-from chaos.planted import BUGS
+from chaos.planted import BUGS, STORES
 from chaos.run import Outcome, Plan, run
 
 # Under load an operation takes seconds, so these are far below what is usual.
@@ -47,35 +48,78 @@ def test_a_minute_of_faults_on_a_bucket_whose_daemons_are_killed(tmp_path: Path)
     assert record["processes"].get("killed"), _told(outcome)
 
 
+# After how many operations which promises must be found broken, by the judge's words.
 PROMISES = {
-    "lost_reply_taken_for_a_failure": ("writes:",),
-    "store_that_overwrites": ("chains:", "writes:"),
-    "lease_ends_early": ("leases:", "chains:", "claims:"),
-    "reads_answered_from_the_cache": ("reads:", "inboxes:", "refusals:", "linear:"),
+    "lost_reply_taken_for_a_failure": (200, ("writes:",)),
+    "store_that_overwrites": (200, ("chains:", "writes:")),
+    "each_operation_for_itself": (500, ("whole:", "units:", "serial:")),
+    "dependencies_never_looked_at": (500, ("tasks:",)),
+    "who_waited_long_enough_passes": (300, ("barriers:",)),
+    "held_step_given_to_who_asks": (200, ("claims:",)),
+    "lease_ends_early": (500, ("leases:", "chains:", "claims:")),
+    "reads_answered_from_the_cache": (300, ("reads:", "inboxes:", "refusals:", "linear:")),
 }
+# On a bucket, behind a proxy: the client's bug, and what the store does.
+BEHIND_A_PROXY = {
+    ("conflict_taken_for_a_loss", "doubtful_answers"): (150, ("writes:",)),
+    ("server_error_taken_for_a_loss", "doubtful_answers"): (150, ("writes:",)),
+    ("", "create_that_overwrites"): (100, ("chains:", "writes:")),
+    ("", "acknowledged_and_forgotten"): (100, ("chains:", "writes:")),
+}
+QUIET = Odds(0.01, 0.01)
+CAUGHT_S = 120.0  # on a machine that does nothing else it takes a tenth of this
 
 
-def _members_only(bug: str, folder: Path) -> Outcome:
-    quiet = Odds(0.01, 0.01)
-    plan = Plan("file", 5, 60, operations=600, commands=0, members=4, odds=quiet, bug=bug)
+def _members_only(bug: str, operations: int, folder: Path) -> Outcome:
+    plan = Plan("file", 5, 60, operations, commands=0, members=4, odds=QUIET, bug=bug)
     return run(plan, folder)
+
+
+def _behind_a_proxy(
+    bug: str, behaves: str, operations: int, server: Server, folder: Path
+) -> Outcome:
+    plan = Plan("bucket", 5, 60, operations, commands=0, members=4, odds=QUIET, bug=bug)
+    return run(plan._replace(behaves=behaves), folder, server)
+
+
+def _assert_caught(outcome: Outcome, promises: tuple[str, ...]) -> None:
+    assert [sentence for sentence in outcome.broken if sentence.startswith(promises)], _told(
+        outcome
+    )
+    assert outcome.record["took_s"] < CAUGHT_S
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", PROMISES)
 def test_a_planted_bug_is_caught(bug: str, tmp_path: Path):
-    outcome = _members_only(bug, tmp_path)
-    caught = [sentence for sentence in outcome.broken if sentence.startswith(PROMISES[bug])]
-    assert caught, _told(outcome)
+    operations, promises = PROMISES[bug]
+    _assert_caught(_members_only(bug, operations, tmp_path), promises)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("bug", "behaves"), BEHIND_A_PROXY)
+def test_a_bug_before_or_behind_the_proxy_is_caught(
+    bug: str, behaves: str, ceph: Server, tmp_path: Path
+):
+    operations, promises = BEHIND_A_PROXY[bug, behaves]
+    _assert_caught(_behind_a_proxy(bug, behaves, operations, ceph, tmp_path), promises)
 
 
 def test_the_fault_alone_is_no_bug(tmp_path: Path):
-    outcome = _members_only("lost_replies", tmp_path)
+    outcome = _members_only("lost_replies", 300, tmp_path)
     assert not outcome.broken, _told(outcome)
 
 
+def test_doubtful_answers_alone_break_nothing(ceph: Server, tmp_path: Path):
+    outcome = _behind_a_proxy("", "doubtful_answers", 150, ceph, tmp_path)
+    assert not outcome.broken, _told(outcome)
+    assert outcome.record["faults"].keys() == {"status", "duplicate", "close"}
+
+
 def test_every_bug_is_looked_for():
-    assert PROMISES.keys() | {"lost_replies"} == BUGS.keys()
+    planted = PROMISES.keys() | {bug for bug, _ in BEHIND_A_PROXY if bug}
+    assert planted | {"lost_replies"} == BUGS.keys()
+    assert {behaves for _, behaves in BEHIND_A_PROXY} == STORES.keys()
 
 
 def test_who_was_killed_was_told_nothing():

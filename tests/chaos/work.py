@@ -1,7 +1,8 @@
 """What the agents ask for: drawn from a seed, and from what they were told before.
 
 Few names, so that everybody meets everybody: claims of a handful of steps with leases of a few
-seconds, counters, guarded and blind sets, appends, messages to two inboxes and to all, artifacts.
+seconds, counters, guarded and blind sets, appends, messages to two inboxes and to all, artifacts;
+transactions (``chaos.trade``), steps that come after others (``chaos.plan``), two barriers.
 Keys and inboxes change after some hundred operations, because a search for a linear order and
 reading a whole inbox take longer the more there is; steps stay, so that their tokens have far to
 rise.
@@ -9,13 +10,16 @@ rise.
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from chaos import plan, trade
+from chaos.trade import EPOCH, inboxes
+from tclog.domain import steps
 from tclog.event import chain_id
 
-EPOCH = 500
 STEPS = ("design", "build", "test", "deploy")
 LEASES_MS = (1000, 2000, 4000)
 FAILS = 11  # the exit status of a command under `exec` that fails
@@ -35,10 +39,12 @@ WORK = {
     "note": 3,
     "renew": 4,
     "release": 5,
-    "complete": 4,
+    "complete": 6,
     "reopen": 5,
     "put": 4,
     "fetch": 3,
+    **trade.WORK,
+    **plan.WORK,
 }
 _KINDS, _WEIGHTS = tuple(WORK), tuple(WORK.values())
 
@@ -54,16 +60,12 @@ class Asked(NamedTuple):
     arguments: dict[str, Any]
 
 
-def inboxes(epoch: int) -> tuple[str, str]:
-    """Return the recipients of an epoch."""
-    return f"hub-{epoch}", f"aux-{epoch}"
-
-
 class Drawer:
     """Draws the operations of one agent."""
 
     def __init__(self, seed: int, agent: str, *, files: Path, execs: bool) -> None:
         self.rng = random.Random(f"{seed} {agent}")
+        self.seed = seed
         self.agent = agent
         self.files = files
         self.execs = execs
@@ -74,6 +76,14 @@ class Drawer:
         """Draw the operation with this number."""
         kind = self.rng.choices(_KINDS, _WEIGHTS)[0]
         epoch, token = n // EPOCH, f"t{n}"
+        if plan.is_barrier(n):
+            return Asked(n, "barrier.pass", self._keyed(n, plan.barrier(self.rng, n)))
+        if any(map(plan.is_task, self.held)) and self.rng.random() < plan.ENDS:
+            kind = "complete"
+        if kind in trade.WORK:
+            return self._trade(n, kind, token)
+        if kind in plan.WORK:
+            return Asked(n, *plan.draw(self.rng, self.seed, kind, epoch))
         match kind:
             case "incr" | "set" | "guarded" | "append" | "get":
                 return self._memory(n, kind, epoch, token)
@@ -93,6 +103,14 @@ class Drawer:
         if self.rng.random() < 0.5:
             arguments["id_key"] = f"id-{n}"
         return arguments
+
+    def _trade(self, n: int, kind: str, token: str) -> Asked:
+        name, arguments = trade.draw(self.rng, kind, n, token)
+        if "operations" in arguments:
+            path = self.files / f"txn-{n}.jsonl"
+            path.write_text("".join(json.dumps(line) + "\n" for line in arguments["operations"]))
+            arguments["path"] = str(path)
+        return Asked(n, name, self._keyed(n, arguments) if "chains" in arguments else arguments)
 
     def _memory(self, n: int, kind: str, epoch: int, token: str) -> Asked:
         stem = {"incr": "count", "append": "lines"}.get(kind, "value")
@@ -130,7 +148,7 @@ class Drawer:
 
     def _step(self, n: int, kind: str, token: str) -> Asked:
         step = self.rng.choice(STEPS)
-        mine = [step for step in STEPS if step in self.held]
+        mine = [step for step in self.held if plan.is_task(step)] or list(self.held)
         if kind in ("renew", "release", "complete"):
             kind, step = (kind, self.rng.choice(mine)) if mine else ("claim", step)
         if kind == "exec" and not self.execs:
@@ -152,18 +170,21 @@ class Drawer:
                 arguments["fence"] = self.held[step]
                 if kind == "renew":
                     arguments["lease_ms"] = self.rng.choice(LEASES_MS)
-                # Ending once more what one has ended oneself changes nothing.
-                arguments["idle"] = kind == "complete"
+                if kind == "complete":
+                    # Ending once more what one has ended oneself changes nothing.
+                    arguments["idle"] = True
+                    arguments["outcome"] = self.rng.choice((*[steps.COMPLETE] * 9, steps.FAILED))
                 if kind != "renew" and self.rng.random() < 0.8:
                     del self.held[step]  # else it is tried again some time, with a stale token
         return Asked(n, f"step.{kind}", arguments)
 
-    def learn(self, asked: Asked, told: dict[str, Any]) -> None:
+    def learn(self, asked: Asked, told: list[dict[str, Any]]) -> None:
         """Remember what a success told of tokens and versions."""
-        if asked.name == "step.claim":
-            self.held[asked.arguments["step"]] = told["fence"]
+        if asked.name in ("step.claim", "step.next") or asked.arguments.get("claims"):
+            (step,) = (row for row in told if row["type"] == "step")
+            self.held[step["id"]] = step["fence"]
         elif asked.name.startswith("memory."):
-            self.seen[asked.arguments["key"]] = told["version"]
+            self.seen[asked.arguments["key"]] = told[0]["version"]
 
 
 def words_of(asked: Asked, journal: Path) -> list[str]:
@@ -172,10 +193,11 @@ def words_of(asked: Asked, journal: Path) -> list[str]:
     lease = f"{known.get('lease_ms', 0) / 1000:g}s"
     fence = str(known.get("fence"))
     match asked.name:
-        case "memory.get":
-            words = ["memory", "get", known["key"]]
-        case "memory.incr":
-            words = ["memory", "incr", known["key"], "--by", str(known["by"])]
+        case "memory.get" | "account.get":
+            words = ["memory", "get", known.get("key") or known["account"]]
+        case "memory.incr" | "account.incr":
+            key = known.get("key") or known["account"]
+            words = ["memory", "incr", key, "--by", str(known["by"])]
         case "memory.append":
             words = ["memory", "append", known["key"], known["token"]]
         case "memory.set":
@@ -193,6 +215,19 @@ def words_of(asked: Asked, journal: Path) -> list[str]:
             words = ["artifact", "put", known["path"], "--name", known["artifact"]]
         case "artifact.get":
             words = ["artifact", "get", known["artifact"], "-o", known["path"]]
+        case "txn.transfer" | "txn.copy" | "txn.audit" | "txn.mixed":
+            words = ["txn", "-f", known["path"]]
+        case "barrier.pass":
+            words = ["barrier", known["barrier"], "--parties", str(known["parties"])]
+            words += ["--timeout", f"{known['timeout_s']}s"]
+        case "step.add":
+            words = ["step", "add", known["step"], "--priority", str(known["priority"])]
+            words += ["--after", ",".join(known["after"])] if known["after"] else []
+        case "step.next":
+            words = ["claim", "--next", "--lease", lease]
+        case "step.wait":
+            words = ["wait-for", *known["steps"], "--count", str(known["count"])]
+            words += ["--timeout", f"{known['timeout_s']}s"]
         case "step.claim":
             words = ["claim", known["step"], "--lease", lease]
         case "step.note":
@@ -207,6 +242,7 @@ def words_of(asked: Asked, journal: Path) -> list[str]:
             words = [asked.name.partition(".")[2], known["step"]]
             words += ["--fence", fence]
             words += ["--lease", lease] if asked.name == "step.renew" else []
+            words += ["--failed"] if known.get("outcome") == steps.FAILED else []
     if "id_key" in known:
         words += ["--id", known["id_key"]]
     return [*words, "--json"]

@@ -3,10 +3,10 @@
 Owns: the sockets and threads between S3 clients and one S3 server, the record of what the
 clients asked for, and the faults that are waiting to strike.
 
-Invariant: a request goes upstream exactly as often as its fault says: never for "refuse" and
-"drop", twice for "duplicate", once otherwise; the proxy never repeats one by itself.  A fault
-that loses a reply strikes only after the server's whole reply has been read, so the server has
-acted by then.  If the server goes away during an exchange, the client's connection is closed.
+Invariant: a request goes upstream exactly as often as its fault says: never for "refuse", "drop"
+and "stand-in", twice for "duplicate", once otherwise; the proxy never repeats one by itself.  A
+fault that loses a reply strikes only after the server's whole reply has been read, so the server
+has acted by then.  If the server goes away during an exchange, the client's connection is closed.
 
 Callers: tests, from any thread.  Nothing in the package itself may import this module.
 """
@@ -32,7 +32,7 @@ PIECE = 1 << 16
 STOP_SECONDS = 5.0
 DIAL_SECONDS = 5.0
 LOSING = {"close", "reset", "status", "hang", "partial"}
-KINDS = LOSING | {"refuse", "drop", "delay", "duplicate"}
+KINDS = LOSING | {"refuse", "drop", "delay", "duplicate", "stand-in"}
 LISTING = {"list-type", "prefix", "delimiter", "marker", "start-after", "max-keys"}
 CODES = {
     400: "InvalidRequest",
@@ -51,15 +51,18 @@ class Fault(NamedTuple):
     Forwarded, and the reply is lost: "close" (FIN), "reset" (RST), "status" (answered with
     ``status`` instead), "hang" (silence for ``seconds``, then FIN), "partial" (FIN in the middle of
     the status line).  Forwarded twice and answered with the second reply: "duplicate".  Not
-    forwarded: "refuse" (answered with ``status``), "drop" (FIN).  Forwarded ``seconds`` later, even
-    if the client has given up by then: "delay".  ``code`` is the S3 error code that goes with
-    ``status``; the usual one if empty.
+    forwarded: "refuse" (answered with ``status``), "drop" (FIN), "stand-in" (``stand_in`` is called
+    with the request and its body in the server's place, and the client is told that all went well:
+    a store that breaks its promises).  Forwarded ``seconds`` later, even if the client has given up
+    by then: "delay".  ``code`` is the S3 error code that goes with ``status``; the usual one if
+    empty.
     """
 
     kind: str
     status: int = 0
     seconds: float = 0
     code: str = ""
+    stand_in: Callable[[Request, bytes], None] | None = None
 
 
 @dataclass(slots=True)
@@ -136,8 +139,8 @@ class _Rule:
         draw = self.rng.random()
         for rate, fault in self.faults:
             if draw < rate:
-                if fault.kind == "duplicate" and streamed:
-                    return None  # What has been streamed cannot be sent again.
+                if fault.kind in ("duplicate", "stand-in") and streamed:
+                    return None  # What has been streamed is not there to be used again.
                 self.left -= 1
                 return fault
             draw -= rate
@@ -277,7 +280,7 @@ class _Connection:
 
         if fault.kind == "delay" and self.proxy._stopping.wait(fault.seconds):
             return False
-        if fault.kind in ("refuse", "drop"):
+        if fault.kind in ("refuse", "drop", "stand-in"):
             # The body is read to its end all the same: to close with bytes unread sends RST.
             _drain(rest)
         else:
@@ -293,6 +296,11 @@ class _Connection:
 
         if fault.kind in ("status", "refuse"):
             self._refuse(request, fault)
+            return not head.closes()
+        if fault.stand_in is not None:
+            fault.stand_in(request, held)
+            request.status = 200
+            client.sendall(b'HTTP/1.1 200 OK\r\nETag: "stand-in"\r\nContent-Length: 0\r\n\r\n')
             return not head.closes()
         if fault.kind == "hang":
             self.proxy._stopping.wait(fault.seconds)
@@ -430,7 +438,7 @@ class Proxy:
     def inject(self, fault: Fault, *, times: int = 1, match: Match | None = None) -> None:
         """Let ``fault`` strike the next ``times`` matching requests, earlier injections first.
 
-        "duplicate" passes over requests with a body above 1 MiB.
+        "duplicate" and "stand-in" pass over requests with a body above 1 MiB.
         """
         self._add(self._counted, _Rule([(1.0, fault)], match, random.Random(), times))
 

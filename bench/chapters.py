@@ -349,6 +349,8 @@ def rates(rows: Sequence[Record]) -> Chapter:
 
 # -- history --------------------------------------------------------------------------------------
 
+LOOKING = ("sync, 100 new events", "log -n 20", "diff of an hour")
+
 
 def history(rows: Sequence[Record]) -> Chapter:
     by = grouped([row for row in rows if row["part"] == "history"], "op", "events")
@@ -365,22 +367,9 @@ def history(rows: Sequence[Record]) -> Chapter:
         for op, wall in walls.items()
     ]  # fmt: skip
     largest = max(sizes)
-    peak = max(middle(by[op, largest], "peak_bytes") for op in ops if (op, largest) in by)
-    floor = middle(by["python", largest], "peak_bytes")
-    big = (
-        ""
-        if largest >= 1_000_000
-        else " A million: `scripts/bench history --big`; not in this run."
-    )
     hot = ("claim", "memory set", "memory get", "send", "inbox")
     most = max(growth[op] for op in hot)
-    aims = [
-        Aim(f"{op}, {largest:,} events, beyond Python's start", "under 1 s",
-            f"{ms(walls[op][largest] - start[largest])} (CPU time {ms(cpus[op][largest])})",
-            walls[op][largest] - start[largest] < 1)
-        for op in ("sync, 100 new events", "log -n 20", "diff of an hour")
-    ]  # fmt: skip
-    aims.append(Aim(f"peak memory, {largest:,} events", "under 500 MB", mb(peak), peak < 500e6))
+    aims = _looking({op: by[op, largest] for op in ops}, largest, start[largest])
     text = [
         "## A growing log\n",
         "Generated logs in a folder: a day's work of eight agents, however many events. Whole"
@@ -391,9 +380,7 @@ def history(rows: Sequence[Record]) -> Chapter:
         table(["Command", "Growth", *(f"{e:,} events" for e in sizes),
                f"CPU time, {largest:,}", f"Peak memory, {largest:,}"], lines),
         plot("history", "CPU time of commands against the size of the log"),
-        f"What a process takes at its peak cannot be seen below {mb(floor)}, which the driver takes"
-        " that starts it."
-        + big + "\n",
+        _floor(by["python", largest]),
         *_bytes(rows),
     ]  # fmt: skip
     drawn = ("sync, new machine", "sync, 100 new events", "log -n 20", "diff of an hour",
@@ -403,9 +390,68 @@ def history(rows: Sequence[Record]) -> Chapter:
     return Chapter("\n".join(text), plots, aims)
 
 
+def million(rows: Sequence[Record]) -> Chapter:
+    """One log of a million events, of which most is packed and the objects of events are gone."""
+    by = grouped([row for row in rows if row["part"] == "million"], "op")
+    python = by.pop("python")
+    start_s = middle(python, "wall_s")
+    events = next(row["events"] for row in rows if row["part"] == "million")
+    first = by["sync, new machine, from packs"]
+    slowest = max(row["wall_s"] for row in first)
+    aims = [
+        Aim(f"first sync of {events:,} events from packs", "at most 60 s",
+            f"{middle(first, 'wall_s'):.1f} s, at most {slowest:.1f} s in {len(first)} runs (CPU"
+            f" time {middle(first, 'cpu_s'):.1f} s)", slowest <= 60),
+        *_looking(by, events, start_s),
+    ]  # fmt: skip
+    lines = [
+        [op, len(group), ms(middle(group, "wall_s")), ms(max(row["wall_s"] for row in group)),
+         ms(middle(group, "cpu_s")), mb(max(row["peak_bytes"] for row in group))]
+        for op, group in by.items()
+    ]  # fmt: skip
+    text = [
+        "## A million events\n",
+        "A generated log of ten days, as dense as the one of 100,000 events above, as `tclog pack`"
+        " and `tclog gc --delete` leave it: every slot is there, packs of all but the last hours,"
+        " and the objects of the events of the last day. In a folder. A first sync reads the packs,"
+        " checks every id and link, and fills the index; the first `diff` works out who held which"
+        " step when; *asking every chain* is what the first sync of a day does.\n",
+        table(["Command", "Runs", "Wall time", "Slowest", "CPU time", "Peak memory"], lines),
+        _floor(python),
+        *_bytes(rows),
+    ]
+    return Chapter("\n".join(text), {}, aims)
+
+
+def _looking(by: Mapping[str, Sequence[Record]], events: int, start_s: float) -> list[Aim]:
+    """Judge what looks back at a log of so many events: time beyond Python's start, and memory."""
+    aims = []
+    for op in LOOKING:
+        beyond_s = middle(by[op], "wall_s") - start_s
+        aims.append(
+            Aim(f"{op}, {events:,} events, beyond Python's start", "under 1 s",
+                f"{ms(beyond_s)} (CPU time {ms(middle(by[op], 'cpu_s'))})", beyond_s < 1)
+        )  # fmt: skip
+    peak = max(row["peak_bytes"] for rows in by.values() for row in rows)
+    aims.append(Aim(f"peak memory, {events:,} events", "under 500 MB", mb(peak), peak < 500e6))
+    return aims
+
+
+def _floor(rows: Sequence[Record]) -> str:
+    return (
+        f"What a process takes at its peak cannot be seen below {mb(middle(rows, 'peak_bytes'))},"
+        " which the driver takes that starts it.\n"
+    )
+
+
 def _bytes(rows: Sequence[Record]) -> list[str]:
     found = [row for row in rows if row["part"] == "bytes"]
     index = {row["events"]: row["index_bytes"] for row in found if "index_bytes" in row}
+    kinds = [
+        kind
+        for kind in ("events", "chains", "blobs", "packs")
+        if any(kind in row.get("bytes", ()) for row in found)
+    ]
     lines = []
     for row in found:
         if "bytes" not in row:
@@ -415,10 +461,10 @@ def _bytes(rows: Sequence[Record]) -> list[str]:
         def each(size: float, count: int = events) -> str:
             return f"{size / count:,.0f}"
 
-        lines.append([f"{events:,}", each(sum(sizes.values())), each(sizes["events"]),
-                      each(sizes["chains"]), each(sizes.get("blobs", 0)),
+        lines.append([f"{events:,}", each(sum(sizes.values())),
+                      *(each(sizes.get(kind, 0)) for kind in kinds),
                       f"{sum(row['objects'].values()) / events:.2f}",
                       each(index.get(events, 0))])  # fmt: skip
-    heads = ["Events", "Bytes an event", "in `events/`", "in `chains/`", "in `blobs/`",
+    heads = ["Events", "Bytes an event", *(f"in `{kind}/`" for kind in kinds),
              "Objects an event", "Bytes an event in the index"]  # fmt: skip
     return ["### Bytes\n", table(heads, lines)]

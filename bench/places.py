@@ -33,7 +33,7 @@ class Bench(NamedTuple):
         peer: Tracecraft's command.
         etcd: the address of a server of its own.
         quick: tiny sizes: only to see that everything runs.
-        big: also a million events.
+        log: a folder with a log for the part ``million``, which is written to; None to make one.
     """
 
     python: Path
@@ -42,7 +42,7 @@ class Bench(NamedTuple):
     peer: Path | None
     etcd: str | None
     quick: bool
-    big: bool
+    log: Path | None
     results: Results
 
     @property
@@ -85,11 +85,15 @@ class Bench(NamedTuple):
         """
         original = self.scratch / f"generated-{events}"
         if not original.exists():
-            words = ["-m", "tclog.testing.generate", original, "--events", str(events)]
-            run([self.python, *words], env=self.environ(), cwd=self.scratch)
+            self.generate(original, events)
         folder = self.scratch / f"{copy}-{events}"
         shutil.copytree(original, folder, copy_function=os.link)
         return folder
+
+    def generate(self, folder: Path, events: int, *options: object) -> None:
+        """Generate a log in a folder."""
+        words = ["-m", "tclog.testing.generate", folder, "--events", events, *options]
+        run([self.python, *map(str, words)], env=self.environ(), cwd=self.scratch)
 
     def work(self, script: str, *words: Any, env: Mapping[str, str] | None = None) -> list[Any]:
         """Run a script inside tclog's environment; return the lines of JSON that it printed."""

@@ -68,6 +68,7 @@ def page(results: Path) -> tuple[str, Mapping[str, str]]:
         "senders": chapters.senders,
         "rates": chapters.rates,
         "history": chapters.history,
+        "million": chapters.million,
     }
     for name, chapter in write_chapters.items():
         if name in samples:

@@ -425,6 +425,12 @@ def decode_stored_version(raw: bytes, stored: str | None) -> Version:
     return version.judged(aborted=aborted) if "txn" in record else version
 
 
+def decode_stored_state(raw: bytes) -> Mapping[str, Any]:
+    """Read only the state out of what ``decode_stored_version`` reads."""
+    record = orjson.loads(raw.removeprefix(_ABORTED))
+    return record["otherwise" if raw.startswith(_ABORTED) else "state"]  # type: ignore[no-any-return]
+
+
 _ABORTED = b"-"
 
 

@@ -103,10 +103,12 @@ def sync(
         packed_us = yield from packs.read_all(_listed_from(horizon_us))
         if cold and packed_us is not None:
             since_us = packed_us
+            index.gather()
             # What one inbox has and another lacked when it was packed may have come any time since.
             yield from reader.catch_up(index.open_chains(NEVER, Stamp("")))
         else:
             yield from reader.read_every_chain()
+    index.gather()
     since = _listed_from(since_us)
     newest = yield from reader.read_events(since)
     yield from packs.read_removed(since, newest, gone=reader.gone)
@@ -330,7 +332,7 @@ class _Reader:
             with self.index.writing():
                 count = self.index.add_versions(versions)
         except NotLinked as broken:
-            yield from self._explain(broken.version)
+            yield from self._explain(broken.chain, broken.seq)
             raise
         self.versions += count
         self.progress("versions", count)
@@ -349,9 +351,8 @@ class _Reader:
                     self._slots[chain] = max(seq, self._slots.get(chain, 0))
         return [v for v in judged if v is not None and v.seq < open_.get(v.chain, v.seq + 1)]
 
-    def _explain(self, version: Version) -> Protocol[None]:
+    def _explain(self, chain: ChainId, seq: int) -> Protocol[None]:
         """Say whether it is the store or the index that is wrong about a version's predecessor."""
-        chain, seq = version.chain, version.seq
         if seq > 1 and self.index.head(chain) == seq - 1:
             found = yield Get(slot_key(chain, seq - 1))
             if found is not None and digest(found.data) != self.index.head_id(chain):

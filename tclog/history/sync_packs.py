@@ -19,7 +19,8 @@ from tclog.chain.fold import state_of
 from tclog.clock import SECOND_US, parse_us
 from tclog.domain.packs import State
 from tclog.errors import Damaged
-from tclog.event import PACKS, ChainId, Version
+from tclog.event import PACKS, ChainId, Version, decode_version
+from tclog.event.summary import Summary, summarize
 from tclog.history.objects import Progress
 from tclog.index import Index, NotLinked
 from tclog.index.packed import count_attempts
@@ -118,7 +119,7 @@ class PackSync:
 
     def _take(self, reader: PackReader) -> Protocol[None]:
         """Insert what the index lacks of a pack."""
-        from tclog.event.packs import decode_packed
+        from tclog.event.packs import summarize_packed
 
         apart: list[ChainId] = []
 
@@ -129,9 +130,15 @@ class PackSync:
             apart.append(run.chain)
             return run.last + 1
 
-        rows = (decode_packed(*row) for row in reader.versions(wanted))
+        rows = reader.versions(wanted)
         while some := list(islice(rows, VERSIONS_AT_ONCE)):
-            self._add((yield from self.judged(some)))
+            summaries = [one for row in some if (one := summarize_packed(*row)) is not None]
+            if len(summaries) < len(some):
+                versions = [
+                    decode_version(r.raw, chain=c, seq=n, stored=r.stored) for c, n, r in some
+                ]
+                summaries = [summarize(one) for one in (yield from self.judged(versions))]
+            self._add(summaries)
         before = count_attempts(self.index)
         found = ((event, row.raw, row.stored) for event, row in reader.events())
         while events := list(islice(found, VERSIONS_AT_ONCE)):
@@ -142,14 +149,14 @@ class PackSync:
         # Only an index that lacks what an earlier pack holds: its slots have it.
         yield from self.catch_up(apart)
 
-    def _add(self, versions: list[Version]) -> None:
+    def _add(self, summaries: Iterable[Summary]) -> None:
         try:
             with self.index.writing():
-                count = self.index.add_versions(versions)
+                count = self.index.add_summaries(summaries)
         except NotLinked as broken:
-            chain, seq = broken.version.chain, broken.version.seq
             raise Damaged(
-                f"version {seq} of {chain} in a pack does not follow version {seq - 1}",
+                f"version {broken.seq} of {broken.chain} in a pack does not follow version"
+                f" {broken.seq - 1}",
                 hint="tclog fsck",
             ) from None
         self.versions += count

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from tclog.errors import TclogError, quote
 
-SCHEMA = 2
+SCHEMA = 3
 BUSY_S = 60.0
 OPENS_MAX = 8
 # A release with another schema has a folder of its own: two that take turns do not undo each other.
@@ -45,7 +45,6 @@ CREATE TABLE IF NOT EXISTS events(
     row INTEGER PRIMARY KEY, id BLOB NOT NULL, at TEXT NOT NULL, chain INTEGER NOT NULL,
     seq INTEGER NOT NULL, place INTEGER NOT NULL, agent TEXT NOT NULL, op TEXT NOT NULL,
     n INTEGER);
-CREATE INDEX IF NOT EXISTS events_id ON events(id);
 CREATE TABLE IF NOT EXISTS attempts(
     id BLOB NOT NULL UNIQUE, at TEXT NOT NULL, chain TEXT NOT NULL, agent TEXT NOT NULL,
     op TEXT NOT NULL, raw BLOB NOT NULL);
@@ -241,6 +240,10 @@ class Database:
         """The random name of this copy: numbers of events mean something within it only."""
         return self.meta("epoch") or ""
 
+    def gathered(self) -> bool:
+        """Whether events can be found by their ids: see ``Writing.gather``."""
+        return self.meta("gathered") is not None
+
     def finished(self) -> bool:
         """Whether what only questions need is there."""
         return self.meta("finished") is not None
@@ -248,9 +251,10 @@ class Database:
     def finish(self) -> None:
         """Make what questions need to be quick, once the first sync is through."""
         if not self.finished():
-            with self.writing():
-                for statement in _FOR_QUESTIONS.split(";"):
+            for statement in _FOR_QUESTIONS.split(";"):
+                with self.writing():
                     self._db.execute(statement)
+            with self.writing():
                 self.set_meta("finished", "1")
 
 

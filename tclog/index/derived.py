@@ -11,12 +11,13 @@ that an answer's cost does not grow with the log. Like all of the index they can
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tclog.clock import Hlc
 from tclog.event import ChainId, Version, chain_name, decode_stored_version
+from tclog.event.records import decode_stored_state
 
 if TYPE_CHECKING:
     from tclog.index.index import Index
@@ -96,7 +97,7 @@ def _derive_step(db: sqlite3.Connection, number: int, step: str, first: int) -> 
     held: tuple[str, int] | None = None
     after: set[str] = set()
     for seq, at, raw in rows:
-        state: Mapping[str, Any] = decode_stored_version(raw, None).state
+        state = decode_stored_state(raw)
         after.update(state.get("after", ()))
         now = (state["agent"], state["fence"]) if state.get("state") == "claimed" else None
         if seq >= first and now != held:

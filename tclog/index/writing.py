@@ -6,21 +6,33 @@ one before it by its hash.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from tclog.clock import Stamp
-from tclog.event import ChainId, Event, Version, chain_kind, stored_bytes
+from tclog.event import ChainId, Event, Version, chain_kind
+from tclog.event.summary import Summary, summarize
 from tclog.index.database import Database
+
+_GATHER = """
+CREATE INDEX IF NOT EXISTS events_id ON events(id);
+DELETE FROM attempts WHERE EXISTS (SELECT 1 FROM events WHERE events.id=attempts.id);
+DELETE FROM open WHERE EXISTS (
+    SELECT 1 FROM events JOIN chains ON chains.id=events.chain
+    WHERE events.id=open.event AND chains.name=open.chain);
+UPDATE open SET partial=EXISTS (SELECT 1 FROM events WHERE events.id=open.event)
+"""
 
 
 class NotLinked(Exception):  # noqa: N818 - named for what was found
-    """A version does not name the one before it that is here; ``version`` is which."""
+    """A version does not name the one before it that is here: version ``seq`` of ``chain``."""
 
-    def __init__(self, version: Version) -> None:
-        super().__init__(f"version {version.seq} of {version.chain}")
-        self.version = version
+    def __init__(self, one: Summary) -> None:
+        super().__init__(f"version {one.seq} of {one.chain}")
+        self.chain, self.seq = one.chain, one.seq
 
 
 class _Chain(NamedTuple):
@@ -37,11 +49,15 @@ class Writing(Database):
     # -- versions -----------------------------------------------------------------------------
 
     def add_versions(self, versions: Iterable[Version]) -> int:
+        """Insert versions with their events: see ``add_summaries``."""
+        return self.add_summaries(map(summarize, versions))
+
+    def add_summaries(self, summaries: Iterable[Summary]) -> int:
         """Insert versions with their events; what is here already stays.
 
         Args:
-            versions: those of one chain side by side, in order, the first of them known or the one
-                after the newest that is known.
+            summaries: versions of one chain side by side, in order, the first of them known or the
+                one after the newest that is known.
 
         Returns:
             How many were new.
@@ -50,47 +66,44 @@ class Writing(Database):
             NotLinked: a version does not name the one before it.
         """
         db = self._db
-        added: list[tuple[int, Version]] = []
-        for chain, run in groupby(versions, key=_chain_of):
+        added: list[tuple[int, Summary]] = []
+        for chain, run in groupby(summaries, key=_chain_of):
             added += self._linked(chain, run)
         if not added:
             return 0
         db.executemany(
             "INSERT INTO versions VALUES(?, ?, ?, ?, ?, ?)",
-            (
-                (number, v.seq, bytes.fromhex(v.id), v.at, v.stored or v.at[:27], stored_bytes(v))
-                for number, v in added
-            ),
+            [(number, one.seq, one.id, one.at, one.stored, one.raw) for number, one in added],
         )
         db.executemany(
             "INSERT INTO events(id, at, chain, seq, place, agent, op) VALUES(?, ?, ?, ?, ?, ?, ?)",
-            (
-                (bytes.fromhex(event.id), v.at, number, v.seq, place, event.agent, event.op)
-                for number, v in added
-                for place, event in enumerate(v.events)
-            ),
+            [
+                (event.id, one.at, number, one.seq, place, event.agent, event.op)
+                for number, one in added
+                for place, event in enumerate(one.events)
+            ],
         )
-        self._close_attempts([version for _, version in added])
+        self._close_attempts([one for _, one in added])
         return len(added)
 
-    def _linked(self, chain: ChainId, run: Iterable[Version]) -> list[tuple[int, Version]]:
+    def _linked(self, chain: ChainId, run: Iterable[Summary]) -> list[tuple[int, Summary]]:
         """Pick the versions of a chain that are new, check their links and move its head."""
-        row = self._chain(chain)
-        head, head_id = row.head, row.head_id
-        new: list[tuple[int, Version]] = []
-        for version in run:
-            if version.seq <= head:
+        number, known, head_id = self._chain(chain)
+        head = known
+        new: list[tuple[int, Summary]] = []
+        for one in run:
+            if one.seq <= head:
                 continue
-            if version.seq != head + 1:
-                msg = f"version {version.seq} of {chain} would leave a gap after {head}"
+            if one.seq != head + 1:
+                msg = f"version {one.seq} of {chain} would leave a gap after {head}"
                 raise ValueError(msg)
-            if version.prev != (None if head_id is None else head_id.hex()):
-                raise NotLinked(version)
-            head, head_id = version.seq, bytes.fromhex(version.id)
-            new.append((row.number, version))
-        if new:
+            if one.prev != head_id:
+                raise NotLinked(one)
+            head, head_id = one.seq, one.id
+            new.append((number, one))
+        if head > known:
             self._db.execute(
-                "UPDATE chains SET head=?, head_id=? WHERE id=?", (head, head_id, row.number)
+                "UPDATE chains SET head=?, head_id=? WHERE id=?", (head, head_id, number)
             )
         return new
 
@@ -105,30 +118,32 @@ class Writing(Database):
         )
         return _Chain(made.lastrowid or 0, 0, None)
 
-    def _close_attempts(self, versions: list[Version]) -> None:
+    def _close_attempts(self, added: list[Summary]) -> None:
         """Take note that events have got their slot, and where others of their chains lack them."""
         db = self._db
+        several = [(one, event) for one in added for event in one.events if len(event.chains) > 1]
+        if not self.gathered():
+            for one, event in several:
+                self._note_open(event.chains, event.id, one.stored, partial=True)
+            return
         if db.execute("SELECT 1 FROM attempts LIMIT 1").fetchone():
-            ids = ((bytes.fromhex(event.id),) for v in versions for event in v.events)
+            ids = ((event.id,) for one in added for event in one.events)
             db.executemany("DELETE FROM attempts WHERE id=?", ids)
         if db.execute("SELECT 1 FROM open LIMIT 1").fetchone():
-            held = ((v.chain, bytes.fromhex(event.id)) for v in versions for event in v.events)
+            held = ((one.chain, event.id) for one in added for event in one.events)
             db.executemany("DELETE FROM open WHERE chain=? AND event=?", held)
-        for version in versions:
-            for event in version.events:
-                if len(event.chains) > 1:
-                    stored = version.stored or Stamp(version.at[:27])
-                    self._note_open(event, stored, partial=True)
+        for one, event in several:
+            lacking = [chain for chain in event.chains if not self._holds(chain, event.id)]
+            self._note_open(lacking, event.id, one.stored, partial=True)
 
-    def _note_open(self, event: Event, stored: Stamp, *, partial: bool) -> None:
-        """Remember the chains of an event that do not hold it."""
-        event_id = bytes.fromhex(event.id)
-        for chain in event.chains:
-            if not self._holds(chain, event_id):
-                self._db.execute(
-                    "INSERT OR REPLACE INTO open VALUES(?, ?, ?, ?)",
-                    (chain, event_id, stored, partial),
-                )
+    def _note_open(
+        self, chains: Iterable[ChainId], event: bytes, stored: Stamp, *, partial: bool
+    ) -> None:
+        """Remember chains that are named by an event and do not hold it."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO open VALUES(?, ?, ?, ?)",
+            [(chain, event, stored, partial) for chain in chains],
+        )
 
     def _holds(self, chain: ChainId, event: bytes) -> bool:
         return (
@@ -146,22 +161,41 @@ class Writing(Database):
         """Insert events without a slot: the event, its bytes, and the store's stamp of them.
 
         Returns:
-            How many of them no chain holds; of the others it is noted which chains lack them.
+            How many of them no chain holds, as far as that is known before ``gather``; of the
+            others it is noted which chains lack them.
         """
-        db = self._db
+        gathered = self.gathered()
         count = 0
         for event, raw, stored in events:
             event_id = bytes.fromhex(event.id)
-            find = "SELECT 1 FROM events WHERE id=? LIMIT 1"
-            committed = db.execute(find, (event_id,)).fetchone() is not None
+            committed = gathered and self._is_committed(event_id)
             if not committed:
                 count += 1
-                db.execute(
+                self._db.execute(
                     "INSERT OR IGNORE INTO attempts VALUES(?, ?, ?, ?, ?, ?)",
                     (event_id, event.at, event.chains[0], event.agent, event.op, raw),
                 )
-            self._note_open(event, stored, partial=committed)
+            lacking = [c for c in event.chains if not (gathered and self._holds(c, event_id))]
+            self._note_open(lacking, event_id, stored, partial=committed)
         return count
+
+    def _is_committed(self, event: bytes) -> bool:
+        find = "SELECT 1 FROM events WHERE id=? LIMIT 1"
+        return self._db.execute(find, (event,)).fetchone() is not None
+
+    def gather(self) -> None:
+        """Let events be found by their ids, and work out what could not be told before.
+
+        Until then a first sync only adds to the end of its tables: keeping the ids, which are in
+        no order, sorted meanwhile would write much of the index anew with every batch. So what is
+        an attempt, and which chains lack an event that others hold, is worked out once, here.
+        """
+        if self.gathered():
+            return
+        with self.writing():
+            for statement in _GATHER.split(";"):
+                self._db.execute(statement)
+            self.set_meta("gathered", "1")
 
     def forget_open(self, attempts_since: Stamp, partial_since: Stamp) -> None:
         """Forget what ``open_chains`` leaves out, so that its cost does not grow with the log."""
@@ -209,24 +243,28 @@ class Writing(Database):
             f"SELECT max(versions.stored) {fresh} AND events.row<=?", (last_row,)
         ).fetchone()
         bound = known or ""
-        tick = db.execute(
-            f"SELECT 1 {fresh} AND events.row>? AND versions.stored=? LIMIT 1", (last_row, bound)
-        ).fetchone()
+        tick = None
+        if bound >= before:
+            find = f"SELECT 1 {fresh} AND events.row>? AND versions.stored=? LIMIT 1"
+            tick = db.execute(find, (last_row, bound)).fetchone()
         below = "<=" if tick is None and bound >= before else "<"
-        rows = db.execute(
-            f"WITH tops AS (SELECT events.chain AS c, max(events.seq) AS top {fresh}"  # noqa: S608
-            f" AND versions.stored{below}? GROUP BY events.chain)"
-            # CROSS JOIN: the other way round it would go through all events for each chain.
+        # Below the bound is also what a later version of its chain shows to have been there before
+        # it. CROSS JOIN: the other way round it would go through all events for each chain.
+        ordered = db.execute(
+            f"WITH chain(c) AS (SELECT DISTINCT chain FROM events {few} WHERE n IS NULL),"  # noqa: S608
+            " tops(c, top) AS (SELECT c, (SELECT seq FROM versions WHERE chain=c"
+            f" AND stored{below}? ORDER BY seq DESC LIMIT 1) FROM chain)"
             f" SELECT row FROM events {few} CROSS JOIN tops ON c=events.chain AND seq<=top"
-            " WHERE n IS NULL ORDER BY at, chain, seq, place",
+            " WHERE n IS NULL ORDER BY at, events.chain, seq, place",
             (max(bound, before),),
-        ).fetchall()
-        if rows:
-            n = self.last_number()
-            db.executemany(
-                "UPDATE events SET n=? WHERE row=?",
-                ((n + i, row) for i, (row,) in enumerate(rows, 1)),
-            )
+        )
+        rows = array("q", (row for (row,) in ordered))
+        n = self.last_number()
+        # In the order in which they are stored, so that each page is written once.
+        db.executemany(
+            "UPDATE events SET n=? WHERE row=?",
+            ((n + i + 1, rows[i]) for i in sorted(range(len(rows)), key=rows.__getitem__)),
+        )
         return len(rows)
 
     def last_number(self) -> int:
@@ -242,5 +280,4 @@ class Writing(Database):
         return self._db.execute(find).fetchone() is not None
 
 
-def _chain_of(version: Version) -> ChainId:
-    return version.chain
+_chain_of = attrgetter("chain")

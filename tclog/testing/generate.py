@@ -1,6 +1,7 @@
 """Big logs for tests and measurements, in the store's own format and valid throughout.
 
     python -m tclog.testing.generate /tmp/big --events 100000
+    python -m tclog.testing.generate /tmp/old --events 1000000 --days 10 --packed
     TCLOG_STORE=/tmp/big tclog log -n 5
 
 A run of some agents over a virtual day: steps with dependencies, claims, renewals, notes, lost
@@ -8,6 +9,9 @@ leases and hand-offs; values, counters and journals; direct messages and broadca
 merges and acknowledgements; barriers, artifacts, tags; and attempts that lost their race. Every
 event was decided and every state folded by the rules that ship; only the protocol's requests are
 left out, since nobody else writes. Invariant: the same arguments give the same bytes.
+
+A packed log is what ``tclog pack`` and ``tclog gc --delete`` leave of the same log, and is made so
+from the beginning: see ``tclog.testing.archive``.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import os
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +30,7 @@ from typing import Any, NamedTuple
 from tclog.chain.append import merge_of
 from tclog.chain.drive import Protocol, run, settled
 from tclog.chain.fold import fold, rules_of
-from tclog.clock import SECOND_US, Stamp, hlc, stamp
+from tclog.clock import SECOND_US, Hlc, Stamp, hlc, stamp
 from tclog.domain import agents, artifacts, barriers, inbox, memory, steps, tags
 from tclog.domain.content import Blob, Content, make_content
 from tclog.domain.decision import Decision, Draft, Place
@@ -35,6 +40,7 @@ from tclog.event import (
     ChainId,
     Event,
     Version,
+    VersionId,
     blob_key,
     chain_id,
     chain_kind,
@@ -55,6 +61,8 @@ KEYS = ("api.contract", "db/schema", "план", "naïve key 🙂", "n" * 200, "
 PROJECT = "default"
 _WRITES_AT_ONCE = 256
 _OPEN_STEPS = 24
+# Who goes on with one journal for ever writes it anew, as a blob, with each line.
+_JOURNAL_LINES = 500
 _LEASES_S = (1800, 1800, 600, 60)
 _TEXT = """
 the parser accepts trailing commas now; tests cover the empty list, the nested one and the one that
@@ -92,16 +100,36 @@ def generate(
     seed: int = 0,
     begin_us: int = BEGIN_US,
     span_s: float = SPAN_S,
+    packed: bool = False,
 ) -> Generated:
     """Write a log of as many events as asked for, into a store that holds none.
 
     In a folder the objects have stamps of the virtual time too; another store stamps them itself.
+
+    Args:
+        store: where to.
+        events: how many, attempts included; packing adds two.
+        agents: how many.
+        seed: another log.
+        begin_us: when the work begins.
+        span_s: about how long it goes on.
+        packed: leave what pack and gc leave; the store has to be a folder.
     """
-    run_of_work = _Work(store, events, agents, random.Random(seed), begin_us, span_s)  # noqa: S311
-    return run_of_work.run()
+    rng = random.Random(seed)  # noqa: S311
+    if not packed:
+        log = Growing(Writer(store), events, rng, begin_us, span_s)
+        _Work(log, events, agents, rng).run()
+        return log.done()
+    from tclog.testing.archive import Archive
+
+    archive = Archive(store)
+    log = Growing(archive, events, rng, begin_us, span_s)
+    _Work(log, events, agents, rng).run()
+    archive.finish(log)
+    return log.done()
 
 
-class _Writer:
+class Writer:
     """Writes objects, many at once; in a folder with the stamps that they are said to have."""
 
     def __init__(self, store: Store) -> None:
@@ -109,6 +137,7 @@ class _Writer:
         self._waiting: list[Put] = []
 
     def write(self, key: str, data: bytes, us: int) -> None:
+        """Write an object that the store is to have got at a moment."""
         if not isinstance(self.store, FileStore):
             self._waiting.append(Put(key, data))
             if len(self._waiting) >= _WRITES_AT_ONCE:
@@ -119,7 +148,15 @@ class _Writer:
         with contextlib.suppress(FileNotFoundError):
             os.utime(f"{self.store.url}/{key}", ns=(us * 1000, us * 1000))
 
+    def offer(self, event: Event, data: bytes, us: int) -> None:
+        """Write an event that no slot holds yet."""
+        self.write(event_key(event.at, event.chains[0], event.id), data, us)
+
+    def hold(self, event: Event, at: Hlc) -> None:
+        """Take note that a version with a stamp holds an event."""
+
     def flush(self) -> None:
+        """Write what waits."""
         # Not all at once: the newest slot of a chain must not be there before those below it.
         for kind in ("blobs/", "events/", "chains/"):
             puts = tuple(put for put in self._waiting if put.key.startswith(kind))
@@ -132,27 +169,46 @@ def _put_all(puts: Sequence[Put]) -> Protocol[None]:
     settled((yield puts))
 
 
-class _Log:
+class Head(NamedTuple):
+    """The newest version of a chain: what the next one has to know of it, and the state folded."""
+
+    seq: int
+    id: VersionId
+    stored: Stamp
+    state: Any
+
+
+class Growing:
     """Appends to chains in virtual time: one event after the other, none refused later."""
 
     def __init__(
-        self, store: Store, events: int, rng: random.Random, begin_us: int, span_s: float
+        self, writer: Writer, events: int, rng: random.Random, begin_us: int, span_s: float
     ) -> None:
-        self.writer = _Writer(store)
+        self.writer = writer
         self.rng = rng
         self.wanted = events
         self.begin_us = self.now_us = begin_us
         self.pace_us = max(span_s * SECOND_US / max(events, 1), 10.0)
-        self.heads: dict[ChainId, tuple[Version, Any]] = {}
+        self.heads: dict[ChainId, Head] = {}
+        self.broadcasts: Version | None = None
         self.hosts: dict[str, str] = {}
         self.events = self.attempts = self.versions = 0
 
     def full(self) -> bool:
+        """Whether there are as many events as wanted."""
         return self.events >= self.wanted
 
+    def done(self) -> Generated:
+        """Write what waits, and say what was made."""
+        self.writer.flush()
+        return Generated(
+            self.events, self.attempts, self.versions, len(self.heads), self.begin_us, self.now_us
+        )
+
     def state(self, chain: ChainId) -> Any:
+        """Return the state of a chain."""
         head = self.heads.get(chain)
-        return rules_of(chain).empty if head is None else head[1]
+        return rules_of(chain).empty if head is None else head.state
 
     def _pass(self, share: float, most_us: int) -> int:
         """Let a part of the time between two events pass."""
@@ -180,7 +236,7 @@ class _Log:
             expect=draft.expect,
         )
         us = self._pass(0.05, 3_000)
-        self.writer.write(event_key(event.at, event.chains[0], event.id), raw, us)
+        self.writer.offer(event, raw, us)
         self.events += 1
         self.attempts += 1  # until a slot holds it
         return Offer(agent, event, stamp(us))
@@ -204,29 +260,27 @@ class _Log:
 
     def take_in(self, chain: ChainId, agent: str) -> None:
         """Give broadcasts their place by a version without events, as a reader does."""
-        if merge_of(self.state(chain), self._broadcasts()) is not None:
+        if merge_of(self.state(chain), self.broadcasts) is not None:
             self._append(chain, agent, (), None)
 
     def blob(self, blob: Blob) -> None:
+        """Write a blob."""
         self.writer.write(blob_key(blob.hash), blob.data, self.now_us)
-
-    def _broadcasts(self) -> Version | None:
-        return self.heads[ALL][0] if ALL in self.heads else None
 
     def _place(self, chain: ChainId) -> Place:
         head = self.heads.get(chain)
-        return Place(1) if head is None else Place(head[0].seq + 1, 0, head[0].stored)
+        return Place(1) if head is None else Place(head.seq + 1, 0, head.stored)
 
     def _append(
         self, chain: ChainId, agent: str, events: Sequence[Event], judged: Place | None
     ) -> Version:
         rules = rules_of(chain)
-        before = self.heads[chain][0] if chain in self.heads else None
+        before = self.heads.get(chain)
         state = self.state(chain)
         place = judged or self._place(chain)
         merge = None
         if chain_kind(chain) == "inbox" and chain != ALL:
-            merge = merge_of(state, self._broadcasts())
+            merge = merge_of(state, self.broadcasts)
         if chain_kind(chain) == "memory":
             for blob in memory.blobs_of(state, events[0]):
                 self.blob(blob)
@@ -248,7 +302,11 @@ class _Log:
         )
         us = self._pass(0.1, 7_000)
         self.writer.write(slot_key(chain, place.seq), version.raw, us)
-        self.heads[chain] = version._replace(stored=stamp(us)), folded
+        for event in events:
+            self.writer.hold(event, version.at)
+        self.heads[chain] = Head(version.seq, version.id, stamp(us), folded)
+        if chain == ALL:
+            self.broadcasts = version
         self.versions += 1
         return version
 
@@ -256,16 +314,8 @@ class _Log:
 class _Work:
     """What the agents do, one scene after the other, until there are as many events as wanted."""
 
-    def __init__(
-        self,
-        store: Store,
-        events: int,
-        count: int,
-        rng: random.Random,
-        begin_us: int,
-        span_s: float,
-    ) -> None:
-        self.log = _Log(store, events, rng, begin_us, span_s)
+    def __init__(self, log: Growing, events: int, count: int, rng: random.Random) -> None:
+        self.log = log
         self.rng = rng
         self.agents = [NAMES[i] if i < len(NAMES) else f"agent-{i + 1}" for i in range(count)]
         self.log.hosts = {agent: f"host-{i % 3 + 1}" for i, agent in enumerate(self.agents)}
@@ -274,8 +324,9 @@ class _Work:
         self.done: list[str] = []
         self.steps = 0
         self.tags = 0
+        self.lines: Counter[str] = Counter()
 
-    def run(self) -> Generated:
+    def run(self) -> None:
         log = self.log
         for agent in self.agents:
             command = agents.Join(log.hosts[agent], f"{agent}-1")
@@ -296,10 +347,6 @@ class _Work:
         while not log.full():
             (scene,) = self.rng.choices(scenes, weights)
             scene[0](self.rng.choice(self.agents))
-        log.writer.flush()
-        return Generated(
-            log.events, log.attempts, log.versions, len(log.heads), log.begin_us, log.now_us
-        )
 
     # -- steps --------------------------------------------------------------------------------
 
@@ -333,7 +380,7 @@ class _Work:
         waits = [s for s in state.after if self._step_state(s) != steps.COMPLETE]
         if waits:
             return
-        seen = {s: self.log.heads[chain_id("step", s)][0].seq for s in state.after}
+        seen = {s: self.log.heads[chain_id("step", s)].seq for s in state.after}
         lease_ms = self.rng.choice(_LEASES_S) * 1000
         decide = _by(steps.decide, steps.Claim(step, agent, lease_ms, seen=seen or None))
         rival = None
@@ -376,7 +423,7 @@ class _Work:
         self.log.act(holder, chain, _by(steps.decide, command))
 
     def _lapsed(self, state: steps.State, chain: ChainId) -> bool:
-        head = self.log.heads[chain][0]
+        head = self.log.heads[chain]
         ends_us = steps.lease_ends_us(state, head.seq, head.stored)
         return ends_us is not None and self.log.now_us > ends_us + steps.LEASE_MARGIN_US
 
@@ -409,7 +456,7 @@ class _Work:
         content, blobs = self._content(chance)
         for blob in blobs:
             self.log.blob(blob)
-        seq = self.log.heads[chain][0].seq if chain in self.log.heads else 0
+        seq = self.log.heads[chain].seq if chain in self.log.heads else 0
         if_version = seq if self.log.state(chain).content is not None and chance < 0.6 else None
         decide = _by(memory.decide, memory.Set(content, if_version))
         if chance < 0.2:
@@ -437,7 +484,10 @@ class _Work:
 
     def _journal(self, agent: str) -> None:
         added, _ = make_content("text", f"{agent}: {self._text(8)}")
-        chain = chain_id("memory", f"journal.{self.rng.choice(self.agents)}")
+        name = f"journal.{self.rng.choice(self.agents)}"
+        nth = self.lines[name] // _JOURNAL_LINES
+        self.lines[name] += 1
+        chain = chain_id("memory", f"{name}.{nth + 1}" if nth else name)
         self.log.act(agent, chain, _by(memory.decide, memory.Append(added)))
 
     # -- messages -----------------------------------------------------------------------------
@@ -469,7 +519,7 @@ class _Work:
             return
         first = read.floor + 1
         last = count if self.rng.random() < 0.8 else self.rng.randint(first, count)
-        version = self.log.heads[chain][0].seq if last == count else 0
+        version = self.log.heads[chain].seq if last == count else 0
         command = inbox.Ack(((first, last),), version)
         self.log.act(agent, chain_id("read", agent), _by(inbox.decide_ack, command))
 
@@ -507,12 +557,19 @@ def _by(decide: Callable[..., Decision], command: Any) -> Decide:
 
 
 def generate_project(
-    folder: Path, *, events: int, agents: int = 8, seed: int = 0, project: str = PROJECT
+    folder: Path,
+    *,
+    events: int,
+    agents: int = 8,
+    seed: int = 0,
+    project: str = PROJECT,
+    span_s: float = SPAN_S,
+    packed: bool = False,
 ) -> Generated:
     """Make a project with a big log in a folder, for the command line to open."""
     store = open_store(Location(str(folder), project, fsync=False), create=True)
     run(create_project(project, f"{seed:032x}", BEGIN_US), store)
-    return generate(store, events=events, agents=agents, seed=seed)
+    return generate(store, events=events, agents=agents, seed=seed, span_s=span_s, packed=packed)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -526,6 +583,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--events", type=int, default=10_000, help="how many")
     parser.add_argument("--agents", type=int, default=8, help="how many")
     parser.add_argument("--seed", type=int, default=0, help="another log")
+    parser.add_argument("--days", type=float, default=1.0, help="about how long they work")
+    parser.add_argument("--packed", action="store_true", help="packed, and gc has been at work")
     parser.add_argument("--project", default=PROJECT, help="its name")
     options = parser.parse_args(words)
     begun_s = time.monotonic()
@@ -535,6 +594,8 @@ def main(words: Sequence[str] | None = None) -> int:
         agents=options.agents,
         seed=options.seed,
         project=options.project,
+        span_s=options.days * SPAN_S,
+        packed=options.packed,
     )
     print(  # noqa: T201
         f"{done.events} events ({done.attempts} attempts), {done.versions} versions,"

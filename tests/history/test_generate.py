@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from history.clocks import Clock
 from tclog.chain.drive import run
 from tclog.chain.fold import rules_of, unknown_ops, verify
 from tclog.clock import parse_us
 from tclog.event import (
     ALL,
+    PACKS,
     ChainId,
     Version,
     chain_kind,
@@ -24,11 +27,19 @@ from tclog.event import (
     event_key_parts,
     slot_seq,
 )
+from tclog.event import packs as format_of_packs
+from tclog.history.findings import Damage
+from tclog.history.fsck import fsck
+from tclog.history.gc import collect
+from tclog.history.packing import pack
+from tclog.history.packs import read_packs_head
+from tclog.history.sync import sync
+from tclog.index import Index
 from tclog.log.project import read_project
 from tclog.store.base import Store
 from tclog.store.file import FileStore
 from tclog.store.memory import MemoryStore
-from tclog.testing.generate import BEGIN_US, SPAN_S, generate, generate_project
+from tclog.testing.generate import BEGIN_US, PROJECT, SPAN_S, generate, generate_project
 
 EVENTS = 3000
 
@@ -121,3 +132,66 @@ def test_a_folder_has_the_stamps_of_the_virtual_time(tmp_path: Path) -> None:
             number = int(entry.key[-15:-5]) + 1
             before = f"{entry.key[:-15]}{number:010d}.json"
             assert store.stat(before).stored == record["prev_stored"]
+
+
+@pytest.fixture(scope="module", name="archived")
+def given_archived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Give one log of some days twice: packed by the commands' own code, and generated packed."""
+    by_hand, at_once = (tmp_path_factory.mktemp(name) for name in ("by-hand", "at-once"))
+    span_s = 3 * SPAN_S
+    made = generate_project(by_hand, events=EVENTS, span_s=span_s)
+    generate_project(at_once, events=EVENTS, span_s=span_s, packed=True)
+    named = FileStore(at_once / PROJECT).stat(_keys(at_once / PROJECT, "events", of_packs=True)[0])
+    clock, store = Clock(made.end_us + 1_000_000), FileStore(by_hand / PROJECT, fsync=False)
+    index = Index(tmp_path_factory.mktemp("cache"))
+    assert run(pack(clock.client("packer"), index), store).packs > 3
+    index.close()
+    clock.us = parse_us(named.stored)
+    assert run(collect(clock.client("packer"), remove=True), store).events > EVENTS / 2
+    return by_hand / PROJECT, at_once / PROJECT
+
+
+@pytest.fixture(autouse=True, scope="module")
+def given_small_packs() -> Iterator[None]:
+    """Cut packs early, so that a small log has several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(format_of_packs, "LINES_BYTES_MAX", 300_000)
+        yield
+
+
+def _keys(folder: Path, part: str, *, of_packs: bool = False) -> list[str]:
+    """List the objects below a folder: those by which packing is written down, or the others."""
+    keys = [entry.key for entry in FileStore(folder).list(part, "", 10**9, False)]
+    return [key for key in keys if of_packs == ("/pack/" in key or "-pack." in key)]
+
+
+def _objects(folder: Path, part: str) -> dict[str, bytes]:
+    store = FileStore(folder)
+    return {key: store.get(key).data for key in _keys(folder, part)}
+
+
+@pytest.mark.parametrize("part", ["packs", "chains", "events", "blobs"])
+def test_a_packed_log_is_what_pack_and_gc_make_of_it(
+    archived: tuple[Path, Path], part: str
+) -> None:
+    by_hand, at_once = (_objects(folder, part) for folder in archived)
+    assert by_hand.keys() == at_once.keys() != set()
+    assert by_hand == at_once
+
+
+def test_a_packed_log_is_whole_and_says_the_same(
+    archived: tuple[Path, Path], tmp_path: Path
+) -> None:
+    clock, said = Clock(BEGIN_US + round(3 * SPAN_S * 1e6)), []
+    for nth, store in enumerate(map(FileStore, archived)):
+        damages: list[Damage] = []
+        assert run(fsck(PROJECT, damages.append), store).damaged == 0, damages
+        index = Index(tmp_path / str(nth))
+        run(sync(clock.client("reader"), index), store)
+        _, state = run(read_packs_head(clock.client("reader")), store)
+        assert state.floor
+        rows = [row for row in index.commits() if row.chain != PACKS]
+        attempts = [row for row in index.attempts() if PACKS not in row.event.chains]
+        said.append((state, rows, attempts))
+        index.close()
+    assert said[0] == said[1]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = {"cli", "requests", "races", "senders", "rates", "history"}
+PARTS = {"cli", "requests", "races", "senders", "rates", "history", "million"}
 
 
 def bench(*words: Any) -> subprocess.CompletedProcess[str]:
@@ -23,7 +23,9 @@ def bench(*words: Any) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_every_part_runs_and_a_page_comes_of_it(tmp_path: Path):
-    done = bench("--quick", "--alone", "--python", sys.executable, "--out", tmp_path / "results")
+    done = bench(
+        "--quick", "--big", "--alone", "--python", sys.executable, "--out", tmp_path / "results"
+    )
     assert done.returncode == 0, done.stderr
     found = {path.stem: path for path in (tmp_path / "results").iterdir()}
     assert set(found) == PARTS
@@ -39,7 +41,9 @@ def test_every_part_runs_and_a_page_comes_of_it(tmp_path: Path):
         [sys.executable, "-c", look, tmp_path / "results"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    for heading in ("Aims", "One process", "Requests", "Claim races", "Senders", "A growing log"):
+    for heading in (
+        "Aims", "One process", "Requests", "Claim races", "Senders", "A growing log", "A million",
+    ):  # fmt: skip
         assert f"\n## {heading}" in page
     assert page.count("<svg") == page.count("</svg>") == 3
 

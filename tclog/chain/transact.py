@@ -9,8 +9,9 @@ Each version names all slots (``tclog.chain.verdict`` says what follows from tha
 create is the commit, and the chains that were only read take a slot too: that they are as they were
 read is proved by the same creates. Nothing here is a second authority.
 
-The first try creates all slots at once. Later ones go from chain to chain in one order, so of two
-that want the same chains one gets the first of them and goes on.
+The first try creates all slots at once. Later ones go from chain to chain, those that were lost
+most often first and the others in one order, so of two that want the same chains one gets the first
+of them and goes on.
 
 Every create is read back like that of a plain append. It is *unknown* what became of a transaction
 only if no slot is lost and one is undecided. An idempotency key is looked for in the chain of the
@@ -19,7 +20,7 @@ first operation, which has a slot in every try.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tclog.chain.append import (
@@ -105,12 +106,16 @@ class _Transaction:
         self.after = 0
         self.sealed: dict[int, Sealed] = {}
         self.put: set[str] = set()
-        # The head of the chain in which the key was looked for: no other may be built upon.
+        # Heads that were just read. Of the chain in which the key was looked for, no other may be
+        # built upon.
         self.given: dict[ChainId, Version | None] = {}
+        # How often others were faster in a chain.
+        self.lost: dict[ChainId, int] = {}
 
     def run(self) -> Protocol[Transacted]:
         """Try until it is committed, refused, or the time is over."""
         client, fresh, losses = self.client, self.once is not None, 0
+        chains: Iterable[ChainId] = ()
         ends_s = client.monotonic_s() + GIVE_UP_S
         if self.once is not None:
             self.after = yield from bind_once(client, self.acts[0].chain, self.once)
@@ -118,7 +123,9 @@ class _Transaction:
             done = yield from self._find()
             if done is not None:
                 return done
+            yield from self._look(chains)
             view = View(client, self.sealed, self.given, self.id, fresh=fresh)
+            chains = view.chains
             try:
                 yield from self._decide(view)
                 if not any(self._events(view)):
@@ -142,6 +149,7 @@ class _Transaction:
 
     def _find(self) -> Protocol[Transacted | None]:
         """Look for the key in what was committed since it was bound, up to the newest version."""
+        self.given = {}
         if self.once is None:
             return None
         client, chain = self.client, self.acts[0].chain
@@ -160,6 +168,15 @@ class _Transaction:
         begins = resumed_id(self.once.key)
         resumed = begins is not None and txn["id"].startswith(begins)
         return txn["agent"] == self.client.agent and (txn.get("key") == self.once.key or resumed)
+
+    def _look(self, chains: Iterable[ChainId]) -> Protocol[None]:
+        """Read the chains of the try before side by side: mostly those of this one, too.
+
+        One after the other, the first would be out of date before the last was read.
+        """
+        unread = [chain for chain in chains if chain not in self.given]
+        heads = yield from together(*(read_head(self.client, chain) for chain in unread))
+        self.given |= zip(unread, heads, strict=True)
 
     # -- deciding -----------------------------------------------------------------------------
 
@@ -215,6 +232,7 @@ class _Transaction:
         if lost:
             self.client.verdicts[mark_of(versions[0])] = True
             for version, found in lost:
+                self.lost[version.chain] = self.lost.get(version.chain, 0) + 1
                 head = view.chains[version.chain].head
                 winner = accept(self.client, version.chain, head, found)
                 if not winner.settled:
@@ -260,9 +278,13 @@ class _Transaction:
                 raise _Again
 
     def _seal(self, view: View) -> Protocol[list[Version]]:
-        """Seal the version of each chain, in the order in which slots are created."""
+        """Seal the version of each chain, in the order in which slots are created.
+
+        The chains that others fight for come first: whoever has the slot there is waited for while
+        it creates the rest, and nothing of the rest is written in vain.
+        """
         client = self.client
-        chains = sorted(view.chains)
+        chains = sorted(view.chains, key=lambda chain: (-self.lost.get(chain, 0), chain))
         heads = [view.chains[chain].head for chain in chains]
         stamps = yield from together(
             *(stamp_of(client, chain, head) for chain, head in zip(chains, heads, strict=True))

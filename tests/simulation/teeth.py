@@ -843,7 +843,7 @@ SILENT = Faults(lost_before=0.1, timeout_s=12)
 HARSH = Faults(lost_before=0.15, lost_after=0.2, throttled=0.1)
 CROWD = {"faults": Faults(pause_s=0.02), "work": ("message",), "clients": 12, "operations": 8}
 HARSH_CROWD = CROWD | {"faults": HARSH._replace(pause_s=0.02)}
-TRADE = {"faults": Faults(pause_s=1.0), "work": ("txn",)}
+TRADE = {"faults": Faults(pause_s=0.3), "work": ("txn",), "clients": 8}
 OPTIONS = dict.fromkeys(TRANSACTIONS, TRADE) | {
     announcements_included_without_looking_back: CROWD,
     combined_without_reading_what_came_since: CROWD,

@@ -7,7 +7,9 @@ import pytest
 from conftest import REMEMBERED
 
 from simulation.histories import TRANSACTIONS_MIN, run_history
+from simulation.hotkeys import measure
 from simulation.transfers import CHECKS, Walker, filled, finish, holdings, transfer, warm
+from tclog.chain.transact import GIVE_UP_S
 from tclog.chain.verdict import GRACE_S
 from tclog.errors import NotFound, Refused, UsageError
 from tclog.log import memory
@@ -186,6 +188,13 @@ def test_the_next_writer_is_stopped_no_longer_than_the_grace():
         assert not two.refused
         assert least_s <= two.spent_us / 1e6 <= most_s
         assert holdings(world) == [51, 50]
+
+
+@pytest.mark.parametrize("other", ["z", "a"], ids=["first", "last"])
+def test_a_hot_key_does_not_starve_a_transaction(other):
+    found = measure(2, other)
+    assert found["gave_up"] == 0
+    assert found["longest_s"] < GIVE_UP_S / 4
 
 
 def test_a_schedule_with_transactions_is_repeatable():

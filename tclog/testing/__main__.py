@@ -1,8 +1,9 @@
 """Run schedules of random work under faults, or replay the one of a seed.
 
-Many schedules end with a line of JSON: how many, the operations by outcome, the faults by kind, the
-requests, the violations and the seconds. A schedule that breaks a promise is shrunk and written out
-in full, with the command that replays it. The exit status is 1 if any promise was broken.
+Many schedules end with a line of JSON: which, how many, the operations by outcome, the faults by
+kind, the requests, the violations and the seconds. A schedule that breaks a promise is shrunk and
+written out in full, with the command that replays it. The exit status is 1 if any promise was
+broken.
 
   python -m tclog.testing --seed 7                   one schedule
   python -m tclog.testing --seed 7 --trace           with everything that happened
@@ -15,6 +16,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from tclog.event import encode
 from tclog.testing.faults import ALL_FAULTS, Faults
@@ -52,7 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"seed {seed} BROKEN {violation}")  # noqa: T201
     if total.broken and not options.no_shrink:
         _replay(schedule._replace(seed=min(total.broken)[0]), trace=False, smaller=True)
-    record = {"first": options.first, "jobs": options.jobs, "seconds": elapsed_s}
+    record: dict[str, Any] = {"first": options.first, "jobs": options.jobs, "seconds": elapsed_s}
+    if schedule.options():
+        record["options"] = " ".join(schedule.options())
     print(encode(record | total.as_json()).decode())  # noqa: T201
     return 1 if total.broken else 0
 

@@ -59,7 +59,11 @@ class Schedule(NamedTuple):
 
     def command(self) -> str:
         """Return the command that replays this schedule."""
-        words = ["python -m tclog.testing --seed", str(self.seed)]
+        return " ".join(["python -m tclog.testing --seed", str(self.seed), *self.options()])
+
+    def options(self) -> list[str]:
+        """Return the options of the command that tell it from the usual one, but for its seed."""
+        words = []
         if self.clients:
             words += ["--clients", str(self.clients)]
         if self.operations != OPERATIONS:
@@ -73,7 +77,7 @@ class Schedule(NamedTuple):
             words += ["--without", ",".join(sorted(self.without))]
         if self.keep is not None:
             words += ["--keep", write_keep(self.keep)]
-        return " ".join(words)
+        return words
 
 
 def write_keep(keep: Keep) -> str:

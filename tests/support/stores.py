@@ -9,6 +9,7 @@ of its standard input is the signal.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shlex
 import signal
@@ -167,13 +168,14 @@ def find_ceph(environ: Mapping[str, str]) -> Server | None:
 
 
 @contextlib.contextmanager
-def bucket_of(server: Server) -> Iterator[Server]:
-    """Make the server's bucket, and remove it with all that is in it."""
+def bucket_of(server: Server, *, keep: bool = False) -> Iterator[Server]:
+    """Make the server's bucket, and remove it with all that is in it unless it is to be kept."""
     _make_bucket(server)
     try:
         yield server
     finally:
-        empty_bucket(server)
+        if not keep:
+            empty_bucket(server)
 
 
 def _make_bucket(server: Server) -> None:
@@ -183,14 +185,20 @@ def _make_bucket(server: Server) -> None:
 
 def raw_client(server: Server) -> Any:
     """Return a plain boto3 client, to look at a bucket behind tclog's back."""
+    keys = (server.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
+    return _boto3_client(server.endpoint, *keys)
+
+
+@functools.cache  # making one takes a third of a second
+def _boto3_client(endpoint: str, key_id: str, secret: str) -> Any:
     import boto3
 
     return boto3.session.Session().client(
         "s3",
-        endpoint_url=server.endpoint,
+        endpoint_url=endpoint,
         region_name="us-east-1",
-        aws_access_key_id=server.environ["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=server.environ["AWS_SECRET_ACCESS_KEY"],
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret,
     )
 
 

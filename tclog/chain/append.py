@@ -123,7 +123,7 @@ def append(
         if isinstance(proposal, _Stale):
             head, fresh = (yield from read_head(client, chain)), True
             continue
-        lost_to = yield from settle(client, proposal)
+        lost_to = yield from settle(client, proposal, race)
         if lost_to is None:
             client.heads.put(proposal)
             return Appended(proposal, state_of(chain, proposal), proposal.events[-1])
@@ -182,6 +182,8 @@ class Race:
         self.merges = chain_kind(chain) == "inbox" and chain != ALL
         self.looked = not self.merges
         self.placed = sealed is not None
+        # The replies to what was asked beside the winner of the last race.
+        self.beside: Sequence[Any] = ()
 
     def is_old(self) -> bool:
         """Whether the event was made so long ago that it is to be made anew.
@@ -192,6 +194,17 @@ class Race:
             return False
         made_us = parse_us(self.sealed.event.at)
         return self.client.clock.now_us() - made_us > EVENT_AGE_MAX_S * SECOND_US
+
+    def asks_of_loser(self, seq: int) -> tuple[Get | Stat, ...]:
+        """Return what tells one who lost slot ``seq`` whether it is refused: judged by the clock.
+
+        That is what follows the winner, and the stamp of one's own event if it was not told.
+        """
+        sealed = self.sealed
+        onward = Get(slot_key(self.chain, seq + 1))
+        if sealed is None or sealed.now is not None:
+            return (onward,)
+        return (onward, Stat(event_key(sealed.event.at, self.chains[0], sealed.event.id)))
 
 
 class _Stale(NamedTuple):
@@ -417,8 +430,13 @@ def take_in(
     raise Refused(f"{chain} is too contended to be read", code="contended")
 
 
-def settle(client: Client, version: Version) -> Protocol[Found | None]:
+def settle(client: Client, version: Version, race: Race | None = None) -> Protocol[Found | None]:
     """Create the version's slot and find out what became of it.
+
+    Args:
+        client: who acts.
+        version: what to put there.
+        race: in which a loser asks more, beside what it lost to.
 
     Returns:
         None: this version is in the slot. Otherwise what somebody else put there.
@@ -437,7 +455,7 @@ def settle(client: Client, version: Version) -> Protocol[Found | None]:
                 return None
             cause = created.cause or cause
             undecided = undecided or created.outcome is Outcome.UNKNOWN
-            found = yield Get(key)
+            found = yield from _read_back(version, race, created)
         except StoreError as error:
             # A refusal proves that nothing was stored only if nothing was sent before it.
             if not undecided and nth == 0 and not cause:
@@ -449,6 +467,20 @@ def settle(client: Client, version: Version) -> Protocol[Found | None]:
             break
         yield Sleep(_UNDECIDED_WAIT_S * (0.5 + client.jitter()) * min(2**nth, 16))
     raise _unknown(version, cause)
+
+
+def _read_back(version: Version, race: Race | None, created: Created) -> Protocol[Found | None]:
+    """Read what a version's slot holds; who has lost what only one can have asks more with it."""
+    read = Get(slot_key(version.chain, version.seq))
+    if race is not None:
+        race.beside = ()
+        lost = created.outcome is Outcome.EXISTS
+        if lost and race.sealed is not None and race.sealed.draft.exclusive:
+            found, *race.beside = yield (read, *race.asks_of_loser(version.seq))
+            if isinstance(found, StoreError):
+                raise found
+            return found  # type: ignore[no-any-return]
+    return (yield read)  # type: ignore[no-any-return]
 
 
 def _unknown(version: Version, cause: str) -> OutcomeUnknown:
@@ -484,6 +516,8 @@ def _after_loss(
     winner = accept(client, chain, head, found)
     if not winner.settled:
         winner = yield from end_transaction(client, winner)
+        if race is not None:
+            race.beside = ()  # what was asked before it ended is old
     if joins:
         return winner
     decision = race and race.decide(state_of(chain, winner), place_after(winner))
@@ -495,14 +529,11 @@ def _after_loss(
 
 
 def _look_on(race: Race, winner: Version) -> Protocol[Version]:
-    """Go on from a winner; beside that ask for the stamp by which the loser may be refused."""
-    sealed = race.sealed
-    if sealed is None or sealed.now is not None:
-        return (yield from read_onward(race.client, winner))
-    key = event_key(sealed.event.at, race.chains[0], sealed.event.id)
-    entry, found = settled((yield (Stat(key), Get(slot_key(race.chain, winner.seq + 1)))))
-    if entry is not None:
-        race.sealed = sealed._replace(now=entry.stored)
+    """Go on from a winner, and learn the stamp by which the loser may be refused."""
+    replies = race.beside or (yield race.asks_of_loser(winner.seq))
+    found, *entries = settled(replies)
+    if race.sealed is not None and entries and entries[0] is not None:
+        race.sealed = race.sealed._replace(now=entries[0].stored)
     newest = yield from read_on(race.client, race.chain, winner, found)
     return winner if newest is None else newest
 

@@ -13,13 +13,15 @@ class Draft(NamedTuple):
     """An event to be: what an agent wants to do, before it is stamped and sealed.
 
     With ``judged`` the decision rests on the store's clock: the event is written first, and its
-    stamp is handed to ``decide`` again as ``Place.now``.
+    stamp is handed to ``decide`` again as ``Place.now``. With ``exclusive`` only one can have what
+    is asked for: who loses a race with it is likely to be refused, by that clock.
     """
 
     op: str
     body: Mapping[str, Any]
     expect: Mapping[str, Any] | None = None
     judged: bool = False
+    exclusive: bool = False
 
 
 class Unchanged(NamedTuple):

@@ -233,6 +233,7 @@ def _claim(state: State, command: Claim, place: Place) -> Decision:
             "step.takeover",
             {"fence": state.fence, "from": state.agent, "lease_ms": lease_ms},
             judged=True,
+            exclusive=True,
         )
         if place.now is None:
             return takeover
@@ -249,7 +250,8 @@ def _claim(state: State, command: Claim, place: Place) -> Decision:
     body: dict[str, Any] = {"lease_ms": lease_ms}
     if command.seen:
         body["seen"] = command.seen
-    return Draft("step.claim", body)
+    # Who may not take over is refused by the state alone.
+    return Draft("step.claim", body, exclusive=command.takeover)
 
 
 def _quoted(steps: Iterable[str]) -> str:

@@ -20,6 +20,7 @@ from tclog.errors import WaitTimeout
 from tclog.log.claims import claim_step
 from tclog.log.inbox import read_inbox, send_message
 from tclog.log.project import create_project
+from tclog.store.base import Created, Outcome
 from tclog.store.memory import MemoryStore
 
 from .conftest import make_site
@@ -88,7 +89,7 @@ class Untold(MemoryStore):
 
 @pytest.mark.parametrize("told", [True, False])
 def test_a_claim_that_is_lost_and_one_that_takes_over(told: bool) -> None:
-    """Who is refused writes one event; the stamp of that is asked for beside the last look."""
+    """Who is refused writes one event; all that a refusal needs is asked for at once."""
     now_us = 1_800_000_000_000_000
     clock: Callable[[], int] = lambda: now_us  # noqa: E731
     site = Site(MemoryStore(clock) if told else Untold(clock))
@@ -101,8 +102,8 @@ def test_a_claim_that_is_lost_and_one_that_takes_over(told: bool) -> None:
     def look(log: tclog.Log) -> list[Counter[str]]:
         return site.rounds(claim_step(log.client, "design", lease_s=60), refused=True)
 
-    last = [Counter(get=1)] if told else [Counter(get=1, stat=1)]
-    lost = [Counter(put=1), Counter(create=1), Counter(get=1), *last]
+    looked = Counter(get=2) if told else Counter(get=2, stat=1)
+    lost = [Counter(put=1), Counter(create=1), looked]
     assert look(bob) == lost
     # Who knows that it is held has no event whose stamp could tell that it still is.
     asked = [Counter(put=1)] if told else [Counter(put=1), Counter(stat=1)]
@@ -114,6 +115,47 @@ def test_a_claim_that_is_lost_and_one_that_takes_over(told: bool) -> None:
     assert look(carol) == [*lost, *asked, Counter(create=1)]
     taken = alice.steps.show("design")
     assert (taken.agent, taken.fence) == ("carol", 2)
+
+
+def test_who_loses_a_claim_to_one_that_was_given_back_goes_on(site: Site) -> None:
+    """What follows the winner is asked for beside it, and counts."""
+    alice = site.log("alice")
+    alice.steps.claim("design")
+    alice.steps.release("design")
+    bob = site.log("bob")
+    spent = site.cost(lambda: bob.steps.claim("design"))
+    assert spent == {"put": 1, "create": 2, "get": 3}
+    assert bob.steps.show("design").fence == 3
+
+
+class Hurried(MemoryStore):
+    """A store in which others are quicker by one create, whose answer is then lost."""
+
+    others: Callable[[], Any] | None = None
+
+    def create(self, key: str, data: bytes) -> Created:
+        if self.others is None or not key.endswith("/9999999997.json"):
+            return super().create(key, data)
+        act, self.others = self.others, None
+        act()
+        return Created(Outcome.UNKNOWN, cause="no answer")
+
+
+def test_what_was_asked_beside_one_winner_says_nothing_of_the_next() -> None:
+    now_us = 1_800_000_000_000_000
+    store = Hurried(lambda: now_us)
+    site = Site(store)
+    alice, bob, carol = (site.log(name) for name in ("alice", "bob", "carol"))
+    alice.steps.claim("design", lease_s=60)
+    now_us += 61_000_000
+
+    def take_and_give_back() -> None:
+        bob.steps.claim("design", lease_s=60)
+        bob.steps.release("design")
+
+    store.others = take_and_give_back
+    # Beside alice's version nothing followed; beside bob's, whose step is free again, it does.
+    assert carol.steps.claim("design", lease_s=60).fence == 4
 
 
 @LENGTHS

@@ -53,8 +53,9 @@ class MemoryStore:
 
     def list(self, prefix: str, after: str, limit: int, folders: bool) -> list[Entry]:
         """See ``Store``."""
+        inside = f"{prefix}/"
         with self._lock:
-            keys = sorted(key for key in self._objects if key.startswith(prefix + "/"))
+            keys = sorted([key for key in self._objects if key.startswith(inside)])
         if folders:
             return [Entry(key) for key in folders_of(keys, prefix) if key > after][:limit]
         return [

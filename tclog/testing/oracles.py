@@ -234,12 +234,17 @@ def appends_of(operations: Iterable[Operation], chains: Chains) -> list[Append]:
             for event in version.events:
                 begins = event.record["nonce"][:12]
                 committed.setdefault((chain, begins), []).append((version.seq, event))
-    return [
-        Append(o, chain, tuple(committed.get((chain, nonce_of(o.place)), ())))
-        for o in operations
-        for chain in o.arguments.get("chains", ())
-        if o.place is not None
-    ]
+    appends = []
+    for operation in operations:
+        chains_of = operation.arguments.get("chains")
+        if chains_of is None or operation.place is None:
+            continue
+        begins = nonce_of(operation.place)
+        appends += [
+            Append(operation, chain, tuple(committed.get((chain, begins), ())))
+            for chain in chains_of
+        ]
+    return appends
 
 
 def check_appends(appends: Sequence[Append], *, fresh: bool = True) -> Iterator[str]:

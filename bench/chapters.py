@@ -308,7 +308,7 @@ def _requests(combined: Record, plain: Record) -> str:
 
 def rates(rows: Sequence[Record]) -> Chapter:
     disk = middle([row for row in rows if row["store"] == "disk" and row["fsync"]], "per_s")
-    folders = [row for row in rows if row["store"] == "disk" and not row["fsync"]]
+    made = grouped([row for row in rows if row["store"] == "disk" and not row["fsync"]], "op")
     by = grouped([row for row in rows if row["store"] != "disk"], "store", "fsync", "op")
     stores = list(dict.fromkeys((store, fsync) for store, fsync, _ in by))
     names = {("memory", False): "memory", ("file", False): "folder without fsync",
@@ -333,9 +333,11 @@ def rates(rows: Sequence[Record]) -> Chapter:
         "Where other work takes the cores, these are low. For each second of CPU time, the system's"
         f" share included, {by_cpu:,.0f} of `{op}` got through, on the folder without fsync."
         + (
-            " A fresh key is a folder of its own: this disk made"
-            f" {middle(folders, 'per_s'):,.0f} empty folders a second meanwhile."
-            if folders
+            " A fresh key is a folder of its own with one file in it, and its event another: this"
+            f" disk made {middle(made['make a folder'], 'per_s'):,.0f} empty folders, or"
+            f" {middle(made['make a file'], 'per_s'):,.0f} empty files, a second meanwhile. (On"
+            " ext4 it makes few where many were removed within the last minutes.)"
+            if made
             else ""
         )
         + "\n",

@@ -92,7 +92,7 @@ class FileHeads(MemoryHeads):
         before = super().get(version.chain)
         super().put(version)
         if before is None or before.seq < version.seq or before.stored != version.stored:
-            _replace(self._path(version.chain), _line(version) + b"\n" + version.raw)
+            replace_cached(self._path(version.chain), _line(version) + b"\n" + version.raw)
 
     def _path(self, chain: ChainId) -> str:
         return f"{self._folder}/heads/{digest(chain.encode())[:32]}"
@@ -129,7 +129,7 @@ class ClockFile:
         known, *_ = self.read()
         if known is not None and known > last and learnt_us == 0:
             return
-        _replace(self._path, f"{last} {offset_us} {learnt_us} {epoch_us}".encode())
+        replace_cached(self._path, f"{last} {offset_us} {learnt_us} {epoch_us}".encode())
 
 
 def _read(path: str) -> bytes | None:
@@ -140,7 +140,7 @@ def _read(path: str) -> bytes | None:
         return None
 
 
-def _replace(path: str, data: bytes) -> None:
+def replace_cached(path: str, data: bytes) -> None:
     """Replace a cache file whole; a cache that cannot be written is no cache, not an error."""
     temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}"
     try:

@@ -187,15 +187,10 @@ class Here:
         return os.path.join(self.config.cache, "marks", location.digest())
 
     def keep_mark(self, location: Location, project: Project) -> None:
-        """Remember the id of a project; a cache that cannot be written is no cache."""
-        from pathlib import Path
+        """Remember the id of a project."""
+        from tclog.chain.heads import replace_cached
 
-        from tclog.cli.files import write_whole
-
-        path = Path(self.mark_path(location))
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, project.id.encode())
+        replace_cached(self.mark_path(location), project.id.encode())
 
     def now_us(self) -> int:
         """The present by the corrected clock."""

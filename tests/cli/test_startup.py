@@ -109,6 +109,13 @@ def test_hot_commands_load_little_on_a_bucket(bucket: User, words: list[str]):
     check(bucket, words, "s3")
 
 
+@pytest.mark.parametrize("words", HOT[:3], ids=" ".join)
+def test_hot_commands_load_as_little_on_a_new_machine(bucket: User, words: list[str]):
+    prepare(bucket)
+    bucket.environ["TCLOG_CACHE"] = str(bucket.folder / "nothing yet")
+    check(bucket, words, "s3")
+
+
 def test_a_message_that_meets_no_other_loads_nothing_of_combining(project: User):
     prepare(project)
     assert "tclog.chain.combine" not in loaded(project, ["send", "bob", "hi"])

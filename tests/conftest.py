@@ -13,7 +13,6 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,17 +70,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def deal(items: Sequence[T], workers: int, is_slow: Callable[[T], bool]) -> list[T]:
     """Return the items as one row for each worker, of lengths as xdist cuts them, slow ones first.
 
-    The slow ones are dealt out one by one; the others keep their neighbours, which share fixtures.
+    Neighbours stay neighbours: they share fixtures; and of the slow ones some wait and some
+    compute, so what runs at the same time had better not come from one module.
     """
     slow = [item for item in items if is_slow(item)]
-    others = iter([item for item in items if not is_slow(item)])
+    others = [item for item in items if not is_slow(item)]
     dealt: list[T] = []
-    for nth in range(workers):
-        row = (len(items) - len(dealt)) // (workers - nth)
-        # The last rows are the longer ones, and get what cannot be dealt out evenly.
-        first = slow[workers - 1 - nth :: workers]
-        dealt += [*first, *islice(others, row - len(first))]
-    assert len(dealt) == len(items)
+    for nth in range(workers, 0, -1):
+        first, row = len(slow) // nth, (len(items) - len(dealt)) // nth
+        dealt += slow[:first] + others[: row - first]
+        del slow[:first], others[: row - first]
     return dealt
 
 

@@ -27,6 +27,7 @@ def _told(outcome: Outcome) -> str:
     return "\n".join([*outcome.broken[:20], f"history: {outcome.history}", record])
 
 
+@pytest.mark.slow
 def test_killed_and_stopped_agents_on_a_folder(tmp_path: Path):
     outcome = run(Plan("file", _seed(), seconds=20, odds=Odds(0.25, 0.1)), tmp_path)
     assert not outcome.broken, _told(outcome)

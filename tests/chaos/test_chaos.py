@@ -49,7 +49,9 @@ def test_a_minute_of_faults_on_a_bucket_whose_daemons_are_killed(tmp_path: Path)
     assert record["processes"].get("killed"), _told(outcome)
 
 
-# After how many operations which promises must be found broken, by the judge's words.
+# After how many operations which promises are found broken, by the judge's words. How processes
+# meet is a matter of luck, so one run in many does not do what its bug needs.
+RUNS_MAX = 4
 PROMISES = {
     "lost_reply_taken_for_a_failure": (200, ("writes:",)),
     "store_that_overwrites": (200, ("chains:", "writes:")),
@@ -71,30 +73,32 @@ QUIET = Odds(0.01, 0.01)
 CAUGHT_S = 120.0  # on a machine that does nothing else it takes a tenth of this
 
 
-def _members_only(bug: str, operations: int, folder: Path) -> Outcome:
-    plan = Plan("file", 5, 60, operations, commands=0, members=4, odds=QUIET, bug=bug)
-    return run(plan, folder)
+def _members_only(bug: str, operations: int) -> Plan:
+    return Plan("file", 5, 60, operations, commands=0, members=4, odds=QUIET, bug=bug)
 
 
-def _behind_a_proxy(
-    bug: str, behaves: str, operations: int, server: Server, folder: Path
-) -> Outcome:
+def _behind_a_proxy(bug: str, behaves: str, operations: int) -> Plan:
     plan = Plan("bucket", 5, 60, operations, commands=0, members=4, odds=QUIET, bug=bug)
-    return run(plan._replace(behaves=behaves), folder, server)
+    return plan._replace(behaves=behaves)
 
 
-def _assert_caught(outcome: Outcome, promises: tuple[str, ...]) -> None:
-    assert [sentence for sentence in outcome.broken if sentence.startswith(promises)], _told(
-        outcome
-    )
-    assert outcome.record["took_s"] < CAUGHT_S
+def _assert_caught(
+    plan: Plan, promises: tuple[str, ...], folder: Path, server: Server | None = None
+) -> None:
+    for nth in range(RUNS_MAX):
+        (folder / str(nth)).mkdir()
+        outcome = run(plan._replace(seed=plan.seed + nth), folder / str(nth), server)
+        assert outcome.record["took_s"] < CAUGHT_S
+        if any(sentence.startswith(promises) for sentence in outcome.broken):
+            return
+    raise AssertionError(_told(outcome))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", PROMISES)
 def test_a_planted_bug_is_caught(bug: str, tmp_path: Path):
     operations, promises = PROMISES[bug]
-    _assert_caught(_members_only(bug, operations, tmp_path), promises)
+    _assert_caught(_members_only(bug, operations), promises, tmp_path)
 
 
 @pytest.mark.slow
@@ -103,16 +107,16 @@ def test_a_bug_before_or_behind_the_proxy_is_caught(
     bug: str, behaves: str, ceph: Server, tmp_path: Path
 ):
     operations, promises = BEHIND_A_PROXY[bug, behaves]
-    _assert_caught(_behind_a_proxy(bug, behaves, operations, ceph, tmp_path), promises)
+    _assert_caught(_behind_a_proxy(bug, behaves, operations), promises, tmp_path, ceph)
 
 
 def test_the_fault_alone_is_no_bug(tmp_path: Path):
-    outcome = _members_only("lost_replies", 300, tmp_path)
+    outcome = run(_members_only("lost_replies", 300), tmp_path)
     assert not outcome.broken, _told(outcome)
 
 
 def test_doubtful_answers_alone_break_nothing(ceph: Server, tmp_path: Path):
-    outcome = _behind_a_proxy("", "doubtful_answers", 150, ceph, tmp_path)
+    outcome = run(_behind_a_proxy("", "doubtful_answers", 150), tmp_path, ceph)
     assert not outcome.broken, _told(outcome)
     assert outcome.record["faults"].keys() == {"status", "duplicate", "close"}
 

@@ -30,7 +30,7 @@ from tclog.store.file import FileStore
 
 LOST = 0.15
 # Of all creates, those that a store acknowledges and forgets.
-FORGOTTEN = 0.03
+FORGOTTEN = 0.1
 # What a client must not take for a proof of anything, often enough to be met soon.
 DOUBTFUL = ((0.1, Fault("status", 500)), (0.1, Fault("duplicate")), (0.05, Fault("close")))
 

@@ -16,7 +16,7 @@ from tclog.event import chain_id
 from tclog.testing.transactions import ACCOUNTS
 
 EPOCH = 500
-WORK = {"transfer": 9, "copy": 3, "audit": 4, "mixed": 4, "account-get": 3, "account-incr": 2}
+WORK = {"transfer": 9, "copy": 3, "audit": 4, "mixed": 6, "account-get": 3, "account-incr": 2}
 STAGE = "stage"
 STEPS = ("design", "build")
 LEASE_S = 4

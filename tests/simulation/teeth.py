@@ -48,8 +48,17 @@ SHIPPED_MERGE_OF = append_module.merge_of
 
 
 def settle_with(patch):
-    """Make a decorator that puts a way to settle in the place of the shipped one."""
-    return lambda settle: patch.setattr(append_module, "settle", settle)
+    """Make a decorator that puts a way to settle in the place of the shipped one.
+
+    A loser learns what it lost to, and asks for the rest afterwards.
+    """
+
+    def plant(settle):
+        patch.setattr(
+            append_module, "settle", lambda client, version, race=None: settle(client, version)
+        )
+
+    return plant
 
 
 def own_success_taken_as_lost(patch):
@@ -887,6 +896,8 @@ def _noticed(plant, seeds_max):
         return None, 0, ""
     for seed in range(seeds_max):
         for violation in simulate(seed, **OPTIONS.get(plant, {})).violations:
+            # Else the bug was not planted but another made: its own words no longer fit the code.
+            assert "TypeError(" not in violation, violation
             return "schedules", seed + 1, violation
     return None, seeds_max, ""
 

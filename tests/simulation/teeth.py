@@ -40,6 +40,8 @@ from tclog.testing import Faults, simulate
 from tclog.testing.bucket import Bucket
 
 SEEDS_MAX = 300
+# What a planted bug raises that no longer fits the code.
+MISFITS = ("TypeError(", "AttributeError(", "NameError(")
 SHIPPED_SETTLE = append_module.settle
 SHIPPED_MERGE_OF = append_module.merge_of
 
@@ -379,7 +381,7 @@ def resumed_key_looked_for_one_version_too_late(patch):
 
     def bind_once(client, chain, bound):
         after = yield from real(client, chain, bound)
-        return after + 1 if once_module._RESUME.fullmatch(bound.key) else after
+        return after if once_module.resumed_id(bound.key) is None else after + 1
 
     patch.setattr(append_module, "bind_once", bind_once)
 
@@ -897,7 +899,7 @@ def _noticed(plant, seeds_max):
     for seed in range(seeds_max):
         for violation in simulate(seed, **OPTIONS.get(plant, {})).violations:
             # Else the bug was not planted but another made: its own words no longer fit the code.
-            assert "TypeError(" not in violation, violation
+            assert not any(word in violation for word in MISFITS), violation
             return "schedules", seed + 1, violation
     return None, seeds_max, ""
 

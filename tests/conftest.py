@@ -7,6 +7,7 @@ is remembered here, since it says where Ceph is.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -48,6 +49,12 @@ def pytest_configure(config: pytest.Config) -> None:
         AWS_SHARED_CREDENTIALS_FILE=str(_HOME / "aws-credentials"),
         AWS_EC2_METADATA_DISABLED="true",
     )
+
+
+def pytest_collection_finish() -> None:
+    # What is loaded by now stays, and need not be gone through by every search for garbage.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:

@@ -50,6 +50,7 @@ from tclog.event import (
 from tclog.history.objects import Progress, chain_in, event_of, unseen
 from tclog.history.sync_packs import PackSync
 from tclog.index import Index, NotLinked, Outdated
+from tclog.index.asking import COUNTED
 from tclog.store.base import Entry, Found, Get, List, Stat
 
 SECOND_US = 1_000_000
@@ -128,6 +129,7 @@ def sync(
             if full:
                 index.set_meta("full", moved)
         index.number(numbered, before)
+        index.set_meta(COUNTED, "{} {}".format(*index.count_events()))
     index.finish()
     versions, attempts = reader.versions + packs.versions, reader.attempts + packs.attempts
     return Synced(versions, attempts, full)

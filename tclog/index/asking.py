@@ -20,6 +20,8 @@ from tclog.index.database import Database
 from tclog.index.rows import Attempt, Commit, Filter
 
 ID_BYTES = 32
+# Under this stands the newest row of events when they were counted, and how many there were.
+COUNTED = "counted"
 EVERYTHING = Filter()
 # More streams than this are not merged: then the rows of all are read in order, and most are kept.
 STREAMS_MAX = 64
@@ -86,6 +88,10 @@ class Asking(Database):
             " ORDER BY chains.name"
         )
         return [decode_stored_version(raw, stored) for raw, stored in rows]
+
+    def last_row(self) -> int:
+        """Return the number of the newest row of events, to be given to ``number``."""
+        return int(self._db.execute("SELECT coalesce(max(row), 0) FROM events").fetchone()[0])
 
     # -- chains and versions ------------------------------------------------------------------
 
@@ -285,13 +291,33 @@ class Asking(Database):
 
     def counts(self) -> dict[str, int]:
         """Return how many chains, versions, committed events and attempts are here."""
-        asked = {
-            "chains": "SELECT count(*) FROM chains WHERE head>0",
-            "versions": "SELECT count(*) FROM versions",
-            "events": "SELECT count(DISTINCT id) FROM events",
-            "attempts": "SELECT count(*) FROM attempts",
+        find = "SELECT count(*), coalesce(sum(head), 0) FROM chains WHERE head>0"
+        chains, versions = self._db.execute(find).fetchone()
+        (attempts,) = self._db.execute("SELECT count(*) FROM attempts").fetchone()
+        return {
+            "chains": int(chains),
+            "versions": int(versions),
+            "events": self.count_events()[1],
+            "attempts": int(attempts),
         }
-        return {name: int(self._db.execute(sql).fetchone()[0]) for name, sql in asked.items()}
+
+    def count_events(self) -> tuple[int, int]:
+        """Return the newest row of events, and how many events there are, each counted once.
+
+        What sync counted when it ended is remembered, so only what came since is counted.
+        """
+        row, count = map(int, (self.meta(COUNTED) or "0 0").split())
+        newest = self.last_row()
+        if row == 0:
+            new = self._db.execute("SELECT count(DISTINCT id) FROM events")
+        else:
+            # One that several chains hold has several rows.
+            new = self._db.execute(
+                "SELECT count(DISTINCT id) FROM events AS new WHERE row>? AND NOT EXISTS"
+                " (SELECT 1 FROM events WHERE id=new.id AND row<=?)",
+                (row, row),
+            )
+        return newest, count + int(new.fetchone()[0])
 
     # -- the order of followers ---------------------------------------------------------------
 

@@ -205,10 +205,6 @@ class Writing(Database):
 
     # -- numbers ------------------------------------------------------------------------------
 
-    def last_row(self) -> int:
-        """Return the number of the newest row of events, to be given to ``number``."""
-        return int(self._db.execute("SELECT coalesce(max(row), 0) FROM events").fetchone()[0])
-
     def number(self, last_row: int, before: str = "") -> int:
         """Number committed events at the end of a sync, in the order in which followers get them.
 

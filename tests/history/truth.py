@@ -70,6 +70,12 @@ def assert_same(index: Index, truth: Truth) -> None:
     assert set(found) == truth.committed
     attempts = {attempt.event.id for attempt in index.attempts()}
     assert attempts == truth.events - {event for event, _ in truth.committed}
+    assert index.counts() == {
+        "chains": len(truth.chains),
+        "versions": sum(map(len, truth.chains.values())),
+        "events": len({event for event, _ in truth.committed}),
+        "attempts": len(attempts),
+    }
     for commit in commits:
         assert commit.event == truth.chains[commit.chain][commit.seq - 1].events[commit.place]
 

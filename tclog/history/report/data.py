@@ -7,18 +7,19 @@ names all three and there are thousands of events.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import orjson
 
 from tclog.clock import Hlc, format_us, parse_us, rfc3339
-from tclog.event import Event
 from tclog.history.log import Row, read_log
 from tclog.history.report import tables
 from tclog.history.report.claims import Claim, end_us, lapsed_by, read_claims, start_us
 from tclog.history.report.messages import Delivery, read_deliveries
-from tclog.history.report.thin import thinned
+from tclog.history.report.survey import Survey, event_of, is_lost_race, stamp_of
+from tclog.history.report.thin import kept_places
 from tclog.history.shapes import words
 from tclog.index import Filter, Index
 
@@ -57,28 +58,39 @@ class Names:
 
 def build_report(index: Index, wanted: Wanted) -> dict[str, Any]:
     """Read a range of the log from the index and return the object that the page draws."""
-    rows = list(read_log(index, Filter(since=wanted.since, until=wanted.until), attempts=True,
-                         newest_first=False))  # fmt: skip
-    origin_us = parse_us(_at(rows[0])) if rows else 0
+    rows = _read(index, wanted)
+    begin = list(islice(rows, wanted.events_max + 1))
+    survey = Survey(chain(begin, rows))
+    places = kept_places(survey.common, wanted.events_max)
+    if len(begin) > wanted.events_max:
+        begin = [row for nth, row in enumerate(_read(index, wanted)) if nth in places]
+    return _report(index, wanted, survey, begin)
+
+
+def _read(index: Index, wanted: Wanted) -> Iterator[Row]:
+    asked = Filter(since=wanted.since, until=wanted.until)
+    return read_log(index, asked, attempts=True, newest_first=False)
+
+
+def _report(index: Index, wanted: Wanted, survey: Survey, kept: Sequence[Row]) -> dict[str, Any]:
+    """Return the object, given the sums over all events and the events that are shown."""
+    some = survey.first is not None
+    origin_us = 0 if survey.first is None else parse_us(survey.first)
     # The picture ends with its last event, not today, or each reading would give another page.
-    end = parse_us(_at(rows[-1])) if rows else 0
-    claims = _claims(index, wanted, origin_us, end) if rows else []
-    deliveries = _deliveries(index, rows, wanted)
+    end = 0 if survey.last is None else parse_us(survey.last)
+    claims = _claims(index, wanted, origin_us, end) if some else []
+    readers, deliveries = _deliveries(index, kept, wanted) if survey.sent else (set(), [])
     agents, ops, chains = Names(), Names(), Names()
-    for row in rows:
-        agents.place(_event(row).agent)
     # Who only receives has a lane too, below those who act; and so has who holds a step all along.
-    for name in sorted({d.reader for d in deliveries} | {c.agent for c in claims}):
+    for name in (*survey.people, *sorted(readers | {claim.agent for claim in claims})):
         agents.place(name)
-    kept = thinned(rows, wanted.events_max)
     chars = _text_chars(kept)
-    attempts = sum(1 for row in rows if row.commit is None)
     return {
         "format": 1,
         "project": wanted.project,
         "title": wanted.title or wanted.project,
-        "from": format_us(origin_us) if rows else None,
-        "to": format_us(end) if rows else None,
+        "from": format_us(origin_us) if some else None,
+        "to": format_us(end) if some else None,
         "asked": {
             "from": None if wanted.since is None else rfc3339(wanted.since),
             "to": None if wanted.until is None else rfc3339(wanted.until),
@@ -86,48 +98,27 @@ def build_report(index: Index, wanted: Wanted) -> dict[str, Any]:
         "origin_us": origin_us,
         "length_us": end - origin_us,
         "counts": {
-            "events": len(rows) - attempts,
-            "attempts": attempts,
+            "events": survey.events,
+            "attempts": survey.attempts,
             "shown": len(kept),
             "claims": len(claims),
             "takeovers": sum(1 for claim in claims if claim.takeover),
-            "lost_races": sum(1 for row in rows if is_lost_race(row)),
-            "messages": sum(
-                1 for row in rows if row.commit is not None and _event(row).op == "message.send"
-            ),
+            "lost_races": survey.lost_races,
+            "messages": survey.messages,
         },
         "events": [_event_row(row, origin_us, agents, ops, chains, chars) for row in kept],
         "claims": [_claim(claim, origin_us, end, agents) for claim in claims],
         "messages": tables.message_rows(kept, deliveries, origin_us, agents.place),
-        "steps": tables.step_rows(index, rows, claims, wanted.until, end),
-        "memory": tables.memory_rows(index, rows, wanted.until),
-        "artifacts": tables.artifact_rows(index, rows, wanted.until),
-        "people": _people(rows, agents.all),
+        "steps": tables.step_rows(index, survey, claims, wanted.until, end),
+        "memory": tables.memory_rows(index, survey, wanted.until),
+        "artifacts": tables.artifact_rows(index, survey, wanted.until),
+        # A list beside that of the agents, since an agent may be called as something that every
+        # object of a browser has. None for one that did nothing in the range.
+        "people": [survey.people.get(name) for name in agents.all],
         "agents": agents.all,
         "ops": ops.all,
         "chains": chains.all,
     }
-
-
-def is_lost_race(row: Row) -> bool:
-    """Whether an attempt lost to somebody else.
-
-    An agent also leaves an attempt behind when it makes its own event anew, as with a claim that
-    found the step not as empty as it had taken it for.
-    """
-    return (
-        row.attempt is not None
-        and row.lost_to is not None
-        and row.lost_to.event.agent != row.attempt.event.agent
-    )
-
-
-def _at(row: Row) -> Hlc:
-    return (row.commit or row.attempt).at  # type: ignore[union-attr]
-
-
-def _event(row: Row) -> Event:
-    return (row.commit or row.attempt).event  # type: ignore[union-attr]
 
 
 def _claims(index: Index, wanted: Wanted, origin_us: int, end: int) -> list[Claim]:
@@ -137,16 +128,25 @@ def _claims(index: Index, wanted: Wanted, origin_us: int, end: int) -> list[Clai
     return sorted(shown, key=lambda claim: (claim.start, claim.step, claim.fence))
 
 
-def _deliveries(index: Index, rows: Sequence[Row], wanted: Wanted) -> list[Delivery]:
-    if not any(_event(row).op == "message.send" for row in rows):
-        return []
+def _deliveries(
+    index: Index, kept: Sequence[Row], wanted: Wanted
+) -> tuple[set[str], list[Delivery]]:
+    """Return who got messages in the range, and the deliveries of those that are shown."""
+    shown = {event_of(row).id for row in kept if event_of(row).op == "message.send"}
     since = wanted.since or ""
-    return [d for d in read_deliveries(index, wanted.until) if d.sent > since]
+    readers: set[str] = set()
+    found: list[Delivery] = []
+    for delivery in read_deliveries(index, wanted.until):
+        if delivery.sent > since:
+            readers.add(delivery.reader)
+            if delivery.event in shown:
+                found.append(delivery)
+    return readers, found
 
 
 def _text_chars(rows: Sequence[Row]) -> int:
     """Return at how many characters bodies are cut, so that the page stays of a size to send."""
-    lengths = [len(orjson.dumps(_event(row).body)) for row in rows]
+    lengths = [len(orjson.dumps(event_of(row).body)) for row in rows]
     for chars in TEXT_CHARS:
         if sum(min(length, chars) for length in lengths) <= TEXTS_CHARS_MAX:
             return chars
@@ -161,18 +161,18 @@ def _event_row(
     The body is a text and stays one: a browser's numbers would change a great integer in it.
     ``more`` has what few events have.
     """
-    event = _event(row)
-    chain: str = event.chains[0] if event.chains else ""
+    event = event_of(row)
+    place: str = event.chains[0] if event.chains else ""
     version = None
     if row.commit is not None:
-        chain, version = row.commit.chain, row.commit.seq
+        place, version = row.commit.chain, row.commit.seq
     body = orjson.dumps(event.body, option=orjson.OPT_INDENT_2).decode() if event.body else ""
     more: dict[str, Any] = {}
     if len(body) > chars:
         more["cut"] = len(body)
         body = body[:chars]
     made_us = parse_us(event.at)
-    if made_us != parse_us(_at(row)):
+    if made_us != parse_us(stamp_of(row)):
         more["made"] = made_us - origin_us
     if row.commit is None:
         more["attempt"] = True
@@ -191,10 +191,10 @@ def _event_row(
     if event.key is not None:
         more["key"] = event.key
     return [
-        parse_us(_at(row)) - origin_us,
+        parse_us(stamp_of(row)) - origin_us,
         agents.place(event.agent),
         ops.place(event.op),
-        chains.place(chain),
+        chains.place(place),
         version,
         event.id,
         words(event),
@@ -223,19 +223,3 @@ def _claim(claim: Claim, origin_us: int, end: int, agents: Names) -> dict[str, A
     if claim.renewals:
         shown["renewals"] = [parse_us(at) - origin_us for at in claim.renewals]
     return shown
-
-
-def _people(rows: Sequence[Row], agents: Sequence[str]) -> list[dict[str, Any] | None]:
-    """Return for each agent what it did, counted before thinning, and its newest session.
-
-    A list beside that of the agents, since an agent may be called as something that every object
-    of a browser has. None for one that did nothing in the range.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        record = _event(row).record
-        mine = found.setdefault(record["agent"], {"events": 0, "lost": 0})
-        mine["events"] += row.commit is not None
-        mine["lost"] += is_lost_race(row)
-        mine |= {name: record[name] for name in ("session", "host", "client")}
-    return [found.get(name) for name in agents]

@@ -28,8 +28,14 @@ class Delivery(NamedTuple):
 
 
 class _Sent(NamedTuple):
-    event: Event
+    event: EventId
+    sender: str
+    is_broadcast: bool
     at: Hlc
+
+
+def _sent(event: Event, at: Hlc) -> _Sent:
+    return _Sent(event.id, event.agent, ALL in event.chains, at)
 
 
 def read_deliveries(index: Index, until: Hlc | None = None) -> Iterator[Delivery]:
@@ -53,7 +59,7 @@ def _is_known(index: Index, name: str, until: Hlc) -> bool:
 
 def _broadcasts(index: Index, until: Hlc | None) -> list[tuple[int, _Sent]]:
     return [
-        (version.seq, _Sent(event, version.at))
+        (version.seq, _sent(event, version.at))
         for version in _until(index.versions(ALL), until)
         for event in version.events
         if event.op == "message.send"
@@ -77,10 +83,9 @@ def _inbox(
         while n is not None and nth < len(acks) and acks[nth][0][1] < n:
             nth += 1
         covered = n is not None and nth < len(acks) and acks[nth][0][0] <= n
-        event = sent.event
-        if event.agent != name or ALL not in event.chains:
+        if sent.sender != name or not sent.is_broadcast:
             acked = acks[nth][1] if covered else None
-            yield Delivery(name, event.id, event.agent, sent.at, n, acked)
+            yield Delivery(name, sent.event, sent.sender, sent.at, n, acked)
 
 
 def _numbered(
@@ -97,7 +102,7 @@ def _numbered(
         for event in version.events:
             if event.op == "message.send":
                 number += 1
-                yield number, _Sent(event, version.at)
+                yield number, _sent(event, version.at)
     for _, sent in broadcasts[taken:]:
         yield None, sent
 

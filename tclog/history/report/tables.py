@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tclog.chain.fold import state_of
 from tclog.clock import Hlc, parse_us, rfc3339
 from tclog.domain import steps
-from tclog.event import ChainId, Event, EventId, Version, chain_kind, chain_name
+from tclog.event import ChainId, Event, EventId, Version, chain_name
 from tclog.history.log import Row
 from tclog.history.report.claims import Claim, end_us, start_us
 from tclog.history.report.messages import Delivery
+from tclog.history.report.survey import Survey, Tally
 from tclog.history.report.words import text_of
 from tclog.index import Index
 
@@ -20,41 +21,19 @@ VALUE_CHARS = 300
 MESSAGE_CHARS = 600
 
 
-def _changed(rows: Iterable[Row], kind: str) -> dict[ChainId, list[Row]]:
-    """Return the chains of a kind that the range has events of, in byte order."""
-    found: dict[ChainId, list[Row]] = defaultdict(list)
-    for row in rows:
-        event = (row.commit or row.attempt).event  # type: ignore[union-attr]
-        chain = row.commit.chain if row.commit is not None else (*event.chains, "")[0]
-        if chain and chain_kind(ChainId(chain)) == kind:
-            found[ChainId(chain)].append(row)
-    return dict(sorted(found.items()))
-
-
 def _head(index: Index, chain: ChainId, until: Hlc | None) -> Version | None:
     return index.version_at(chain, until) if until else index.version(chain, index.head(chain))
-
-
-def _conflicts(rows: Iterable[Row], ops: frozenset[str] | None = None) -> int:
-    """Count the attempts that lost to another agent."""
-    return sum(
-        1
-        for row in rows
-        if row.attempt is not None
-        and row.lost_to is not None
-        and row.lost_to.event.agent != row.attempt.event.agent
-        and (ops is None or row.attempt.event.op in ops)
-    )
 
 
 # -- steps ----------------------------------------------------------------------------------------
 
 
 def step_rows(
-    index: Index, rows: Sequence[Row], claims: Sequence[Claim], until: Hlc | None, end: int
+    index: Index, survey: Survey, claims: Sequence[Claim], until: Hlc | None, end: int
 ) -> list[dict[str, Any]]:
     """Return the steps that somebody defined, claimed or tried to claim by the end of the range."""
-    tried = _changed(rows, "step")
+    tried = survey.tallies("step")
+    untouched = Tally()
     held: dict[str, list[Claim]] = defaultdict(list)
     for claim in claims:
         held[claim.step].append(claim)
@@ -79,10 +58,10 @@ def step_rows(
                 "held_us": sum(last - first for first, last in spans),
                 "claims": len(mine),
                 "takeovers": sum(1 for claim in mine if claim.takeover),
-                "lost": _conflicts(tried.get(chain, ())),
+                "lost": tried.get(chain, untouched).lost,
                 "after": list(state.after),
                 "waiting": waiting if state.state == steps.PENDING else [],
-                "events": len(tried.get(chain, ())),
+                "events": tried.get(chain, untouched).events,
                 "order": min((first for first, _ in spans), default=2**62),
             }
         )
@@ -104,10 +83,10 @@ def _complete_steps(index: Index, until: Hlc | None) -> set[str]:
 # -- memory and artifacts -------------------------------------------------------------------------
 
 
-def memory_rows(index: Index, rows: Sequence[Row], until: Hlc | None) -> list[dict[str, Any]]:
+def memory_rows(index: Index, survey: Survey, until: Hlc | None) -> list[dict[str, Any]]:
     """Return the keys that were written in the range, or were tried to be."""
     found = []
-    for chain, mine in _changed(rows, "memory").items():
+    for chain, mine in survey.tallies("memory").items():
         head = _head(index, chain, until)
         content = state_of(chain, head).content
         found.append(
@@ -115,10 +94,10 @@ def memory_rows(index: Index, rows: Sequence[Row], until: Hlc | None) -> list[di
                 "key": chain_name(chain),
                 "value": None if content is None else text_of(content, VALUE_CHARS),
                 "version": 0 if head is None else head.seq,
-                "writes": sum(1 for row in mine if row.commit is not None),
-                "writers": _writers(mine),
+                "writes": mine.commits,
+                "writers": _writers(mine.writers),
                 "agent": None if head is None else head.by,
-                "lost": _conflicts(mine),
+                "lost": mine.lost,
                 "at": None if head is None else rfc3339(head.at),
                 "event": _last_event(head),
             }
@@ -126,10 +105,10 @@ def memory_rows(index: Index, rows: Sequence[Row], until: Hlc | None) -> list[di
     return found
 
 
-def artifact_rows(index: Index, rows: Sequence[Row], until: Hlc | None) -> list[dict[str, Any]]:
+def artifact_rows(index: Index, survey: Survey, until: Hlc | None) -> list[dict[str, Any]]:
     """Return the artifacts that were put in the range."""
     found = []
-    for chain, mine in _changed(rows, "artifact").items():
+    for chain, mine in survey.tallies("artifact").items():
         head = _head(index, chain, until)
         state = state_of(chain, head)
         found.append(
@@ -140,7 +119,7 @@ def artifact_rows(index: Index, rows: Sequence[Row], until: Hlc | None) -> list[
                 "blob": state.blob,
                 "step": state.step,
                 "agent": None if head is None else head.by,
-                "puts": sum(1 for row in mine if row.commit is not None),
+                "puts": mine.commits,
                 "at": None if head is None else rfc3339(head.at),
                 "event": _last_event(head),
             }
@@ -148,8 +127,7 @@ def artifact_rows(index: Index, rows: Sequence[Row], until: Hlc | None) -> list[
     return found
 
 
-def _writers(rows: Iterable[Row]) -> list[str]:
-    counted = Counter(row.commit.event.agent for row in rows if row.commit is not None)
+def _writers(counted: Mapping[str, int]) -> list[str]:
     return sorted(counted, key=lambda name: (-counted[name], name))
 
 

@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from tclog.history.log import Row
-
-# What there are many of, and what is missed least. Claims are drawn from their own list.
-COMMON_OPS = frozenset(
-    {
-        "step.renew",
-        "step.note",
-        "message.ack",
-        "message.send",
-        "memory.incr",
-        "memory.append",
-        "memory.set",
-        "agent.join",
-    }
-)
+from collections.abc import Collection, Sequence
 
 
-def thinned(rows: Sequence[Row], most: int) -> list[Row]:
-    """Return at most ``most`` rows, in their order; all if they are no more."""
-    if len(rows) <= most:
-        return list(rows)
-    common = [nth for nth, row in enumerate(rows) if _is_common(row)]
-    rare = len(rows) - len(common)
-    if rare >= most:
-        kept = {nth for nth, row in enumerate(rows) if not _is_common(row)}
-        keep = set(_every(sorted(kept), most))
-    else:
-        dropped = set(common) - set(_every(common, most - rare))
-        keep = set(range(len(rows))) - dropped
-    return [rows[nth] for nth in sorted(keep)]
+def kept_places(common: Sequence[int], most: int) -> Collection[int]:
+    """Return the places of at most ``most`` events; of all if they are no more.
 
-
-def _is_common(row: Row) -> bool:
-    return row.commit is not None and row.commit.event.op in COMMON_OPS
+    Args:
+        common: of each event whether it is one of many of its kind.
+        most: how many are kept.
+    """
+    if len(common) <= most:
+        return range(len(common))
+    many = [nth for nth, is_common in enumerate(common) if is_common]
+    few = [nth for nth, is_common in enumerate(common) if not is_common]
+    if len(few) >= most:
+        return set(_every(few, most))
+    return {*few, *_every(many, most - len(few))}
 
 
 def _every(places: Sequence[int], count: int) -> list[int]:

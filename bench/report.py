@@ -23,7 +23,8 @@ written by `scripts/bench` from the samples in `bench/results/`, every one of wh
 measure anew:
 
 ```sh
-scripts/bench                  # everything
+scripts/bench                  # everything but the part million
+scripts/bench --big            # that, too
 scripts/bench cli races        # some parts
 scripts/bench --report         # write this page anew from the kept samples
 ```

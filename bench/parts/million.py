@@ -32,7 +32,7 @@ def _measure(bench: Bench, log: Log) -> None:
     log.note_bytes()
     times = bench.size(5, 1)
     log.time_python(times)
-    for nth in range(bench.size(3, 1)):
+    for nth in range(bench.size(2, 1)):
         tell("million: a first sync")
         log.new_machine()
         log.time("sync, new machine, from packs", ["sync"], nth)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from chaos.history import Events, session_of
 from tclog.domain import steps
 from tclog.event import ChainId, Event, chain_id, chain_kind, slot_key
-from tclog.testing.oracles import Append, Chains
+from tclog.testing.oracles import Chains
 from tclog.testing.scheduler import Operation
 
 WORK = {"add": 11, "next": 14, "wait": 4}
@@ -285,26 +285,3 @@ def _check_passage(
     ]
     if late:
         yield f"{late} had not come when it passed: {one}"
-
-
-def tally(operations: Sequence[Operation]) -> dict[str, int]:
-    """Count what was done together, for the record of a run."""
-    well = [o for o in operations if o.outcome == "ok"]
-    return {
-        "transactions": sum(o.name.startswith("txn.") for o in well),
-        "steps by claim --next": sum(o.name == "step.next" for o in well),
-        "waits that ended": sum(o.name == "step.wait" for o in well),
-        "passages of a barrier": sum(o.name == "barrier.pass" for o in well),
-    }
-
-
-def single(append: Append) -> bool:
-    """Whether an operation is one write, of which a refusal says that nothing is there.
-
-    What ``exec`` and ``barrier`` do is several; and whether a step that was added closes a circle
-    is looked at again when it stands.
-    """
-    operation = append.operation
-    gone = operation.error is not None and operation.error.exit == 7
-    looked = operation.name == "step.add" and bool(operation.arguments["after"])
-    return operation.name != "step.exec" and not (gone and looked)

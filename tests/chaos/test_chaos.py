@@ -33,6 +33,7 @@ def test_killed_and_stopped_agents_on_a_folder(tmp_path: Path):
     assert not outcome.broken, _told(outcome)
     assert sum(outcome.record["operations"].values()) >= OPERATIONS_MIN // 2, _told(outcome)
     assert outcome.record["processes"].get("killed"), _told(outcome)
+    assert outcome.record["together"]["transactions"], _told(outcome)
 
 
 @pytest.mark.slow
@@ -46,6 +47,7 @@ def test_a_minute_of_faults_on_a_bucket_whose_daemons_are_killed(tmp_path: Path)
     assert record["operations"]["ok"] >= OPERATIONS_MIN // 2, _told(outcome)
     assert set(record["daemons"]) == {"rgw", "osd"}, _told(outcome)
     assert len(record["faults"]) >= 5, _told(outcome)
+    assert record["together"]["transactions"], _told(outcome)
     assert record["processes"].get("killed"), _told(outcome)
 
 

@@ -58,4 +58,4 @@ def decode_json(raw: bytes) -> Any:
 
 def digest(raw: bytes) -> str:
     """Return the BLAKE3-256 of bytes as 64 lower-case hex digits."""
-    return blake3(raw).hexdigest()
+    return blake3(raw).digest().hex()

@@ -416,8 +416,10 @@ def million(rows: Sequence[Record]) -> Chapter:
         "A generated log of ten days, as dense as the one of 100,000 events above, as `tclog pack`"
         " and `tclog gc --delete` leave it: every slot is there, packs of all but the last hours,"
         " and the objects of the events of the last day. In a folder. A first sync reads the packs,"
-        " checks every id and link, and fills the index; the first `diff` works out who held which"
-        " step when; *asking every chain* is what the first sync of a day does.\n",
+        " checks every id and link, and fills the index; a second process beside it decodes the"
+        " packs (CPU time is that of both, peak memory that of the greater). The first `diff` works"
+        " out who held which step when; *asking every chain* is what the first sync of a day"
+        " does.\n",
         table(["Command", "Runs", "Wall time", "Slowest", "CPU time", "Peak memory"], lines),
         _floor(python),
         *_bytes(rows),
@@ -434,8 +436,12 @@ def _looking(by: Mapping[str, Sequence[Record]], events: int, start_s: float) ->
             Aim(f"{op}, {events:,} events, beyond Python's start", "under 1 s",
                 f"{ms(beyond_s)} (CPU time {ms(middle(by[op], 'cpu_s'))})", beyond_s < 1)
         )  # fmt: skip
-    peak = max(row["peak_bytes"] for rows in by.values() for row in rows)
-    aims.append(Aim(f"peak memory, {events:,} events", "under 500 MB", mb(peak), peak < 500e6))
+    first = [op for op in by if op.startswith("sync, new machine")]
+    peak = max(row["peak_bytes"] for op in (*first, *LOOKING) for row in by[op])
+    aims.append(
+        Aim(f"peak memory of these and of a first sync, {events:,} events", "under 500 MB",
+            mb(peak), peak < 500e6)
+    )  # fmt: skip
     return aims
 
 

@@ -9,8 +9,8 @@ finds nothing where something was listed, asks the chain of packs once more afte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from tclog.chain.client import Client
@@ -27,8 +27,8 @@ from tclog.index.packed import count_attempts
 
 if TYPE_CHECKING:
     from tclog.event.packs import PackReader, Run
+    from tclog.history.aside import Batch
 
-VERSIONS_AT_ONCE = 2_000
 TRIES_MAX = 8
 # gc removes nothing that is younger than a day; the rest of the day is for clocks.
 REMOVED_AFTER_US = 20 * 3600 * SECOND_US
@@ -119,35 +119,53 @@ class PackSync:
 
     def _take(self, reader: PackReader) -> Protocol[None]:
         """Insert what the index lacks of a pack."""
-        from tclog.event.packs import summarize_packed
+        from tclog.history import aside
 
-        apart: list[ChainId] = []
-
-        def wanted(run: Run) -> int:
-            head = self.index.head(run.chain)
-            if run.first <= head + 1:
-                return head + 1
-            apart.append(run.chain)
-            return run.last + 1
-
-        rows = reader.versions(wanted)
-        while some := list(islice(rows, VERSIONS_AT_ONCE)):
-            summaries = [one for row in some if (one := summarize_packed(*row)) is not None]
-            if len(summaries) < len(some):
-                versions = [
-                    decode_version(r.raw, chain=c, seq=n, stored=r.stored) for c, n, r in some
-                ]
-                summaries = [summarize(one) for one in (yield from self.judged(versions))]
-            self._add(summaries)
+        firsts, apart = self._firsts(reader.header.chains)
         before = count_attempts(self.index)
-        found = ((event, row.raw, row.stored) for event, row in reader.events())
-        while events := list(islice(found, VERSIONS_AT_ONCE)):
-            with self.index.writing():
-                self.index.add_attempts(events)
-            self.progress("attempts", len(events))
+        done = False
+        if aside.is_worth_it(reader):
+            done = yield from self._insert(aside.read_aside(reader, firsts))
+        if not done:
+            yield from self._insert(aside.read_batches(reader, firsts))
         self.attempts += count_attempts(self.index) - before
         # Only an index that lacks what an earlier pack holds: its slots have it.
         yield from self.catch_up(apart)
+
+    def _firsts(self, runs: Iterable[Run]) -> tuple[dict[Run, int], list[ChainId]]:
+        """Return of each run the first version that is wanted, and the chains with a gap."""
+        firsts: dict[Run, int] = {}
+        apart: list[ChainId] = []
+        for run in runs:
+            head = self.index.head(run.chain)
+            if run.first <= head + 1:
+                firsts[run] = head + 1
+            else:
+                firsts[run] = run.last + 1
+                apart.append(run.chain)
+        return firsts, apart
+
+    def _insert(self, batches: Generator[Batch, None, None]) -> Protocol[bool]:
+        """Insert what is in a pack; False if whoever reads it aside has failed."""
+        from tclog.history.aside import Failed
+
+        with closing(batches):
+            try:
+                for batch in batches:
+                    summaries = batch.summaries
+                    if batch.unjudged:
+                        found = [
+                            decode_version(row.raw, chain=chain, seq=seq, stored=row.stored)
+                            for chain, seq, row in batch.unjudged
+                        ]
+                        summaries = [summarize(v) for v in (yield from self.judged(found))]
+                    self._add(summaries)
+                    with self.index.writing():
+                        self.index.add_attempts(batch.events)
+                    self.progress("attempts", len(batch.events))
+            except Failed:
+                return False
+        return True
 
     def _add(self, summaries: Iterable[Summary]) -> None:
         try:

@@ -416,8 +416,8 @@ def million(rows: Sequence[Record]) -> Chapter:
         "A generated log of ten days, as dense as the one of 100,000 events above, as `tclog pack`"
         " and `tclog gc --delete` leave it: every slot is there, packs of all but the last hours,"
         " and the objects of the events of the last day. In a folder. A first sync reads the packs,"
-        " checks every id and link, and fills the index (CPU time is that of all its processes, peak"
-        " memory that of the greatest). The first `diff` works out who held which step when;"
+        " checks every id and link, and fills the index (CPU time is that of all its processes,"
+        " peak memory that of the greatest). The first `diff` works out who held which step when;"
         " *asking every chain* is what the first sync of a day does.\n",
         table(["Command", "Runs", "Wall time", "Slowest", "CPU time", "Peak memory"], lines),
         _floor(python),

@@ -22,11 +22,11 @@ from tclog.clock import parse_us
 from tclog.errors import Refused
 from tclog.event import chain_id, decode, digest, event_key, seal_event, slot_seq
 from tclog.event.packs import PackReader, events_of
+from tclog.history import aside as aside_module
 from tclog.history import gc as gc_module
 from tclog.history import objects as objects_module
 from tclog.history import packing as packing_module
 from tclog.history import sync as sync_module
-from tclog.history import sync_packs as sync_packs_module
 from tclog.history.gc import collect
 from tclog.history.packing import pack
 from tclog.history.sync import sync
@@ -255,7 +255,7 @@ def run_upkeep(seed: int, faults: Faults = FAULTS) -> tuple[list[str], Upkeep]:
         patch.setattr(sync_module, "PAGE", size)
         patch.setattr(objects_module, "PAGE", size)
         patch.setattr(gc_module, "DELETES_AT_ONCE", size)
-        patch.setattr(sync_packs_module, "VERSIONS_AT_ONCE", size)
+        patch.setattr(aside_module, "BATCH", size)
         patch.setattr(packing_module, "WHOLE_VERSIONS", 20)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tclog-upkeep-"))
         upkeep = Upkeep(seed, faults, Path(folder))

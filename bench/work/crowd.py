@@ -4,7 +4,7 @@ Forks the processes, which open the project each for themselves and wait. ``clai
 TIMES rounds all are told to go at one moment and claim the same fresh step. ``send``: all go once,
 and each sends TIMES messages to one inbox without a pause. ``plain`` is ``send`` without combining.
 Prints a line of JSON for each claim or message: who, when it began after the signal, how long it
-took, and whether it was won.
+took, how many requests it made, and whether it was won.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 import traceback
 from importlib import import_module
 
+from counting import Counting
 from plain import use_plain_loop
 
 import tclog
@@ -66,11 +67,12 @@ def _work(
     kind: str, url: str, number: int, times: int, gates: list[int], ready: int, done: int
 ) -> None:
     log = tclog.open(url, agent=f"agent-{number}", project="p", fsync=False)
+    store = log.store = Counting(log.store)  # type: ignore[assignment]
     os.write(ready, b"x")
     for nth, gate in enumerate(gates):
         os.read(gate, 1)
         for message in range(1 if kind == "claim" else times):
-            began_s = time.monotonic()
+            began_s, made = time.monotonic(), store.counts.total()
             won = True
             if kind == "claim":
                 try:
@@ -80,7 +82,8 @@ def _work(
             else:
                 log.send("inbox", f"{number}-{message}")
             record = {"agent": number, "began_s": began_s, "won": won,
-                      "took_s": round(time.monotonic() - began_s, 6)}  # fmt: skip
+                      "took_s": round(time.monotonic() - began_s, 6),
+                      "requests": store.counts.total() - made}  # fmt: skip
             os.write(done, (json.dumps(record) + "\n").encode())
 
 

@@ -115,7 +115,7 @@ def append(
             if applied is not None:
                 return Appended(applied.version, state_of(chain, applied.version), applied.event)
             after = after if head is None else max(after, head.seq)
-        if joinable and (nth or _is_hot(client, head)):
+        if joinable and (nth or _is_hot(client, chain, head)):
             return (yield from _join(race, head))
         proposal = yield from _propose(race, head, fresh)
         if isinstance(proposal, Appended):
@@ -136,10 +136,10 @@ def append(
     )
 
 
-def _is_hot(client: Client, head: Version | None) -> bool:
+def _is_hot(client: Client, chain: ChainId, head: Version | None) -> bool:
     """Whether a young version that several share says that the next slot will be fought for."""
     if head is None or len(head.events) < 2:
-        return False
+        return client.crowd(chain).size >= 2
     return client.clock.now_us() - parse_us(head.at) < HOT_US
 
 
@@ -147,14 +147,19 @@ def _join(race: Race, head: Version | None) -> Protocol[Appended]:
     """Have the event committed together with those of others."""
     from tclog.chain.combine import combine
 
+    unput = None
     if race.sealed is None or race.is_old():
         # Whoever commits it looks at the broadcasts after it was announced.
         race.looked = True
         draft = race.decide(state_of(race.chain, head), place_after(head))
         assert isinstance(draft, Draft)  # noqa: S101 - as ``joinable`` says
-        yield from _seal(race, draft)
+        if race.blobs or not race.client.knows_offset():
+            yield from _seal(race, draft)
+        else:
+            event, unput = seal_draft(race.client, draft, race.chains, key=race.key)
+            race.sealed = Sealed(draft, event)
     assert race.sealed is not None  # noqa: S101 - sealed above
-    joined = yield from combine(race, head, race.sealed.event)
+    joined = yield from combine(race, head, race.sealed.event, unput)
     return Appended(joined.version, state_of(race.chain, joined.version), joined.event)
 
 
@@ -184,6 +189,11 @@ class Race:
         self.placed = sealed is not None
         # The replies to what was asked beside the winner of the last race.
         self.beside: Sequence[Any] = ()
+
+    @property
+    def key(self) -> str | None:
+        """The idempotency key that its events carry."""
+        return None if self.once is None else self.once.key
 
     def is_old(self) -> bool:
         """Whether the event was made so long ago that it is to be made anew.
@@ -269,8 +279,7 @@ def _seal(race: Race, draft: Draft) -> Protocol[None]:
     known = client.knows_offset()
     for _ in range(2):
         wall_us = client.clock.wall_us()
-        once = None if race.once is None else race.once.key
-        event, raw = seal_draft(client, draft, race.chains, key=once)
+        event, raw = seal_draft(client, draft, race.chains, key=race.key)
         key = event_key(event.at, race.chains[0], event.id)
         stored = yield from _put_event(race, key, raw)
         if stored is None and (draft.judged or not known):

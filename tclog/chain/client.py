@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tclog.chain.heads import Heads
 from tclog.clock import OFFSET_REPORTED_US, SECOND_US, HybridClock, Stamp
 from tclog.event import ChainId, Version, decode_version
 
 OFFSET_KEPT_US = 86_400 * SECOND_US
+# For so long after several shared a version, they are taken to be at work still.
+CROWD_KEPT_S = 5.0
 # Wall and monotonic clock part by this much only when the wall clock was set, or after a restart.
 CLOCK_SET_US = 60 * SECOND_US
 
@@ -21,6 +23,21 @@ class Decode(Protocol):
         self, raw: bytes, *, chain: ChainId, seq: int, stored: Stamp | None = None
     ) -> Version:
         """Read a slot's bytes and check that they are version ``seq`` of ``chain``."""
+
+
+class Crowd(NamedTuple):
+    """Those who share versions of a chain: how many, about, and how they get on.
+
+    A version that fewer share halves ``size``. ``seen_s`` is when the last one was seen, on the
+    client's monotonic clock; ``pace_s`` how long a version takes.
+    """
+
+    size: float
+    seen_s: float
+    pace_s: float
+
+
+NOBODY = Crowd(0.0, -CROWD_KEPT_S, 0.0)
 
 
 class Client:
@@ -73,6 +90,7 @@ class Client:
         self.decode = decode
         # About how long a request takes; 0 until one was timed. Only waits rest on it.
         self.round_s = 0.0
+        self._crowds: dict[ChainId, Crowd] = {}
         self.learnt_us = learnt_us
         self.epoch_us = epoch_us
         # Chains that were listed and had no version.
@@ -124,6 +142,21 @@ class Client:
     def learn_round(self, took_s: float) -> None:
         """Learn from one request how long they take; no single one counts for much."""
         self.round_s += (took_s - self.round_s) * (0.25 if self.round_s else 1.0)
+
+    def learn_crowd(self, version: Version) -> None:
+        """Learn from the next version of a chain how many share one, and how long one takes."""
+        before = self._crowds.get(version.chain, NOBODY)
+        now_s = self.monotonic_s()
+        took_s = now_s - before.seen_s
+        known = before.seen_s > 0 and self.round_s < took_s < CROWD_KEPT_S
+        pace_s = (before.pace_s + took_s) / 2 if known else before.pace_s
+        size = max(float(len(version.events)), before.size / 2)
+        self._crowds[version.chain] = Crowd(size, now_s, pace_s)
+
+    def crowd(self, chain: ChainId) -> Crowd:
+        """Return who was seen to share versions of a chain within the last ``CROWD_KEPT_S``."""
+        found = self._crowds.get(chain, NOBODY)
+        return found if self.monotonic_s() - found.seen_s < CROWD_KEPT_S else NOBODY
 
     def backoff(self, nth: int) -> float:
         """Return how long to wait after the nth lost race: full jitter, bounded."""

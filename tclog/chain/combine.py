@@ -1,10 +1,12 @@
 """Combining: many senders to one inbox share slots instead of fighting for them.
 
 A sender that has lost a slot announces its event under ``pending/``, and from then on either finds
-it in a version that somebody else made, or commits all that is pending in one version itself. In a
-crowd a few see to the next version, by the luck of their events' ids, the oldest of them first; the
-others ask for nothing until it should be there. This saves requests and decides nothing.
-(Helping, Herlihy 1991; flat combining, Hendler et al. 2010.) What makes it safe:
+it in a version that somebody else made, or commits all that is pending in one version itself. Each
+version that several share also says who makes the next one: one of those whose events it holds,
+in turn, who does so once it has found its own event. So in a crowd one reads what is announced, and
+the others ask for nothing until the next version should be there. This saves requests and decides
+nothing: who waits in vain makes the version itself. (Helping, Herlihy 1991; flat combining, Hendler
+et al. 2010.) What makes it safe:
 
 * An announcement says which version its sender had read when it was made: the event stands in
   none up to there. Whoever includes it has read every version after that one, up to the very
@@ -12,6 +14,8 @@ others ask for nothing until it should be there. This saves requests and decides
   twice.
 * The same is done for idempotency keys, so that a command which is repeated while its first
   announcement lingers is not applied by both.
+* An announcement may be there before its event's object is, since both are put at once. Whoever
+  includes the event has read it from that object, so no version names an event that is not there.
 * An announced event may be committed by anybody at any later time. So once it is announced, only
   finding it committed ends the append well, and every failure is an unknown outcome.
 
@@ -43,18 +47,19 @@ from tclog.event import (
     ChainId,
     Event,
     Version,
-    decode,
     decode_event,
     encode,
+    event_key,
     pending_folder,
     pending_key,
+    pending_key_parts,
     slot_key,
 )
 from tclog.store.base import Delete, Entry, Found, Get, List, Put
 
 if TYPE_CHECKING:
     from tclog.chain.append import Race
-    from tclog.chain.client import Client
+    from tclog.chain.client import Client, Crowd
 
 BATCH_MAX = 256
 BATCH_BYTES_MAX = 1 << 20
@@ -66,22 +71,27 @@ GIVE_UP_S = 60.0
 ROUNDS_MAX = 10_000
 # From so many events in one version on, the next one is taken to be in the making.
 CROWD = 8
-# Of a crowd so many, by the luck of their events' ids, see at once whether it is for them to make
-# the next version. The others ask for nothing until it should be there.
-LEADERS = 4
+# From so many on, a version says who makes the next one.
+SUCCEEDED = 4
 TRIES_MAX = 8
-# Waits, in round trips. Who leads lets the others announce themselves, and does so once more if
-# fewer than this share have; a version is then made in about five: a listing, the slowest of many
-# reads, the create.
-GATHER = 0.6
-GATHERED = 0.6
-FIRST_LOOK = 5.0
+# So many slots beyond the newest known one are asked for by who is about to make the next: those
+# who race without helping take a slot every two round trips.
+AHEAD = 3
+# Waits, in round trips. Who makes the next version lets the others find the last one and announce
+# themselves, and does so once more if fewer than this share of the crowd have.
+GATHER = 1.5
+GATHERED = 0.9
+GATHER_AGAIN = 1.0
+# A version is then made in about five: a listing, the slowest of many reads, the create.
+FIRST_LOOK = 4.0
 LOOK_AFTER_LIST = 3.0
 LOOK_AGAIN = 1.5
-# Each further look comes later by this factor; so many are in vain before one sees to it oneself.
+# Each further look comes later by this factor.
 SPACED = 1.5
-LOOKS_FIRST = 4
-LOOKS = 1
+# For so many round trips one looks, or for so many times what a version took lately, before one
+# sees to it oneself.
+PATIENCE = 16.0
+PATIENCE_PACES = 2.0
 
 
 class Announcement(NamedTuple):
@@ -100,117 +110,136 @@ class Joined(NamedTuple):
     event: Event
 
 
-def combine(race: Race, head: Version | None, event: Event) -> Protocol[Joined]:
+def combine(
+    race: Race, head: Version | None, event: Event, unput: bytes | None = None
+) -> Protocol[Joined]:
     """Announce a sealed event that stands in no version up to ``head``, and see it committed.
+
+    Args:
+        race: the append that has lost, or would lose.
+        head: the newest version known.
+        event: what to commit.
+        unput: the bytes of the event's object, where that is still to be put.
 
     Raises:
         OutcomeUnknown: not within ``GIVE_UP_S``, or the store failed meanwhile.
         StoreError: the announcement was refused for good, so nothing was or will be committed.
     """
-    client, chain = race.client, race.chain
+    client = race.client
     began_s = client.monotonic_s()
-    mine = pending_key(chain, event.at, event.id)
     after = 0 if head is None else head.seq
-    raw = encode({"after": after, "chain": chain, "event": event.record, "format": 1})
-    try:
-        yield Put(mine, raw)
-    except StoreUnreachable as error:
-        raise _unknown(race, event, after, error.message) from error
-    client.learn_round(client.monotonic_s() - began_s)
-    seen = _Seen(client, Announcement(mine, after, event, len(raw)), head)
+    mine = yield from _announce(race, event, after, unput)
+    seen = _Seen(client, race.chain, mine, head)
+    joined = None
     try:
         for _ in range(ROUNDS_MAX):
             if seen.pause_s:
                 yield Sleep(min(seen.pause_s * (0.8 + 0.4 * client.jitter()), WAIT_MAX_S))
-            joined = yield from (_look if seen.looks else _try)(race, seen)
-            if joined is not None:
-                return joined
-            if client.monotonic_s() - began_s > GIVE_UP_S:
+            joined = yield from (_look if seen.waits() else _try)(race, seen)
+            if joined is not None or client.monotonic_s() - began_s > GIVE_UP_S:
                 break
     except (StoreError, OutcomeUnknown) as error:
         raise _unknown(race, event, after, error.message) from error
-    raise _unknown(race, event, after, "too many others write to it")
+    if joined is None:
+        raise _unknown(race, event, after, "too many others write to it")
+    if _succeeds(joined):
+        yield from _serve(race, seen)
+    if seen.spent:
+        yield from _remove(client, sorted(seen.spent))
+    return joined
 
 
-def _leads(key: str, crowd: int) -> bool:
-    """Whether the sender of an announcement is one of the few in a crowd that go first.
+def _announce(race: Race, event: Event, after: int, unput: bytes | None) -> Protocol[Announcement]:
+    """Put the announcement, and beside it the event's object where that is still to be put.
 
-    Ids are random, so everybody knows this of everybody without asking.
+    An announcement is empty where its name says which object holds the event; one to a further
+    inbox of the same message holds the event itself.
     """
-    try:
-        return int(key[-69:-61], 16) * crowd < LEADERS << 32
-    except ValueError:
-        return False  # no announcement of this format
+    client, chain = race.client, race.chain
+    raw = unput or encode(event.record)
+    mine = Announcement(pending_key(chain, event.at, after, event.id), after, event, len(raw))
+    puts = [Put(mine.key, b"" if event.chains[0] == chain else raw)]
+    if unput is not None:
+        puts.insert(0, Put(event_key(event.at, chain, event.id), unput))
+    began_s = client.monotonic_s()
+    failures = [reply for reply in (yield tuple(puts)) if isinstance(reply, StoreError)]
+    for failure in failures:
+        # Both may be there, so the event may be committed.
+        if isinstance(failure, StoreUnreachable):
+            raise _unknown(race, event, after, failure.message) from failure
+    if failures:
+        raise failures[0]
+    client.learn_round(client.monotonic_s() - began_s)
+    return mine
 
 
 class _Seen:
     """What one that waits has read: the versions after ``base``, without a gap, and what is next.
 
-    ``pause_s`` is how long to wait before the next act; ``looks`` how often to look whether others
-    have made the next version, before one sees to it.
+    ``pause_s`` is how long to wait before the next act. Until ``patient_s`` that is to look whether
+    others have made the next version; after that one sees to it.
     """
 
-    def __init__(self, client: Client, mine: Announcement, head: Version | None) -> None:
+    def __init__(
+        self, client: Client, chain: ChainId, mine: Announcement, head: Version | None
+    ) -> None:
         self.client = client
+        self.chain = chain
         self.mine = mine
         self.base = mine.after
         self.head = head
         self.versions: list[Version] = []
         # Whether the last look found a version, so that there may be more.
         self.behind = False
-        # How many waited when they were listed.
-        self.listed = 0
-        # Whether it gave the others more time to announce themselves.
-        self.gathered = False
+        # Announcements of what is committed, to be removed.
+        self.spent: set[str] = set()
         self._wait()
 
-    @property
-    def crowd(self) -> int:
-        """How many wait, about: as many as did before, or as share the newest version."""
-        return max(self.listed, 1 if self.head is None else len(self.head.events))
+    def crowd(self) -> Crowd:
+        """Return how many wait, about: as many as share the newest version, or did lately."""
+        lately = self.client.crowd(self.chain)
+        share = 0 if self.head is None else len(self.head.events)
+        return lately._replace(size=max(lately.size, share))
+
+    def waits(self) -> bool:
+        """Whether others are still expected to make the next version."""
+        return self.client.monotonic_s() < self.patient_s
 
     def _wait(self) -> None:
         """Begin to wait for the version after the newest one."""
         # How often others were let go first since, and how many looks were in vain.
         self.stalls, self.vain = 0, 0
-        self.looks, self.pause_s = 0, 0.0
-        if self.crowd < CROWD:
-            return
-        if _leads(self.mine.key, self.crowd):
-            self.pause_s = GATHER * self.client.round_s
-            return
-        self.looks, self.pause_s = LOOKS_FIRST, FIRST_LOOK * self.client.round_s
+        self.patient_s, self.pause_s = 0.0, 0.0
+        crowd = self.crowd()
+        if crowd.size >= CROWD:
+            patience_s = max(PATIENCE * self.client.round_s, PATIENCE_PACES * crowd.pace_s)
+            self.patient_s = self.client.monotonic_s() + patience_s
+            self.pause_s = FIRST_LOOK * self.client.round_s
 
-    def add(self, versions: Sequence[Version]) -> None:
-        """Take in the versions that follow."""
-        self.versions += versions
-        self.head = versions[-1]
+    def add(self, version: Version) -> None:
+        """Take in the version that follows."""
+        self.versions.append(version)
+        self.head = version
+        self.client.learn_crowd(version)
         self._wait()
 
     def look_again(self) -> None:
         """Wait on after a look that was in vain."""
         self.behind = False
-        self.looks = max(0, self.looks - 1)
         self.pause_s = LOOK_AGAIN * self.client.round_s * SPACED**self.vain
         self.vain += 1
 
     def yields(self, keys: Sequence[str]) -> bool:
-        """Whether others of those that wait go first.
+        """Whether others of those that wait go first: the oldest does.
 
-        Of those that lead the oldest does, then of all; and twice as many each time it does not,
-        since it may be dead.
+        Twice as many do each time it does not, since it may be dead.
         """
-        if len(keys) < GATHERED * self.crowd and not self.gathered:
-            # The others have seen the newest version as late as one sees such: they are coming.
-            self.gathered = True
-            self.pause_s = GATHER * self.client.round_s
-            return True
-        self.listed = len(keys)
-        order = sorted(keys, key=lambda key: (not _leads(key, self.crowd), key))
-        if order.index(self.mine.key) < 2 ** max(0, self.stalls - 1):
+        if sorted(keys).index(self.mine.key) < 2 ** max(0, self.stalls - 1):
             return False
         self.stalls += 1
-        self.looks, self.pause_s = LOOKS, LOOK_AFTER_LIST * self.client.round_s
+        self.pause_s = LOOK_AFTER_LIST * self.client.round_s
+        # For one look, however that pause is drawn.
+        self.patient_s = self.client.monotonic_s() + 1.5 * self.pause_s
         return True
 
     def holds(self, announced: Announcement) -> bool:
@@ -233,11 +262,11 @@ def _look(race: Race, seen: _Seen) -> Protocol[Joined | None]:
     if version is None:
         seen.look_again()
         return None
-    seen.add([version])
-    joined = _find(event, seen.versions[-1:])
+    seen.add(version)
+    joined = _find(event, [version])
     if joined is not None:
         return joined
-    if seen.crowd >= CROWD and not seen.behind:
+    if seen.crowd().size >= CROWD and not seen.behind:
         # It has just come without the event: the next will be a while.
         seen.behind = True
         return None
@@ -247,8 +276,8 @@ def _look(race: Race, seen: _Seen) -> Protocol[Joined | None]:
         newest = yield from read_newest(client, chain)
         if newest is not None and newest.seq > news[-1].seq:
             news += yield from read_range(client, chain, news[-1].seq + 1, newest.seq)
-    if news:
-        seen.add(news)
+    for version in news:
+        seen.add(version)
     return _find(event, news)
 
 
@@ -262,11 +291,9 @@ def _find(event: Event, versions: Sequence[Version]) -> Joined | None:
 
 def _try(race: Race, seen: _Seen) -> Protocol[Joined | None]:
     """Commit all that is pending, unless it is for somebody else to do so."""
-    from tclog.chain.append import end_transaction, settle
-
-    client, mine = race.client, seen.mine
-    entries: Sequence[Entry] = yield List(pending_folder(race.chain), limit=BATCH_MAX)
-    keys = _living(entries)
+    mine = seen.mine
+    waiting = yield from _list_pending(race)
+    keys = [entry.key for entry in waiting]
     if mine.key not in keys:
         # Most likely it is committed, and removed since. A listing proves nothing, though.
         seen.behind = True
@@ -276,39 +303,102 @@ def _try(race: Race, seen: _Seen) -> Protocol[Joined | None]:
         keys.append(mine.key)
     if seen.yields(keys):
         return None
-    waiting, broadcasts = yield from _read_pending(race, [key for key in keys if key != mine.key])
-    batch, done = yield from _look_back(race, seen, [mine, *waiting])
+    read = len(seen.versions)
+    yield from _commit(race, seen, [entry for entry in waiting if entry.key != mine.key], [mine])
+    return _find(mine.event, seen.versions[read:])
+
+
+def _succeeds(joined: Joined) -> bool:
+    """Whether the sender of an event in a version is the one to make the next version.
+
+    By the version alone, so all agree; and another agent with each version, so none is held up much
+    longer than the others.
+    """
+    version = joined.version
+    if len(version.events) < SUCCEEDED:
+        return False
+    turns = sorted((event.agent, event.id) for event in version.events)
+    return turns[version.seq % len(turns)][1] == joined.event.id
+
+
+def _serve(race: Race, seen: _Seen) -> Protocol[None]:
+    """Make the next version for those who wait, now that one's own event is committed.
+
+    Nothing that fails here changes that it is.
+    """
+    client, crowd = race.client, seen.crowd()
+    waiting: Sequence[Entry] = ()
+    try:
+        for rounds in (GATHER, GATHER_AGAIN):
+            yield Sleep(rounds * client.round_s)
+            waiting = [
+                entry
+                for entry in (yield from _list_pending(race))
+                if entry.key != seen.mine.key and entry.key not in seen.spent
+            ]
+            if len(waiting) >= GATHERED * crowd.size:
+                break
+        if waiting:
+            yield from _commit(race, seen, waiting, [])
+    except TclogError:
+        client.warn("what others announced could not be committed for them; they see to it")
+
+
+def _list_pending(race: Race) -> Protocol[list[Entry]]:
+    """Return the announcements, the oldest first, but those of senders that have died."""
+    entries: Sequence[Entry] = yield List(pending_folder(race.chain), limit=BATCH_MAX)
+    newest_us = max((parse_us(entry.stored) for entry in entries if entry.stored), default=0)
+    return [
+        entry
+        for entry in entries
+        if entry.stored is None or newest_us - parse_us(entry.stored) < LINGERS_US
+    ]
+
+
+def _commit(
+    race: Race, seen: _Seen, waiting: Sequence[Entry], mine: Sequence[Announcement]
+) -> Protocol[None]:
+    """Commit one's own announcement and those listed, unless others are found to have done so."""
+    from tclog.chain.append import end_transaction, settle
+
+    client = race.client
+    announced, broadcasts = yield from _read_pending(race, seen, waiting)
+    batch, done = yield from _look_back(race, seen, [*mine, *announced])
+    seen.spent.update(one.key for one in done)
     for _ in range(TRIES_MAX):
-        batch = [one for one in batch if one is mine or not seen.holds(one)]
-        chosen = _batch(mine, batch)
+        batch = [one for one in batch if not seen.holds(one)]
+        if not batch or (mine and mine[0] not in batch):
+            return
+        chosen = _batch(batch)
         events = [one.event for one in sorted(chosen, key=lambda one: (one.event.at, one.event.id))]
         version = _version(race, seen.head, events, broadcasts)
         lost_to = yield from settle(client, version)
         if lost_to is None:
             client.heads.put(version)
-            yield from _remove(client, [one.key for one in (*chosen, *done)])
-            return Joined(version, mine.event)
+            seen.add(version)
+            seen.spent.update(one.key for one in chosen)
+            return
         # At once again: who races without helping is as quick, and must not win for ever.
         winner = accept(client, race.chain, seen.head, lost_to)
         if not winner.settled:
             winner = yield from end_transaction(client, winner)
-        seen.add([winner])
-        joined = _find(mine.event, [winner])
-        seen.behind = True
-        joined = _find(mine.event, [winner]) or (yield from _look(race, seen))
-        if joined is not None:
-            return joined
-    return None
+        seen.add(winner)
+        yield from _take_in(race, seen, settled((yield tuple(_ahead(race, seen)))))
 
 
-def _living(entries: Sequence[Entry]) -> list[str]:
-    """Return the keys of announcements, the oldest first, but those of senders that have died."""
-    newest_us = max((parse_us(entry.stored) for entry in entries if entry.stored), default=0)
-    return [
-        entry.key
-        for entry in entries
-        if entry.stored is None or newest_us - parse_us(entry.stored) < LINGERS_US
-    ]
+def _ahead(race: Race, seen: _Seen) -> list[Get]:
+    """Return requests for the slots that follow the newest version known."""
+    first = 1 if seen.head is None else seen.head.seq + 1
+    return [Get(slot_key(race.chain, seq)) for seq in range(first, first + AHEAD)]
+
+
+def _take_in(race: Race, seen: _Seen, replies: Sequence[Found | None]) -> Protocol[None]:
+    """Take in the versions that these slots hold, up to the first empty one."""
+    for found in replies:
+        version = yield from admit(race.client, race.chain, seen.head, found)
+        if version is None:
+            return
+        seen.add(version)
 
 
 def _remove(client: Client, keys: Sequence[str]) -> Protocol[None]:
@@ -320,51 +410,66 @@ def _remove(client: Client, keys: Sequence[str]) -> Protocol[None]:
 
 
 def _read_pending(
-    race: Race, keys: Sequence[str]
+    race: Race, seen: _Seen, waiting: Sequence[Entry]
 ) -> Protocol[tuple[list[Announcement], Version | None]]:
-    """Read the announcements of others, and after they were listed how far broadcasts have come."""
+    """Read what others announced, and after it was listed how far broadcasts have come.
+
+    Beside that look for versions that came meanwhile.
+    """
     client, chain = race.client, race.chain
+    sources = [(entry.key, source) for entry in waiting if (source := _source(race, entry))]
+    gets = _ahead(race, seen)
     known = client.known(ALL)
-    gets = [Get(key) for key in keys]
     if race.merges:
         gets.append(Get(slot_key(ALL, 1 if known is None else known.seq + 1)))
-    replies = settled((yield tuple(gets))) if gets else []
+    beside = len(gets)
+    replies = settled((yield (*gets, *(Get(source) for _, source in sources))))
+    yield from _take_in(race, seen, replies[:AHEAD])
     if race.merges:
-        known = yield from read_on(client, ALL, known, replies[-1])
-    waiting = [
+        known = yield from read_on(client, ALL, known, replies[AHEAD])
+    announced = [
         one
-        for key, found in zip(keys, replies, strict=False)
-        if (one := _decode(client, chain, key, found)) is not None
+        for (key, source), found in zip(sources, replies[beside:], strict=True)
+        if (one := _decode(client, chain, key, source, found)) is not None
     ]
-    return waiting, known if race.merges else None
+    return announced, known if race.merges else None
 
 
-def _decode(client: Client, chain: ChainId, key: str, found: Found | None) -> Announcement | None:
-    """Read an announcement; one that is gone or makes no sense is left alone."""
-    if found is None:
+def _source(race: Race, entry: Entry) -> str | None:
+    """Return which object holds an announced event: the announcement, unless it is empty."""
+    parts = pending_key_parts(entry.key)
+    if parts is None:
+        race.client.warn(f"{entry.key} is no announcement that makes sense")
         return None
+    at, _, event = parts
+    return entry.key if entry.size else event_key(at, race.chain, event)
+
+
+def _decode(
+    client: Client, chain: ChainId, key: str, source: str, found: Found | None
+) -> Announcement | None:
+    """Read an announced event; one that is gone, or not there yet, is left alone."""
+    parts = pending_key_parts(key)
+    if found is None or parts is None:
+        return None
+    at, after, named = parts
     try:
-        record = decode(found.data, key)
-        event = decode_event(encode(record["event"]), what=key)
-        after = record["after"]
-        fits = (
-            record["chain"] == chain and chain in event.chains and key.endswith(f"{event.id}.json")
-        )
-        known = event.op in rules_of(chain).ops
-        if type(after) is int and after >= 0 and fits and known:
+        event = decode_event(found.data, expect=named, what=source)
+        if event.at == at and chain in event.chains and event.op in rules_of(chain).ops:
             return Announcement(key, after, event, len(found.data))
-    except (TclogError, KeyError, TypeError):
+    except TclogError:
         pass
     client.warn(f"{key} is no announcement that makes sense")
     return None
 
 
-def _batch(mine: Announcement, waiting: Sequence[Announcement]) -> list[Announcement]:
-    """Choose what goes into one version: one's own, and of the others the oldest first."""
-    batch, size = [mine], mine.size
+def _batch(waiting: Sequence[Announcement]) -> list[Announcement]:
+    """Choose what goes into one version: the first ones, each command once."""
+    batch: list[Announcement] = []
+    size = 0
     for one in waiting:
         size += one.size
-        if size > BATCH_BYTES_MAX:
+        if batch and size > BATCH_BYTES_MAX:
             break
         if not any(is_same(one.event, other.event) for other in batch):
             batch.append(one)
@@ -381,7 +486,7 @@ def _look_back(
     """
     floor = seen.base - LOOK_BACK_MAX
     usable = [one for one in batch if one.after >= floor]
-    oldest = min(one.after for one in usable)
+    oldest = min((one.after for one in usable), default=seen.base)
     if oldest < seen.base:
         older = yield from read_range(race.client, race.chain, oldest + 1, seen.base)
         seen.versions = [*older, *seen.versions]

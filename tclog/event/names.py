@@ -205,9 +205,23 @@ def pending_folder(chain: ChainId) -> str:
     return f"pending/{kind}/{segment}"
 
 
-def pending_key(chain: ChainId, at: Hlc, event: EventId) -> str:
+def pending_key(chain: ChainId, at: Hlc, after: int, event: EventId) -> str:
     """Return the object key of an announcement; the oldest sorts first."""
-    return f"{pending_folder(chain)}/{at.replace(':', '')}-{event}.json"
+    return f"{pending_folder(chain)}/{at.replace(':', '')}-{after}-{event}.json"
+
+
+_PENDING_NAME = (
+    r"(\d{4}-\d\d-\d\dT\d\d)(\d\d)(\d\d\.\d{6}Z-[0-9a-f]{4})-(\d{1,10})-([0-9a-f]{64})\.json"
+)
+
+
+def pending_key_parts(key: str) -> tuple[Hlc, int, EventId] | None:
+    """Read the stamp, the version and the id out of an announcement's key; None if it is none."""
+    found = re.fullmatch(_PENDING_NAME, key.rpartition("/")[2])
+    if found is None:
+        return None
+    hour, minute, second, after, event = found.groups()
+    return Hlc(f"{hour}:{minute}:{second}"), int(after), EventId(event)
 
 
 def once_key(agent: str, key: str) -> str:

@@ -25,11 +25,11 @@ from tclog.event import (
     decode,
     decode_event,
     digest,
-    encode,
     event_key,
     event_key_parts,
     once_key,
     pending_key,
+    pending_key_parts,
     slot_key,
 )
 from tclog.history.findings import Damage, Findings, claimed
@@ -162,22 +162,25 @@ class _Rest:
 
     def _announcement(self, key: str, raw: bytes) -> None:
         where = Writer(key)
+        parts = pending_key_parts(key)
+        if parts is None:
+            self.found.damage("pending-damaged", f"{key} announces no event", where)
+            return
+        if not raw:
+            # Its name says where the event's object is, which its sender may have died before.
+            return
+        _, after, named = parts
         try:
-            record = decode(raw, key)
-            event = decode_event(encode(record["event"]), what=key)
-            chain = ChainId(record["chain"])
-            where = where._replace(chain=chain, agent=event.agent)
-            fits = key == pending_key(chain, event.at, event.id) and chain in event.chains
-            if not fits or type(record["after"]) is not int or record["after"] < 0:
+            event = decode_event(raw, expect=named, what=key)
+            where = where._replace(agent=event.agent)
+            if key not in {pending_key(chain, event.at, after, event.id) for chain in event.chains}:
                 self.found.damage(
-                    "pending-damaged", f"{key} does not announce the event that it names", where
+                    "pending-damaged", f"{key} does not announce the event that it holds", where
                 )
         except FormatNewer:
             self.found.unknown += 1
         except TclogError as error:
             self.found.damage("pending-damaged", error.message, where)
-        except Exception:  # noqa: BLE001 - whatever bytes there are, the check goes on
-            self.found.damage("pending-damaged", f"{key} announces no event", where)
 
     # -- events -------------------------------------------------------------------------------
 

@@ -569,52 +569,60 @@ def test_the_records_of_these_tests_are_what_they_seem(tmp_path: Path):
 # -- announcements --------------------------------------------------------------------------------
 
 
-def announced(store: Store) -> tuple[str, dict[str, Any]]:
-    """Leave an announcement behind, as a sender that died does; return its key and record."""
+def announced(store: Store) -> tuple[str, bytes]:
+    """Leave an announcement behind, as a sender that died does; return its key and event."""
     open_log(store, "alice").send("bob", "hello")
     event = head_of(store, ChainId("inbox/bob")).events[0]
-    record = {"after": 0, "chain": "inbox/bob", "event": event.record, "format": 1}
-    key = pending_key(ChainId("inbox/bob"), event.at, event.id)
-    store.put(key, encode(record))
-    return key, record
+    key = pending_key(ChainId("inbox/bob"), event.at, 0, event.id)
+    store.put(key, b"")
+    return key, encode(event.record)
 
 
-def test_an_announcement_that_is_left_over_is_counted_and_no_damage(tmp_path: Path):
+@pytest.mark.parametrize("whole", [False, True], ids=["by its name", "with its event"])
+def test_an_announcement_that_is_left_over_is_counted_and_no_damage(tmp_path: Path, whole: bool):
     store = MemoryStore()
     fill(store, tmp_path / "files")
-    announced(store)
+    key, raw = announced(store)
+    store.put(key, raw if whole else b"")
     found, checked = check(store)
     assert not found
     assert checked.pending == 1
 
 
 @pytest.mark.parametrize(
-    "change",
-    [
-        {"after": -1},
-        {"after": "0"},
-        {"chain": "inbox/carol"},
-        {"event": {}},
-        {"event": None},
-    ],
-    ids=str,
+    "raw", [b"{}", b"\xff", b'{"event":{}}', b"another event", b"another's"], ids=str
 )
-def test_an_announcement_that_makes_no_sense_is_damage(tmp_path: Path, change: dict[str, Any]):
+def test_an_announcement_that_makes_no_sense_is_damage(tmp_path: Path, raw: bytes):
     store = MemoryStore()
     fill(store, tmp_path / "files")
-    key, record = announced(store)
-    store.put(key, encode(record | change))
+    key, event = announced(store)
+    if raw == b"another event":
+        raw = event.replace(b"hello", b"hullo")
+    if raw == b"another's":
+        raw = encode(head_of(store, ChainId("inbox/bob")).events[0].record | {"agent": "mallory"})
+    store.put(key, raw)
     found, checked = check(store)
     assert [(damage.code, damage.where.key) for damage in found] == [("pending-damaged", key)]
     assert checked.pending == 1
 
 
+def test_an_announcement_whose_name_makes_no_sense_is_damage(tmp_path: Path):
+    store = MemoryStore()
+    fill(store, tmp_path / "files")
+    key, _ = announced(store)
+    store.delete(key)
+    strange = key.replace("-0-", "-one-")
+    store.put(strange, b"")
+    found, _ = check(store)
+    assert [(damage.code, damage.where.key) for damage in found] == [("pending-damaged", strange)]
+
+
 def test_an_announcement_under_another_name_is_damage(tmp_path: Path):
     store = MemoryStore()
     fill(store, tmp_path / "files")
-    key, record = announced(store)
+    key, event = announced(store)
     store.delete(key)
     other = key.replace("pending/inbox/bob/", "pending/inbox/carol/")
-    store.put(other, encode(record))
+    store.put(other, event)
     found, _ = check(store)
     assert [damage.where.key for damage in found] == [other]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,18 +11,20 @@ from support.stores import Counting
 
 import tclog
 from tclog.chain.drive import run
+from tclog.log import inbox as inbox_module
 from tclog.log.project import read_project
 
 from .conftest import Site
 
 SENDERS = 100
 EACH = 8
-# Who only races for slots, and does not have its message committed with others', needs 70.
-REQUESTS_MAX = 30
+# Six at most is what a machine with time to spare needs (docs/benchmarks.md). Who waits for one of
+# two cores that others have, too, looks for versions that are not there yet.
+REQUESTS_MAX = 10
 
 
-def crowd(site: Site, inbox: str, each: int) -> float:
-    """Let all send; return requests for each message."""
+def crowd(site: Site, inbox: str, each: int) -> tuple[float, float]:
+    """Let all send; return requests for each message, and messages a second."""
     gate = threading.Barrier(SENDERS)
     stores = [Counting(site.store()) for _ in range(SENDERS)]
     project = run(read_project("default"), stores[0])
@@ -32,16 +35,18 @@ def crowd(site: Site, inbox: str, each: int) -> float:
         for nth in range(each):
             log.send(inbox, f"{number}.{nth}")
 
+    begun = time.monotonic()
     with ThreadPoolExecutor(SENDERS) as pool:
         list(pool.map(send, range(SENDERS)))
+    spent_s = time.monotonic() - begun
     requests = sum(sum(store.count().values()) for store in stores)
-    return requests / (SENDERS * each)
+    return requests / (SENDERS * each), SENDERS * each / spent_s
 
 
 @pytest.mark.parametrize("site", ["ceph-obstore"], indirect=True)
 @pytest.mark.slow
-def test_a_hundred_senders_on_one_inbox(site: Site) -> None:
-    requests = crowd(site, "carol", EACH)
+def test_a_hundred_senders_on_one_inbox(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests, rate = crowd(site, "carol", EACH)
     messages = site.log("carol").inbox(everything=True).messages
     assert [message.n for message in messages] == list(range(1, SENDERS * EACH + 1))
     expected = sorted(f"{number}.{nth}" for number in range(SENDERS) for nth in range(EACH))
@@ -50,4 +55,15 @@ def test_a_hundred_senders_on_one_inbox(site: Site) -> None:
         own = [m.text for m in messages if m.sender == f"agent-{number}"]
         assert own == [f"{number}.{nth}" for nth in range(EACH)]
     assert not site.store().list("pending", "", 1000, False)
+    # The same by the plain loop, fewer, since each costs so much more.
+    shipped = inbox_module.append
+    monkeypatch.setattr(
+        inbox_module, "append", lambda *args, **known: shipped(*args, **known | {"joinable": False})
+    )
+    plain_requests, plain_rate = crowd(site, "dan", 1)
     assert requests < REQUESTS_MAX
+    print(
+        f"\n  {SENDERS} senders: {requests:.1f} requests a message, by the plain loop"
+        f" {plain_requests:.1f}; {rate / plain_rate:.1f} times as many messages a second"
+    )
+    assert requests < plain_requests / 2

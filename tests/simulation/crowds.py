@@ -12,7 +12,10 @@ CAROL = chain_id("inbox", "carol")
 
 
 def carry(world, protocol, until=None):
-    """Run a protocol to its end, or until it has put an object of a folder; return its key."""
+    """Run a protocol to its end, or until it has put an object of a folder; return its key.
+
+    Requests that go out together are carried out together.
+    """
     reply = None
     while True:
         try:
@@ -20,20 +23,20 @@ def carry(world, protocol, until=None):
         except StopIteration:
             return None
         reply = world.reply(step)
-        key = getattr(step, "key", "")
-        if until and key.startswith(until):
-            protocol.close()
-            return key
+        for one in step if type(step) is tuple else (step,):
+            key = getattr(one, "key", "")
+            if until and key.startswith(until):
+                protocol.close()
+                return key
 
 
-def send(world, agent, text, **options):
-    carry(world, inbox.send_message(world.client(agent), "carol", text, **options))
+def send(world, agent, text, *, client=None, **options):
+    carry(world, inbox.send_message(client or world.client(agent), "carol", text, **options))
 
 
-def announce(world, agent, text, **options):
+def announce(world, agent, text, *, to="carol", until="pending/", **options):
     """Leave an announcement behind, as a sender does that dies right after it."""
-    protocol = inbox.send_message(world.client(agent), "carol", text, **options)
-    return carry(world, protocol, until="pending/")
+    return carry(world, inbox.send_message(world.client(agent), to, text, **options), until=until)
 
 
 def texts(world):

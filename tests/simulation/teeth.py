@@ -30,7 +30,7 @@ from tclog.clock import HybridClock, stamp
 from tclog.domain import inbox, steps
 from tclog.domain.decision import Draft
 from tclog.errors import OutcomeUnknown, Refused, StoreUnreachable
-from tclog.event import ALL, ChainId, digest, seal_event, seal_version, slot_key
+from tclog.event import ALL, ChainId, digest, encode, event_key, seal_event, seal_version, slot_key
 from tclog.log import barriers as barriers_log
 from tclog.log import inbox as inbox_log
 from tclog.log import memory as memory_log
@@ -595,22 +595,36 @@ def announced_and_then_called_refused(patch):
 def broadcasts_looked_at_before_the_announcements(patch):
     shipped = combine_module._read_pending
 
-    def read_pending(race, keys):
+    def read_pending(race, seen, entries):
         known = race.client.heads.get(ALL)
-        waiting, _ = yield from shipped(race, keys)
+        waiting, _ = yield from shipped(race, seen, entries)
         return waiting, known
 
     patch.setattr(combine_module, "_read_pending", read_pending)
 
 
-def own_event_left_out_of_the_batch(patch):
-    shipped = combine_module._batch
+def any_new_version_taken_for_ones_own(patch):
+    """Take the event for committed once a version has come, whatever that holds."""
 
-    def batch(mine, waiting):
-        chosen = shipped(mine, waiting)
-        return chosen[1:] or chosen
+    def find(event, versions):
+        return combine_module.Joined(versions[-1], event) if versions else None
 
-    patch.setattr(combine_module, "_batch", batch)
+    patch.setattr(combine_module, "_find", find)
+
+
+def announced_before_the_object_is_there(patch):
+    """Announce with the event itself, so that others commit what has no object yet."""
+    patch.setattr(combine_module, "_source", lambda race, entry: entry.key)
+    shipped = combine_module._announce
+
+    def announce(race, event, after, unput):
+        mine = yield from shipped(race, event, after, None)
+        yield Put(mine.key, encode(event.record))
+        if unput is not None:
+            yield Put(event_key(event.at, race.chain, event.id), unput)
+        return mine
+
+    patch.setattr(combine_module, "_announce", announce)
 
 
 # -- transactions ---------------------------------------------------------------------------------
@@ -833,7 +847,8 @@ BY_SCHEDULES = (
     combined_without_reading_what_came_since,
     announced_and_then_called_refused,
     broadcasts_looked_at_before_the_announcements,
-    own_event_left_out_of_the_batch,
+    any_new_version_taken_for_ones_own,
+    announced_before_the_object_is_there,
     *TRANSACTIONS,
     store_that_lets_a_second_creator_win,
     store_that_lets_a_rare_racer_win,
@@ -860,7 +875,8 @@ OPTIONS = dict.fromkeys(TRANSACTIONS, TRADE) | {
     combined_without_reading_what_came_since: CROWD,
     announced_and_then_called_refused: HARSH_CROWD,
     broadcasts_looked_at_before_the_announcements: CROWD,
-    own_event_left_out_of_the_batch: CROWD,
+    any_new_version_taken_for_ones_own: CROWD,
+    announced_before_the_object_is_there: HARSH_CROWD,
     unknown_taken_as_refused: {"faults": SILENT},
     resumed_key_looked_for_one_version_too_late: {"faults": SILENT, "work": ("memory", "message")},
     resumed_message_looked_for_as_if_it_had_one_inbox: {"faults": SILENT, "work": ("message",)},

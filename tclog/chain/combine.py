@@ -303,9 +303,8 @@ def _try(race: Race, seen: _Seen) -> Protocol[Joined | None]:
         keys.append(mine.key)
     if seen.yields(keys):
         return None
-    read = len(seen.versions)
     yield from _commit(race, seen, [entry for entry in waiting if entry.key != mine.key], [mine])
-    return _find(mine.event, seen.versions[read:])
+    return _find(mine.event, [one for one in seen.versions if one.seq > mine.after])
 
 
 def _succeeds(joined: Joined) -> bool:

@@ -86,6 +86,10 @@ GATHER_AGAIN = 1.0
 FIRST_LOOK = 4.0
 LOOK_AFTER_LIST = 3.0
 LOOK_AGAIN = 1.5
+# Where a version takes longer than its requests, because the machine or the store is busy, that is
+# learnt, and looks wait for these shares of it. They are small: what is learnt lasts until a look.
+FIRST_PACE = 0.5
+AGAIN_PACE = 0.1
 # Each further look comes later by this factor.
 SPACED = 1.5
 # For so many round trips one looks, or for so many times what a version took lately, before one
@@ -214,7 +218,7 @@ class _Seen:
         if crowd.size >= CROWD:
             patience_s = max(PATIENCE * self.client.round_s, PATIENCE_PACES * crowd.pace_s)
             self.patient_s = self.client.monotonic_s() + patience_s
-            self.pause_s = FIRST_LOOK * self.client.round_s
+            self.pause_s = max(FIRST_LOOK * self.client.round_s, FIRST_PACE * crowd.pace_s)
 
     def add(self, version: Version) -> None:
         """Take in the version that follows."""
@@ -226,7 +230,8 @@ class _Seen:
     def look_again(self) -> None:
         """Wait on after a look that was in vain."""
         self.behind = False
-        self.pause_s = LOOK_AGAIN * self.client.round_s * SPACED**self.vain
+        unit_s = max(LOOK_AGAIN * self.client.round_s, AGAIN_PACE * self.crowd().pace_s)
+        self.pause_s = unit_s * SPACED**self.vain
         self.vain += 1
 
     def yields(self, keys: Sequence[str]) -> bool:

@@ -29,7 +29,11 @@ from tclog.event import (
 
 WRITERS = 4
 EACH = 50
-KILLED_WITHIN_S = 0.8
+# A process is killed within this time: within more if it did nothing, within less if it did much.
+# So many are killed at their work on a quick machine, and on a slow one they come to it.
+KILLED_WITHIN_S = 0.2
+KILLED_WITHIN_MAX_S = 0.8
+MUCH = 10
 RESTARTS_MAX = 200
 
 
@@ -66,7 +70,7 @@ def write_all(
     gate = project.folder / "gate"
     gate.touch()  # it stands open: the processes only say when they begin
     writes: list[Write] = []
-    kills = 0
+    kills, within_s = 0, KILLED_WITHIN_S
     for _ in range(RESTARTS_MAX):
         if len(writes) == EACH:
             return writes, kills
@@ -75,11 +79,15 @@ def write_all(
         worker.ready()
         with suppress(subprocess.TimeoutExpired):
             # One that has nothing left to do waits for more, until it is killed too.
-            worker.process.wait(random_.random() * KILLED_WITHIN_S)
+            worker.process.wait(random_.random() * within_s)
         worker.process.kill()
         worker.process.wait()
         told = worker.acknowledged()
         writes += [Write(result.args, result) for result in told]
+        if not told:
+            within_s = min(within_s * 2, KILLED_WITHIN_MAX_S)
+        elif len(told) >= MUCH:
+            within_s /= 2
         if len(writes) < EACH:
             kills += 1
             if not retried:

@@ -18,9 +18,10 @@ from .conftest import Site
 
 SENDERS = 100
 EACH = 8
-# Six at most is what a machine with time to spare needs (docs/benchmarks.md). Who waits for one of
-# two cores that others have, too, looks for versions that are not there yet.
-REQUESTS_MAX = 10
+# A machine with time to spare needs less than six (docs/benchmarks.md), and who only races needs 70
+# and more. A hundred threads of one process, beside other tests, look for versions that are not
+# there yet, and were seen to need ten.
+REQUESTS_MAX = 20
 
 
 def crowd(site: Site, inbox: str, each: int) -> tuple[float, float]:

@@ -101,6 +101,7 @@ def append(
         StoreError: nothing was committed.
     """
     race = Race(client, chain, decide, blobs, chains or (chain,), once, sealed)
+    joinable = joinable and client.heads.may_remove()
     after = 0
     head = client.known(chain)
     fresh = False

@@ -21,6 +21,9 @@ et al. 2010.) What makes it safe:
 
 Listings are never trusted for safety: what a listing lacks is committed later. An announcement that
 has been there for ``LINGERS_US`` was left by a sender that died, and is included no more.
+
+Who may not remove announcements makes none, once that is known: all would read again and again what
+was committed long ago.
 """
 
 from __future__ import annotations
@@ -40,8 +43,15 @@ from tclog.chain.read import (
     read_on,
     read_range,
 )
-from tclog.clock import SECOND_US, parse_us
-from tclog.errors import OutcomeUnknown, StoreError, StoreUnreachable, TclogError, quote
+from tclog.clock import SECOND_US, parse_us, stamp
+from tclog.errors import (
+    OutcomeUnknown,
+    StoreDenied,
+    StoreError,
+    StoreUnreachable,
+    TclogError,
+    quote,
+)
 from tclog.event import (
     ALL,
     ChainId,
@@ -50,6 +60,7 @@ from tclog.event import (
     decode_event,
     encode,
     event_key,
+    pending_begin,
     pending_folder,
     pending_key,
     pending_key_parts,
@@ -74,6 +85,8 @@ CROWD = 8
 # From so many on, a version says who makes the next one.
 SUCCEEDED = 4
 TRIES_MAX = 8
+# So many versions may come without one's event before one no longer lets others go first.
+PASSED = 8
 # So many slots beyond the newest known one are asked for by who is about to make the next: those
 # who race without helping take a slot every two round trips.
 AHEAD = 3
@@ -237,9 +250,12 @@ class _Seen:
     def yields(self, keys: Sequence[str]) -> bool:
         """Whether others of those that wait go first: the oldest does.
 
-        Twice as many do each time it does not, since it may be dead.
+        Twice as many do each time it does not, since it may be dead; and with each version after
+        the first few that lacks one's event, for those who make them help nobody.
         """
-        if sorted(keys).index(self.mine.key) < 2 ** max(0, self.stalls - 1):
+        passed = 0 if self.head is None else self.head.seq - self.mine.after
+        turns = max(0, self.stalls - 1, passed - PASSED)
+        if sorted(keys).index(self.mine.key) < 2**turns:
             return False
         self.stalls += 1
         self.pause_s = LOOK_AFTER_LIST * self.client.round_s
@@ -349,8 +365,14 @@ def _serve(race: Race, seen: _Seen) -> Protocol[None]:
 
 
 def _list_pending(race: Race) -> Protocol[list[Entry]]:
-    """Return the announcements, the oldest first, but those of senders that have died."""
-    entries: Sequence[Entry] = yield List(pending_folder(race.chain), limit=BATCH_MAX)
+    """Return the announcements, the oldest first, but those of senders that have died.
+
+    Nor are those listed, however many they are: they would hide who lives.
+    """
+    begin = stamp(race.client.clock.now_us() - LINGERS_US)
+    entries: Sequence[Entry] = yield List(
+        pending_folder(race.chain), pending_begin(race.chain, begin), BATCH_MAX
+    )
     newest_us = max((parse_us(entry.stored) for entry in entries if entry.stored), default=0)
     return [
         entry
@@ -409,6 +431,12 @@ def _remove(client: Client, keys: Sequence[str]) -> Protocol[None]:
     """Remove announcements of what is committed."""
     try:
         yield Delete(tuple(keys))
+    except StoreDenied:
+        client.heads.deny_removal()
+        client.warn(
+            "announcements may not be removed here, so messages to a busy inbox are sent one by one"
+            " from now on; allow s3:DeleteObject under pending/ and they share versions"
+        )
     except StoreError:
         client.warn("announcements could not be removed; they do no harm")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -18,9 +19,11 @@ from tclog.clock import Hlc, Stamp, parse_hlc
 from tclog.errors import TclogError
 from tclog.event import ChainId, Version, decode_version, digest, slot_key
 
+DENIAL_KEPT_S = 86_400.0
+
 
 class Heads(Protocol):
-    """Where known heads and an agent's clock are kept between commands."""
+    """Where known heads are kept between commands, and whether objects may be removed."""
 
     def get(self, chain: ChainId) -> Version | None:
         """Return the newest version known, or None."""
@@ -28,12 +31,19 @@ class Heads(Protocol):
     def put(self, version: Version) -> None:
         """Remember a version, unless a newer one is known."""
 
+    def may_remove(self) -> bool:
+        """Return whether the store was not seen lately to deny the removal of an object."""
+
+    def deny_removal(self) -> None:
+        """Remember that it did."""
+
 
 class MemoryHeads:
     """Known heads of one process."""
 
     def __init__(self) -> None:
         self._versions: dict[ChainId, Version] = {}
+        self._denied = False
 
     def get(self, chain: ChainId) -> Version | None:
         """See ``Heads``."""
@@ -44,6 +54,14 @@ class MemoryHeads:
         known = self._versions.get(version.chain)
         if known is None or (known.seq, known.stored or "") <= (version.seq, version.stored or ""):
             self._versions[version.chain] = version
+
+    def may_remove(self) -> bool:
+        """See ``Heads``."""
+        return not self._denied
+
+    def deny_removal(self) -> None:
+        """See ``Heads``."""
+        self._denied = True
 
 
 class FileHeads(MemoryHeads):
@@ -60,6 +78,7 @@ class FileHeads(MemoryHeads):
     ) -> None:
         super().__init__()
         self._folder = os.fspath(folder)
+        self._denial = f"{self._folder}/denied-removal"
         self._exists = exists
 
     def get(self, chain: ChainId) -> Version | None:
@@ -93,6 +112,19 @@ class FileHeads(MemoryHeads):
         super().put(version)
         if before is None or before.seq < version.seq or before.stored != version.stored:
             replace_cached(self._path(version.chain), _line(version) + b"\n" + version.raw)
+
+    def may_remove(self) -> bool:
+        """See ``Heads``. After a day it is tried again: permissions change."""
+        try:
+            age_s = time.time() - os.stat(self._denial).st_mtime  # noqa: PTH116 - as in _read
+        except OSError:
+            return super().may_remove()
+        return age_s > DENIAL_KEPT_S
+
+    def deny_removal(self) -> None:
+        """See ``Heads``."""
+        super().deny_removal()
+        replace_cached(self._denial, b"")
 
     def _path(self, chain: ChainId) -> str:
         return f"{self._folder}/heads/{digest(chain.encode())[:32]}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from tclog.clock import Hlc
+from tclog.clock import Hlc, Stamp
 from tclog.errors import BadName, Damaged
 from tclog.event.canonical import digest
 from tclog.event.ids import BlobHash, ChainId, EventId
@@ -208,6 +208,11 @@ def pending_folder(chain: ChainId) -> str:
 def pending_key(chain: ChainId, at: Hlc, after: int, event: EventId) -> str:
     """Return the object key of an announcement; the oldest sorts first."""
     return f"{pending_folder(chain)}/{at.replace(':', '')}-{after}-{event}.json"
+
+
+def pending_begin(chain: ChainId, at: Stamp) -> str:
+    """Return a text that sorts right before the keys of announcements made at a time or later."""
+    return f"{pending_folder(chain)}/{at.replace(':', '').rstrip('Z')}"
 
 
 _PENDING_NAME = (

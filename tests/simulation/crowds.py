@@ -1,9 +1,12 @@
 """Senders in a small world that are made to join others, or die at their announcement."""
 
+from collections import Counter
+
 import pytest
 
 from simulation.interleaving import World
 from tclog.chain import append as append_module
+from tclog.chain.combine import BATCH_MAX
 from tclog.event import chain_id
 from tclog.log import inbox
 from tclog.testing import oracles
@@ -63,3 +66,20 @@ def check_repeated_announcements():
                 count = texts(world).count("hi")
                 if count != 1:
                     yield f"applied {count} times under {key}, {helped=}"
+
+
+def check_many_that_died():
+    """Yield what is sent wrongly after more senders died than one listing names.
+
+    Theirs are too old to be committed; one that was announced just now is helped.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(append_module, "_is_hot", lambda *args: True)
+        world = World()
+        for nth in range(BATCH_MAX + 1):
+            announce(world, f"dead-{nth}", "from the dead")
+        world.now_us += 24 * 3600 * 1_000_000
+        announce(world, "alice", "just now")
+        send(world, "bob", "one")
+        if sorted(texts(world)) != ["just now", "one"]:
+            yield f"sent: {Counter(texts(world))}"

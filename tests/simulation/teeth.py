@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from simulation.crowds import check_repeated_announcements
+from simulation.crowds import check_many_that_died, check_repeated_announcements
 from simulation.gates import check_repeated_arrivals
 from simulation.interleaving import check_keys, check_tampering
 from simulation.transfers import check_deaths
@@ -585,6 +585,10 @@ def keys_not_compared_when_combining(patch):
     patch.setattr(combine_module, "is_same", lambda one, other: one.id == other.id)
 
 
+def announcements_listed_from_the_oldest(patch):
+    patch.setattr(combine_module, "pending_begin", lambda chain, at: "")
+
+
 def announced_and_then_called_refused(patch):
     def unknown(race, event, after, cause):
         return StoreUnreachable(f"surely nobody commits it: {cause}")
@@ -859,6 +863,7 @@ FOCUSED = {
     idempotency_key_looked_for_in_another_head: check_keys,
     prev_unchecked: check_tampering,
     keys_not_compared_when_combining: check_repeated_announcements,
+    announcements_listed_from_the_oldest: check_many_that_died,
     each_operation_for_itself: check_deaths,
     dead_transaction_waited_for_too_long: check_deaths,
     withdrawn_arrival_passes_with_the_others: check_repeated_arrivals,

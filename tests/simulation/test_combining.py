@@ -4,15 +4,23 @@ from collections import Counter
 
 import pytest
 
-from simulation.crowds import announce, check_repeated_announcements, send, texts
+from simulation.crowds import (
+    announce,
+    check_many_that_died,
+    check_repeated_announcements,
+    send,
+    texts,
+)
 from simulation.interleaving import World
 from simulation.teeth import CROWD, HARSH_CROWD
 from tclog.chain import append as append_module
 from tclog.chain import combine as combine_module
 from tclog.chain.combine import Joined
 from tclog.chain.drive import answer
+from tclog.errors import StoreDenied
 from tclog.event import ALL, chain_id
 from tclog.log import inbox
+from tclog.store.base import Delete
 from tclog.testing import oracles, simulate
 from tclog.testing.faults import NONE
 from tclog.testing.scheduler import Operation, Plan, Simulation
@@ -43,9 +51,11 @@ def count_calls(monkeypatch, module, name):
     return count
 
 
-def crowd(senders, each, *, to="carol", seed=1):
+def crowd(senders, each, *, to="carol", seed=1, removes=True):
     """Let senders send without a pause; return the simulation, and what it shows."""
     simulation = Simulation(seed, NONE._replace(latency_s=LATENCY_S, pause_s=0.0))
+    if not removes:
+        simulation._verbs[Delete] = lambda *keys: StoreDenied("no s3:DeleteObject")
 
     def plans(number):
         for nth in range(each):
@@ -95,6 +105,16 @@ def test_a_crowd_that_broadcasts_is_served_too():
     assert len(chains.versions[ALL]) < 32 * 6 / 2
 
 
+def test_who_may_not_remove_announcements_soon_makes_none():
+    """What was committed long ago would be read again by all, more of it with each message."""
+    plain_rate, plain_requests, *_ = crowd(16, 1, removes=False)
+    rate, requests, chains, simulation = crowd(16, 16, removes=False)
+    assert sum(len(version.events) for version in chains.versions[CAROL]) == 16 * 16
+    assert len(simulation.store.list("pending", "", 1000, False)) < 16 * 16 / 4
+    assert requests < 2 * plain_requests
+    assert rate > plain_rate / 2
+
+
 def test_one_sender_pays_nothing():
     _, requests, chains, simulation = crowd(1, 30)
     assert len(chains.versions[CAROL]) == 30
@@ -125,6 +145,10 @@ def test_after_a_quarter_of_an_hour_it_is_left_alone():
     world.now_us += combine_module.LINGERS_US + 60_000_000
     send(world, "bob", "one")
     assert texts(world) == ["one"]
+
+
+def test_the_many_that_died_hide_nobody():
+    assert not list(check_many_that_died())
 
 
 @pytest.mark.usefixtures("always_crowded")

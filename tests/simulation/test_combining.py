@@ -1,5 +1,7 @@
 """Combining: a crowd of senders to one inbox shares versions, and every promise holds meanwhile."""
 
+import os
+import time
 from collections import Counter
 
 import pytest
@@ -17,6 +19,7 @@ from tclog.chain import append as append_module
 from tclog.chain import combine as combine_module
 from tclog.chain.combine import Joined
 from tclog.chain.drive import answer
+from tclog.chain.heads import DENIAL_KEPT_S, FileHeads
 from tclog.errors import StoreDenied
 from tclog.event import ALL, chain_id
 from tclog.log import inbox
@@ -113,6 +116,16 @@ def test_who_may_not_remove_announcements_soon_makes_none():
     assert len(simulation.store.list("pending", "", 1000, False)) < 16 * 16 / 4
     assert requests < 2 * plain_requests
     assert rate > plain_rate / 2
+
+
+def test_that_removal_is_denied_is_remembered_for_a_day(tmp_path):
+    assert FileHeads(tmp_path).may_remove()
+    FileHeads(tmp_path).deny_removal()
+    assert not FileHeads(tmp_path).may_remove()
+    (denial,) = tmp_path.iterdir()
+    long_ago_s = time.time() - DENIAL_KEPT_S - 60
+    os.utime(denial, (long_ago_s, long_ago_s))
+    assert FileHeads(tmp_path).may_remove()
 
 
 def test_one_sender_pays_nothing():

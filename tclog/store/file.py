@@ -2,11 +2,13 @@
 
 A write goes to a temporary file in the same file system, is fsynced, then gets its name: ``link``
 for a create (it fails if the name exists, and that is the whole consensus), ``rename`` for a put;
-then the folder is fsynced. So no reader ever sees half an object, and a kill at any moment leaves
-at most a temporary file.
+then the folder is fsynced, and only then the temporary name goes. So no reader ever sees half an
+object, and a kill at any moment leaves at most a temporary name.
 
-Why a slot can never outlive the slot before it, even through a power cut: both names stand in one
-folder, and the later writer fsyncs that folder after the earlier name was already in it.
+Why nothing outlives, through a power cut, what it rests on: an object that still has a second name
+was not seen on the disk by its writer, so whoever reads it fsyncs its folder first. Without that
+somebody could be told that what another writer has just made is committed, or build on it in
+another folder, and then the power cut takes it back.
 
 On a file system that ignores case, every upper-case letter of a key is written as ``^`` and its
 lower-case form, so that ``A`` and ``a`` stay apart; ``^`` is in no key.
@@ -19,12 +21,12 @@ import errno
 import itertools
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from tclog.clock import Stamp, stamp
 from tclog.errors import (
-    Damaged,
     StoreDenied,
     StoreError,
     StoreFull,
@@ -44,6 +46,8 @@ PROBE = "probe-"
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+# After these a name may have been given all the same: an NFS server's answer was lost.
+_UNTOLD = (errno.EIO, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -79,19 +83,21 @@ class FileStore:
         # What the names of this process's temporary files begin with, and how many it has made.
         self._mine = (0, "")
         self._count = itertools.count()
+        # For each folder the time up to which its names are known to be on the disk.
+        self._confirmed: dict[str, int] = {}
         self._seen = False
-        self._unconfirmed: set[str] = set()
         self.url = self._root
 
     # -- reading ------------------------------------------------------------------------------
 
     def get(self, key: str) -> Found | None:
         """See ``Store``."""
+        path = self._path(key)
         try:
-            if self._unconfirmed:
-                self._confirm(self._path(key))
-            with open(self._path(key), "rb") as file:  # noqa: PTH123 - pathlib costs on the hot path
-                found = Found(file.read(), _stamp(os.fstat(file.fileno())))
+            with open(path, "rb") as file:  # noqa: PTH123 - pathlib costs on the hot path
+                status = os.fstat(file.fileno())
+                found = Found(file.read(), _stamp(status))
+            self._confirm(path, status)
         except _ABSENT:
             self._check_there()
             return None
@@ -107,15 +113,17 @@ class FileStore:
 
     def stat(self, key: str) -> Entry | None:
         """See ``Store``."""
+        path = self._path(key)
         try:
-            found = os.stat(self._path(key))  # noqa: PTH116 - as above
+            found = os.stat(path)  # noqa: PTH116 - as above
+            if stat.S_ISDIR(found.st_mode):
+                return None
+            self._confirm(path, found)
         except _ABSENT:
             self._check_there()
             return None
         except OSError as error:
             raise self._error(error, f"cannot read {key}") from error
-        if stat.S_ISDIR(found.st_mode):
-            return None
         return Entry(key, found.st_size, _stamp(found))
 
     def list(self, prefix: str, after: str, limit: int, folders: bool) -> list[Entry]:
@@ -175,14 +183,7 @@ class FileStore:
         try:
             temporary = self._temporary()
             stored = self._write(temporary, data)
-            try:
-                path = self._path(key)
-                self._make_folder(os.path.dirname(path))  # noqa: PTH120 - as above
-                os.rename(temporary, path)  # noqa: PTH104 - as above
-            except BaseException:
-                _unlink(temporary)
-                raise
-            self._sync_folder(path)
+            self._replace(temporary, self._path(key))
         except OSError as error:
             raise self._error(error, f"cannot write {key}") from error
         return stored
@@ -198,31 +199,54 @@ class FileStore:
             stored = self._write(temporary, data)
             try:
                 self._make_folder(os.path.dirname(path))  # noqa: PTH120 - as above
-                linked = self._link(temporary, path)
-            finally:
+                failed = self._link(temporary, path)
+            except BaseException:
                 _unlink(temporary)
+                raise
         except OSError as error:
             raise self._error(error, f"cannot write {key}") from error
-        if not linked:
-            return Created(Outcome.EXISTS, cause="the object exists")
+        if failed is not None:
+            _unlink(temporary)
+            return failed
         try:
             self._sync_folder(path)
         except OSError as error:
-            # The name is there, but the disk did not confirm it; nor may a read-back, until it has.
-            self._unconfirmed.add(os.path.dirname(path))  # noqa: PTH120 - as above
+            # The second name stays: what the disk did not confirm, a read-back has to.
             return Created(Outcome.UNKNOWN, cause=f"{error.strerror} while writing {key}")
+        _unlink(temporary)
         return Created(Outcome.WON, stored)
 
-    def _link(self, temporary: str, path: str) -> bool:
+    def _replace(self, temporary: str, path: str) -> None:
+        """Give a temporary file its name, whether or not another has it."""
+        moved = temporary
+        try:
+            self._make_folder(os.path.dirname(path))  # noqa: PTH120 - as above
+            if self._fsync:
+                self._link(temporary, moved := f"{temporary}-put")
+            os.rename(moved, path)  # noqa: PTH104 - as above
+        except BaseException:
+            _unlink(moved)
+            _unlink(temporary)
+            raise
+        self._sync_folder(path)
+        if self._fsync:
+            _unlink(temporary)
+
+    def _link(self, temporary: str, path: str) -> Created | None:
+        """Give a file a further name; return what is known if it may not have got it."""
         try:
             os.link(temporary, path)
         except OSError as error:
             # NFS may repeat a link whose reply was lost and then report its own success as a
-            # conflict; two names on the temporary file tell the truth.
-            if os.stat(temporary).st_nlink == 2:  # noqa: PTH116 - as above
-                return True
+            # conflict; that both names are one file tells the truth. How many names the file has
+            # does not: a backup by hard links gives it some.
+            with contextlib.suppress(OSError):
+                if os.path.samefile(temporary, path):  # noqa: PTH121 - as above
+                    return None
             if error.errno == errno.EEXIST:
-                return False
+                return Created(Outcome.EXISTS, cause="the object exists")
+            if error.errno in _UNTOLD:
+                return Created(Outcome.UNKNOWN, cause=f"{error.strerror} while writing {path}")
             if error.errno in _NO_LINKS and not _can_link(temporary):
                 raise StoreUnfit(
                     f"the file system of {self._root} has no hard links, and tclog's only atomic"
@@ -230,7 +254,7 @@ class FileStore:
                     hint="tclog init FOLDER on a local disk, or tclog init s3://bucket/prefix",
                 ) from error
             raise
-        return True
+        return None
 
     def delete(self, *keys: str) -> None:
         """See ``Store``."""
@@ -255,19 +279,16 @@ class FileStore:
         try:
             temporary = self._temporary()
             try:
-                target = self._path(key)
                 with CheckedReader(path, digest, progress) as source, open(temporary, "xb") as out:  # noqa: PTH123
                     while data := source.read(CHUNK_BYTES):
                         out.write(data)
                     out.flush()
                     if self._fsync:
                         os.fsync(out.fileno())
-                self._make_folder(os.path.dirname(target))  # noqa: PTH120 - as above
-                os.rename(temporary, target)  # noqa: PTH104 - as above
             except BaseException:
                 _unlink(temporary)
                 raise
-            self._sync_folder(target)
+            self._replace(temporary, self._path(key))
         except OSError as error:
             raise self._error(error, f"cannot write {key}") from error
 
@@ -327,12 +348,18 @@ class FileStore:
         finally:
             os.close(handle)
 
-    def _confirm(self, path: str) -> None:
-        """Bring to the disk what a create left open in the folder of ``path``."""
+    def _confirm(self, path: str, found: os.stat_result) -> None:
+        """Bring to the disk the name of what its writer has not seen there yet.
+
+        A backup by hard links also gives second names, to all there is: so once for each folder.
+        """
+        if found.st_nlink == 1:
+            return
         folder = os.path.dirname(path)  # noqa: PTH120 - as above
-        if folder in self._unconfirmed:
+        if found.st_ctime_ns >= self._confirmed.get(folder, 0):
+            begun_ns = time.time_ns() - self.resolution_us * 1000
             self._sync_folder(path)
-            self._unconfirmed.discard(folder)
+            self._confirmed[folder] = begun_ns
 
     # -- names --------------------------------------------------------------------------------
 
@@ -359,7 +386,7 @@ class FileStore:
             self._ignores_case = os.path.exists(f"{self._root}/{TEMPORARY.upper()}")  # noqa: PTH110
         return self._ignores_case
 
-    def _error(self, error: OSError, what: str) -> Exception:
+    def _error(self, error: OSError, what: str) -> StoreError:
         reason = error.strerror or str(error)
         text = f"{what} in {self._root}: {reason}"
         if error.errno in _FULL:
@@ -368,9 +395,8 @@ class FileStore:
             return StoreDenied(text, hint=f"ls -ld {quote(self._root)}")
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
             return StoreMissing(text, hint="tclog where")
-        if error.errno == errno.EIO:
-            return Damaged(text, hint="look at the disk's own log")
-        return StoreError(text, hint="tclog doctor")
+        hint = "look at the disk's own log" if error.errno == errno.EIO else "tclog doctor"
+        return StoreError(text, hint=hint)
 
 
 def _stamp(found: os.stat_result) -> Stamp:

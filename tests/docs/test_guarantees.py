@@ -97,16 +97,16 @@ def test_bytes_reach_the_disk_before_their_name_and_the_name_before_the_answer(
 
         monkeypatch.setattr(os, name, call)
 
-    for name in ("fsync", "link", "rename"):
+    for name in ("fsync", "link", "rename", "unlink"):
         watch(name)
     store.create("a/second", b"2")
-    assert done == ["fsync file", "link", "fsync folder"]
+    assert done == ["fsync file", "link", "fsync folder", "unlink"]
     done.clear()
     store.put("a/third", b"3")
-    assert done == ["fsync file", "rename", "fsync folder"]
+    assert done == ["fsync file", "link", "rename", "fsync folder", "unlink"]
     done.clear()
     FileStore(tmp_path, fsync=False).create("a/fourth", b"4")
-    assert done == ["link"]
+    assert done == ["link", "unlink"]
 
 
 # -- damage and tampering -------------------------------------------------------------------------

@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 from support.stores import REPOSITORY, can_mount, in_child, run_python
 
-from tclog.errors import StoreDenied, StoreError, StoreMissing, StoreUnfit, TclogError
+from tclog.errors import OutcomeUnknown, StoreDenied, StoreError, StoreMissing, StoreUnfit
+from tclog.log.log import Log
+from tclog.log.project import Project
 from tclog.store.base import Outcome
 from tclog.store.file import TEMPORARY, FileStore
 
@@ -297,6 +300,76 @@ def test_a_link_that_nfs_repeated_is_won(root: Path, monkeypatch: pytest.MonkeyP
     assert found.data == b"mine"
 
 
+def test_a_backup_by_hard_links_makes_no_second_winner(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, rival, link = FileStore(root), FileStore(root), os.link
+
+    def late(source: str, target: str) -> None:
+        monkeypatch.setattr(os, "link", link)
+        link(source, tmp_path / "backup")
+        assert rival.create("a/b", b"rival").outcome is Outcome.WON
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", late)
+    assert store.create("a/b", b"late").outcome is Outcome.EXISTS
+
+
+def test_a_backup_by_hard_links_slows_no_reader(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileStore(root)
+    for number in range(20):
+        store.create(f"a/{number}", b"")
+        os.link(root / "a" / str(number), tmp_path / str(number))
+    time.sleep(0.05)
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    assert len(store.list("a", "", 100, False)) == 20
+    assert all(store.get(f"a/{number}") for number in range(20))
+    assert len(synced) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ETIMEDOUT])
+def test_a_link_whose_answer_was_lost_is_unknown(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """On NFS the server may have made it, and is not there to be asked about it."""
+    store, link = FileStore(root), os.link
+
+    def gone(*_: object) -> os.stat_result:
+        raise OSError(number, os.strerror(number))
+
+    def lost(source: str, target: str) -> None:
+        link(source, target)
+        patch.setattr(os, "stat", gone)
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", lost)
+        created = store.create("a/b", b"1")
+    assert created.outcome is Outcome.UNKNOWN
+    assert store.get("a/b") is not None
+
+
+def test_what_a_disk_does_not_confirm_is_unknown(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(FileStore(root), Project("p", "id", ""), agent="alice")
+    log.client.decide_timeout_s = 0.2
+    log.memory.set("k", "before")
+    sync = os.fsync
+
+    def failing(handle: int) -> None:
+        if os.readlink(f"/proc/self/fd/{handle}").endswith("chains/memory/k"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OutcomeUnknown):
+        log.memory.set("k", "after")
+
+
 def test_a_disk_that_fails_after_the_name_is_unknown(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,7 +391,7 @@ def test_a_disk_that_fails_after_the_name_is_unknown(
     assert created.outcome is Outcome.UNKNOWN
     assert "Input/output error" in created.cause
     # What the disk has not confirmed is not shown either: it would be taken for committed.
-    with pytest.raises(TclogError):
+    with pytest.raises(StoreError):
         store.get("a/b")
     assert store.get("a/b") is not None
 

@@ -1,0 +1,169 @@
+"""Power cuts of a disk that keeps of a folder only the names that were fsynced.
+
+In each of these a writer is killed after its object got its name and before the disk has that name.
+What somebody else was told then, or built on it, has to be there after the power cut.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tclog.chain import append
+from tclog.chain.drive import answer
+from tclog.log.inbox import send_message
+from tclog.log.log import Log
+from tclog.log.project import Project
+from tclog.store.base import Store
+from tclog.store.file import TEMPORARY, FileStore
+
+
+class KilledError(BaseException):
+    """The process is gone."""
+
+
+class Disk:
+    """Knows which names are not on the disk yet; a writer may be killed before it puts one there.
+
+    It is killed when it fsyncs the folder of a name that ``victim`` accepts.
+    """
+
+    def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        self.victim: Callable[[str], bool] = lambda _: False
+        self.unsynced: set[str] = set()
+        link, rename, fsync = os.link, os.rename, os.fsync
+
+        def linked(source: str, target: str) -> None:
+            link(source, target)
+            self.named(target)
+
+        def renamed(source: str, target: str) -> None:
+            rename(source, target)
+            self.named(target)
+
+        def synced(handle: int) -> None:
+            folder = os.readlink(f"/proc/self/fd/{handle}")
+            here = {name for name in self.unsynced if os.path.dirname(name) == folder}
+            if any(self.victim(name) for name in here):
+                self.victim = lambda _: False
+                raise KilledError
+            fsync(handle)
+            self.unsynced -= here
+
+        for name, act in (("link", linked), ("rename", renamed), ("fsync", synced)):
+            patch.setattr(os, name, act)
+
+    def named(self, path: str) -> None:
+        if TEMPORARY not in path and path.startswith(str(self.root)):
+            self.unsynced.add(path)
+
+    def cut(self) -> None:
+        """Lose what is not on the disk; all processes end."""
+        for path in self.unsynced:
+            Path(path).unlink()
+        self.unsynced.clear()
+
+    def open(self, agent: str) -> Log:
+        """Begin a process of an agent."""
+        return Log(FileStore(self.root), Project("p", "id", ""), agent=agent)
+
+    def killed(self, agent: str, part: str, act: Callable[[Log], object], nth: int = 1) -> None:
+        """Let an agent act; it is killed at the nth object of its with ``part`` in its name."""
+        count = iter(range(1, 100))
+        self.victim = lambda path: part in path and next(count) == nth
+        with pytest.raises(KilledError):
+            act(self.open(agent))
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(tmp_path / "store", monkeypatch)
+
+
+def test_what_a_repeated_command_is_told_survives(disk: Disk) -> None:
+    disk.killed("alice", "chains/memory/n", lambda log: log.memory.incr("n", id="once"))
+    assert disk.open("alice").memory.incr("n", id="once").value == 1
+    disk.cut()
+    assert disk.open("alice").memory.get("n").value == 1
+
+
+def test_what_binds_a_key_survives(disk: Disk) -> None:
+    """Else the key would be bound anew, to a later version, and the command applied twice."""
+    disk.killed("alice", "once/", lambda log: log.memory.incr("n", id="once"))
+    assert disk.open("alice").memory.incr("n", id="once").value == 1
+    disk.cut()
+    assert disk.open("alice").memory.incr("n", id="once").value == 1
+
+
+def test_what_is_complete_already_stays_so(disk: Disk) -> None:
+    disk.open("alice").steps.claim("build")
+    disk.killed("alice", "chains/step", lambda log: log.steps.complete("build"))
+    assert disk.open("alice").steps.complete("build").state == "complete"
+    disk.cut()
+    assert disk.open("alice").steps.show("build").state == "complete"
+
+
+def test_a_message_that_another_has_committed_survives(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(append, "_is_hot", lambda *_: True)
+    bob = disk.open("bob")
+    bob.send("dan", "bob knows the store's clock now")
+    # Bob has announced his message. Before he looks, alice commits it and is killed.
+    protocol, reply, announced = send_message(bob.client, "carol", "two"), None, False
+    with pytest.raises(StopIteration):
+        while True:
+            step = protocol.send(reply)
+            reply = answer_all(step, bob.store)
+            if not announced and "pending/" in str(step):
+                announced = True
+                disk.killed("alice", "chains/inbox/carol", lambda log: log.send("carol", "one"))
+    disk.cut()
+    texts = [m.text for m in disk.open("carol").inbox(everything=True).messages]
+    assert "two" in texts
+
+
+def answer_all(step: Any, store: Store) -> Any:
+    if type(step) is tuple:
+        return [answer_all(one, store) for one in step]
+    return answer(step, store, lambda _: None)
+
+
+def test_a_broadcast_that_an_inbox_has_taken_in_survives(disk: Disk) -> None:
+    disk.killed("alice", "chains/inbox/@all", lambda log: log.send("@all", "to all"))
+    disk.open("bob").send("carol", "to carol")
+    disk.cut()
+    messages = disk.open("carol").inbox(everything=True).messages
+    assert [message.text for message in messages] == ["to all", "to carol"]
+
+
+def transfer(log: Log) -> None:
+    both = log.transaction()
+    both.memory_set("a", "1")
+    both.memory_set("b", "1")
+    log.transact(both)
+
+
+def test_a_transaction_that_was_built_upon_survives(disk: Disk) -> None:
+    disk.killed("alice", "chains/memory/", transfer, nth=2)
+    bob = disk.open("bob")
+    assert bob.memory.append("a", "2").value == "1\n2"
+    disk.cut()
+    carol = disk.open("carol")
+    assert carol.memory.get("a").value == "1\n2"
+    assert carol.memory.get("b").value == "1"
+
+
+def test_a_blob_that_is_not_sent_again_survives(disk: Disk, tmp_path: Path) -> None:
+    path, copy = tmp_path / "report", tmp_path / "copy"
+    path.write_text("content")
+    disk.killed("alice", "blobs/", lambda log: log.artifacts.put(path))
+    disk.open("bob").artifacts.put(path)
+    disk.cut()
+    disk.open("carol").artifacts.get("report", copy)
+    assert copy.read_text() == "content"

@@ -13,7 +13,7 @@ from simulation.crowds import (
     send,
     texts,
 )
-from simulation.interleaving import World
+from simulation.interleaving import Running, World
 from simulation.teeth import CROWD, HARSH_CROWD
 from tclog.chain import append as append_module
 from tclog.chain import combine as combine_module
@@ -165,11 +165,41 @@ def test_the_many_that_died_hide_nobody():
 
 
 @pytest.mark.usefixtures("always_crowded")
+def test_nor_is_it_when_all_others_are_served():
+    """Bob makes the next version for those who wait, and only the dead one's is left."""
+    world = World()
+    announce(world, "zoe", "from the dead")
+    world.now_us += combine_module.LINGERS_US + 60_000_000
+    bob = Running(world, inbox.send_message(world.client("bob"), "carol", "two"))
+    while not world.store.list("pending", "", 10, False)[1:]:
+        bob.go(1)
+    for name in ("dan", "eve"):
+        announce(world, name, name)
+    send(world, "alice", "one")
+    assert sorted(texts(world)) == ["dan", "eve", "one", "two"]
+    bob.go(1000)
+    assert bob.ended
+    assert "from the dead" not in texts(world)
+
+
+@pytest.mark.usefixtures("always_crowded")
+def test_an_announcement_that_arrives_late_is_as_old_as_its_event():
+    """A request may arrive long after its sender gave up; the store's stamp does not say so."""
+    world = World()
+    announced = announce(world, "alice", "from the dead")
+    world.now_us += combine_module.LINGERS_US + 60_000_000
+    world.store.put(announced, b"")
+    send(world, "bob", "one")
+    assert texts(world) == ["one"]
+
+
+@pytest.mark.usefixtures("always_crowded")
 @pytest.mark.parametrize("name", ["junk", f"0-{'0' * 64}", f"x-{'0' * 64}", f"-1-{'0' * 64}"])
 @pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b'{"after":0}', b"\xff", b'{"event":{}}'])
 def test_an_announcement_that_makes_no_sense_is_left_alone(name, raw):
     world = World()
-    world.store.put(f"pending/inbox/carol/2027-01-15T080000.000000Z-0000-{name}.json", raw)
+    for day in ("2027-01-15", "2027-13-32"):
+        world.store.put(f"pending/inbox/carol/{day}T080000.000000Z-0000-{name}.json", raw)
     send(world, "bob", "one")
     send(world, "bob", "two")
     assert texts(world) == ["one", "two"]

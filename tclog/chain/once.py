@@ -5,8 +5,9 @@ the key stands for and which version its chain had before. Whoever uses the key 
 the versions after that one for an event with the key. Since no slot is tried before all slots below
 it were looked through for the key, two users of one key cannot both commit.
 
-A key of the form ``<16 hex digits>.<n>``, as an unknown outcome's hint shows it, stands for the
-event whose id begins so and whose fate was open at version n; it needs no object made before.
+A key of the form ``<16 hex digits>.<n>``, as an unknown outcome's hint shows it, stands also for
+the event whose id begins so and whose fate was open at version n: the search begins there at the
+latest. Anybody may have chosen such a key, so it is bound like others.
 """
 
 from __future__ import annotations
@@ -52,17 +53,16 @@ def bind_once(client: Client, chain: ChainId, bound: Once) -> Protocol[int]:
     Raises:
         Refused: the key stands for another command.
     """
-    resume = re.fullmatch(_RESUME, bound.key)
-    if resume:
-        return int(resume[2]) - 1
     # One object for each chain, so that a message to several inboxes can be repeated as a whole.
     key = once_key(client.agent, f"{bound.key}#{digest(chain.encode())[:16]}")
     found = yield Get(key)
     if found is None:
         known = client.known(chain)
         head = known if known is not None else (yield from read_newest(client, chain))
+        after = 0 if head is None else head.seq
+        resume = re.fullmatch(_RESUME, bound.key)
         record = {
-            "after": 0 if head is None else head.seq,
+            "after": min(after, int(resume[2]) - 1) if resume else after,
             "agent": client.agent,
             "chain": chain,
             "command": bound.command,

@@ -66,6 +66,16 @@ def test_a_key_applies_a_command_once_and_no_other(log: tclog.Log) -> None:
     assert again(log, "bob").memory.incr("n", id="once").value == 3
 
 
+@pytest.mark.parametrize("key", ["0123456789abcdef.1", "0123456789abcdef.42"])
+def test_a_key_that_looks_like_one_of_a_hint_is_a_key(log: tclog.Log, key: str) -> None:
+    """A commit and the number of a run, for one."""
+    first = log.memory.incr("n", id=key)
+    assert log.memory.incr("n", id=key) == first
+    with pytest.raises(tclog.Refused) as refused:
+        log.memory.incr("n", 5, id=key)
+    assert refused.value.code == "key-reused"
+
+
 def test_a_message_to_several_is_delivered_once_to_each(log: tclog.Log) -> None:
     for _ in range(3):
         log.send("bob,carol", "hello", id="once")

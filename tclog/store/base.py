@@ -4,9 +4,9 @@ The protocol code yields these requests; a driver hands them to a ``Store``. Inv
 store must keep, and that ``probe`` checks on real servers: of all ``create`` calls for one key,
 ever, exactly one stores its bytes.
 
-A store raises ``StoreError`` when it *knows* that it did nothing (denied, missing, full) or when a
-read or an idempotent put failed for good. ``create`` never raises for a lost reply: that is
-``Outcome.UNKNOWN``.
+A store raises ``StoreError`` when it *knows* that it did nothing (denied, missing, full), and its
+``StoreUnreachable`` when a read failed for good, or a put that may have been carried out all the
+same. ``create`` never raises for a lost reply: that is ``Outcome.UNKNOWN``.
 """
 
 from __future__ import annotations

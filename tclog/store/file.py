@@ -32,6 +32,7 @@ from tclog.errors import (
     StoreFull,
     StoreMissing,
     StoreUnfit,
+    StoreUnreachable,
     quote,
 )
 from tclog.store.base import Created, Entry, Found, Outcome
@@ -228,7 +229,13 @@ class FileStore:
             _unlink(moved)
             _unlink(temporary)
             raise
-        self._sync_folder(path)
+        try:
+            self._sync_folder(path)
+        except OSError as error:
+            raise StoreUnreachable(
+                f"{path} has its name, but the disk does not confirm it: {error.strerror}",
+                hint="look at the disk's own log",
+            ) from error
         if self._fsync:
             _unlink(temporary)
 
@@ -395,8 +402,9 @@ class FileStore:
             return StoreDenied(text, hint=f"ls -ld {quote(self._root)}")
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
             return StoreMissing(text, hint="tclog where")
-        hint = "look at the disk's own log" if error.errno == errno.EIO else "tclog doctor"
-        return StoreError(text, hint=hint)
+        if error.errno in _UNTOLD:
+            return StoreUnreachable(text, hint="look at the disk's own log")
+        return StoreError(text, hint="tclog doctor")
 
 
 def _stamp(found: os.stat_result) -> Stamp:

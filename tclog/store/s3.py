@@ -238,14 +238,19 @@ class S3Store:
 
     def _sent(self, request: Callable[[], T]) -> T:
         """Send a read or an idempotent write, again if need be; bounded in number and time."""
-        begun = time.monotonic()
+        begun, lost = time.monotonic(), False
         for nth in range(1, TRIES_MAX + 1):
             try:
                 return request()
             except _RequestError as error:
+                told = explain(error.failure, self._settings)
                 spent = time.monotonic() - begun
                 if nth == TRIES_MAX or spent > AGAIN_WITHIN_S or not _again(error.failure):
-                    raise explain(error.failure, self._settings) from error
+                    # That the last try was refused says nothing of those before it.
+                    if lost:
+                        told = StoreUnreachable(told.message, hint=told.hint)
+                    raise told from error
+                lost = lost or isinstance(told, StoreUnreachable)
             time.sleep(0.05 * 3**nth * (0.5 + os.urandom(1)[0] / 256))
         raise AssertionError
 

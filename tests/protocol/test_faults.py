@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from support.proxy import Fault, Match, Request, is_create
+from support.proxy import Fault, Match, Request, is_create, is_put
 
 import tclog
+from tclog.chain import append
 from tclog.errors import OutcomeUnknown, Refused, TclogError
 from tclog.event import ChainId, chain_folder, decode_version, slot_key, slot_seq
 from tclog.store import s3
@@ -443,3 +444,22 @@ def test_clients_that_repeat_a_key_at_once_apply_it_once(
     else:
         assert len({result.fence for result in results}) == 1
         assert late.steps.show("design").fence == results[0].fence
+
+
+def test_an_announcement_that_is_denied_when_sent_again_is_unknown(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one got through: anybody may commit it."""
+    monkeypatch.setattr(append, "_is_hot", lambda *_: True)
+    bob, alice = site.log("bob", via=True), site.log("alice")
+    bob.send("dan", "bob knows the store's clock now")
+
+    def announces(request: Request) -> bool:
+        return is_put(request) and site.under(request, "pending/")
+
+    site.proxy.inject(Fault("close"), match=announces)
+    site.proxy.inject(Fault("refuse", 403, code="ExpiredToken"), match=announces)
+    with pytest.raises(OutcomeUnknown):
+        bob.send("carol", "two")
+    alice.send("carol", "one")
+    assert [m.text for m in site.log("carol").inbox().messages] == ["two", "one"]

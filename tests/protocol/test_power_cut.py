@@ -6,6 +6,7 @@ What somebody else was told then, or built on it, has to be there after the powe
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from tclog.chain import append
 from tclog.chain.drive import answer
+from tclog.errors import OutcomeUnknown
 from tclog.log.inbox import send_message
 from tclog.log.log import Log
 from tclog.log.project import Project
@@ -35,6 +37,7 @@ class Disk:
     def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
         self.root = root
         self.victim: Callable[[str], bool] = lambda _: False
+        self.failing: Callable[[str], OSError | None] = lambda _: None
         self.unsynced: set[str] = set()
         link, rename, fsync = os.link, os.rename, os.fsync
 
@@ -52,6 +55,9 @@ class Disk:
             if any(self.victim(name) for name in here):
                 self.victim = lambda _: False
                 raise KilledError
+            failure = next(filter(None, map(self.failing, here)), None)
+            if failure is not None:
+                raise failure
             fsync(handle)
             self.unsynced -= here
 
@@ -167,3 +173,19 @@ def test_a_blob_that_is_not_sent_again_survives(disk: Disk, tmp_path: Path) -> N
     disk.cut()
     disk.open("carol").artifacts.get("report", copy)
     assert copy.read_text() == "content"
+
+
+def test_an_announcement_that_the_disk_does_not_confirm_is_unknown(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has its name: anybody may commit it."""
+    monkeypatch.setattr(append, "_is_hot", lambda *_: True)
+    bob, failure = disk.open("bob"), OSError(errno.EIO, os.strerror(errno.EIO))
+    bob.send("dan", "bob knows the store's clock now")
+    disk.failing = lambda path: failure if "pending/" in path else None
+    with pytest.raises(OutcomeUnknown):
+        bob.send("carol", "two")
+    disk.failing = lambda _: None
+    disk.open("alice").send("carol", "one")
+    texts = [message.text for message in disk.open("carol").inbox().messages]
+    assert texts == ["two", "one"]

@@ -69,10 +69,13 @@ class Transacted(NamedTuple):
     """What was committed: the version in each slot, and the event of each operation, if any.
 
     For what only read, and for what changes nothing, the versions are the heads that were read.
+    ``found`` says that another command under the same key did it: what the operations have read
+    here is nothing that it rests on.
     """
 
     versions: Mapping[ChainId, Version | None]
     events: Sequence[Event | None]
+    found: bool = False
 
 
 def transact(
@@ -377,4 +380,4 @@ def _read_back(client: Client, txn: Mapping[str, Any]) -> Protocol[Transacted]:
     versions = yield from together(*(read_version(client, *slot) for slot in slots.items()))
     known = {event.id: event for one in versions for event in one.events}
     events = [known.get(name) for name in txn["events"]]
-    return Transacted(dict(zip(slots, versions, strict=True)), events)
+    return Transacted(dict(zip(slots, versions, strict=True)), events, found=True)

@@ -32,12 +32,19 @@ from tclog.log import steps as steps_log
 Result = Memory | Message | Step
 
 
+_Answer = Callable[[Client, Version | None, Event | None], Protocol[Any]]
+
+
 class _Operation(NamedTuple):
-    """One operation: what it does, how it is answered, and all that makes it what it is."""
+    """One operation: what it does, how it is answered, and all that makes it what it is.
+
+    ``found`` answers it where another command under the same key has done it.
+    """
 
     act: Act
-    answer: Callable[[Client, Version | None, Event | None], Protocol[Any]]
+    answer: _Answer
     words: Mapping[str, Any]
+    found: _Answer
 
 
 class Transaction:
@@ -100,10 +107,15 @@ class Transaction:
         def answer(
             client: Client, version: Version | None, event: Event | None
         ) -> Protocol[Memory]:
-            del event
-            return _told(seen[0]) if seen else _show_again(client, key, version)
+            del client, version, event
+            return _told(seen[0])
 
-        return self._add(Act(chain, work), answer, {"op": "memory.get", "if_version": if_version})
+        def found(client: Client, version: Version | None, event: Event | None) -> Protocol[Memory]:
+            del event
+            return _show_again(client, key, version)
+
+        words = {"op": "memory.get", "if_version": if_version}
+        return self._add(Act(chain, work), answer, words, found)
 
     def _change_memory(self, key: str, command: memory.Command, blobs: Sequence[Any]) -> int:
         chain = chain_id("memory", validate_name("key", key))
@@ -289,10 +301,12 @@ class Transaction:
     def _add(
         self,
         act: Act,
-        answer: Callable[[Client, Version | None, Event | None], Protocol[Any]],
+        answer: _Answer,
         words: Mapping[str, Any],
+        found: _Answer | None = None,
     ) -> int:
-        self._operations.append(_Operation(act, answer, {**words, "chain": act.chain}))
+        words = {**words, "chain": act.chain}
+        self._operations.append(_Operation(act, answer, words, found or answer))
         return len(self._operations) - 1
 
     def protocol(self, id_key: str | None = None) -> Protocol[list[Result]]:
@@ -308,7 +322,9 @@ class Transaction:
         return (
             yield from together(
                 *(
-                    one.answer(self._client, done.versions.get(one.act.chain), event)
+                    (one.found if done.found else one.answer)(
+                        self._client, done.versions.get(one.act.chain), event
+                    )
                     for one, event in zip(self._operations, done.events, strict=True)
                 )
             )

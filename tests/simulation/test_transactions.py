@@ -8,6 +8,7 @@ from conftest import REMEMBERED
 
 from simulation.histories import TRANSACTIONS_MIN, run_history
 from simulation.hotkeys import measure
+from simulation.interleaving import Running, World
 from simulation.transfers import CHECKS, Walker, filled, finish, holdings, transfer, warm
 from tclog.chain.transact import GIVE_UP_S
 from tclog.chain.verdict import GRACE_S
@@ -174,6 +175,28 @@ def test_what_cannot_be_a_transaction_is_refused_before_anything_is_written(wron
     result = finish(world, txn.protocol())
     assert isinstance(result, UsageError)
     assert list(world.store.list("", "", 1000, False)) == before
+
+
+def test_a_repeated_command_tells_what_was_read_when_it_was_committed():
+    """Not what a try of its own had read that came to nothing."""
+
+    def read_and_set(client):
+        one = Transaction(client)
+        one.memory_get("a")
+        one.memory_set("b", "done")
+        return one.protocol("my-key")
+
+    outrun = 0
+    for requests in range(1, 20):
+        world = World()
+        bob, first, second = world.client("bob"), world.client("alice"), world.client("alice")
+        world.run(memory.set_value(bob, "a", "old"))
+        running = Running(world, read_and_set(second)).go(requests)
+        world.run(memory.set_value(bob, "a", "new"))
+        told = world.run(read_and_set(first))[0].value
+        outrun += told == "new"
+        assert running.go(1000).result[0].value == told
+    assert 0 < outrun < 19
 
 
 def test_the_next_writer_is_stopped_no_longer_than_the_grace():

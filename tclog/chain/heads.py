@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from tclog.clock import Hlc, Stamp, parse_hlc
+from tclog.clock import Hlc, HybridClock, Stamp, parse_hlc
 from tclog.errors import TclogError
 from tclog.event import ChainId, Version, decode_version, digest, slot_key
 
@@ -156,12 +156,17 @@ class ClockFile:
         except ValueError:
             return None, 0, 0, 0
 
-    def write(self, last: Hlc, offset_us: int, learnt_us: int, epoch_us: int) -> None:
-        """Remember; of two processes the later stamp stays."""
-        known, *_ = self.read()
-        if known is not None and known > last and learnt_us == 0:
-            return
-        replace_cached(self._path, f"{last} {offset_us} {learnt_us} {epoch_us}".encode())
+    def write(self, clock: HybridClock, learnt_us: int, epoch_us: int) -> None:
+        """Remember a clock, merged with what other processes of the agent have written meanwhile.
+
+        Of two offsets the one that was learnt later stays.
+        """
+        last, *known = self.read()
+        clock.observe(last or "")
+        mine = [clock.offset_us, learnt_us, epoch_us]
+        offset_us, learnt_us, epoch_us = known if known[1] > learnt_us else mine
+        text = f"{clock.last} {offset_us} {learnt_us} {epoch_us}"
+        replace_cached(self._path, text.encode())
 
 
 def _read(path: str) -> bytes | None:

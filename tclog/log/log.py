@@ -137,9 +137,7 @@ class Log:
         finally:
             if self._clock_file is not None:
                 client = self.client
-                self._clock_file.write(
-                    client.clock.last, client.clock.offset_us, client.learnt_us, client.epoch_us
-                )
+                self._clock_file.write(client.clock, client.learnt_us, client.epoch_us)
 
     @property
     def warnings(self) -> Sequence[str]:

@@ -1,5 +1,6 @@
 """Stamps and the hybrid logical clock."""
 
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -19,6 +20,9 @@ from tclog.clock import (
     stamp,
     stamp_of,
 )
+from tclog.log.log import Log
+from tclog.log.project import Project
+from tclog.store.memory import MemoryStore
 
 from .making import T0_US
 
@@ -204,3 +208,24 @@ def test_a_small_correction_backwards_does_not_turn_the_stamps_back():
     issued = clock.tick()
     clock.learn(T0_US, stamp(T0_US - 5 * SECOND_US))
     assert clock.tick() > issued
+
+
+def test_an_agents_stamps_grow_though_its_processes_end_in_another_order(tmp_path, monkeypatch):
+    """One that waits long and makes no stamp does not take back what another has made meanwhile."""
+    now_us = [1_800_000_000_000_000]
+    monkeypatch.setattr(time, "time_ns", lambda: now_us[0] * 1000)
+    store = MemoryStore(lambda: now_us[0])
+
+    def begin():
+        return Log(store, Project("p", "id", ""), agent="alice", cache=tmp_path)
+
+    waiting = begin()
+    waiting.memory.set("k", "first")
+    now_us[0] += 90 * SECOND_US
+    quick = begin()
+    quick.memory.set("other", "second")
+    waiting.memory.get("k")
+    now_us[0] -= 60 * SECOND_US  # the clock was set back
+    late = begin()
+    late.memory.set("further", "third")
+    assert late.client.clock.last > quick.client.clock.last

@@ -377,7 +377,7 @@ os.register_at_fork(after_in_child=_after_fork)
 _NOT_S3 = "the answer is not that of an S3 server"
 # Compiled when first needed, for most requests do not fail.
 _STATUS = r"status code: (\d{3})"
-_CODE = r"<Code>\s*(\w+)\s*</Code>"
+_CODE = r"<Code>\s*(\w+)\s*</Code>|\(code: (\w+)\)"
 
 
 def _obstore_failure(error: Exception) -> _Failure:
@@ -387,7 +387,7 @@ def _obstore_failure(error: Exception) -> _Failure:
     text = str(error)
     status_text, code_text = re.search(_STATUS, text), re.search(_CODE, text)
     status = int(status_text[1]) if status_text else 0
-    code = code_text[1] if code_text else ""
+    code = (code_text[1] or code_text[2]) if code_text else ""
     if isinstance(error, exceptions.AlreadyExistsError):
         # Also what obstore makes of a 409 that stored nothing.
         return _Failure(status or 412, "AlreadyExists", text)
@@ -403,6 +403,8 @@ def _obstore_failure(error: Exception) -> _Failure:
         status = status or 501
     elif isinstance(error, exceptions.InvalidPathError | exceptions.UnknownConfigurationKeyError):
         code = code or "Misconfigured"
+    elif code_text and code_text[2] in _DENIED:
+        status = 403  # one of several removals, which have no status of their own
     summary = text.partition("\n\nDebug source")[0].strip().splitlines()
     return _Failure(status, code, summary[0][:300] if summary else type(error).__name__)
 
@@ -792,9 +794,14 @@ class _Boto3:
                 self._client.delete_object(Bucket=self._bucket, Key=self._prefix + keys[0])
                 return
             objects: Any = {"Objects": [{"Key": self._prefix + key} for key in keys], "Quiet": True}
-            self._client.delete_objects(Bucket=self._bucket, Delete=objects)
+            reply = self._client.delete_objects(Bucket=self._bucket, Delete=objects)
         except self._errors as error:
             self._failed(error)
+        # The whole is answered 200; what became of each object stands in the answer.
+        for row in reply.get("Errors", ()):
+            code = row.get("Code", "")
+            status = 403 if code in _DENIED else 500
+            raise _RequestError(_Failure(status, code, row.get("Message", "")))
 
     def upload(self, key: str, reader: CheckedReader) -> None:
         first = _filled(reader)

@@ -358,6 +358,26 @@ def test_tries_are_bounded(moto: Server, proxy: Proxy, client: str) -> None:
     assert 1 < proxy.count()["GET"] <= s3.TRIES_MAX
 
 
+DENIED = b"""<?xml version="1.0" encoding="UTF-8"?>
+<DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
+<Error><Key>p/a/0</Key><Code>AccessDenied</Code><Message>Access Denied</Message></Error>
+<Error><Key>p/a/1</Key><Code>AccessDenied</Code><Message>Access Denied</Message></Error>
+</DeleteResult>"""
+
+
+@both
+def test_removals_that_are_denied_one_by_one_are_told(client: str) -> None:
+    """Of all together S3 says that it went well."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nConnection: close\r\n"
+    server = Odd(head + b"Content-Length: %d\r\n\r\n%b" % (len(DENIED), DENIED))
+    try:
+        store = S3Store(S3Settings("bucket", "p", server.url, "us-east-1", client=client), KEYS)
+        with pytest.raises(StoreDenied):
+            store.delete("a/0", "a/1")
+    finally:
+        server.close()
+
+
 # -- credentials and settings ---------------------------------------------------------------------
 
 CONFIGS = {

@@ -139,7 +139,7 @@ def combine(
         unput: the bytes of the event's object, where that is still to be put.
 
     Raises:
-        OutcomeUnknown: not within ``GIVE_UP_S``, or the store failed meanwhile.
+        OutcomeUnknown: not within ``GIVE_UP_S``, or the store failed meanwhile or is damaged.
         StoreError: the announcement was refused for good, so nothing was or will be committed.
     """
     client = race.client
@@ -155,7 +155,7 @@ def combine(
             joined = yield from (_look if seen.waits() else _try)(race, seen)
             if joined is not None or client.monotonic_s() - began_s > GIVE_UP_S:
                 break
-    except (StoreError, OutcomeUnknown) as error:
+    except TclogError as error:
         raise _unknown(race, event, after, error.message) from error
     if joined is None:
         raise _unknown(race, event, after, "too many others write to it")

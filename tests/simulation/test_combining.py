@@ -20,8 +20,8 @@ from tclog.chain import combine as combine_module
 from tclog.chain.combine import Joined
 from tclog.chain.drive import answer
 from tclog.chain.heads import DENIAL_KEPT_S, FileHeads
-from tclog.errors import StoreDenied
-from tclog.event import ALL, chain_id
+from tclog.errors import OutcomeUnknown, StoreDenied
+from tclog.event import ALL, chain_id, slot_key
 from tclog.log import inbox
 from tclog.store.base import Delete
 from tclog.testing import oracles, simulate
@@ -180,6 +180,24 @@ def test_nor_is_it_when_all_others_are_served():
     bob.go(1000)
     assert bob.ended
     assert "from the dead" not in texts(world)
+
+
+@pytest.mark.usefixtures("always_crowded")
+def test_who_meets_damage_after_the_announcement_does_not_know():
+    """Once it is mended, another commits what was announced."""
+    world = World()
+    announced = announce(world, "alice", "zero")
+    send(world, "bob", "one")
+    send(world, "bob", "one more")
+    world.store.put(announced, b"")  # arrives late, so the first version is looked at again
+    first = slot_key(CAROL, 1)
+    lost = world.store.get(first).data
+    world.store.delete(first)
+    with pytest.raises(OutcomeUnknown):
+        send(world, "dan", "two")
+    world.store.create(first, lost)
+    send(world, "eve", "three")
+    assert "two" in texts(world)
 
 
 @pytest.mark.usefixtures("always_crowded")

@@ -30,7 +30,7 @@ from tclog.chain.append import EVENT_AGE_MAX_S
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, settled, together
 from tclog.chain.fold import state_of
-from tclog.clock import AHEAD_TRUSTED_US, Stamp, format_us, parse_us
+from tclog.clock import AHEAD_TRUSTED_US, Stamp, format_us, last_of, parse_us
 from tclog.errors import Damaged, StoreError
 from tclog.event import (
     ALL,
@@ -49,7 +49,7 @@ from tclog.event import (
 )
 from tclog.history.objects import Progress, chain_in, event_of, unseen
 from tclog.history.sync_packs import PackSync
-from tclog.index import Index, NotLinked, Outdated
+from tclog.index import Filter, Index, NotLinked, Outdated
 from tclog.index.asking import COUNTED
 from tclog.store.base import Entry, Found, Get, List, Stat
 
@@ -105,14 +105,15 @@ def sync(
         if cold and packed_us is not None:
             since_us = packed_us
             index.gather()
-            # What one inbox has and another lacked when it was packed may have come any time since.
-            yield from reader.catch_up(index.open_chains(NEVER, Stamp("")))
+            yield from reader.read_packed_open(packed_us)
         else:
             yield from reader.read_every_chain()
     index.gather()
     since = _listed_from(since_us)
     newest = yield from reader.read_events(since)
-    yield from packs.read_removed(since, newest, gone=reader.gone)
+    packed_us = yield from packs.read_removed(since, newest, gone=reader.gone)
+    if packed_us is not None:
+        yield from reader.read_packed_open(packed_us)
     yield from reader.read_lagging_inboxes()
     yield from reader.read_transactions()
     # A machine that slept has passed time that only one of its two clocks tells.
@@ -263,6 +264,17 @@ class _Reader:
                 break
         with self.index.writing():
             self.index.forget_open(*since)
+
+    def read_packed_open(self, packed_us: int) -> Protocol[None]:
+        """Look at chains that may hold an event since which was packed without its slot.
+
+        An event of the last packed hour may stand in a version of the next one, which is in no pack
+        yet; no listing names it again, for it is known by now or ``gc`` has removed its object. And
+        what one inbox has and another lacked may have come any time since.
+        """
+        wanted = Filter(since=last_of(packed_us - UNDECIDED_US), until=last_of(packed_us))
+        late = [chain for lost in self.index.attempts(wanted) for chain in lost.event.chains]
+        yield from self.catch_up([*late, *self.index.open_chains(NEVER, Stamp(""))])
 
     def read_lagging_inboxes(self) -> Protocol[None]:
         """Look for versions without events: an inbox's that took in broadcasts."""

@@ -67,27 +67,32 @@ class PackSync:
             The moment up to which all is packed; None if nothing ever was.
         """
         yield from self.catch_up([PACKS])
-        if not self._state().packs:
-            return None
-        from tclog.history.packs import end_of_us
+        return (yield from self._read_since(since)) if self._state().packs else None
 
-        state = yield from self._read_packs(since[:13])
-        return end_of_us(state.through)
-
-    def read_removed(self, since: str, newest: str | None, *, gone: bool) -> Protocol[None]:
+    def read_removed(self, since: str, newest: str | None, *, gone: bool) -> Protocol[int | None]:
         """Read what was removed of the events that a listing since a stamp should have named.
 
         Args:
             since: where the listing began, "" for all.
             newest: the newest stamp of the store that it told.
             gone: whether something it named was not there any more.
+
+        Returns:
+            The moment up to which all is packed; None if nothing can have been removed.
         """
         now_us = max(self.client.clock.now_us(), 0 if newest is None else parse_us(newest))
         if gone or not since or now_us - parse_us(since) > REMOVED_AFTER_US:
             yield from self.catch_up([PACKS])
         state = self._state()
-        if state.floor and state.floor >= since[:13]:
-            yield from self._read_packs(since[:13])
+        if not state.floor or state.floor < since[:13]:
+            return None
+        return (yield from self._read_since(since))
+
+    def _read_since(self, since: str) -> Protocol[int]:
+        from tclog.history.packs import end_of_us
+
+        state = yield from self._read_packs(since[:13])
+        return end_of_us(state.through)
 
     def _state(self) -> State:
         state: State = state_of(PACKS, self.index.version(PACKS, self.index.head(PACKS)))

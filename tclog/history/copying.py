@@ -7,11 +7,12 @@ a chain ends before it; everything else is still copied.
 The log may be written meanwhile. Slots are listed first (``inbox/@all`` after the inboxes that name
 it), and only up to what was listed are they copied; what they name was stored before them, and is
 listed after them. Blobs are listed before the events that name them, and handed on before these: a
-blob that came between is handed on with the event that names it. The chain of packs is listed after
-the events: so whatever ``gc`` has removed before they were listed, or removes before they are read,
-is in packs that are copied too. What those hold is at least minutes old, so its blobs are found by
-listing these once more. Slots are handed on last, each chain from its oldest: so a sink that is
-killed at any moment holds a log, of which only the newest versions are missing.
+blob that came between is handed on with the event that names it. Packs come last; should their
+chain have grown since the beginning, all is listed once more, and what came since is handed on. So
+whatever ``gc`` has removed is in packs that are copied too, each pack that the copied chain names
+is there, and so is the slot of each version in it. Slots are handed on last, each chain from its
+oldest: so a sink that is killed at any moment holds a log, of which only the newest versions are
+missing.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from blake3 import blake3
 
 from tclog.chain.drive import Protocol, together
 from tclog.chain.fold import state_of
+from tclog.domain.packs import State
 from tclog.errors import Damaged, NotFound, Refused, StoreError, TclogError
 from tclog.event import (
     PACKS,
-    BlobHash,
     ChainId,
     Version,
     VersionId,
@@ -38,7 +39,6 @@ from tclog.event import (
     decode_event,
     decode_version,
     digest,
-    encode,
     event_key,
     event_key_parts,
     once_key,
@@ -66,6 +66,7 @@ from tclog.store.base import Entry, Found, Get, GetFile, List, Stat
 
 CHAINS_AT_ONCE = 32
 SLOTS_AT_ONCE = 32
+TRIES_MAX = 8
 
 Tell = Callable[[str, str], None]
 
@@ -142,14 +143,17 @@ def _copy(copy: _Copy) -> Protocol[Copied]:
         raise NotFound("there is no project in the store that is read", code="project-missing")
     decode(found.data, MARK)
     yield from copy.sink.begin(found.data)
-    yield from copy.see_packs()
-    chains = yield from copy.plan("chains", (ALL_FOLDER, PACKS_FOLDER))
-    broadcasts = yield from copy.plan(ALL_FOLDER)
-    for folder in ("blobs", "once", "events"):
-        yield from copy.contents(folder)
-    packs = yield from copy.plan(PACKS_FOLDER)
-    for folder in ("blobs", "packs"):
-        yield from copy.contents(folder)
+    for _ in range(TRIES_MAX):
+        head = yield from copy.packs_head()
+        chains = yield from copy.plan("chains", (ALL_FOLDER, PACKS_FOLDER))
+        broadcasts = yield from copy.plan(ALL_FOLDER)
+        for folder in ("blobs", "once", "events", "packs"):
+            yield from copy.contents(folder)
+        packs = yield from copy.plan(PACKS_FOLDER)
+        if (yield from copy.packs_head()) == head:
+            break
+    else:
+        raise Refused("packs are made again and again", code="packs-changed")
     yield from copy.tell_gone()
     yield from copy.slots(broadcasts)
     yield from copy.slots(chains)
@@ -167,7 +171,6 @@ class _Copy:
         self._mount = mount
         self._progress = progress
         self._gone: list[str] = []
-        self._packs_seen = 0
 
     def _count(self, **more: int) -> None:
         counts = {name: getattr(self.copied, name) + count for name, count in more.items()}
@@ -205,10 +208,10 @@ class _Copy:
     def _plan(self, ranges: list[Range], entry: Entry, there: Entry | None) -> None:
         folder, seq = entry.key.rpartition("/")[0], slot_seq(entry.key)
         if seq is None or folder.count("/") != 2:
-            self._count(foreign=1)
+            self._count(foreign=self._seen.add(entry.key))
         elif there is not None:
             _same_size(entry, there)
-            self._count(present=1)
+            self._count(present=self._seen.add(entry.key))
         elif ranges and ranges[-1].folder == folder:
             ranges[-1] = ranges[-1]._replace(first=seq)
         else:
@@ -241,8 +244,7 @@ class _Copy:
             page = yield from ours.page()
             if not page:
                 break
-            if folder == "blobs":
-                page = [row for row in page if self._seen.add(row.key)]
+            page = [row for row in page if self._seen.add(row.key)]
             have: dict[str, Entry] = {}
             if theirs is not None and page:
                 have = {row.key: row for row in (yield from theirs.until(page[-1].key))}
@@ -289,7 +291,7 @@ class _Copy:
                 if not why:
                     sound.append((entry.key, reply.data))
                     continue
-            elif reply is None and folder == "events":
+            elif reply is None and folder in ("events", "packs"):
                 self._gone.append(entry.key)
                 continue
             self._damaged(entry.key, why)
@@ -313,24 +315,25 @@ class _Copy:
         self._count(blobs=1, bytes=entry.size)
         self._progress("blobs", 1)
 
-    def see_packs(self) -> Protocol[None]:
-        """Note how far the chain of packs has come: what its versions name will be listed."""
+    def packs_head(self) -> Protocol[int]:
+        """Return the newest version of the chain of packs."""
         entries = yield List(f"{self._mount}{PACKS_FOLDER}", limit=1)
-        self._packs_seen = (slot_seq(entries[0].key) or 0) if entries else 0
+        return (slot_seq(entries[0].key) or 0) if entries else 0
 
     def tell_gone(self) -> Protocol[None]:
-        """Tell of events that were listed and then missing, unless they were folded into packs."""
+        """Tell of what was listed and then missing, unless it was folded into packs."""
         if not self._gone:
             return
         entries = yield List(f"{self._mount}{PACKS_FOLDER}", limit=1)
         found = (yield Get(entries[0].key)) if entries else None
-        floor = ""
+        state: State = state_of(PACKS, None)
         if found is not None:
             seq = slot_seq(entries[0].key) or 0
-            head = decode_version(found.data, chain=PACKS, seq=seq)
-            floor = state_of(PACKS, head).floor
+            state = state_of(PACKS, decode_version(found.data, chain=PACKS, seq=seq))
+        named = {one.pack for one in state.packs}
         for key in self._gone:
-            if key.split("/")[1] > floor:
+            pack = pack_of(key)
+            if pack in named if pack is not None else key.split("/")[1] > state.floor:
                 self._damaged(key, "is missing")
 
     # -- versions -----------------------------------------------------------------------------
@@ -356,27 +359,10 @@ class _Copy:
                 if version.prev != before:
                     self._parted(wanted, seq, key)
                     return
-                if wanted.folder == PACKS_FOLDER and seq > self._packs_seen:
-                    yield from self._put_named(version)
                 yield from self.sink.put_slot(key, version.raw)
                 before = version.id
                 self._count(versions=1, bytes=len(version.raw))
                 self._progress("versions", 1)
-
-    def _put_named(self, version: Version) -> Protocol[None]:
-        """Put what a version of the chain of packs names that was made while the copy was."""
-        rows = [(event_key(e.at, e.chains[0], e.id), encode(e.record)) for e in version.events]
-        agents = state_of(PACKS, version).agents
-        if agents is not None:
-            key = blob_key(BlobHash(agents["blob"]))
-            found = yield Get(self._mount + key)
-            if found is None or _broken("blobs", key, found.data):
-                self._damaged(key, "is missing or damaged")
-            else:
-                rows.insert(0, (key, found.data))
-        for row in rows:
-            yield from self.sink.put([row])
-        self._count(events=len(version.events))
 
     def _version(self, key: str, seq: int, reply: Found | StoreError | None) -> Version | None:
         """Return a version that holds what it should; the chain ends before one that does not."""
@@ -405,7 +391,7 @@ class _Copy:
 
 
 class Seen:
-    """The keys of the blobs that were seen, in a temporary database, so memory stays small."""
+    """The keys that were seen, in a temporary database, so memory stays small."""
 
     def __init__(self) -> None:
         self._db = sqlite3.connect("", isolation_level=None)

@@ -8,14 +8,17 @@ from tclog.chain.drive import Protocol
 from tclog.chain.fold import state_of
 from tclog.domain.packs import Pack, State
 from tclog.errors import TclogError
-from tclog.event import PACKS, decode_version, event_key, pack_key, slot_seq
+from tclog.event import PACKS, decode_version, event_key, pack_key, slot_key, slot_seq
 from tclog.history.findings import Findings
 from tclog.history.ledger import Writer
 from tclog.history.objects import PACKS_FOLDER, PAGES_MAX, Listing, pack_of, read_each
-from tclog.store.base import Found, List
+from tclog.store.base import Found, List, Stat
 
 if TYPE_CHECKING:
     from tclog.event.packs import PackReader
+
+
+TRIES_MAX = 8
 
 
 class PackCheck:
@@ -27,10 +30,7 @@ class PackCheck:
 
     def check(self) -> Protocol[None]:
         """Check all packs; every event in them is as good as one with an object of its own."""
-        state = yield from self._state()
-        for one in state.packs:
-            yield from self._pack(one)
-            self.found.progress("packs", 1)
+        yield from self._check_named()
         listing = Listing("packs")
         for _ in range(PAGES_MAX):
             page = yield from listing.page()
@@ -41,6 +41,30 @@ class PackCheck:
                     self.found.damage(
                         "stray-object", f"{row.key} is no pack's name", Writer(row.key)
                     )
+
+    def _check_named(self) -> Protocol[None]:
+        """Check what the chain names, until it names nothing new.
+
+        One that is missing and not named any more was folded into another, which is looked at.
+        """
+        seen: set[str] = set()
+        missing: list[Pack] = []
+        for _ in range(TRIES_MAX):
+            state = yield from self._state()
+            for one in missing:
+                if one in state.packs:
+                    key = pack_key(one.pack)
+                    why = f"{key} is missing, named by {PACKS}"
+                    self.found.damage("pack-missing", why, Writer(key))
+            new = [one for one in state.packs if one.pack not in seen]
+            if not new:
+                break
+            missing = []
+            for one in new:
+                seen.add(one.pack)
+                if not (yield from self._pack(one)):
+                    missing.append(one)
+                self.found.progress("packs", 1)
 
     def _state(self) -> Protocol[State]:
         """Return what the chain says; damage of it was told with the other chains."""
@@ -58,19 +82,19 @@ class PackCheck:
             pass
         return empty
 
-    def _pack(self, one: Pack) -> Protocol[None]:
+    def _pack(self, one: Pack) -> Protocol[bool]:
+        """Check a pack; False if it is not there."""
         from tclog.event.packs import PackReader
 
-        self.packs += 1
         where = Writer(pack_key(one.pack))
         (reply,) = yield from read_each([where.key])
         if reply is None:
-            self.found.damage("pack-missing", f"{where.key} is missing, named by {PACKS}", where)
-            return
+            return False
+        self.packs += 1
         if not isinstance(reply, Found):
             why = f"{where.key} cannot be read: {reply.message}"
             self.found.damage("pack-damaged", why, where)
-            return
+            return True
         try:
             reader = PackReader(reply.data, one.pack)
             header = reader.header
@@ -82,10 +106,23 @@ class PackCheck:
                 why = f"{where.key} does not hold as much as {PACKS} says"
                 self.found.damage("pack-damaged", why, where)
             self._read(reader, where)
+            yield from self._check_slots(reader, where)
         except TclogError as error:
             self.found.damage("pack-damaged", f"{where.key}: {error.message}", where)
         except Exception as error:  # noqa: BLE001 - whatever bytes there are, the check goes on
             self.found.damage("pack-damaged", f"{where.key} cannot be read: {error!r}", where)
+        return True
+
+    def _check_slots(self, reader: PackReader, where: Writer) -> Protocol[None]:
+        """Tell of chains that end before what is packed of them."""
+        for chain, _, last in reader.header.chains:
+            key = slot_key(chain, last)
+            if self.found.ledger.version_id(chain, last) is None and not (yield Stat(key)):
+                self.found.damage(
+                    "version-missing",
+                    f"version {last} of {chain} is missing, which {where.key} holds",
+                    Writer(key, chain, last),
+                )
 
     def _read(self, reader: PackReader, where: Writer) -> None:
         ledger = self.found.ledger

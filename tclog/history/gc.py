@@ -25,7 +25,7 @@ from tclog.errors import Refused
 from tclog.event import PACKS, EventId
 from tclog.event.packs import events_of
 from tclog.history.objects import PAGES_MAX, Listing, Progress, event_of, pack_of, unseen
-from tclog.history.packs import HOUR_US, after, missing, read_pack, read_packs_head
+from tclog.history.packs import HOUR_US, after, need_pack, read_pack, read_packs_head
 from tclog.store.base import Delete
 
 AGE_US = 24 * HOUR_US
@@ -125,7 +125,7 @@ class _Collecting:
     def collect(self, *, remove: bool) -> Protocol[Collected]:
         """Read the packs back, find what is old and in them, raise the floor, remove."""
         version, state = yield from read_packs_head(self.client)
-        yield from self._read_back(state)
+        yield from self._read_back(version, state)
         before = yield from self._judge_events(state)
         unpacked = self.held.unheld()
         count, size, last = self.held.marked()
@@ -146,12 +146,10 @@ class _Collecting:
             yield from _delete([*announcements, *packs])
         return Collected(count, size, len(announcements), len(packs), unpacked, floor, remove)
 
-    def _read_back(self, state: State) -> Protocol[None]:
+    def _read_back(self, version: int, state: State) -> Protocol[None]:
         """Read every pack from end to end, and note which events it holds."""
         for one in state.packs:
-            reader = yield from read_pack(one.pack)
-            if reader is None:
-                raise missing(one.pack)
+            reader = yield from need_pack(self.client, version, one.pack)
             for event, _ in events_of(reader):
                 self.held.hold(event)
             self.progress("packs", 1)

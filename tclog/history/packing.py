@@ -39,7 +39,7 @@ from tclog.event import (
 )
 from tclog.event.packs import PackWriter, Row, decode_seen, encode_seen
 from tclog.history.objects import AT_ONCE, PAGES_MAX, Listing, Progress, event_of, unseen
-from tclog.history.packs import HOUR_US, after, hour_of, missing, read_pack, read_packs_head
+from tclog.history.packs import HOUR_US, after, hour_of, need_pack, read_packs_head
 from tclog.history.sync import sync
 from tclog.index import Index
 from tclog.index.packed import held_before, newest_before
@@ -164,9 +164,7 @@ class _Packing:
         events: set[EventId] = set()
         self.headers = []
         for one in self.state.packs:
-            reader = yield from read_pack(one.pack)
-            if reader is None:
-                raise missing(one.pack)
+            reader = yield from need_pack(self.client, self.version, one.pack)
             self.headers.append(reader.header)
             known.update((run.chain, run.last) for run in reader.header.chains)
             events.update(reader.header.events)
@@ -198,9 +196,7 @@ class _Packing:
             self.packed.update((run.chain, run.last) for run in header.chains)
         events: dict[str, Row] = {}
         for one in self.state.packs[len(self.kept) :]:
-            reader = yield from read_pack(one.pack)
-            if reader is None:
-                raise missing(one.pack)
+            reader = yield from need_pack(self.client, self.version, one.pack)
             for _ in reader.versions():
                 pass
             for event, row in reader.events():

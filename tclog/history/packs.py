@@ -12,7 +12,7 @@ from tclog.chain.fold import state_of
 from tclog.chain.read import read_head
 from tclog.clock import SECOND_US, format_us, parse_us
 from tclog.domain.packs import State
-from tclog.errors import Damaged
+from tclog.errors import Damaged, Refused
 from tclog.event import PACKS, Version, pack_key
 from tclog.event.packs import PackReader
 from tclog.store.base import Found, Get
@@ -49,6 +49,22 @@ def read_pack(pack: str) -> Protocol[PackReader | None]:
     """
     found: Found | None = yield Get(pack_key(pack))
     return None if found is None else PackReader(found.data, pack)
+
+
+def need_pack(client: Client, version: int, pack: str) -> Protocol[PackReader]:
+    """Read a pack that a version of the chain names.
+
+    Raises:
+        Damaged: it is missing, or does not hold what its name says.
+        Refused: it was folded into another one since, and removed.
+    """
+    reader = yield from read_pack(pack)
+    if reader is None:
+        newest, _ = yield from read_packs_head(client)
+        if newest == version:
+            raise missing(pack)
+        raise Refused("packs were folded meanwhile", code="packs-changed")
+    return reader
 
 
 def missing(pack: str) -> Damaged:

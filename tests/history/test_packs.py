@@ -748,3 +748,131 @@ def test_what_was_committed_as_a_packed_hour_ended_is_seen(
     assert reader.head(ChainId("memory/late")) == 1
     assert not list(reader.attempts())
     reader.close()
+
+
+# -- packs that are made and folded while others read them ----------------------------------------
+
+
+def named(store: Place) -> None:
+    store.put("tclog.json", encode({"created_at": "", "format": 1, "id": "x", "project": "demo"}))
+
+
+def upset(
+    store: Place, protocol: Protocol[Any], folder: str, meanwhile: Any, place: Any = None
+) -> Any:
+    """Drive a protocol; do something before its first request below a folder."""
+    given: Any = None
+    waiting = [meanwhile]
+    while True:
+        try:
+            step = protocol.send(given)
+        except StopIteration as end:
+            return end.value
+        steps = step if type(step) is tuple else (step,)
+        names = [getattr(one, "key", "") or getattr(one, "prefix", "") for one in steps]
+        if waiting and any(name.startswith(folder) for name in names):
+            waiting.pop()()
+        given = [answer(one, place or store, store.clock.pass_s) for one in steps]
+        given = given if type(step) is tuple else given[0]
+
+
+@pytest.fixture(name="aging")
+def given_aging(tmp_path: Path) -> Place:
+    """Give a store with a pack that is old enough to go once it was folded into another."""
+    store = Place({})
+    named(store)
+    generate(store, events=150, seed=3)
+    first = Index(tmp_path / "first")
+    packed_at(store, first, BEGIN_US + 10 * HOUR_US)
+    first.close()
+    store.clock.us = END_US + 40 * HOUR_US
+    return store
+
+
+def fold(store: Place, folder: Path) -> None:
+    """Fold the packs into one, and remove them."""
+    index = Index(folder / "other")
+    store.clock.pass_s(3 * 3600)
+    run(set_value(store.clock.client("other"), "time", "passes"), store)
+    assert packed_at(store, index, store.clock.us).replaced == 1
+    assert collected(store).packs == 1
+    index.close()
+
+
+@pytest.mark.parametrize("who", ["pack", "gc", "fsck", "sync"])
+def test_a_pack_that_was_folded_into_another_is_not_missed(
+    who: str, aging: Place, index: Index, tmp_path: Path
+) -> None:
+    client = aging.clock.client("reader")
+    told: list[Damage] = []
+    if who == "pack":
+        run(sync(client, index), aging)
+    protocol: Protocol[Any] = {
+        "pack": lambda: pack(client, index),
+        "gc": lambda: collect(client, remove=True),
+        "fsck": lambda: fsck("demo", told.append),
+        "sync": lambda: sync(client, index),
+    }[who]()
+    upset(aging, protocol, "packs/", lambda: fold(aging, tmp_path))
+    assert not told
+    fresh, _ = cold(aging, tmp_path / "fresh", aging.clock.us)
+    assert fresh.head(PACKS) >= 3
+    fresh.close()
+
+
+def copied(store: Place, folder: str, meanwhile: Any) -> Place:
+    """Copy a log, and do something to it before the copy comes to a folder."""
+    copy = Place({})
+    copy.clock.us = store.clock.us
+    told: list[str] = []
+    target = copy_log(Target("to/"), lambda key, why: told.append(f"{key} {why}"), mount="from/")
+    both = Mounted(**{"from": store, "to": copy})
+    done = upset(store, target, f"from/{folder}", meanwhile, both)
+    assert not told
+    found: list[Damage] = []
+    run(fsck("demo", found.append), copy)
+    assert not found
+    assert (done.present, done.versions) == (0, len(keys(copy, "chains")))
+    return copy
+
+
+def assert_heads(index: Index, store: Place) -> None:
+    """An index that was read from packs ends where the chains do."""
+    chains = read_truth(store).chains
+    assert {c: index.head(c) for c in index.chains()} == {c: len(vs) for c, vs in chains.items()}
+
+
+@pytest.mark.parametrize("folder", ["events", "packs"])
+def test_a_copy_has_the_packs_that_it_names(folder: str, aging: Place, tmp_path: Path) -> None:
+    copy = copied(aging, folder, lambda: fold(aging, tmp_path))
+    fresh, _ = cold(copy, tmp_path / "fresh", aging.clock.us)
+    assert_heads(fresh, copy)
+    fresh.close()
+
+
+def test_a_copy_has_the_slots_of_what_was_packed_meanwhile(
+    store: Place, index: Index, tmp_path: Path
+) -> None:
+    # A copy that takes hours: it has listed the slots, and more were made and packed since.
+    def meanwhile() -> None:
+        run(set_value(store.clock.client("bob"), "fresh", "value"), store)
+        store.clock.pass_s(3 * 3600)
+        run(set_value(store.clock.client("bob"), "time", "passes"), store)
+        packed_at(store, index, store.clock.us)
+
+    named(store)
+    copy = copied(store, "events", meanwhile)
+    fresh, _ = cold(copy, tmp_path / "fresh", store.clock.us)
+    assert fresh.head(ChainId("memory/fresh")) == 1
+    assert_heads(fresh, copy)
+    fresh.close()
+
+
+def test_fsck_misses_the_newest_version_that_a_pack_holds(store: Place, index: Index) -> None:
+    named(store)
+    packed_at(store, index)
+    chain = next(c for c in index.chains("memory"))
+    store.delete(slot_key(chain, index.head(chain)))
+    found: list[Damage] = []
+    run(fsck("demo", found.append), store)
+    assert [(one.code, one.where.chain) for one in found] == [("version-missing", chain)]

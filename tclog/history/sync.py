@@ -22,7 +22,7 @@ the packs are read after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -341,7 +341,7 @@ class _Reader:
         versions = [
             one if isinstance(one, Version) else _decode(*one, next(replies)) for one in news
         ]
-        versions = yield from self.judged(versions)
+        versions = yield from self._whole(versions)
         try:
             with self.index.writing():
                 count = self.index.add_versions(versions)
@@ -350,6 +350,29 @@ class _Reader:
             raise
         self.versions += count
         self.progress("versions", count)
+
+    def _whole(self, versions: Sequence[Version]) -> Protocol[list[Version]]:
+        """Judge versions, and add what their transactions did to other chains.
+
+        All of it is written at once, so that whoever shares the index never reads half of one. What
+        is far behind is left to ``read_transactions``: it is there already for whoever has synced.
+        """
+        found = new = yield from self.judged(versions)
+        for _ in range(PASSES_MAX):
+            known = {version.chain: version.seq for version in found}
+            slots: dict[tuple[ChainId, int], None] = {}
+            for version in new:
+                for chain, seq in _slots_of(version).items():
+                    first = 1 + max(self.index.head(chain), known.get(chain, 0))
+                    if seq < first + AT_ONCE:
+                        slots |= dict.fromkeys((chain, n) for n in range(first, seq + 1))
+            if not slots:
+                break
+            replies = settled((yield tuple(Get(slot_key(*slot)) for slot in slots)))
+            more = [_decode(*slot, reply) for slot, reply in zip(slots, replies, strict=True)]
+            new = yield from self.judged(more)
+            found = [*found, *new]
+        return found
 
     def judged(self, versions: Sequence[Version]) -> Protocol[list[Version]]:
         """Judge transactions; what is undecided is left out, and asked for by the next sync."""
@@ -360,9 +383,8 @@ class _Reader:
         judged = yield from judge(self.client, versions)
         open_ = {v.chain: v.seq for v, one in zip(versions, judged, strict=True) if one is None}
         for version in judged:
-            if version is not None and version.txn is not None and not version.aborted:
-                for chain, seq in version.txn["slots"].items():
-                    self._slots[chain] = max(seq, self._slots.get(chain, 0))
+            for chain, seq in () if version is None else _slots_of(version).items():
+                self._slots[chain] = max(seq, self._slots.get(chain, 0))
         return [v for v in judged if v is not None and v.seq < open_.get(v.chain, v.seq + 1)]
 
     def _explain(self, chain: ChainId, seq: int) -> Protocol[None]:
@@ -374,6 +396,11 @@ class _Reader:
         raise Damaged(
             f"version {seq} of {chain} does not follow version {seq - 1}", hint="tclog fsck"
         )
+
+
+def _slots_of(version: Version) -> Mapping[ChainId, int]:
+    """Return the slots of a version's transaction, none if it has none or it was aborted."""
+    return {} if version.txn is None or version.aborted else version.txn["slots"]
 
 
 def _decode(chain: ChainId, seq: int, found: Found | StoreError | None) -> Version:

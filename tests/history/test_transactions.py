@@ -59,6 +59,21 @@ def test_a_sync_at_any_moment_has_all_of_a_transaction_or_nothing(fresh):
             index.close()
 
 
+def test_who_shares_an_index_with_a_sync_has_all_of_a_transaction_or_nothing(tmp_path):
+    for before, during in itertools.product((1, 2, 3), range(1, 7)):
+        world = filled()
+        index, other = (Index(tmp_path / f"{before}-{during}") for _ in range(2))
+        finish(world, sync(world.client("looker"), index))
+        one = Walker(world, transfer(warm(world, "alice"), "a", "b")).go(before)
+        two = Walker(world, sync(world.client("looker"), index)).go(during)
+        one.go(STEPS_MAX)
+        while not two.ended:
+            two.go(1)
+            assert sum(values(other)) == 100, (before, during)
+        index.close()
+        other.close()
+
+
 def test_an_aborted_transaction_is_an_attempt(fresh):
     for died in range(1, 12):
         world = filled()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import merge
 from typing import NamedTuple
 
@@ -42,6 +42,29 @@ def read_log(
     return merge(rows, lost, key=_stamp, reverse=newest_first)
 
 
+def read_on(
+    index: Index,
+    wanted: Filter,
+    before: Sequence[Row],
+    *,
+    attempts: bool = False,
+    newest_first: bool = True,
+) -> Iterator[Row]:
+    """Yield the events that come behind some that were read, whoever has synced since."""
+    last = _stamp(before[-1])
+    seen = {_id(row) for row in before if _stamp(row) == last}
+
+    def is_behind(row: Row) -> bool:
+        at = _stamp(row)
+        return _id(row) not in seen if at == last else (at < last) == newest_first
+
+    return filter(is_behind, read_log(index, wanted, attempts=attempts, newest_first=newest_first))
+
+
+def _id(row: Row) -> str:
+    return (row.commit or row.attempt).event.id  # type: ignore[union-attr]
+
+
 def _stamp(row: Row) -> str:
     return (row.commit or row.attempt).at  # type: ignore[union-attr]
 
@@ -50,13 +73,7 @@ def _is_first(index: Index, commit: Commit, wanted: Filter) -> bool:
     """Whether no earlier place that is asked for holds the event too."""
     if len(commit.event.chains) < 2:
         return True
-    if wanted.chain is not None:
-        from fnmatch import fnmatchcase
-
-        places = [p for p in index.places(commit.event.id) if fnmatchcase(p.chain, wanted.chain)]
-    else:
-        places = index.places(commit.event.id)
-    return places[0][:4] == commit[:4]
+    return index.places(commit.event.id, wanted.chain or "*")[0][:4] == commit[:4]
 
 
 def _has_text(commit: Commit, wanted: Filter) -> bool:

@@ -15,6 +15,7 @@ import orjson
 
 from tclog.clock import Hlc, Stamp
 from tclog.event import ChainId, Event, EventId, Version, encode
+from tclog.event.names import NAME_BYTES_MAX
 from tclog.event.records import decode_stored_event, decode_stored_version
 from tclog.index.database import Database
 from tclog.index.rows import Attempt, Commit, Filter
@@ -26,6 +27,8 @@ EVERYTHING = Filter()
 # More streams than this are not merged: then the rows of all are read in order, and most are kept.
 STREAMS_MAX = 64
 IDS_AT_ONCE = 400
+# Greater than every name, which has at most so many characters of 4 bytes.
+_LAST = "\U0010ffff" * (NAME_BYTES_MAX // 4 + 1)
 
 # CROSS JOIN keeps SQLite from beginning at another table than the one whose order is wanted.
 _ROWS = (
@@ -97,11 +100,11 @@ class Asking(Database):
 
     def chains(self, kind: str | None = None, prefix: str = "") -> list[ChainId]:
         """Return the chains with a version, of one kind or all, in byte order."""
-        # A range of the unique index: the text after every text with this prefix ends in U+10FFFF.
+        # A range of the unique index.
         start = prefix if kind is None else f"{kind}/{prefix}"
         rows = self._db.execute(
             "SELECT name FROM chains WHERE name>=? AND name<? AND head>0 ORDER BY name",
-            (start, start + "\U0010ffff"),
+            (start, start + _LAST),
         )
         return [ChainId(name) for (name,) in rows]
 
@@ -178,10 +181,16 @@ class Asking(Database):
             shared.update(part[i] for (i,) in rows)
         return shared
 
-    def places(self, event: EventId) -> list[Commit]:
-        """Return where an event was committed, oldest first; several for several inboxes."""
+    def places(self, event: EventId, chain: str = "*") -> list[Commit]:
+        """Return where an event was committed, oldest first; several for several inboxes.
+
+        Args:
+            event: which.
+            chain: a shell pattern for the chains that are asked for.
+        """
         rows = self._db.execute(
-            f"{_ROWS} WHERE events.id=? ORDER BY events.at, chains.name", (bytes.fromhex(event),)
+            f"{_ROWS} WHERE events.id=? AND chains.name GLOB ? ORDER BY events.at, chains.name",
+            (bytes.fromhex(event), _glob(chain)),
         )
         return [_commit(row) for row in rows]
 
@@ -238,7 +247,7 @@ class Asking(Database):
         prefix = _literal(pattern)
         rows = self._db.execute(
             "SELECT id FROM chains WHERE name>=? AND name<? AND name GLOB ? LIMIT ?",
-            (prefix, prefix + "\U0010ffff", pattern, STREAMS_MAX + 1),
+            (prefix, prefix + _LAST, _glob(pattern), STREAMS_MAX + 1),
         )
         return [number for (number,) in rows]
 
@@ -271,7 +280,7 @@ class Asking(Database):
         if pattern is None:
             return found
         like = "SELECT ? GLOB ?"
-        return [op for op in found if self._db.execute(like, (op, pattern)).fetchone()[0]]
+        return [op for op in found if self._db.execute(like, (op, _glob(pattern))).fetchone()[0]]
 
     def attempts(
         self,
@@ -385,6 +394,11 @@ def _id_range(prefix: str) -> tuple[bytes, bytes]:
     )
 
 
+def _glob(pattern: str) -> str:
+    """Write a shell pattern as SQLite reads it."""
+    return pattern.replace("[!", "[^")
+
+
 def _literal(pattern: str) -> str:
     """Return the text that everything begins with that a shell pattern stands for."""
     ends = [at for mark in "*?[" if (at := pattern.find(mark)) >= 0]
@@ -405,9 +419,9 @@ def _where(
         add(f"{table}.agent=?", wanted.agent)
     if wanted.op is not None:
         # The plus sign keeps the pattern from choosing the index: its rows are in no order of time.
-        add(f"+{table}.op GLOB ?", wanted.op)
+        add(f"+{table}.op GLOB ?", _glob(wanted.op))
     if wanted.chain is not None:
-        add(f"{chain} GLOB ?", wanted.chain)
+        add(f"{chain} GLOB ?", _glob(wanted.chain))
     if wanted.since is not None:
         add(f"{table}.at>?", wanted.since)
     if wanted.until is not None:

@@ -24,9 +24,11 @@ from tclog.clock import parse_us, stamp
 from tclog.errors import TclogError
 from tclog.event import Version, decode_event
 from tclog.history.history import History
+from tclog.history.log import read_log, read_on
 from tclog.history.sync import sync
 from tclog.index import Filter, Index, IndexUnusable, NotLinked, database
 from tclog.index.asking import Asking
+from tclog.log.inbox import send_message
 from tclog.log.memory import set_value
 from tclog.store.memory import MemoryStore
 from tclog.testing.generate import generate
@@ -497,6 +499,49 @@ def test_the_first_rows_cost_the_same_however_many_there_are(big: Index) -> None
         finally:
             big._db.set_progress_handler(None, 0)
         assert steps < 300, name
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_a_log_that_is_read_on_after_others_have_synced_shows_each_event_once(
+    newest_first: bool, tmp_path: Path
+) -> None:
+    clock = Clock()
+    store = MemoryStore(lambda: clock.us)
+    client = clock.client("alice")
+    for n in range(6):
+        run(set_value(client, f"k{n}", "v"), store)
+        clock.pass_s(n % 2)
+    index, other = Index(tmp_path), Index(tmp_path)
+    run(sync(client, index), store)
+    every = list(read_log(index, Filter(), newest_first=newest_first))
+    run(set_value(client, "new", "v"), store)
+    run(sync(client, other), store)
+    for count in range(1, 6):
+        before = every[:count]
+        rest = list(read_on(index, Filter(), before, newest_first=newest_first))
+        assert (before + rest)[:6] == every
+    index.close()
+    other.close()
+
+
+def test_patterns_and_names_at_the_edges(tmp_path: Path) -> None:
+    store, clock = MemoryStore(), Clock()
+    client, last = clock.client("alice"), "\U0010ffff" * 50
+    run(set_value(client, last, "v"), store)
+    run(send_message(client, "bob,carol", "one event, two chains"), store)
+    index = Index(tmp_path)
+    run(sync(client, index), store)
+    assert index.chains("memory") == [f"memory/{last}"]
+    for pattern, chains in {
+        "memory/*": [f"memory/{last}"],
+        "inbox/[!a]*": ["inbox/bob"],
+        "inbox/[^b]*": ["inbox/carol"],
+        "[!m]*": ["inbox/bob"],
+        "inbox/[!a-z]*": [],
+    }.items():
+        found = read_log(index, Filter(chain=pattern))
+        assert [row.commit.chain for row in found] == chains, pattern
+    index.close()
 
 
 def test_ids_are_found_by_their_beginning(big: Index) -> None:

@@ -71,7 +71,7 @@ def log(
     The order is that of the hybrid logical clock: cause comes before effect, and the events of one
     chain stand in the order of its versions.
     """
-    from tclog.history.log import read_log
+    from tclog.history.log import read_log, read_on
     from tclog.index import Filter
 
     history = here.history()
@@ -92,8 +92,8 @@ def log(
         return
     # A long log is streamed, so that its first lines come at once and memory stays small.
     with history.index.reading():
-        rows = read_log(history.index, wanted, attempts=attempts, newest_first=not reverse)
-        rest = islice(rows, len(first), shown if shown < sys.maxsize else None)
+        rows = read_on(history.index, wanted, first, attempts=attempts, newest_first=not reverse)
+        rest = islice(rows, shown - len(first) if shown < sys.maxsize else None)
         while part := list(islice(rest, ROWS_AT_ONCE)):
             _write(here, history, part, oneline)
 

@@ -22,6 +22,7 @@ the packs are read after it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -316,7 +317,7 @@ class _Reader:
 
     def _news(
         self, chain: ChainId, *, check: bool
-    ) -> Protocol[list[Version | tuple[ChainId, int]]]:
+    ) -> Protocol[Iterable[Version | tuple[ChainId, int]]]:
         """Return what is new in a chain: the first versions themselves, the slots of the rest."""
         head = self.index.head(chain)
         news: list[Version | tuple[ChainId, int]] = []
@@ -332,8 +333,8 @@ class _Reader:
         newest = slot_seq(entries[0].key) if entries else head
         if newest is None:
             raise Damaged(f"{entries[0].key} is no slot of {chain}", hint="tclog fsck")
-        news += [(chain, seq) for seq in range(head + 1, newest + 1)]
-        return news
+        # Not a list: a chain may have a million.
+        return itertools.chain(news, ((chain, seq) for seq in range(head + 1, newest + 1)))
 
     def _read_slots(self, news: Sequence[Version | tuple[ChainId, int]]) -> Protocol[None]:
         slots = [one for one in news if not isinstance(one, Version)]

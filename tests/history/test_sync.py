@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tclog.clock import parse_us, stamp
 from tclog.errors import Damaged
 from tclog.event import (
     ALL,
+    ChainId,
     chain_id,
     decode,
     decode_version,
@@ -30,7 +32,7 @@ from tclog.history.sync import sync
 from tclog.index import Index, Outdated
 from tclog.log.inbox import read_inbox, send_message
 from tclog.log.memory import set_value
-from tclog.store.base import Create, List, Request
+from tclog.store.base import Create, Entry, Get, List, Request
 from tclog.store.memory import MemoryStore
 from tclog.testing import Faults, Operation, Plan, Schedule, run_schedule
 from tclog.testing.faults import NONE
@@ -555,3 +557,22 @@ def _nothing() -> Any:
     from contextlib import nullcontext
 
     return nullcontext()
+
+
+def test_what_a_sync_holds_does_not_grow_with_what_is_new_in_a_chain(tmp_path: Path) -> None:
+    versions = 100_000
+    index = Index(tmp_path)
+    key = slot_key(ChainId("memory/k"), versions)
+    reading = module._Reader(Clock().client("x"), index, module.unseen).catch_up(
+        [ChainId("memory/k")]
+    )
+    tracemalloc.start()
+    try:
+        step = next(reading)
+        while not isinstance(step[0], Get):
+            step = reading.send([[Entry(key, 10)]])
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 2_000_000
+    index.close()

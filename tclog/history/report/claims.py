@@ -54,6 +54,7 @@ def claims_of(index: Index, chain: ChainId, until: Hlc | None = None) -> Iterato
     """Yield the claims of one step, oldest first."""
     before = state_of(chain, None)
     claim: Claim | None = None
+    renewals: list[Hlc] = []
     last: Version | None = None
     for version in index.versions(chain):
         if until is not None and version.at > until:
@@ -61,15 +62,16 @@ def claims_of(index: Index, chain: ChainId, until: Hlc | None = None) -> Iterato
         after = state_of(chain, version)
         granted = after.state == steps.CLAIMED and after.fence == version.seq
         if claim is not None and (granted or after.state != steps.CLAIMED):
-            yield _ended(claim, before, after, version)
+            yield _ended(claim._replace(renewals=tuple(renewals)), before, after, version)
             claim = None
         if granted:
-            claim = _begun(chain, version, after)
+            claim, renewals = _begun(chain, version, after), []
         elif claim is not None and after.held_version == version.seq:
-            claim = claim._replace(renewals=(*claim.renewals, version.at))
+            renewals.append(version.at)
         before, last = after, version
     if claim is not None and last is not None:
-        yield claim._replace(lease_end_us=_lease_end(before, last.seq, last.stored))
+        lease_end_us = _lease_end(before, last.seq, last.stored)
+        yield claim._replace(lease_end_us=lease_end_us, renewals=tuple(renewals))
 
 
 def _begun(chain: ChainId, version: Version, state: steps.State) -> Claim:

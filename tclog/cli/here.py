@@ -296,7 +296,7 @@ class Here:
         if self.json:
             output.write_json({"type": "note", "message": text}, sys.stderr)
         else:
-            output.write_line(f"note: {output.one_line(text)}", sys.stderr)
+            output.write_line(f"note: {output.unbroken(text)}", sys.stderr)
 
     def finish(self) -> None:
         """Show what was noticed on the way; nobody may listen, and that changes no status."""

@@ -38,11 +38,13 @@ def harmless(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Make a text fit into one cell of one row."""
-    plain = (
-        text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
-    )
-    return harmless(plain)
+    """Make a text fit into one cell of one row, from which it can be read back."""
+    return unbroken(text.replace("\\", "\\\\"))
+
+
+def unbroken(text: str) -> str:
+    """Make a text one line; its backslashes stay as they are, for a hint is a command to run."""
+    return harmless(text.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r"))
 
 
 def _visible(found: re.Match[str]) -> str:
@@ -275,6 +277,6 @@ def write_error(error: TclogError, *, as_json: bool) -> None:
     if as_json:
         write_json(error_record(error), sys.stderr)
         return
-    write_line(f"error: {one_line(error.message)}", sys.stderr)
+    write_line(f"error: {unbroken(error.message)}", sys.stderr)
     if error.hint:
-        write_line(f"hint: {one_line(error.hint)}", sys.stderr)
+        write_line(f"hint: {unbroken(error.hint)}", sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -307,6 +308,15 @@ def test_odd_names_are_names_like_any_other(project: User):
     assert {row["value"] for row in listed} == {f"value of {name}" for name in NAMES}
     steps = project("step", "list", "--json").objects()
     assert sorted(row["id"] for row in steps) == sorted(NAMES)
+
+
+def test_a_hint_about_a_name_with_a_backslash_can_be_run(project: User):
+    project("memory", "set", "a\\b", "v").ok()
+    lost = project("memory", "set", "a\\b", "w", "--if-version", "7")
+    assert lost.code == 4
+    said, hint = lost.err.splitlines()
+    assert said.startswith("error: a\\b is at version 1, ")
+    assert project(*shlex.split(hint)[2:]).lines() == ["v"]
 
 
 def test_long_words_and_texts(project: User):

@@ -124,6 +124,16 @@ def test_without_a_moment_it_is_what_the_newest_versions_say(user: User) -> None
     assert cells["memory/a/b"][1] == "slashes, spaces and 🙂"
 
 
+def test_json_within_the_facts_of_an_event_is_escaped_once(user: User) -> None:
+    user("memory", "set", "k", '{"a": "x\\ny"}', "--type", "json").ok()
+    event = newest_id(user)
+    change = user("show", event, "--json").object()["changes"][0]
+    seen = dict(line.split(None, 1) for line in user("show", event, terminal=True).lines())
+    assert json.loads(seen["changes"]) == [change]
+    piped = dict(user("show", event).rows())
+    assert json.loads(piped["changes"].replace("\\\\", "\\")) == [change]
+
+
 def test_every_reading_command_takes_every_kind_of_point(user: User) -> None:
     user("memory", "set", "k", "one").ok()
     event = newest_id(user)

@@ -194,7 +194,7 @@ def show(here: Here, id_prefix: str) -> None:
         write_json(found)
         return
     facts = [
-        Fact(name, one_line(_plain(value)) if name != "body" else _plain(value))
+        Fact(name, _plain(value))
         for name, value in found.items()
         if value is not None and name != "type"
     ]

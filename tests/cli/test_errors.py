@@ -186,6 +186,9 @@ def test_a_read_only_folder(filled: User):
         assert error["code"] == "store-denied"
     for words in READS:
         assert mounted(filled, prepare, words).ok().out
+    filled("doctor").ok()  # introduces alice, who then has nothing to write
+    checks = [json.loads(line) for line in mounted(filled, prepare, ["doctor"]).out.splitlines()]
+    assert {check["detail"] for check in checks if check["name"] == "log"} == {"alice can read"}
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")

@@ -58,8 +58,8 @@ def doctor(here: Here) -> None:
             return stores[0].url
 
         if check("store", opened) and check("project", lambda: _project(here, stores[0])):
-            check("probe", lambda: _probe(here, stores[0]))
-            check("log", lambda: _write(here))
+            writable = check("probe", lambda: _probe(here, stores[0]))
+            check("log", lambda: _write(here, writable=writable))
             for name, detail in _details(here, stores[0]):
                 checks.append(Check(name, True, detail))
     _print(here, checks)
@@ -94,15 +94,18 @@ def _probe(here: Here, store: Store) -> str:
     )
 
 
-def _write(here: Here) -> str:
-    """Read the configured agent's chain, and introduce it if nobody has."""
+def _write(here: Here, *, writable: bool) -> str:
+    """Read the configured agent's chain, and introduce it if nobody has.
+
+    Who was introduced before writes nothing here, so that it can is told by the probe.
+    """
     if here.config.agent.value is None:
         return "not tried: no agent"
     from tclog.log.agents import join_project
 
     log = here.log()
     log.run(join_project(log.client))
-    return f"{log.agent} can read and write"
+    return f"{log.agent} can read and write" if writable else f"{log.agent} can read"
 
 
 def _details(here: Here, store: Store) -> list[tuple[str, str]]:

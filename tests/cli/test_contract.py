@@ -206,6 +206,21 @@ def test_exec_prints_the_step_with_json_and_only_its_command_without(project: Us
     assert project("step", "show", "u", "--json").object()["state"] == "failed"
 
 
+def test_a_step_ends_in_one_way(project: User):
+    project("claim", "s").ok()
+    error = project("complete", "s", "--blocked", "--failed", "--json").error(2)
+    assert error["message"] == "--blocked, --needs-review and --failed exclude each other"
+    assert project("step", "show", "s", "--json").object()["state"] == "claimed"
+
+
+def test_git_says_itself_why_it_does_not_tell_the_changed_files(project: User):
+    project("claim", "s").ok()
+    error = project("complete", "s", "--changed-files-from-git", "--json").error(2)
+    assert error["code"] == "git-failed"
+    assert "not a git repository" in error["message"]
+    assert "Command '[" not in error["message"]
+
+
 def test_every_other_command_prints_objects_with_a_type(project: User):
     project("step", "add", "a").ok()
     for words in (["where"], ["doctor"], ["status"], ["barrier", "b", "--parties", "1"],

@@ -331,9 +331,9 @@ def reopen(here: Here, step_id: str, id_key: str | None) -> None:
 @click.option("--note", "text", metavar="T", help="What the next agent should know.")
 @click.option("--to", metavar="AGENT", help="Hand over to this agent, with a message.")
 @click.option("--next-action", metavar="T", help="What should be done next.")
-@click.option("--blocked", "outcome", flag_value="blocked", help="It cannot go on.")
-@click.option("--needs-review", "outcome", flag_value="needs_review", help="Somebody must look.")
-@click.option("--failed", "outcome", flag_value="failed", help="It went wrong.")
+@click.option("--blocked", is_flag=True, help="It cannot go on.")
+@click.option("--needs-review", is_flag=True, help="Somebody must look.")
+@click.option("--failed", is_flag=True, help="It went wrong.")
 @click.option(
     "--changed-files-from-git", is_flag=True, help="List the files that git sees changed."
 )
@@ -347,7 +347,9 @@ def complete(
     text: str | None,
     to: str | None,
     next_action: str | None,
-    outcome: str | None,
+    blocked: bool,
+    needs_review: bool,
+    failed: bool,
     changed_files_from_git: bool,
     fence: int | None,
     force: bool,
@@ -359,11 +361,15 @@ def complete(
     Only its holder may, or --force --reason. With --to, the hand-off also goes to that agent as a
     message.
     """
+    outcomes = {"blocked": blocked, "needs_review": needs_review, "failed": failed}
+    chosen = [outcome for outcome, said in outcomes.items() if said]
+    if len(chosen) > 1:
+        raise UsageError("--blocked, --needs-review and --failed exclude each other")
     fence = here.fence_of(step_id) if fence is None else fence
     log = here.log()
     done = log.steps.complete(
         step_id,
-        outcome=outcome or "complete",
+        outcome=chosen[0] if chosen else "complete",
         fence=fence,
         force=force,
         reason=reason,
@@ -402,8 +408,9 @@ def _changed_files(here: Here) -> list[str]:
             timeout=30,
         )
     except (OSError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", None) or b"").decode(errors="replace").splitlines()
         raise UsageError(
-            f"git does not tell the changed files: {error}",
+            f"git does not tell the changed files: {said[0] if said else error}",
             code="git-failed",
             hint="git status",
         ) from None

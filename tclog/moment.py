@@ -47,9 +47,7 @@ def parse_duration_s(text: str) -> float:
         seconds = sum(float(n) * _UNITS_S[unit] for n, unit in re.findall(_PART, word))
     else:
         raise UsageError(
-            f"{text!r} is not a duration",
-            code="bad-duration",
-            hint="write it like 30s, 10m, 2h30m or 1d",
+            f"{text!r} is not a duration like 30s, 10m, 2h30m or 1d", code="bad-duration"
         )
     if seconds > DURATION_MAX_S:
         raise UsageError(f"{text!r} is longer than ten years", code="bad-duration")
@@ -99,8 +97,6 @@ def _parse_iso_us(word: str) -> int:
         moment = moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise UsageError(
-            f"{word!r} is not a date: {error}",
-            code="bad-moment",
-            hint="write it like 2026-11-23T15:42:05Z",
+            f"{word!r} is not a date like 2026-11-23T15:42:05Z: {error}", code="bad-moment"
         ) from None
     return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -20,7 +20,7 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep
 from tclog.chain.read import read_newest, read_range
 from tclog.clock import Stamp
-from tclog.errors import Damaged, OutcomeUnknown, Refused, StoreError
+from tclog.errors import Damaged, OutcomeUnknown, Refused, StoreError, quote
 from tclog.event import ChainId, Event, Version, decode, digest, encode, once_key
 from tclog.store.base import Create, Found, Get, Outcome
 
@@ -78,7 +78,7 @@ def bind_once(client: Client, chain: ChainId, bound: Once) -> Protocol[int]:
             f"the idempotency key {bound.key!r} was already used by {client.agent}"
             " for another command",
             code="key-reused",
-            hint="choose another --id",
+            hint=f"tclog log --agent {quote(client.agent)} --grep {quote(bound.key)}",
         )
     return int(str(record["after"]))
 

@@ -145,6 +145,6 @@ def parse_json(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=once_only, parse_constant=refuse)
     except ValueError as error:
-        raise BadValue(f"the value is not JSON: {error}", hint="leave out --type json") from None
+        raise BadValue(f"the value is not JSON: {error}") from None
     except RecursionError:
         raise BadValue("the JSON value is nested too deeply") from None

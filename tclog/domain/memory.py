@@ -216,7 +216,7 @@ def check_value(kind: str, value: Any) -> None:
         return
     problem = _not_exact(value, 0)
     if problem:
-        raise BadValue(f"the JSON value cannot be kept exactly: {problem}", hint="write it as text")
+        raise BadValue(f"the JSON value cannot be kept exactly, as a text could: {problem}")
 
 
 _DEPTH_MAX = 100

@@ -42,15 +42,14 @@ def validate_name(kind: str, name: str) -> str:
             and steps also a comma; for agents also a leading ``@``.
     """
     if not name:
-        raise BadName(f"the {kind} name is empty", hint=f"give a {kind} name of 1 to 200 bytes")
+        raise BadName(f"the {kind} name is empty")
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
         raise BadName(f"the {kind} name {name!a} is not UTF-8") from None
     if size > NAME_BYTES_MAX:
         raise BadName(
-            f"the {kind} name {name[:30]}... has {size} bytes; {NAME_BYTES_MAX} is the most",
-            hint="shorten it",
+            f"the {kind} name {name[:30]}... has {size} bytes; {NAME_BYTES_MAX} is the most"
         )
     # What is printable is no control character; most names are.
     for character in "" if name.isprintable() else name:

@@ -241,7 +241,7 @@ def check_short(what: str, text: str) -> str:
     """Return a text that is short enough to stand in a state or a message."""
     check_value("text", text)
     if len(text.encode()) > 4096:
-        raise UsageError(f"the {what} has over 4096 bytes", code="bad-value", hint="use --note")
+        raise UsageError(f"the {what} has over 4096 bytes", code="bad-value")
     return text
 
 

@@ -234,7 +234,7 @@ class FileStore:
         except OSError as error:
             raise StoreUnreachable(
                 f"{path} has its name, but the disk does not confirm it: {error.strerror}",
-                hint="look at the disk's own log",
+                hint="dmesg",
             ) from error
         if self._fsync:
             _unlink(temporary)
@@ -397,13 +397,13 @@ class FileStore:
         reason = error.strerror or str(error)
         text = f"{what} in {self._root}: {reason}"
         if error.errno in _FULL:
-            return StoreFull(text, hint="free some space, then run the command again")
+            return StoreFull(text, hint=f"df -h {quote(self._root)}")
         if error.errno in _DENIED:
             return StoreDenied(text, hint=f"ls -ld {quote(self._root)}")
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
             return StoreMissing(text, hint="tclog where")
         if error.errno in _UNTOLD:
-            return StoreUnreachable(text, hint="look at the disk's own log")
+            return StoreUnreachable(text, hint="dmesg")
         return StoreError(text, hint="tclog doctor")
 
 

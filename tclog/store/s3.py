@@ -138,7 +138,7 @@ def explain(failure: _Failure, settings: S3Settings) -> StoreError:
         return StoreDenied(
             f"{where} refuses requests because this machine's clock is more than 15 minutes off",
             code="clock-skewed",
-            hint="set the machine's clock, then: tclog doctor",
+            hint="date -u, and tclog doctor when it is set",
         )
     if code == "NoCredentials":
         return StoreDenied(
@@ -159,8 +159,9 @@ def explain(failure: _Failure, settings: S3Settings) -> StoreError:
         )
     if code in _DENIED or status in (401, 403):
         return StoreDenied(
-            f"{where} denies the request ({code or failure.text or status})",
-            hint="tclog doctor (a missing s3:ListBucket also makes absent objects look denied)",
+            f"{where} denies the request ({code or failure.text or status}); without s3:ListBucket"
+            " it says so of absent objects too",
+            hint="tclog doctor",
         )
     if code in _FULL or status == 507:
         return StoreFull(f"{where} has no space left ({code or status})", hint="tclog doctor")
@@ -233,7 +234,9 @@ class S3Store:
         except _RequestError as error:
             raise explain(error.failure, self._settings) from error
         raise UsageError(
-            f"{client!r} is no S3 client", code="bad-config", hint="use obstore or boto3"
+            f"{client!r} is no S3 client; there are obstore and boto3",
+            code="bad-config",
+            hint="tclog where",
         )
 
     def _sent(self, request: Callable[[], T]) -> T:
@@ -356,7 +359,7 @@ def _checked(settings: S3Settings) -> S3Settings:
         raise UsageError(
             f"the endpoint {settings.endpoint!r} is not http://HOST[:PORT] or https://HOST[:PORT]",
             code="bad-endpoint",
-            hint="--endpoint http://127.0.0.1:9000, or AWS_ENDPOINT_URL",
+            hint="tclog where",
         )
     return settings
 

@@ -29,6 +29,12 @@ PLAIN = (
     "ctx.command_path",
 )
 
+# What hints may begin with; "run" is followed by "the command again".
+PROGRAMS = {
+    *("tclog", "run", "export", "aws", "apt-get", "cat", "cd", "date", "df", "dmesg", "git", "ls"),
+    *("mkdir", "pip", "tar", "which"),
+}
+
 
 def hints() -> Iterator[tuple[str, ast.JoinedStr]]:
     """Yield every hint with something put into it, and where it stands."""
@@ -49,6 +55,29 @@ def hints() -> Iterator[tuple[str, ast.JoinedStr]]:
             for part in nodes:
                 if isinstance(part, ast.JoinedStr) and part not in quoted:
                     yield f"{file.relative_to(ROOT)}:{part.lineno}", part
+
+
+def beginnings(hint: ast.expr) -> Iterator[str]:
+    """Yield how the texts begin that a hint may be."""
+    match hint:
+        case ast.Constant(str(text)) | ast.JoinedStr([ast.Constant(str(text)), *_]):
+            yield text
+        case ast.IfExp(body=one, orelse=other):
+            yield from (*beginnings(one), *beginnings(other))
+        case ast.BinOp(left=left):
+            yield from beginnings(left)
+
+
+def test_a_hint_is_a_command() -> None:
+    found = [
+        (file.name, text)
+        for file in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.keyword) and node.arg == "hint"
+        for text in beginnings(node.value)
+    ]
+    assert len(found) > 100
+    assert not [(name, text) for name, text in found if text and text.split()[0] not in PROGRAMS]
 
 
 def test_whatever_a_hint_holds_is_one_word_of_its_command() -> None:

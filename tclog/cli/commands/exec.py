@@ -230,7 +230,7 @@ def _ended_here(log: Log, step: str, fence: int) -> Step | None:
 def _not_started(name: str, error: OSError) -> TclogError:
     if isinstance(error, FileNotFoundError):
         return NotFound(
-            f"there is no command {name}", code="command-not-found", hint="which " + name
+            f"there is no command {name}", code="command-not-found", hint=f"which {quote(name)}"
         )
     return UsageError(f"{name} cannot be run: {error.strerror}", code="command-not-run")
 

@@ -228,7 +228,7 @@ def run_command(argv: Sequence[str]) -> int:
     as_json = "--json" in options or os.environ.get("TCLOG_JSON", "").lower() in TRUE_WORDS
     open_streams()
     try:
-        return _run(words, Here(os.environ, as_json))
+        return _run(words, Here(os.environ, as_json, words))
     except TclogError as error:
         return _told(error, as_json)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tclog.cli import config, output
@@ -29,9 +29,12 @@ SETTLED_AFTER_US = (15 + 2) * 60 * 1_000_000
 class Here:
     """The surroundings of one command."""
 
-    def __init__(self, environ: Mapping[str, str], argv_json: bool) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], argv_json: bool, words: Sequence[str] = ()
+    ) -> None:
         self.environ = environ
         self.json = argv_json
+        self._words = words
         self.flags = config.Flags()
         self._start: str | None = None
         self._config: config.Config | None = None
@@ -283,6 +286,14 @@ class Here:
         return self.history().resolve(parse_moment(text, self.now_us()))
 
     # -- printing -----------------------------------------------------------------------------
+
+    def all_rows(self) -> str:
+        """Return the command that was given, so that it shows all rows of its list."""
+        words = list(self._words)
+        end = words.index("--") if "--" in words else len(words)
+        at = words.index("-n") if "-n" in words[:end] else end
+        after = words[at:] if at == end else words[at + 2 :]
+        return " ".join(map(quote, ("tclog", *words[:at], "-n", "0", *after)))
 
     def emit(self, record: Mapping[str, Any], line: str | Callable[[], str]) -> None:
         """Print one result: the JSON object, or its line."""

@@ -213,7 +213,12 @@ def write_rows(
         ]
         write_line("  ".join(parts).rstrip())
     if len(shown) < len(rows):
-        write_line(f"... and {len(rows) - len(shown)} more: {more}", sys.stderr)
+        write_more(len(rows) - len(shown), more)
+
+
+def write_more(count: int | str, more: str) -> None:
+    """Say that a list goes on, and which command shows all of it."""
+    write_line(unbroken(f"... and {count} more: {more}"), sys.stderr)
 
 
 def _cell(cell: Any, kind: str, now_us: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -503,6 +504,23 @@ def test_lists_print_twenty_rows_on_a_terminal_and_all_in_a_pipe(project: User):
     assert len(shown.lines()) == 21
     assert shown.err == "... and 3 more: tclog memory list -n 0\n"
     assert len(project("memory", "list", "-n", "0", terminal=True).lines()) == 24
+
+
+def test_what_shows_the_rest_of_a_list_asks_for_the_same_list(project: User):
+    for n in range(5):
+        project("send", "bob", f"m {n}").ok()
+        project("memory", "set", "--", f"-a b {n}", "v").ok()
+    for words, kept, left in (
+        (["inbox", "--as", "bob", "-n", "2"], ["inbox", "--as", "bob", "-n", "0"], 3),
+        (["memory", "list", "-n", "1", "--", "-a b"],
+         ["memory", "list", "-n", "0", "--", "-a b"], 4),
+        (["log", "--op", "memory.*", "-n", "2"], ["log", "--op", "memory.*", "-n", "0"], 3),
+    ):  # fmt: skip
+        shown = project(*words, terminal=True)
+        said, more = shown.err.strip().split(": ")
+        assert said == f"... and {left} more"
+        assert shlex.split(more) == ["tclog", *kept]
+        assert len(project(*kept).lines()) == 5
 
 
 def test_acknowledging_covers_what_was_shown_and_nothing_else(project: User):

@@ -52,7 +52,7 @@ def agents(here: Here, at: str | None, limit: int | None) -> None:
         ]
         for row in found
     ]
-    write_rows(columns, rows, now_us=now_us, limit=limit, more="tclog agents -n 0")
+    write_rows(columns, rows, now_us=now_us, limit=limit, more=here.all_rows())
 
 
 def _agents_at(here: Here, point: Hlc) -> list[dict[str, Any]]:

@@ -164,7 +164,7 @@ def list_(here: Here, step: str | None, at: str | None, limit: int | None) -> No
             write_json(row.as_json())
         return
     rows = [[r.name, r.version, r.size, r.agent, r.at, r.step, r.blake3] for r in found]
-    write_rows(COLUMNS, rows, now_us=here.now_us(), limit=limit, more="tclog artifact list -n 0")
+    write_rows(COLUMNS, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())
 
 
 @operation(
@@ -188,5 +188,4 @@ def history(here: Here, name: str, at: str | None, limit: int | None) -> None:
             write_json(row.as_json())
         return
     rows = [[r.name, r.version, r.size, r.agent, r.at, r.step, r.blake3] for r in found]
-    more = f"tclog artifact history {quote(name)} -n 0"
-    write_rows(COLUMNS, rows, now_us=here.now_us(), limit=limit, more=more)
+    write_rows(COLUMNS, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import io
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,14 +15,14 @@ from tclog.cli.output import (
     ROWS_MAX,
     Column,
     harmless,
-    one_line,
     terminal,
     write_bytes,
     write_json,
     write_line,
+    write_more,
     write_rows,
 )
-from tclog.errors import NotFound, quote
+from tclog.errors import NotFound
 
 if TYPE_CHECKING:
     from tclog.clock import Hlc
@@ -91,7 +90,7 @@ def _write_state(here: Here, items: list[Item], limit: int | None) -> None:
         if nth and terminal():
             write_line("")
         columns = [Column(group), *details]
-        write_rows(columns, rows, now_us=here.now_us(), limit=limit, more="tclog state -n 0")
+        write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())
 
 
 # -- diff -----------------------------------------------------------------------------------------
@@ -137,7 +136,7 @@ def diff(
         for change in changes[: limit or None]:
             write_json(change.as_json())
     else:
-        _write_changes(here, changes, f"'{before}' '{after or '@'}'", limit)
+        _write_changes(here, changes, limit)
     if exit_code and changes:
         click.get_current_context().exit(EXIT_DIFFERENT)
 
@@ -161,7 +160,7 @@ def _write_stats(here: Here, stats: list[Any]) -> None:
     write_rows(columns, [list(row) for row in stats], now_us=here.now_us(), limit=0)
 
 
-def _write_changes(here: Here, changes: list[Change], points: str, limit: int | None) -> None:
+def _write_changes(here: Here, changes: list[Change], limit: int | None) -> None:
     from tclog.cli.wording import change_words, line_changes, lines_words
     from tclog.history.shapes import short_id
 
@@ -192,8 +191,7 @@ def _write_changes(here: Here, changes: list[Change], points: str, limit: int | 
             for line in lines:
                 write_line(harmless(f"  {line}"))
     if len(shown) < len(changes):
-        more = f"tclog diff {one_line(points)} -n 0"
-        write_line(f"... and {len(changes) - len(shown)} more: {more}", sys.stderr)
+        write_more(len(changes) - len(shown), here.all_rows())
 
 
 # -- blame ----------------------------------------------------------------------------------------
@@ -235,7 +233,7 @@ def blame(here: Here, name: str, kind: str | None, at: str | None, limit: int | 
         for row in rows[: limit or None]:
             write_json(row.as_json())
         return
-    _write_blame(here, rows, kind, name, limit)
+    _write_blame(here, rows, kind, limit)
 
 
 def _kind_of(here: Here, name: str, point: Hlc) -> str:
@@ -259,7 +257,7 @@ def _kind_of(here: Here, name: str, point: Hlc) -> str:
     return "memory" if is_key else "step"
 
 
-def _write_blame(here: Here, rows: list[Blame], kind: str, name: str, limit: int | None) -> None:
+def _write_blame(here: Here, rows: list[Blame], kind: str, limit: int | None) -> None:
     from tclog.cli.wording import cut, json_text
     from tclog.history.shapes import short_id
 
@@ -291,5 +289,4 @@ def _write_blame(here: Here, rows: list[Blame], kind: str, name: str, limit: int
         if event.id not in ids:
             ids[event.id] = short_id(index, event.id)
         cells[-1] += [version, event.agent, commit.at[:27], event.op, ids[event.id]]
-    more = f"tclog blame {quote(name)} --{kind} -n 0"
-    write_rows(columns, cells, now_us=here.now_us(), limit=limit, more=more)
+    write_rows(columns, cells, now_us=here.now_us(), limit=limit, more=here.all_rows())

@@ -20,6 +20,7 @@ from tclog.cli.output import (
     write_facts,
     write_json,
     write_line,
+    write_more,
     write_rows,
 )
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from tclog.history.log import Row
 
 ROWS_AT_ONCE = 500
+# More that is not shown is not counted: it takes as long as showing it.
+COUNTED_MAX = 10_000
 COLUMNS = [
     Column("at", "time"),
     Column("agent"),
@@ -84,18 +87,19 @@ def log(
             return list(islice(rows, min(shown, ROWS_AT_ONCE) + 1))
 
     first = history.asked(read)
-    _write(here, history, first[:shown], oneline)
+    written = first[:shown]
+    _write(here, history, written, oneline)
     if len(first) <= min(shown, ROWS_AT_ONCE):
-        return
-    if shown <= ROWS_AT_ONCE:
-        write_line("... and more: tclog log -n 0", sys.stderr) if not here.json else None
         return
     # A long log is streamed, so that its first lines come at once and memory stays small.
     with history.index.reading():
-        rows = read_on(history.index, wanted, first, attempts=attempts, newest_first=not reverse)
-        rest = islice(rows, shown - len(first) if shown < sys.maxsize else None)
+        rows = read_on(history.index, wanted, written, attempts=attempts, newest_first=not reverse)
+        rest = islice(rows, shown - len(written))
         while part := list(islice(rest, ROWS_AT_ONCE)):
             _write(here, history, part, oneline)
+        left = 0 if here.json else sum(1 for _ in islice(rows, COUNTED_MAX))
+    if left:
+        write_more(left if left < COUNTED_MAX else f"over {left - 1}", here.all_rows())
 
 
 def _write(here: Here, history: History, rows: list[Row], oneline: bool) -> None:

@@ -10,7 +10,7 @@ from tclog.cli import options
 from tclog.cli.app import SETTINGS, Group, operation
 from tclog.cli.here import Here
 from tclog.cli.output import Column, harmless, terminal, write_json, write_line, write_rows
-from tclog.errors import UsageError, quote
+from tclog.errors import UsageError
 
 if TYPE_CHECKING:
     from tclog.chain.results import Memory
@@ -148,7 +148,7 @@ def list_(here: Here, prefix: str, values: bool, at: str | None, limit: int | No
     if values:
         columns.append(Column("value"))
         rows = [[*cells, value_text(row)] for cells, row in zip(rows, found, strict=True)]
-    write_rows(columns, rows, now_us=here.now_us(), limit=limit, more="tclog memory list -n 0")
+    write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())
 
 
 @operation(
@@ -182,8 +182,7 @@ def history(here: Here, key: str, at: str | None, limit: int | None) -> None:
         [row.version, row.at, row.agent, row.op, None if row.deleted else value_text(row)]
         for row in found
     ]
-    more = f"tclog memory history {quote(key)} -n 0"
-    write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=more)
+    write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())
 
 
 @operation(

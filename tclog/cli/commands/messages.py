@@ -110,7 +110,7 @@ def inbox(
             Column("id"),
         ]
         rows = [[m.n, m.at, m.sender, m.to, m.text, m.id[:ID_SHOWN]] for m in messages]
-        write_rows(columns, rows, now_us=here.now_us(), limit=limit, more="tclog inbox -n 0")
+        write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())
     if ack and shown:
         log.run(operations.acknowledge(log.client, mailbox._replace(messages=shown)))
         here.note(f"acknowledged {len(shown)} message(s)")

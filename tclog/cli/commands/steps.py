@@ -105,7 +105,7 @@ def list_(here: Here, state: str | None, ready: bool, at: str | None, limit: int
     rows = [
         [s.id, s.state, s.agent, s.lease_until, ",".join(s.waiting) or None, s.title] for s in found
     ]
-    write_rows(columns, rows, now_us=here.now_us(), limit=limit, more="tclog step list -n 0")
+    write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())
 
 
 @operation(

@@ -88,7 +88,7 @@ def _list(here: Here, at: str | None, limit: int | None) -> None:
         Column("id"),
     ]
     rows = [[t["name"], t["moment"], t["agent"], t["at"], t["id"][:ID_SHOWN]] for t in found]
-    write_rows(columns, rows, now_us=here.now_us(), limit=limit, more="tclog tag -n 0")
+    write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())
 
 
 @operation(

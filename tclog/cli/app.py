@@ -273,7 +273,7 @@ def _told(error: TclogError, as_json: bool) -> int:
 
 def _from_click(error: click.ClickException) -> UsageError:
     path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "tclog"
-    message = error.format_message().rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".")  # click lists words in lines
     if isinstance(error, click.NoSuchOption):
         message += " (a word that begins with - and is no option goes after --)"
     return UsageError(message[:1].lower() + message[1:], hint=f"{path} --help")

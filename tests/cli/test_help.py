@@ -171,6 +171,11 @@ def test_a_typing_error_in_an_option_suggests_the_option(user: User):
     assert "--lease" in user("claim", "s", "--laese", "5m").said(2)
 
 
+def test_the_choices_of_a_missing_word_stand_in_one_line(user: User):
+    error = user("completion", "--json").error(2)
+    assert error["message"].endswith("Choose from: bash, zsh, fish")
+
+
 def test_without_a_command_the_help_is_shown(user: User):
     for words in ([], ["memory"], ["step"]):
         done = user(*words)

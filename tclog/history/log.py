@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from heapq import merge
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from tclog.index import Attempt, Commit, Filter, Index
 # Within this an attempt and the version that it lost to belong to one race; else it was refused by
 # what stood there already.
 RACE_US = 2_000_000
+# Events whose first place is remembered while the log is read.
+FIRSTS_MAX = 1024
 
 
 class Row(NamedTuple):
@@ -28,10 +31,13 @@ def read_log(
     index: Index, wanted: Filter, *, attempts: bool = False, newest_first: bool = True
 ) -> Iterator[Row]:
     """Yield the events asked for, each once, also where several chains hold it."""
+    # The places of one event are mostly near each other, so its first one is asked for once.
+    first = lru_cache(FIRSTS_MAX)(lambda event: index.first_place(event, wanted.chain))
     rows: Iterator[Row] = (
         Row(commit)
         for commit in index.commits(wanted, newest_first=newest_first)
-        if _is_first(index, commit, wanted) and _has_text(commit, wanted)
+        if (len(commit.event.chains) < 2 or first(commit.event.id) == commit[:4])
+        and _has_text(commit, wanted)
     )
     if not attempts:
         return rows
@@ -67,13 +73,6 @@ def _id(row: Row) -> str:
 
 def _stamp(row: Row) -> str:
     return (row.commit or row.attempt).at  # type: ignore[union-attr]
-
-
-def _is_first(index: Index, commit: Commit, wanted: Filter) -> bool:
-    """Whether no earlier place that is asked for holds the event too."""
-    if len(commit.event.chains) < 2:
-        return True
-    return index.places(commit.event.id, wanted.chain or "*")[0][:4] == commit[:4]
 
 
 def _has_text(commit: Commit, wanted: Filter) -> bool:

@@ -181,18 +181,26 @@ class Asking(Database):
             shared.update(part[i] for (i,) in rows)
         return shared
 
-    def places(self, event: EventId, chain: str = "*") -> list[Commit]:
-        """Return where an event was committed, oldest first; several for several inboxes.
-
-        Args:
-            event: which.
-            chain: a shell pattern for the chains that are asked for.
-        """
+    def places(self, event: EventId) -> list[Commit]:
+        """Return where an event was committed, oldest first; several for several inboxes."""
         rows = self._db.execute(
-            f"{_ROWS} WHERE events.id=? AND chains.name GLOB ? ORDER BY events.at, chains.name",
-            (bytes.fromhex(event), _glob(chain)),
+            f"{_ROWS} WHERE events.id=? ORDER BY events.at, chains.name", (bytes.fromhex(event),)
         )
         return [_commit(row) for row in rows]
+
+    def first_place(self, event: EventId, chain: str | None) -> tuple[str, str, int, int] | None:
+        """Return stamp, chain, version and place of the first of an event's ``places``.
+
+        Only chains count that the shell pattern ``chain`` stands for. No event is decoded: one that
+        went to many inboxes names all of them in each.
+        """
+        row = self._db.execute(
+            "SELECT events.at, chains.name, events.seq, events.place FROM events"
+            " CROSS JOIN chains ON chains.id=events.chain"
+            " WHERE events.id=? AND chains.name GLOB ? ORDER BY events.at, chains.name LIMIT 1",
+            (bytes.fromhex(event), _glob(chain or "*")),
+        ).fetchone()
+        return None if row is None else tuple(row)
 
     def attempt(self, event: EventId) -> Attempt | None:
         """Return an event that has no slot."""

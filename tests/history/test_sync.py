@@ -28,8 +28,9 @@ from tclog.event import (
 )
 from tclog.history import sync as module
 from tclog.history.history import History
+from tclog.history.log import read_log
 from tclog.history.sync import sync
-from tclog.index import Index, Outdated
+from tclog.index import Commit, Filter, Index, Outdated, asking
 from tclog.log.inbox import read_inbox, send_message
 from tclog.log.memory import set_value
 from tclog.store.base import Create, Entry, Get, List, Request
@@ -343,6 +344,26 @@ def test_a_message_committed_to_its_second_inbox_days_later_is_found(
     assert not run(sync(reader, index), store).full
     assert len(index.places(place.event.id)) == 2
     assert_same(index, read_truth(store))
+
+
+def test_a_message_to_many_is_in_the_log_once_and_read_once_for_each_inbox(
+    store: MemoryStore, index: Index, client: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names all inboxes in each: read for each again it took minutes with a thousand of them."""
+    run(send_message(client("alice"), ",".join(f"a{n:02}" for n in range(40)), "hi"), store)
+    run(sync(client("reader"), index), store)
+    read: list[Commit] = []
+    decode_commit = asking._commit
+    monkeypatch.setattr(asking, "_commit", lambda row: read.append(decode_commit(row)) or read[-1])
+
+    def logged(wanted: Filter, *, newest_first: bool) -> list[str | None]:
+        rows = read_log(index, wanted, newest_first=newest_first)
+        return [row.commit and row.commit.chain for row in rows]
+
+    for newest_first in (True, False):
+        assert logged(Filter(), newest_first=newest_first) == ["inbox/a00"]
+        assert logged(Filter(chain="inbox/a1*"), newest_first=newest_first) == ["inbox/a10"]
+    assert len(read) == 2 * (40 + 10)
 
 
 def test_inboxes_that_only_took_in_broadcasts_are_found_newcomers_too(

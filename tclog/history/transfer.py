@@ -255,6 +255,8 @@ class Reader:
                 code="export-damaged",
                 hint="tclog export -o FILE, again",
             )
+        if next(self._lines, b""):
+            raise _wrong(self._number + 1, "stands after its last line")
 
     def _pieces(self, key: str, raw: bytes, size: Any) -> Iterator[bytes]:
         done = len(raw)

@@ -78,6 +78,15 @@ def test_a_file_that_was_cut_off_makes_no_project(tmp_path: Path):
         assert sound(store)
 
 
+def test_a_file_with_more_after_its_end_makes_no_project(tmp_path: Path):
+    lines = exported(filled_store(tmp_path / "files"))
+    for more in (lines, [b"\n"], [b"{}"]):
+        store = MemoryStore()
+        with pytest.raises(Damaged, match="stands after its last line"):
+            run(import_log(Reader([*lines, *more])), store)
+        assert store.stat("tclog.json") is None
+
+
 def test_a_file_that_was_changed_is_noticed(tmp_path: Path):
     source = filled_store(tmp_path / "files")
     lines = exported(source)

@@ -164,6 +164,14 @@ import log.jsonl restored
 clone . copy
 pack
 gc
+memory set k three --id K
+send bob,carol hello
+txn {"op":"memory.set","key":"k","value":"four"}
+sync
+log --attempts
+replay
+show NEWEST
+show VERSION
 DAMAGE
 fsck
 completion bash
@@ -174,16 +182,19 @@ completion bash
 DRIVER = """
 import io, json, pathlib, shlex, subprocess, sys
 from tclog.cli.app import run_command
+def asked(*words):
+    command = [sys.executable, "-m", "tclog", *words, "--json"]
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
 session = sys.stdin.read()
 for line in session.splitlines():
     words = shlex.split(line)
-    if words[0] == "batch":
-        sys.stdin = io.TextIOWrapper(io.BytesIO(line.removeprefix("batch ").encode()))
-        words = ["batch"]
-    if "NEWEST" in words:
-        log = [sys.executable, "-m", "tclog", "log", "--json", "-n", "1"]
-        newest = json.loads(subprocess.run(log, capture_output=True, check=True).stdout)["id"]
-        words[words.index("NEWEST")] = newest
+    if words[0] in ("batch", "txn"):
+        words, text = words[:1], line.partition(" ")[2]
+        sys.stdin = io.TextIOWrapper(io.BytesIO(text.encode()))
+    if words[-1] in ("NEWEST", "VERSION"):
+        newest = asked("log", "-n", "1")["id"]
+        version = asked("show", newest)["changes"][0]["version_id"]
+        words[-1] = newest if words[-1] == "NEWEST" else version
     if words == ["DAMAGE"]:
         next(pathlib.Path(".tclog/store").glob("*/chains/memory/k/*")).write_bytes(b"{}")
         continue

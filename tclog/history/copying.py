@@ -6,20 +6,21 @@ a chain ends before it; everything else is still copied.
 
 The log may be written meanwhile. Slots are listed first (``inbox/@all`` after the inboxes that name
 it), and only up to what was listed are they copied; what they name was stored before them, and is
-listed after them. Blobs are listed before the events that name them, and handed on before these: a
-blob that came between is handed on with the event that names it. Packs come last; should their
-chain have grown since the beginning, all is listed once more, and what came since is handed on. So
-whatever ``gc`` has removed is in packs that are copied too, each pack that the copied chain names
-is there, and so is the slot of each version in it. Slots are handed on last, each chain from its
-oldest: so a sink that is killed at any moment holds a log, of which only the newest versions are
-missing.
+listed after them. One that was created while they were listed is copied too if one that was listed
+rests on it: on a transaction that was decided by then. Blobs are listed before the events that name
+them, and handed on before these: a blob that came between is handed on with the event that names
+it. Packs come last; should their chain have grown since the beginning, all is listed once more, and
+what came since is handed on. So whatever ``gc`` has removed is in packs that are copied too, each
+pack that the copied chain names is there, and so is the slot of each version in it. Slots are
+handed on last, each chain from its oldest: so a sink that is killed at any moment holds a log, of
+which only the newest versions are missing.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import NamedTuple
 from typing import Protocol as Structural
 
@@ -30,11 +31,13 @@ from tclog.chain.fold import state_of
 from tclog.domain.packs import State
 from tclog.errors import Damaged, NotFound, Refused, StoreError, TclogError
 from tclog.event import (
+    ALL,
     PACKS,
     ChainId,
     Version,
     VersionId,
     blob_key,
+    chain_folder,
     decode,
     decode_event,
     decode_version,
@@ -157,6 +160,7 @@ def _copy(copy: _Copy) -> Protocol[Copied]:
     yield from copy.tell_gone()
     yield from copy.slots(broadcasts)
     yield from copy.slots(chains)
+    yield from copy.owed()
     yield from copy.slots(packs)
     yield from copy.sink.end(found.data)
     return copy.copied
@@ -171,6 +175,10 @@ class _Copy:
         self._mount = mount
         self._progress = progress
         self._gone: list[str] = []
+        # The newest slot of each chain that was listed, and of some one that is owed besides.
+        self._listed: dict[str, int] = {}
+        self._owed: dict[str, int] = {}
+        self._ended: set[str] = set()
 
     def _count(self, **more: int) -> None:
         counts = {name: getattr(self.copied, name) + count for name, count in more.items()}
@@ -209,7 +217,9 @@ class _Copy:
         folder, seq = entry.key.rpartition("/")[0], slot_seq(entry.key)
         if seq is None or folder.count("/") != 2:
             self._count(foreign=self._seen.add(entry.key))
-        elif there is not None:
+            return
+        self._listed[folder] = max(seq, self._listed.get(folder, 0))
+        if there is not None:
             _same_size(entry, there)
             self._count(present=self._seen.add(entry.key))
         elif ranges and ranges[-1].folder == folder:
@@ -344,21 +354,52 @@ class _Copy:
             part = ranges[start : start + CHAINS_AT_ONCE]
             yield from together(*(self._chain(one) for one in part))
 
+    def owed(self) -> Protocol[None]:
+        """Copy the slots that others rest on and that were created when their chain was listed.
+
+        They were there before what rests on them, so what they name was listed after them too.
+        """
+        for _ in range(PAGES_MAX):
+            if not self._owed:
+                break
+            owed, self._owed = self._owed, {}
+            first = {folder: self._listed.get(folder, 0) + 1 for folder in owed}
+            self._listed |= owed
+            whole = owed.keys() - self._ended
+            yield from self.slots([Range(one, first[one], owed[one]) for one in sorted(whole)])
+
+    def _owe(self, version: Version, *, followed: bool) -> None:
+        """Note what a version rests on: all slots of a transaction that was decided, broadcasts."""
+        slots = dict(version.txn["slots"]) if version.txn is not None and followed else {}
+        if version.merge is not None:
+            slots[ALL] = version.merge["through"]
+        for chain, seq in slots.items():
+            folder = chain_folder(chain)
+            if seq > max(self._listed.get(folder, 0), self._owed.get(folder, 0)):
+                self._owed[folder] = seq
+
     def _chain(self, wanted: Range) -> Protocol[None]:
         before: VersionId | None = None
         if wanted.first > 1:
-            before = yield from self.sink.slot_id(_slot(wanted.folder, wanted.first - 1))
+            seq = wanted.first - 1
+            key = _slot(wanted.folder, seq)
+            before = yield from self.sink.slot_id(key)
+            found = yield Get(self._mount + key)
+            with suppress(TclogError, AttributeError):
+                known = decode_version(found.data, chain=chain_in(key, found.data), seq=seq)
+                self._owe(known, followed=True)
         for start in range(wanted.first, wanted.last + 1, SLOTS_AT_ONCE):
             seqs = range(start, min(start + SLOTS_AT_ONCE, wanted.last + 1))
             keys = [_slot(wanted.folder, seq) for seq in seqs]
             replies = yield from read_each([self._mount + key for key in keys], self.mark)
             for seq, key, reply in zip(seqs, keys, replies, strict=True):
                 version = self._version(key, seq, reply)
-                if version is None:
+                if version is None or version.prev != before:
+                    self._ended.add(wanted.folder)
+                    if version is not None:
+                        self._parted(wanted, seq, key)
                     return
-                if version.prev != before:
-                    self._parted(wanted, seq, key)
-                    return
+                self._owe(version, followed=seq < wanted.last)
                 yield from self.sink.put_slot(key, version.raw)
                 before = version.id
                 self._count(versions=1, bytes=len(version.raw))

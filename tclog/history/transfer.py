@@ -20,7 +20,7 @@ from blake3 import blake3
 
 from tclog.chain.drive import Protocol, together
 from tclog.errors import BadValue, Damaged, FormatNewer, TclogError
-from tclog.event import VersionId, decode, decode_version, encode, slot_seq
+from tclog.event import VersionId, decode, decode_version, digest, encode, slot_seq
 from tclog.history.copying import Copied, Tell, broken, copy_log
 from tclog.history.objects import (
     ALL_FOLDER,
@@ -77,6 +77,7 @@ class _Lines:
         self._software = software
         self._hasher = blake3()
         self._objects = 0
+        self._heads: dict[str, VersionId] = {}
 
     def _line(self, line: bytes) -> None:
         self._hasher.update(line)
@@ -111,6 +112,7 @@ class _Lines:
     def put_slot(self, key: str, raw: bytes) -> Protocol[None]:
         """Write a version."""
         self._object(key, raw)
+        self._heads[key.rpartition("/")[0]] = VersionId(digest(raw))
         return
         yield
 
@@ -129,9 +131,8 @@ class _Lines:
         yield
 
     def slot_id(self, key: str) -> Protocol[VersionId | None]:
-        """There is nothing before the first version."""
-        del key
-        return None
+        """Return the id of the version of a chain that was written last."""
+        return self._heads.get(key.rpartition("/")[0])
         yield
 
     def end(self, mark: bytes) -> Protocol[None]:

@@ -1,20 +1,27 @@
 """History shows a transaction as one change: with all of its events, or with none."""
 
 import itertools
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from simulation.interleaving import BEGIN_US, World
 from simulation.transfers import STEPS_MAX, Walker, finish, transfer, warm
 
-from tclog.chain.drive import run
+from tclog.chain.drive import answer, run
 from tclog.event import ChainId, digest, encode, slot_key
 from tclog.event.canonical import decode
+from tclog.history import objects
+from tclog.history.copying import copy_log
 from tclog.history.fsck import fsck
 from tclog.history.sync import sync
+from tclog.history.target import Mounted, Target
+from tclog.history.transfer import Reader, _Lines, import_log
 from tclog.index import Index
 from tclog.log import memory
 from tclog.log.project import create_project
+from tclog.store.base import List
+from tclog.store.memory import MemoryStore
 
 
 def filled() -> World:
@@ -107,6 +114,36 @@ def rewritten(world: World, chain: str, seq: int, **changes) -> None:
     del record["sum"]
     record["sum"] = digest(encode(record))
     world.store.put(key, encode(record))
+
+
+@pytest.mark.parametrize("cut", range(1, 6))
+def test_a_copy_has_all_of_a_transaction_that_others_rest_on(cut, monkeypatch):
+    # Committed and built upon while the slots were listed, of one key before and of another after.
+    monkeypatch.setattr(objects, "PAGE", 1)
+    world = filled()
+    run(create_project("default", "0" * 32, BEGIN_US), world.store)
+    copies = MemoryStore(), MemoryStore()
+    lines: list[bytes] = []
+    for sink, place in ((Target("to/"), copies[0]), (_Lines(lines.append, "test"), MemoryStore())):
+        both = Mounted(**{"from": world.store, "to": place})
+        protocol = copy_log(sink, lambda *told: pytest.fail(str(told)), mount="from/")
+        listed, given = 0, None
+        with suppress(StopIteration):
+            while True:
+                step = protocol.send(given)
+                listed += isinstance(step, List) and step.prefix == "from/chains"
+                if listed == cut:
+                    finish(world, transfer(world.client("alice"), "a", "b"))
+                    finish(world, memory.incr_value(world.client("bob"), "b", 1))
+                    listed = 99
+                many = type(step) is tuple
+                replies = [answer(one, both, lambda _: None) for one in (step if many else [step])]
+                given = replies if many else replies[0]
+    run(import_log(Reader(lines)), copies[1])
+    for copy in copies:
+        found = []
+        run(fsck("default", found.append), copy)
+        assert not found
 
 
 def test_fsck_finds_nothing_wrong_with_what_died_or_lost_and_what_filled_its_slots():

@@ -471,10 +471,16 @@ class _Obstore:
     def _failed(self, error: Exception) -> NoReturn:
         raise _RequestError(_obstore_failure(error)) from error
 
-    def _absent(self, error: Exception) -> None:
-        """Accept a plain 404, but not that of a bucket which is gone."""
+    def _absent(self, error: Exception, *, said: bool = False) -> None:
+        """Accept a plain 404, but not that of a bucket which is gone.
+
+        With ``said`` the answer has to say that it is the object which is not there: a proxy
+        answers 404, too, while it cannot find the server.
+        """
         if not isinstance(error, FileNotFoundError) or "NoSuchBucket" in str(error):
             self._failed(error)
+        if said and _obstore_failure(error).code != "NoSuchKey":
+            raise _RequestError(_Failure(0, "", _NOT_S3)) from error
 
     def _call(self, verb: Callable[..., Any], *args: Any, **options: Any) -> Any:
         global _obstore_used  # noqa: PLW0603 - a fact about the process
@@ -486,7 +492,7 @@ class _Obstore:
             reply = self._call(self._obstore.get, self._records, key)
             return Found(bytes(reply.bytes()), _stamp_in(reply.meta))
         except self._errors as error:
-            self._absent(error)
+            self._absent(error, said=True)
             return None
 
     def put(self, key: str, data: bytes) -> None:
@@ -570,7 +576,7 @@ class _Obstore:
         try:
             reply = self._call(self._obstore.get, self._long(), key)
         except self._errors as error:
-            self._absent(error)
+            self._absent(error, said=True)
             return None
         return self._stream(reply)
 
@@ -722,17 +728,19 @@ class _Boto3:
     def _failed(self, error: Exception) -> NoReturn:
         raise _RequestError(_boto3_failure(error)) from error
 
-    def _absent(self, error: Exception) -> None:
+    def _absent(self, error: Exception, *, said: bool = False) -> None:
         failure = _boto3_failure(error)
         if failure.status != 404 or failure.code == "NoSuchBucket":
             raise _RequestError(failure) from error
+        if said and failure.code != "NoSuchKey":
+            raise _RequestError(_Failure(0, "", _NOT_S3)) from error
 
     def get(self, key: str) -> Found | None:
         try:
             reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
             return Found(reply["Body"].read(), stamp_of(reply["LastModified"]))
         except self._errors as error:
-            self._absent(error)
+            self._absent(error, said=True)
             return None
 
     def put(self, key: str, data: bytes) -> None:
@@ -836,7 +844,7 @@ class _Boto3:
         try:
             reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
         except self._errors as error:
-            self._absent(error)
+            self._absent(error, said=True)
             return None
         return self._stream(reply["Body"])
 

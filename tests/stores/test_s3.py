@@ -358,6 +358,21 @@ def test_tries_are_bounded(moto: Server, proxy: Proxy, client: str) -> None:
     assert 1 < proxy.count()["GET"] <= s3.TRIES_MAX
 
 
+@both
+@pytest.mark.parametrize("code", ["NotFound", "NoSuchWebsiteConfiguration"])
+def test_a_proxy_that_finds_no_server_does_not_make_an_object_absent(
+    moto: Server, proxy: Proxy, client: str, code: str
+) -> None:
+    store = open_s3(moto.through(proxy.url), client=client)
+    store.put("a/b", b"1")
+    for read in (store.get, store.get_file):
+        proxy.inject(Fault("refuse", 404, code=code), times=s3.TRIES_MAX)
+        with pytest.raises(StoreUnreachable):
+            read("a/b")
+        proxy.heal()
+        assert read("a/c") is None
+
+
 DENIED = b"""<?xml version="1.0" encoding="UTF-8"?>
 <DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
 <Error><Key>p/a/0</Key><Code>AccessDenied</Code><Message>Access Denied</Message></Error>

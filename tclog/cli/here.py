@@ -103,10 +103,17 @@ class Here:
         """Return the token of the claim under which ``tclog exec`` runs this, if it is of a step.
 
         With it a completion is refused if the claim was lost meanwhile.
+
+        Raises:
+            UsageError: what should be the token is no number, so nothing could be refused.
         """
         text = self.environ.get("TCLOG_FENCE", "")
-        if self.environ.get("TCLOG_STEP") != step or not (text.isascii() and text.isdigit()):
+        if self.environ.get("TCLOG_STEP") != step or not text:
             return None
+        if not (text.isascii() and text.isdigit()):
+            raise UsageError(
+                f"TCLOG_FENCE is {text!r}, which is no fencing token", hint="unset TCLOG_FENCE"
+            )
         return int(text)
 
     def location(self) -> Location:

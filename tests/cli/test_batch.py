@@ -262,6 +262,14 @@ def test_below_exec_a_completion_carries_the_token_of_the_claim(project: User):
     assert ask(project, {"op": "step.complete", "id": "s", "fence": fence + 2})[0]["fence"] == 3
 
 
+def test_what_is_no_token_is_not_taken_for_none(project: User):
+    ask(project, {"op": "step.claim", "id": "s"})
+    project.environ |= {"TCLOG_STEP": "s", "TCLOG_FENCE": "one"}
+    (error,) = ask(project, {"op": "step.complete", "id": "s"})
+    assert (error["exit"], error["hint"]) == (2, "unset TCLOG_FENCE")
+    assert project("complete", "s", "--json").error(2)["message"].startswith("TCLOG_FENCE is 'one'")
+
+
 # -- streams --------------------------------------------------------------------------------------
 
 

@@ -30,7 +30,6 @@ from tclog.errors import (
     StoreUnfit,
     StoreUnreachable,
     UsageError,
-    quote,
 )
 from tclog.store.base import LIST_PAGE_MAX, Created, Entry, Found, Outcome
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
@@ -127,12 +126,9 @@ def explain(failure: _Failure, settings: S3Settings) -> StoreError:
     where = f"s3://{settings.bucket}" + (f" at {settings.endpoint}" if settings.endpoint else "")
     code, status = failure.code, failure.status
     if code == "NoSuchBucket":
-        # The prefix ends in the folder of the project, which is no part of the URL of a store.
-        prefix = settings.prefix.rpartition("/")[0]
-        at = f" --endpoint {quote(settings.endpoint)}" if settings.endpoint else ""
+        # Never to make it: where a log was, that would begin another one without a word.
         return StoreMissing(
-            f"the bucket {settings.bucket!r} does not exist ({where})",
-            hint=f"tclog init {quote(f's3://{settings.bucket}/{prefix}')}{at} --create-bucket",
+            f"the bucket {settings.bucket!r} does not exist ({where})", hint="tclog where"
         )
     if code == "RequestTimeTooSkewed":
         return StoreDenied(

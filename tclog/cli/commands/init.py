@@ -12,7 +12,7 @@ import click
 from tclog.cli import config
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.errors import Refused, UsageError, quote
+from tclog.errors import Refused, StoreMissing, UsageError, quote
 
 if TYPE_CHECKING:
     from tclog.log.project import Location, Project
@@ -146,7 +146,13 @@ def _set_up(here: Here, location: Location) -> tuple[Report, Project, Store]:
     from tclog.store.probe import probe
 
     opened = here.open_store(location, create=True)
-    probed = probe(opened, os.urandom(8).hex())
+    try:
+        probed = probe(opened, os.urandom(8).hex())
+    except StoreMissing as missing:
+        if opened.concurrent:
+            at = f" --endpoint {quote(location.endpoint)}" if location.endpoint else ""
+            missing.hint = f"tclog init {quote(location.url)}{at} --create-bucket"
+        raise
     now_us = time.time_ns() // 1000 + probed.offset_us
     made = run(create_project(location.project, os.urandom(16).hex(), now_us), opened)
     if opened.concurrent:

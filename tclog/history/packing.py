@@ -144,6 +144,8 @@ class _Packing:
             return Packed(through=self.state.through)
         yield from self._read_seen()
         old = yield from self._choose_replaced(sum(r.last - r.first + 1 for r in fresh))
+        # Anew: another process may have synced meanwhile, and what is held by now has to go in.
+        newest = newest_before(self.index, after(self.through))
         runs = [_Run(c, self._first(c, self.packed), last) for c, last in newest]
         for start in range(0, len(runs), AT_ONCE):
             part = [run for run in runs[start : start + AT_ONCE] if run.first <= run.last]

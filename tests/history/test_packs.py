@@ -876,3 +876,41 @@ def test_fsck_misses_the_newest_version_that_a_pack_holds(store: Place, index: I
     found: list[Damage] = []
     run(fsck("demo", found.append), store)
     assert [(one.code, one.where.chain) for one in found] == [("version-missing", chain)]
+
+
+def test_an_event_whose_version_comes_while_its_pack_is_folded_stays_in_packs(
+    index: Index, tmp_path: Path
+) -> None:
+    store = Place({})
+    named(store)
+    store.clock.us = BEGIN_US
+    # Stopped for days between its event and its version.
+    writer = set_value(store.clock.client("alice"), "late", "value")
+    step = next(writer)
+    while not isinstance(step, Create):
+        step = writer.send(answer(step, store, lambda _: None))
+    for key in "ab":
+        run(set_value(store.clock.client("bob"), key, "value"), store)
+    packed_at(store, index, BEGIN_US)
+    store.clock.us += 3 * HOUR_US
+    run(set_value(store.clock.client("bob"), "time", "passes"), store)
+    assert packed_at(store, index, store.clock.us).events == 1
+    assert collected(store, later_h=30).events == 3
+    for n in range(9):
+        run(set_value(store.clock.client("bob"), f"new-{n}", "value"), store)
+    store.clock.us += 3 * HOUR_US
+    run(set_value(store.clock.client("bob"), "time", "passes"), store)
+
+    def arrive() -> None:
+        # It is committed now, and another process of the machine, which shares the index, sees it.
+        with suppress(StopIteration):
+            writer.send(answer(step, store, lambda _: None))
+        other = Index(tmp_path / "cache")
+        run(sync(store.clock.client("other"), other, full=True), store)
+        other.close()
+
+    run(sync(store.clock.client("packer"), index), store)
+    upset(store, pack(store.clock.client("packer"), index), "blobs/", arrive)
+    found: list[Damage] = []
+    run(fsck("demo", found.append), store)
+    assert not found

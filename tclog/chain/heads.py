@@ -19,7 +19,7 @@ from tclog.clock import Hlc, HybridClock, Stamp, parse_hlc
 from tclog.errors import TclogError
 from tclog.event import ChainId, Version, decode_version, digest, slot_key
 
-DENIAL_KEPT_S = 86_400.0
+DENIAL_KEPT_S = 3600.0
 
 
 class Heads(Protocol):
@@ -114,7 +114,7 @@ class FileHeads(MemoryHeads):
             replace_cached(self._path(version.chain), _line(version) + b"\n" + version.raw)
 
     def may_remove(self) -> bool:
-        """See ``Heads``. After a day it is tried again: permissions change."""
+        """See ``Heads``. After an hour it is tried again: permissions change."""
         try:
             age_s = time.time() - os.stat(self._denial).st_mtime  # noqa: PTH116 - as in _read
         except OSError:

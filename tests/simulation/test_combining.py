@@ -118,7 +118,7 @@ def test_who_may_not_remove_announcements_soon_makes_none():
     assert rate > plain_rate / 2
 
 
-def test_that_removal_is_denied_is_remembered_for_a_day(tmp_path):
+def test_that_removal_is_denied_is_remembered_for_a_while(tmp_path):
     assert FileHeads(tmp_path).may_remove()
     FileHeads(tmp_path).deny_removal()
     assert not FileHeads(tmp_path).may_remove()

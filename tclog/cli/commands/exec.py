@@ -36,12 +36,19 @@ FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 KILL_AFTER_S = 5.0
 RENEWALS_PER_LEASE = 3
 POLL_S = 0.02
+# Linux's monotonic clock stands still while the machine sleeps; elsewhere that of POSIX does not.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def now_s() -> float:
+    """Return the seconds on a clock that nobody sets and that goes on while the machine sleeps."""
+    return time.clock_gettime(_CLOCK)
 
 
 class Keeper:
     """Renews a claim from a thread of its own; ``lost`` says why it could not.
 
-    The deadline is counted on this machine's monotonic clock from *before* the last renewal that
+    The deadline is counted on this machine's clock (``now_s``) from *before* the last renewal that
     succeeded was sent, so it is never later than the lease's end by the store's clock.
     """
 
@@ -68,12 +75,12 @@ class Keeper:
 
     def overdue(self) -> bool:
         """Whether the lease may end before the child could be stopped in order."""
-        return time.monotonic() > self._deadline_s - self.grace_s
+        return now_s() > self._deadline_s - self.grace_s
 
     def _keep(self) -> None:
         wait_s = self._lease_s / RENEWALS_PER_LEASE
         while not self._stop.wait(wait_s):
-            sent_s = time.monotonic()
+            sent_s = now_s()
             try:
                 self._log.steps.renew(self._step, lease_s=self._lease_s, fence=self._fence)
                 self._deadline_s = sent_s + self._lease_s
@@ -179,7 +186,7 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
     """
     log = here.log()
     lease_s = LEASE_MS_DEFAULT / 1000 if lease is None else lease
-    begun_s = time.monotonic()
+    begun_s = now_s()
     # Not one that this agent holds already: another process of the same name may work on it.
     held = log.steps.claim(step_id, lease_s=lease_s, anew=True)
     assert held.fence is not None  # noqa: S101 - a claim has a token

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from bench.measuring import Results, run, tell
 
@@ -21,6 +21,9 @@ CACHE = ROOT / "bench" / ".cache"
 WORK = ROOT / "bench" / "work"
 PEER = "tracecraft-ai==0.2.5"
 AGENT = "alice"
+# One way of a simulated request: about that of S3 from a machine in the same region.
+LATENCY_MS = 30
+T = TypeVar("T")
 
 
 class Bench(NamedTuple):
@@ -49,8 +52,8 @@ class Bench(NamedTuple):
     def tclog(self) -> Path:
         return self.python.with_name("tclog")
 
-    def size(self, full: int, quick: int) -> int:
-        """Choose a size."""
+    def size(self, full: T, quick: T) -> T:
+        """Choose a size, or sizes."""
         return quick if self.quick else full
 
     def environ(self, **more: str) -> dict[str, str]:

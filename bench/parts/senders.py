@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from bench.measuring import tell
-from bench.places import Bench
+from bench.places import LATENCY_MS, Bench
 
-# One way of a request: about that of S3 from a machine in the same region.
-LATENCY_MS = 30
 # So many messages of each sender, one after the other, that how it begins and ends counts little.
 EACH = 24
 
 
 def measure(bench: Bench) -> None:
     """Simulate S3's latency; then let real processes send over Ceph and into a folder."""
-    for senders in bench_sizes(bench, (1, 2, 4, 8, 16, 32, 64, 100)):
+    for senders in bench.size((1, 2, 4, 8, 16, 32, 64, 100), (1, 3)):
         tell(f"senders: {senders}, simulated")
         for how in ("combined", "plain"):
             for record in bench.work("simulated", senders, bench.size(EACH, 2), LATENCY_MS, how):
@@ -22,7 +20,7 @@ def measure(bench: Bench) -> None:
     for store in ("s3", "file"):
         if store == "s3" and bench.s3 is None:
             continue
-        for senders in bench_sizes(bench, (1, 4, 16, 32, 64, 100)):
+        for senders in bench.size((1, 4, 16, 32, 64, 100), (1, 3)):
             each = bench.size(max(16, 200 // senders), 2)
             for how, kind in (("combined", "send"), ("plain", "plain")):
                 tell(f"senders: {senders} on {store}, {how}")
@@ -40,7 +38,3 @@ def measure(bench: Bench) -> None:
                     ),
                     median_s=took_s[len(took_s) // 2], p99_s=took_s[int(len(took_s) * 0.99)],
                 )  # fmt: skip
-
-
-def bench_sizes(bench: Bench, sizes: tuple[int, ...]) -> tuple[int, ...]:
-    return (1, 3) if bench.quick else sizes

@@ -84,13 +84,14 @@ class Bench(NamedTuple):
     def generated(self, events: int, *, copy: str) -> Path:
         """Return a folder with a generated log, which may be written to.
 
-        It is generated once. Objects in a store are never changed, so a copy may share them.
+        It is generated once. A copy shares nothing: whoever reads an object with two names takes it
+        for one that its writer has not seen on the disk yet.
         """
         original = self.scratch / f"generated-{events}"
         if not original.exists():
             self.generate(original, events)
         folder = self.scratch / f"{copy}-{events}"
-        shutil.copytree(original, folder, copy_function=os.link)
+        shutil.copytree(original, folder)
         return folder
 
     def generate(self, folder: Path, events: int, *options: object) -> None:

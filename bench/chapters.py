@@ -242,16 +242,17 @@ def races(rows: Sequence[Record]) -> Chapter:
         " step. In every round exactly one won, and the log names the same winner: the run ends"
         " with an error otherwise. How long a claim took is counted from the process's own start"
         " of it, so waiting for one of the two cores counts as soon as it has begun. A loser writes"
-        " its attempt, loses, and then asks side by side who won, what followed, and what time it"
-        " is at the store: 5 requests and 3 round trips where a winner makes 2. The folder is"
-        " without fsync here.\n",
+        " its attempt, loses, and then asks side by side who won, what followed (the step may be"
+        " free again), and what time it is at the store (the lease may have ended): 5 requests and"
+        " 3 round trips where a winner makes 2. The folder is without fsync here.\n",
         "A winner is also who was lucky, with the store and with the cores. How much of the ratio"
         " is that, the *bare requests* tell: each process puts an object of the same size, then"
         " creates the name, and a loser reads what has it, in turns with the claims of tclog. Who"
-        f" writes an object before its name can do with no less. *Simulated S3* takes {latency} ms"
-        " for each way of a request, the median of a log-normal distribution; its time owes nothing"
-        " to this machine. *Whole commands* are started one after the other, without waiting, so"
-        " Python's start counts; one ended with 0, all others with 4.\n",
+        " writes an object before its name can do with no less, and learns less. *Simulated S3*"
+        f" takes {latency} ms for each way of a request, the median of a log-normal distribution:"
+        " there the luckiest of 50 wins; its time owes nothing to this machine. *Whole commands*"
+        " are started one after the other, without waiting, so Python's start counts; one ended"
+        " with 0, all others with 4.\n",
         table(["Store", "What", "Processes", "Rounds", "Losers ÷ winners", "Winners' median",
                "Losers' median", "Losers' 99th percentile"], lines),
         plot("races", "Time of winners and losers against the number of processes"),

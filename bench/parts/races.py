@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 from bench.measuring import tell
 from bench.places import LATENCY_MS, Bench, Project
@@ -64,22 +64,21 @@ def _commands(bench: Bench, store: str, processes: int, rounds: int) -> None:
     tell(f"races: {processes} commands on {store}, {rounds} rounds")
     project = bench.project(f"race-{store}-commands", store)
     for nth in range(rounds):
-        begun_s, took_s = {}, {0: [], 4: []}
-        for number in range(processes):
-            begun = time.perf_counter()
-            begun_s[_start(bench, project, nth, number).pid] = begun
-        for _ in range(processes):
-            pid, status = os.wait()
-            took = time.perf_counter() - begun_s[pid]
-            took_s[os.waitstatus_to_exitcode(status)].append(round(took, 5))
+        took_s: dict[int, list[float]] = {0: [], 4: []}
+        with ThreadPoolExecutor(processes) as pool:
+            claims = [pool.submit(_claim, bench, project, nth, n) for n in range(processes)]
+        for status, took in (claim.result() for claim in claims):
+            took_s[status].append(round(took, 5))
         assert len(took_s[0]) == 1, took_s
         bench.results.add("races", form="commands", store=store, processes=processes, round=nth,
                           won_s=took_s[0], lost_s=took_s[4])  # fmt: skip
 
 
-def _start(bench: Bench, project: Project, nth: int, number: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+def _claim(bench: Bench, project: Project, nth: int, number: int) -> tuple[int, float]:
+    begun_s = time.perf_counter()
+    done = subprocess.run(
         [bench.tclog, "claim", f"step-{nth}", "--as", f"agent-{number}"],
-        env=dict(project.env), cwd=project.folder,
+        env=dict(project.env), cwd=project.folder, check=False,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
+    return done.returncode, time.perf_counter() - begun_s

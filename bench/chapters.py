@@ -261,12 +261,11 @@ def races(rows: Sequence[Record]) -> Chapter:
     return Chapter("\n".join(text), plots, aims)
 
 
-def _took(rounds: Iterable[Record]) -> tuple[list[float], list[float]]:
+def _took(rounds: Sequence[Record]) -> tuple[list[float], list[float]]:
     """Return what winners and losers took, in seconds."""
-    some = list(rounds)
-    return [took for row in some for took in row["won_s"]], [
-        took for row in some for took in row["lost_s"]
-    ]
+    won = [took for row in rounds for took in row["won_s"]]
+    lost = [took for row in rounds for took in row["lost_s"]]
+    return won, lost
 
 
 def _place(store: str) -> str:

@@ -473,8 +473,11 @@ class _Obstore:
         With ``said`` the answer has to say that it is the object which is not there: a proxy
         answers 404, too, while it cannot find the server.
         """
-        if not isinstance(error, FileNotFoundError) or "NoSuchBucket" in str(error):
+        text = str(error)
+        if not isinstance(error, FileNotFoundError) or "NoSuchBucket" in text:
             self._failed(error)
+        # Most looks for a next slot end here, so what servers write is found without patterns.
+        said = said and "<Code>NoSuchKey</Code>" not in text
         if said and _obstore_failure(error).code != "NoSuchKey":
             raise _RequestError(_Failure(0, "", _NOT_S3)) from error
 

@@ -43,7 +43,7 @@ from tclog.chain.read import (
     read_on,
     read_range,
 )
-from tclog.clock import SECOND_US, parse_us, stamp
+from tclog.clock import SECOND_US, Hlc, parse_us, stamp
 from tclog.errors import (
     OutcomeUnknown,
     StoreDenied,
@@ -56,6 +56,7 @@ from tclog.event import (
     ALL,
     ChainId,
     Event,
+    EventId,
     Version,
     decode_event,
     encode,
@@ -449,49 +450,58 @@ def _read_pending(
     Beside that look for versions that came meanwhile.
     """
     client, chain = race.client, race.chain
-    sources = [(entry.key, source) for entry in waiting if (source := _source(race, entry))]
+    names = [name for entry in waiting if (name := _named(race, entry)) is not None]
     gets = _ahead(race, seen)
     known = client.known(ALL)
     if race.merges:
         gets.append(Get(slot_key(ALL, 1 if known is None else known.seq + 1)))
     beside = len(gets)
-    replies = settled((yield (*gets, *(Get(source) for _, source in sources))))
+    replies = settled((yield (*gets, *(Get(name.source) for name in names))))
     yield from _take_in(race, seen, replies[:AHEAD])
     if race.merges:
         known = yield from read_on(client, ALL, known, replies[AHEAD])
     announced = [
         one
-        for (key, source), found in zip(sources, replies[beside:], strict=True)
-        if (one := _decode(client, chain, key, source, found)) is not None
+        for name, found in zip(names, replies[beside:], strict=True)
+        if (one := _decode(client, chain, name, found)) is not None
     ]
     return announced, known if race.merges else None
 
 
-def _source(race: Race, entry: Entry) -> str | None:
-    """Return which object holds an announced event: the announcement, unless it is empty."""
+class _Named(NamedTuple):
+    """What the name of an announcement says, and which object holds the event: ``source``."""
+
+    key: str
+    at: Hlc
+    after: int
+    event: EventId
+    source: str
+
+
+def _named(race: Race, entry: Entry) -> _Named | None:
+    """Read an announcement's name; the event is in the announcement, unless that is empty."""
     parts = pending_key_parts(entry.key)
     if parts is None:
         race.client.warn(f"{entry.key} is no announcement that makes sense")
         return None
-    at, _, event = parts
-    return entry.key if entry.size else event_key(at, race.chain, event)
+    at, after, event = parts
+    source = entry.key if entry.size else event_key(at, race.chain, event)
+    return _Named(entry.key, at, after, event, source)
 
 
 def _decode(
-    client: Client, chain: ChainId, key: str, source: str, found: Found | None
+    client: Client, chain: ChainId, name: _Named, found: Found | None
 ) -> Announcement | None:
     """Read an announced event; one that is gone, or not there yet, is left alone."""
-    parts = pending_key_parts(key)
-    if found is None or parts is None:
+    if found is None:
         return None
-    at, after, named = parts
     try:
-        event = decode_event(found.data, expect=named, what=source)
-        if event.at == at and chain in event.chains and event.op in rules_of(chain).ops:
-            return Announcement(key, after, event, len(found.data))
+        event = decode_event(found.data, expect=name.event, what=name.source)
+        if event.at == name.at and chain in event.chains and event.op in rules_of(chain).ops:
+            return Announcement(name.key, name.after, event, len(found.data))
     except TclogError:
         pass
-    client.warn(f"{key} is no announcement that makes sense")
+    client.warn(f"{name.key} is no announcement that makes sense")
     return None
 
 

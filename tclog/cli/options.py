@@ -103,11 +103,16 @@ def read_text(value: str | None, file: str | None = None) -> str:
         raw = sys.stdin.buffer.read() if file is None else _bytes_of(file)
     except OSError as error:
         raise UsageError(
-            f"{file or 'standard input'} cannot be read: {error.strerror}",
+            f"{_named(file)} cannot be read: {error.strerror}",
             code="file-unreadable",
-            hint=f"ls -l {quote(file)}" if file else "",
+            hint="" if file is None else f"ls -l {quote(file)}",
         ) from None
-    return _utf8(raw, file or "standard input")
+    return _utf8(raw, _named(file))
+
+
+def _named(file: str | None) -> str:
+    """Return what errors call the source of a text."""
+    return "standard input" if file is None else file or quote(file)
 
 
 def _bytes_of(file: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import signal
@@ -521,6 +522,16 @@ def test_what_shows_the_rest_of_a_list_asks_for_the_same_list(project: User):
         assert said == f"... and {left} more"
         assert shlex.split(more) == ["tclog", *kept]
         assert len(project(*kept).lines()) == 5
+
+
+def test_a_long_log_is_counted_up_to_a_thousand_and_not_at_all_in_a_pipe(project: User):
+    sets = [json.dumps({"op": "memory.set", "key": "k", "value": str(n)}) for n in range(1004)]
+    project("batch", stdin="\n".join(sets).encode()).ok()
+    assert project("log", "-n", "4", terminal=True).err.startswith("... and 1000 more: ")
+    assert project("log", "-n", "3", terminal=True).err.startswith("... and over 1000 more: ")
+    for words in (["log"], ["diff", "1h"], ["memory", "history", "k"]):
+        done = project(*words, "-n", "1").ok()
+        assert (len(done.lines()), done.err) == (1, "")
 
 
 def test_acknowledging_covers_what_was_shown_and_nothing_else(project: User):

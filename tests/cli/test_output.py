@@ -340,6 +340,7 @@ def test_texts_come_from_files_and_standard_input(project: User):
     project("memory", "set", "b", "-", stdin=os.urandom(9) + b"\xff").said(2)
     project("memory", "set", "b", "--file", ".").said(2)
     project("memory", "set", "b", "--file", "nowhere").said(2)
+    assert "'' cannot be read" in project("memory", "set", "b", "--file", "").said(2)
     project("send", "bob", "-", stdin=b"\xff").said(2)
     project("note", "s", "-", stdin="größe".encode()).ok()
     assert project("step", "show", "s", "--json").object()["note"] == "größe"

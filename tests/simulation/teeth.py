@@ -618,8 +618,13 @@ def any_new_version_taken_for_ones_own(patch):
 
 def announced_before_the_object_is_there(patch):
     """Announce with the event itself, so that others commit what has no object yet."""
-    patch.setattr(combine_module, "_source", lambda race, entry: entry.key)
-    shipped = combine_module._announce
+    named, shipped = combine_module._named, combine_module._announce
+
+    def read_name(race, entry):
+        name = named(race, entry)
+        return name and name._replace(source=entry.key)
+
+    patch.setattr(combine_module, "_named", read_name)
 
     def announce(race, event, after, unput):
         mine = yield from shipped(race, event, after, None)

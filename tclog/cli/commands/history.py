@@ -190,7 +190,7 @@ def _write_changes(here: Here, changes: list[Change], limit: int | None) -> None
             write_line(harmless(f"\n  {name}"))
             for line in lines:
                 write_line(harmless(f"  {line}"))
-    if len(shown) < len(changes):
+    if terminal() and len(shown) < len(changes):
         write_more(len(changes) - len(shown), here.all_rows())
 
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from tclog.history.log import Row
 
 ROWS_AT_ONCE = 500
-# More that is not shown is not counted: it takes as long as showing it.
-COUNTED_MAX = 10_000
+# More that is not shown is not counted: it takes as long as reading it.
+COUNTED_MAX = 1_000
 COLUMNS = [
     Column("at", "time"),
     Column("agent"),
@@ -97,9 +97,11 @@ def log(
         rest = islice(rows, shown - len(written))
         while part := list(islice(rest, ROWS_AT_ONCE)):
             _write(here, history, part, oneline)
-        left = 0 if here.json else sum(1 for _ in islice(rows, COUNTED_MAX))
+        # Who reads in a pipe has asked for so many and no more.
+        counted = terminal() and not here.json
+        left = sum(1 for _ in islice(rows, COUNTED_MAX + 1)) if counted else 0
     if left:
-        write_more(left if left < COUNTED_MAX else f"over {left - 1}", here.all_rows())
+        write_more(left if left <= COUNTED_MAX else f"over {COUNTED_MAX}", here.all_rows())
 
 
 def _write(here: Here, history: History, rows: list[Row], oneline: bool) -> None:

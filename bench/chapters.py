@@ -236,6 +236,12 @@ def races(rows: Sequence[Record]) -> Chapter:
                             "one winner in 200 rounds; losers' median at most twice the winners'",
                             found, len(won) >= 200 and ratio <= 2))  # fmt: skip
     latency = next(row["latency_ms"] for row in rows if row["store"] == "simulated")
+    beside = [
+        f"{took[0]:.2f} and {took[1]:.2f} × ({_place(store)})"
+        for store, form, processes in sorted(by)
+        if form == "bare"
+        for took in [_beside(by[store, "ready", processes], by[store, form, processes])]
+    ]
     text = [
         "## Claim races\n",
         "So many processes, each with an open log, are told at one moment to claim the same fresh"
@@ -253,12 +259,20 @@ def races(rows: Sequence[Record]) -> Chapter:
         " there the luckiest of 50 wins; its time owes nothing to this machine. *Whole commands*"
         " are started one after the other, without waiting, so Python's start counts; one ended"
         " with 0, all others with 4.\n",
+        "In multiples of what those with bare requests took, by the medians, a winner and a loser of"
+        f" tclog took {', '.join(beside)}.\n",
         table(["Store", "What", "Processes", "Rounds", "Losers ÷ winners", "Winners' median",
                "Losers' median", "Losers' 99th percentile"], lines),
         plot("races", "Time of winners and losers against the number of processes"),
     ]  # fmt: skip
     plots = {"races": drawing.lines("Claim races", "processes", "median seconds", series)}
     return Chapter("\n".join(text), plots, aims)
+
+
+def _beside(claims: Sequence[Record], bare: Sequence[Record]) -> list[float]:
+    """Return what winners and losers of claims took, as shares of those with bare requests."""
+    sides = zip(_took(claims), _took(bare), strict=True)
+    return [median(took) / median(least) for took, least in sides]
 
 
 def _took(rounds: Sequence[Record]) -> tuple[list[float], list[float]]:

@@ -14,6 +14,8 @@ class Faults(NamedTuple):
     ``duplicate``: the store carries it out twice, at two times; the client sees the second answer.
     ``conflict``: a create is answered 409 and nothing is stored.
     ``throttled``: 429 or 503, before or after the store carried it out.
+    ``denied``: the store refuses the request and all others of that client for up to ``denied_s``,
+    as with credentials that have expired; it carries none of them out.
     ``crash``: a client dies at a step and comes back without memory, or with that of its cache.
     ``jump``: a client's clock is set to another time; it is off by up to ``skew_s``.
     ``stale``: a listing shows the store as it was up to ``stale_s`` ago. This is 0 unless asked
@@ -29,17 +31,19 @@ class Faults(NamedTuple):
     duplicate: float = 0.02
     conflict: float = 0.03
     throttled: float = 0.03
+    denied: float = 0.001
     crash: float = 0.004
     jump: float = 0.002
     stale: float = 0.0
     skew_s: float = 300.0
     zombie_s: float = 1200.0
     stale_s: float = 60.0
+    denied_s: float = 10.0
     latency_s: float = 0.06
     timeout_s: float = 4.0
     pause_s: float = 60.0
 
 
 ALL_FAULTS = Faults()
-NONE = Faults(0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0)
 KINDS = tuple(name for name in Faults._fields if not name.endswith("_s"))
+NONE = Faults(**dict.fromkeys(KINDS, 0.0), skew_s=0.0)

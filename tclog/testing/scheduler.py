@@ -20,7 +20,7 @@ from tclog.chain.client import Client, Decode
 from tclog.chain.drive import Protocol, Sleep
 from tclog.chain.heads import MemoryHeads
 from tclog.clock import HybridClock, Stamp, stamp
-from tclog.errors import OutcomeUnknown, StoreError, StoreUnreachable, TclogError
+from tclog.errors import OutcomeUnknown, StoreDenied, StoreError, StoreUnreachable, TclogError
 from tclog.event import ChainId, Version, decode_version
 from tclog.store.base import Create, Created, Delete, Entry, Get, List, Outcome, Put, Request, Stat
 from tclog.testing.bucket import Bucket
@@ -37,7 +37,7 @@ _QUICK_US = 50_000
 # A latency is drawn from this many equally likely ones: a table costs a tenth of the formula.
 _LATENCIES = 1024
 
-_REQUEST_FAULTS = ("lost_before", "lost_after", "zombie", "duplicate", "throttled")
+_REQUEST_FAULTS = ("lost_before", "lost_after", "zombie", "duplicate", "throttled", "denied")
 
 
 Place = tuple[int, int]
@@ -144,6 +144,7 @@ class _Process:
     __slots__ = (
         "agent",
         "client",
+        "denied_until_us",
         "draw",
         "life",
         "name",
@@ -169,6 +170,7 @@ class _Process:
         self.protocol: Protocol[Any] | None = None
         self.operation: Operation | None = None
         self.skew_us = 0
+        self.denied_until_us = 0
 
 
 class _Batch:
@@ -444,6 +446,8 @@ class Simulation:
         fate = None
         if chance < self._fate_rate:
             fate = self._drawn(chance, self._more_fates.get(type(flight.request), self._fates))
+        if self.now_us < flight.process.denied_until_us:
+            fate = "denied"
         if fate is None:
             # As in _later, without the call: this is where a schedule spends its time.
             self._count = count = self._count + 1
@@ -470,6 +474,9 @@ class Simulation:
                 if x < 0.5:
                     self._later(there_us, self._carry_out, flight)
                 self._later(there_us + back_us, self._fail, flight)
+            case "denied":
+                self._deny(flight.process, x)
+                self._later(there_us + back_us, self._denied, flight)
             case "duplicate":
                 self._later(there_us, self._carry_out, flight)
                 self._later(round(there_us * (1 + x)), self._arrive, flight)
@@ -516,6 +523,17 @@ class Simulation:
         cut = len(request.prefix) + 1
         folders = {e.key[: e.key.index("/", cut) + 1] for e in old if "/" in e.key[cut:]}
         return [Entry(key) for key in sorted(folders)][: request.limit]
+
+    def _deny(self, process: _Process, x: float) -> None:
+        """Refuse all of a client's requests for a while, unless that is the case already."""
+        if self.now_us >= process.denied_until_us:
+            process.denied_until_us = self.now_us + round(x * self.faults.denied_s * _SECOND_US)
+
+    def _denied(self, flight: _Flight) -> None:
+        """Answer that a request was refused; of those before it, if any, that says nothing."""
+        told = StoreDenied if flight.nth == 1 else StoreUnreachable
+        flight.reply = told("simulated: access denied")
+        self._answered(flight)
 
     def _fail(self, flight: _Flight) -> None:
         if flight.process.life != flight.life:

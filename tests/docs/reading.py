@@ -165,7 +165,10 @@ def check(path: Path, home: Path, folder: str) -> None:
 
 
 def record(path: Path, home: Path, folder: str) -> int:
-    """Write what the commands show now into a document; return how many outputs changed."""
+    """Write what the commands show now into a document; return how many outputs changed.
+
+    All are written, so that times and ids fit together: they are of one run.
+    """
     place = home / folder
     place.mkdir()
     changed = 0
@@ -173,9 +176,7 @@ def record(path: Path, home: Path, folder: str) -> int:
     shift = 0
     for example in shown(path):
         seen = run(example.command, place, home)
-        if settled(seen) == settled(example.output):
-            continue
-        changed += 1
+        changed += settled(seen) != settled(example.output)
         start = example.line + shift + example.command.count("\n")
         old, new = example.output.splitlines(), [line.rstrip() for line in seen.splitlines()]
         lines[start : start + len(old)] = new

@@ -109,6 +109,17 @@ def absence_after_no_answer_taken_as_final(patch):
         return None if found.data == version.raw else found
 
 
+def denial_after_no_answer_taken_as_nothing_written(patch):
+    @settle_with(patch)
+    def settle(client, version):
+        created = yield Create(slot_key(version.chain, version.seq), version.raw)
+        if created.outcome is Outcome.WON:
+            return None
+        if created.outcome is Outcome.UNKNOWN:
+            yield Get(slot_key(version.chain, version.seq))  # raises StoreDenied
+        return (yield from SHIPPED_SETTLE(client, version))
+
+
 def unknown_taken_as_refused(patch):
     @settle_with(patch)
     def settle(client, version):
@@ -818,6 +829,7 @@ BY_SCHEDULES = (
     own_success_taken_as_lost,
     no_answer_taken_as_won,
     no_answer_taken_as_nothing_written,
+    denial_after_no_answer_taken_as_nothing_written,
     absence_after_no_answer_taken_as_final,
     unknown_taken_as_refused,
     conflict_409_taken_as_exists,
@@ -875,6 +887,7 @@ FOCUSED = {
 }
 # Some bugs are met sooner with other work or in harder times; all clients of a schedule have those.
 # A request that is silent for longer than a write is pursued leaves its outcome unknown.
+DENYING = Faults(lost_after=0.2, denied=0.02)
 SILENT = Faults(lost_before=0.1, timeout_s=12)
 HARSH = Faults(lost_before=0.15, lost_after=0.2, throttled=0.1)
 CROWD = {"faults": Faults(pause_s=0.02), "work": ("message",), "clients": 12, "operations": 8}
@@ -887,6 +900,7 @@ OPTIONS = dict.fromkeys(TRANSACTIONS, TRADE) | {
     broadcasts_looked_at_before_the_announcements: CROWD,
     any_new_version_taken_for_ones_own: CROWD,
     announced_before_the_object_is_there: HARSH_CROWD,
+    denial_after_no_answer_taken_as_nothing_written: {"faults": DENYING},
     unknown_taken_as_refused: {"faults": SILENT},
     resumed_key_looked_for_one_version_too_late: {"faults": SILENT, "work": ("memory", "message")},
     resumed_message_looked_for_as_if_it_had_one_inbox: {"faults": SILENT, "work": ("message",)},

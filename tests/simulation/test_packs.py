@@ -12,12 +12,13 @@ import pytest
 if __name__ == "__main__":
     sys.path.insert(0, __file__.rpartition("/simulation/")[0])
 
-from simulation.upkeep import FAULTS, NO_FAULTS, run_upkeep
+from simulation.upkeep import FAULTS, run_upkeep
 from tclog.history import packing
 from tclog.history.packs import hour_of
 from tclog.history.sync_packs import PackSync
+from tclog.testing.faults import NONE
 
-SEEDS_MAX = 24
+SEEDS_MAX = 48
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -30,7 +31,7 @@ def test_nothing_is_lost_while_others_work_under_faults(seed):
 
 @pytest.mark.parametrize("seed", range(100, 103))
 def test_nothing_is_lost_while_others_work(seed):
-    broken, upkeep = run_upkeep(seed, NO_FAULTS)
+    broken, upkeep = run_upkeep(seed, NONE)
     assert not broken
     assert upkeep.removed > 10
     assert all(o.outcome == "ok" for o in upkeep.simulation.operations if o.name == "sync")

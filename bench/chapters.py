@@ -259,8 +259,8 @@ def races(rows: Sequence[Record]) -> Chapter:
         " there the luckiest of 50 wins; its time owes nothing to this machine. *Whole commands*"
         " are started one after the other, without waiting, so Python's start counts; one ended"
         " with 0, all others with 4.\n",
-        "In multiples of what those with bare requests took, by the medians, a winner and a loser of"
-        f" tclog took {', '.join(beside)}.\n",
+        "In multiples of what those with bare requests took, by the medians, a winner and a loser"
+        f" of tclog took {', '.join(beside)}.\n",
         table(["Store", "What", "Processes", "Rounds", "Losers ÷ winners", "Winners' median",
                "Losers' median", "Losers' 99th percentile"], lines),
         plot("races", "Time of winners and losers against the number of processes"),

@@ -34,7 +34,6 @@ from tclog.index import Index
 from tclog.log import claims, inbox, memory
 from tclog.store.base import Create, Put
 from tclog.testing import Faults, Operation, Plan, Simulation
-from tclog.testing.faults import NONE
 from tclog.testing.scheduler import BEGIN_US, EVERYTHING
 
 HOUR_S = 3600

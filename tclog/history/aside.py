@@ -14,6 +14,8 @@ from __future__ import annotations
 import marshal
 import os
 from collections.abc import Generator, Mapping
+from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
@@ -26,6 +28,11 @@ BATCH = 1_000
 # For less a fork does not pay.
 VERSIONS_MIN = 2_000
 _LENGTH_BYTES = 8
+# About a batch: the process beside goes on with the next one before the last was taken.
+_PIPE_BYTES = 1 << 20
+# As NamedTuple._make does, without a call in Python for each of millions.
+_summary = partial(tuple.__new__, Summary)
+_event_summary = partial(tuple.__new__, EventSummary)
 
 
 class Batch(NamedTuple):
@@ -72,7 +79,11 @@ def read_aside(reader: PackReader, firsts: Mapping[Run, int]) -> Generator[Batch
     Raises:
         Failed: the pack is damaged, or the process has died.
     """
+    from fcntl import F_SETPIPE_SZ, fcntl  # only Linux has it
+
     ours, theirs = os.pipe()
+    with suppress(OSError):
+        fcntl(theirs, F_SETPIPE_SZ, _PIPE_BYTES)
     child = os.fork()
     if child == 0:
         os.close(ours)
@@ -97,11 +108,10 @@ def _receive(pipe: BinaryIO) -> Batch | None:
     if found is None:
         return None
     summaries, unjudged, events = found
+    for one in summaries:
+        one[-1][:] = map(_event_summary, one[-1])
     return Batch(
-        [
-            Summary._make((*one, [EventSummary._make(event) for event in more]))
-            for *one, more in summaries
-        ],
+        list(map(_summary, summaries)),
         [(chain, seq, Row(*row)) for chain, seq, row in unjudged],
         [(decode_stored_event(raw, EventId(name)), raw, at) for name, raw, at in events],
     )

@@ -16,6 +16,7 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import fold, place_of, state_of
 from tclog.chain.once import once
+from tclog.chain.read import read_standing
 from tclog.domain import steps
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
 from tclog.errors import Refused, quote
@@ -109,7 +110,7 @@ def revert_event(
     bound = once(id_key, {"op": "revert", "id": event.id, "force": force})
     done: Appended = yield from append(client, commit.chain, decide, once=bound)
     assert done.version is not None  # noqa: S101 - the event itself stands in one
-    shown = yield from _shown(index, done.version)
+    shown = yield from _shown(client, index, done.version)
     return Reverted(event, shown, done.event is not None)
 
 
@@ -212,7 +213,7 @@ def _way_back(client: Client, commit: Commit, state: Any) -> Undo:
 
 
 def _restore_value(now: Any, place: Place, content: Mapping[str, Any] | None) -> Decision:
-    expect = {"version": place.seq - 1}
+    expect = {"version": place.base}
     if content is None:
         return Unchanged() if now.content is None else Draft("memory.delete", {}, expect)
     plain = _plain(content)
@@ -246,13 +247,16 @@ def _withdraw(client: Client, event: Event, step: str, now: steps.State, place: 
     )
 
 
-def _shown(index: Index, version: Version) -> Protocol[Snapshot]:
+def _shown(client: Client, index: Index, version: Version) -> Protocol[Snapshot]:
     """Return the object after the change, also where nothing is left to show."""
     chain: ChainId = version.chain
     name = chain_name(chain)
     match chain_kind(chain):
         case "memory":
-            memory = yield from show.show_memory(version, committed=True)
+            # Where nothing had to be written, the newest version may be one that changes nothing.
+            standing = yield from read_standing(client, version)
+            assert standing is not None  # noqa: S101 - the event itself stands in one
+            memory = yield from show.show_memory(standing, committed=True)
             return memory.as_json()
         case "tag":
             event = version.events[-1]

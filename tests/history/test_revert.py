@@ -10,8 +10,9 @@ import pytest
 from cli.conftest import User
 
 from history.looking import Team, newest_id, project_of, state_at
-from tclog.errors import Refused
+from tclog.errors import NotFound, Refused
 from tclog.history.revert import NO_WAY_BACK, revert_event
+from tclog.log.log import Log
 from tclog.testing.generate import generate
 
 BIG = "a large value\n" * 3000
@@ -111,6 +112,47 @@ def test_what_is_so_already_writes_nothing(user: User) -> None:
     done = user("revert", event, "--force", "--json").ok()
     assert json.loads(done.out)["version"] == 3
     assert "so already" in done.err
+
+
+@pytest.mark.parametrize("before", ["one", None])
+def test_a_value_is_restored_behind_versions_that_change_nothing(
+    tmp_path: Path, before: str | None
+) -> None:
+    """Those of transactions that only read the key, or were aborted."""
+    team = Team(tmp_path)
+    alice = team["alice"]
+    if before is not None:
+        alice.memory.set("k", before)
+    changed = alice.memory.set("k", "two")
+    for _ in range(2):
+        read_beside(alice, "k")
+    revert = revert_event(alice.client, team.look().index, changed.id)
+    assert alice.run(revert).shown["value"] == before
+    if before is None:
+        with pytest.raises(NotFound):
+            team["bob"].memory.get("k")
+    else:
+        assert team["bob"].memory.get("k").value == before
+
+
+def test_what_is_so_already_is_shown_behind_a_version_that_changes_nothing(tmp_path: Path) -> None:
+    team = Team(tmp_path)
+    alice = team["alice"]
+    first = alice.memory.set("k", "one")
+    again = alice.memory.set("k", "one")
+    read_beside(alice, "k")
+    for event, shown in ((again, "one"), (first, None)):
+        revert = revert_event(alice.client, team.look().index, event.id, force=True)
+        done = alice.run(revert)
+        assert (done.written, done.shown["value"]) == (shown is None, shown)
+
+
+def read_beside(log: Log, key: str) -> None:
+    """Read a key in a transaction that changes another: it gets a version that changes nothing."""
+    txn = log.transaction()
+    txn.memory_get(key)
+    txn.memory_incr("beside")
+    log.transact(txn)
 
 
 # -- races and keys -------------------------------------------------------------------------------

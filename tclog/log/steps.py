@@ -77,7 +77,24 @@ def add_step(
         except Refused:
             yield from change_step(client, step, steps.Withdraw(step, client.agent))
             raise
+    if names and id_key is not None:
+        yield from _refuse_withdrawn(client, step)
     return (yield from read_result(client, step, done.version, done.state))
+
+
+def _refuse_withdrawn(client: Client, step: str) -> Protocol[None]:
+    """Refuse a repetition as the first one was that closed a circle: by now it may be open again.
+
+    Raises:
+        Refused: ``step-cycle``.
+    """
+    (row,) = yield from read_rows(client, [step])
+    if not row.state.added:
+        raise Refused(
+            f"step {step} was added and taken back: it would have come after itself",
+            code="step-cycle",
+            hint=f"tclog step show {quote(step)}",
+        )
 
 
 def add_command(

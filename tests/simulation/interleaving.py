@@ -177,3 +177,23 @@ def check_tampering():
         # This one knows the version before, and goes forward one by one.
         if replaced > 1 and not isinstance(world.run(read_head(reader, chain)), Damaged):
             yield f"version {replaced} of {last} was replaced, and a reader went past it"
+
+
+def check_circles():
+    """Two close a circle from both sides; who repeats under a key is answered as at first."""
+    for a in range(1, 12):
+        for b in range(1, 12):
+            for more in range(1, 12):
+                world = World()
+                one = Running(world, _after(world.client("alice"), "s", "t")).go(a)
+                two = Running(world, _after(world.client("bob"), "t", "s")).go(b)
+                one.go(more)
+                two.go(1000)
+                one.go(1000)
+                again = world.run(_after(world.client("alice"), "s", "t"))
+                if isinstance(again, Refused) != isinstance(one.result, Refused):
+                    yield f"first {one.result}, then {again}, switching after {a}, {b}, {more}"
+
+
+def _after(client, step, other):
+    return steps.add_step(client, step, after=[other], id_key="my-key")

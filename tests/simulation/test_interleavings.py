@@ -6,7 +6,14 @@ drawn: every way of running a requests of one client, b of the other, and then t
 
 import pytest
 
-from simulation.interleaving import BEFORE, COMMANDS, HEADS, check_key, check_tampering
+from simulation.interleaving import (
+    BEFORE,
+    COMMANDS,
+    HEADS,
+    check_circles,
+    check_key,
+    check_tampering,
+)
 
 
 @pytest.mark.parametrize("before", BEFORE)
@@ -18,3 +25,7 @@ def test_a_key_applies_once_at_every_interleaving(name, heads, before):
 
 def test_a_replaced_version_is_noticed_by_whoever_reads_the_next():
     assert not list(check_tampering())
+
+
+def test_a_repeated_definition_that_closed_a_circle_is_refused_again():
+    assert not list(check_circles())

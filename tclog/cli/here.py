@@ -128,7 +128,9 @@ class Here:
                 code="project-missing",
                 hint="tclog init",
             )
-        return config.location(self.config)
+        from tclog.log.project import reached
+
+        return reached(config.location(self.config), self.environ)
 
     def log(self, *, reader: bool = False) -> Log:
         """Open the log; with ``reader`` a command that writes nothing needs no agent."""

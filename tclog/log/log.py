@@ -19,7 +19,14 @@ from tclog.chain.heads import ClockFile, FileHeads, Heads, MemoryHeads
 from tclog.clock import Hlc, HybridClock, last_of
 from tclog.errors import NotFound
 from tclog.event import validate_name
-from tclog.log.project import Location, Project, create_project, open_store, read_project
+from tclog.log.project import (
+    Location,
+    Project,
+    create_project,
+    open_store,
+    reached,
+    read_project,
+)
 from tclog.store.base import Store
 
 if TYPE_CHECKING:
@@ -66,7 +73,7 @@ def open_log(
         StoreUnfit: ``create``, and the store lets several writers create one object.
         StoreError: it cannot be reached.
     """
-    location = Location(os.fspath(url), project, endpoint, region, profile, client, fsync)
+    location = reached(Location(os.fspath(url), project, endpoint, region, profile, client, fsync))
     store = open_store(location)
     try:
         found = run(read_project(project), store)

@@ -37,6 +37,20 @@ class Location(NamedTuple):
         return digest("\n".join(words).encode())[:32]
 
 
+def reached(location: Location, environ: Mapping[str, str] | None = None) -> Location:
+    """Return a location with what the working folder or the environment says of where it is.
+
+    What is remembered of a place goes by this: of another one it would be wrong.
+    """
+    if "://" not in location.url:
+        return location._replace(url=os.path.abspath(location.url))  # noqa: PTH100 - keeps links
+    if location.endpoint is not None or not location.url.startswith("s3://"):
+        return location
+    from tclog.store.s3 import endpoint_in
+
+    return location._replace(endpoint=endpoint_in(environ))
+
+
 class Project(NamedTuple):
     """What ``tclog.json`` says."""
 

@@ -316,12 +316,15 @@ class S3Store:
             raise explain(error.failure, self._settings) from error
 
 
+def endpoint_in(environ: Mapping[str, str] | None = None) -> str | None:
+    """Return the endpoint that the environment names, by default the process's."""
+    environ = os.environ if environ is None else environ
+    return environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or None
+
+
 def _complete(settings: S3Settings, environ: Mapping[str, str]) -> S3Settings:
     return settings._replace(
-        endpoint=settings.endpoint
-        or environ.get("AWS_ENDPOINT_URL_S3")
-        or environ.get("AWS_ENDPOINT_URL")
-        or None,
+        endpoint=settings.endpoint or endpoint_in(environ),
         region=settings.region
         or environ.get("AWS_REGION")
         or environ.get("AWS_DEFAULT_REGION")

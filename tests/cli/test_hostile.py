@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.stores import Server, can_mount, fresh_bucket, open_s3, raw_client
+from support.stores import Server, can_mount, fresh_bucket, open_s3, raw_client, run_moto
 
 from tclog.chain.drive import run
 from tclog.log.project import create_project
+from tclog.store.s3 import S3Settings
 
 from .conftest import TCLOG, User, on_bucket
 
@@ -194,6 +195,25 @@ def test_a_bucket_that_is_begun_anew_elsewhere_shows_nothing_of_the_old(user: Us
     user("memory", "get", "n").said(3)
     assert user("memory", "incr", "n", "--json").object()["version"] == 1
     intact(user)
+
+
+def test_endpoints_that_the_environment_names_are_two_places(user: User, moto: Server):
+    """The same bucket and project at two servers: nothing of the one is taken for the other's."""
+    on_bucket(user, moto)
+    file = user.work / ".tclog/config.toml"
+    settings = tomllib.loads(file.read_text())
+    file.write_text(f'store = "{settings["store"]}"\nproject = "work"\n')
+    with run_moto() as other:
+        inside = S3Settings(
+            other.bucket, f"{settings['store'].rpartition('/')[2]}/work", other.endpoint
+        )
+        run(create_project("work", os.urandom(16).hex(), time.time_ns() // 1000),
+            open_s3(other, inside))  # fmt: skip
+        here, there = ({"AWS_ENDPOINT_URL": one.endpoint} for one in (moto, other))
+        user("memory", "set", "k", "here", env=here).ok()
+        user("memory", "get", "k", env=there).said(3)
+        assert user("memory", "set", "k", "there", "--json", env=there).object()["version"] == 1
+        assert user("memory", "get", "k", env=here).lines() == ["here"]
 
 
 def test_a_running_command_does_not_begin_a_store_anew(project: User):

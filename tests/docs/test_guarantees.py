@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -168,3 +169,20 @@ def test_a_blob_that_was_changed_is_not_used(log: tclog.Log) -> None:
     blob.write_bytes(b"y" * 20_000)
     with pytest.raises(tclog.Damaged):
         again(log, "bob").memory.get("k")
+
+
+def test_a_copy_in_another_working_folder_is_another_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    tclog.open("store", agent="alice", create=True, fsync=False).memory.set("k", "both")
+    shutil.copytree("store", tmp_path / "two" / "store")
+    for name in ("one", "two"):
+        monkeypatch.chdir(tmp_path / name)
+        tclog.open("store", agent="alice", fsync=False).memory.set("k", name)
+    for name in ("one", "two"):
+        monkeypatch.chdir(tmp_path / name)
+        assert tclog.open("store", agent="bob", cache=cache).memory.get("k").value == name

@@ -41,12 +41,13 @@ def ignored_events(before: Version | None, version: Version) -> Iterator[Event]:
         state = inbox.merge(state, version.merge["through"], version.merge["count"])
     for index, event in enumerate(version.events):
         place = place_of(version)._replace(index=index)
-        if event.op in rules.ops and _is_ignored(kind, rules, state, event, place):
+        if event.op in rules.ops and is_ignored(kind, rules, state, event, place):
             yield event
         state = rules.evolve(state, event, place)
 
 
-def _is_ignored(kind: str, rules: Rules, state: Any, event: Event, place: Place) -> bool:
+def is_ignored(kind: str, rules: Rules, state: Any, event: Event, place: Place) -> bool:
+    """Whether the fold ignores an event of a known op, at a place after a state."""
     nothing = event._replace(record={**event.record, "op": _NOTHING})
     match kind:
         case "memory":

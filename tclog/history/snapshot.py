@@ -17,6 +17,7 @@ from tclog.clock import Hlc, rfc3339
 from tclog.domain import steps
 from tclog.domain.content import content_blobs, content_size
 from tclog.event import ALL, ChainId, Event, Version, chain_id, chain_kind, chain_name
+from tclog.history.rules import is_ignored
 from tclog.index import Commit, Filter, Index, derived
 
 Snapshot = dict[str, Any]
@@ -239,8 +240,15 @@ def ignored_events(before: Version | None, version: Version) -> list[Event]:
         state = inbox.merge(state, version.merge["through"], version.merge["count"])
     ignored = []
     for nth, event in enumerate(version.events):
-        after = rules.evolve(state, event, place._replace(index=nth))
-        if event.op not in rules.ops or _is_same(chain, state, after, event):
+        at = place._replace(index=nth)
+        after = rules.evolve(state, event, at)
+        if event.op not in rules.ops:
+            ignored.append(event)
+        elif chain_kind(chain) == "step":
+            # A second note in one version leaves the same state, and is none the less said.
+            if is_ignored("step", rules, state, event, at):
+                ignored.append(event)
+        elif _is_same(chain, state, after, event):
             ignored.append(event)
         state = after
     return ignored
@@ -249,9 +257,6 @@ def ignored_events(before: Version | None, version: Version) -> list[Event]:
 def _is_same(chain: ChainId, before: Any, after: Any, event: Event) -> bool:
     """Whether an event had no effect; one that sets what was there already has had its effect."""
     match chain_kind(chain):
-        case "step":
-            # Even what is ignored records the stamp of the version before.
-            return bool(after == before._replace(lease_from=after.lease_from))
         case "memory":
             return after is before or (event.op == "memory.delete" and before.content is None)
         case "barrier":

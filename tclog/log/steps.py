@@ -11,7 +11,7 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, together
 from tclog.chain.fold import state_of
 from tclog.chain.once import once
-from tclog.chain.read import list_chains, read_at, read_heads, read_version
+from tclog.chain.read import list_chains, read_at, read_heads, read_standing, read_version
 from tclog.chain.results import Step
 from tclog.clock import Hlc
 from tclog.domain import steps
@@ -42,6 +42,15 @@ def read_rows(client: Client, ids: Sequence[str], *, at: Hlc | None = None) -> P
     return [
         Row(name, head, state_of(chain, head))
         for name, chain, head in zip(ids, chains, heads, strict=True)
+    ]
+
+
+def _standing(client: Client, rows: Sequence[Row]) -> Protocol[list[Row]]:
+    """Return steps as they are shown: at the newest version that changed something."""
+    heads = yield from together(*(read_standing(client, row.head) for row in rows))
+    return [
+        Row(row.id, head, state_of(chain_id("step", row.id), head))
+        for row, head in zip(rows, heads, strict=True)
     ]
 
 
@@ -165,7 +174,8 @@ def list_steps(
 ) -> Protocol[list[Step]]:
     """Return all steps in the order in which they would be claimed, or those in one state."""
     rows = yield from list_rows(client, at=at)
-    rows = sorted((row for row in rows if is_known(row)), key=claim_order)
+    rows = yield from _standing(client, [row for row in rows if is_known(row)])
+    rows = sorted(rows, key=claim_order)
     done = {row.id for row in rows if is_complete(row)}
     found = [
         show.show_step(
@@ -189,8 +199,8 @@ def show_step(client: Client, step: str, *, at: Hlc | None = None) -> Protocol[S
     Raises:
         NotFound: nobody ever mentioned it.
     """
-    (row,) = yield from read_rows(client, [step], at=at)
-    if row.head is None or row.head.base == 0:
+    (row,) = yield from _standing(client, (yield from read_rows(client, [step], at=at)))
+    if row.head is None:
         raise NotFound(
             f"there is no step {step}",
             code="step-missing",
@@ -334,6 +344,7 @@ def wait_for_steps(
         last[:] = rows
         complete = [row for row in rows if is_complete(row)]
         if len(complete) >= needed:
+            complete = yield from _standing(client, complete)
             return [show.show_step(row.id, row.head, row.state, ()) for row in complete]
         stuck = [row for row in rows if row.state.state in steps.STUCK]
         if len(rows) - len(stuck) < needed:

@@ -237,3 +237,20 @@ def test_it_is_the_same_on_a_bucket(tmp_path: Path, ceph: Server) -> None:
     assert len(user("blame", "big", "--at", "then").rows()) == 2000
     shown = user("revert", changes["memory/big"]["id"], "--json").object()
     assert shown["value"] == BIG
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_step_is_shown_as_of_the_version_that_changed_it(tmp_path: Path, held: bool) -> None:
+    """Not of one behind it that only read it, or came to nothing."""
+    team = Team(tmp_path)
+    alice = team["alice"]
+    alice.steps.add("s")
+    if held:
+        alice.steps.claim("s")
+    txn = alice.transaction()
+    txn.step_show("s")
+    txn.memory_incr("n")
+    alice.transact(txn)
+    shown = state_at(team.look())["step/s"]
+    assert team["bob"].steps.show("s").as_json() == shown
+    assert [step.as_json() for step in team["bob"].steps.list()] == [shown]

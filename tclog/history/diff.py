@@ -67,11 +67,14 @@ def read_diff(index: Index, before: Hlc, after: Hlc) -> Protocol[list[Change]]:
     chains = [c for c in index.chains_changed(first, last) if chain_kind(c) != "agent"]
     changes: list[Change] = yield from together(*(reader.change(chain) for chain in chains))
     causes = {c.chain: c.last for c in changes if _completeness_differs(c)}
+    # Not those that only got versions which change nothing: what changed them stands elsewhere.
+    changed = {c.chain for c in changes if c.last is not None}
     depending: dict[ChainId, list[ChainId]] = {}
     for cause in causes:
         for step in derived.steps_after(index, chain_name(cause)):
-            if (chain := chain_id("step", step)) not in reader.seen:
+            if (chain := chain_id("step", step)) not in changed:
                 depending.setdefault(chain, []).append(cause)
+    changes = [change for change in changes if change.chain not in depending]
     changes += yield from together(
         *(reader.derived_change(chain, because) for chain, because in depending.items())
     )
@@ -103,11 +106,9 @@ class _Reader:
         self.last = last
         self.acts = derived.acts_between(index, first, last)
         self.newest: dict[ChainId, Commit | None] = {}
-        self.seen: set[ChainId] = set()
 
     def change(self, chain: ChainId) -> Protocol[Change]:
         """Compare a chain that has a version between the two moments."""
-        self.seen.add(chain)
         then = self.index.version_at(chain, self.before)
         now = self.index.version_at(chain, self.after)
         low, high = sorted((_seq(then), _seq(now)))
@@ -128,7 +129,7 @@ class _Reader:
         )
 
     def derived_change(self, chain: ChainId, because: list[ChainId]) -> Protocol[Change]:
-        """Compare a step that itself has no version between, but those it comes after have."""
+        """Compare a step that nothing changed itself between, but those it comes after did."""
         head = self.index.version_at(chain, self.first)
         shown = yield from together(
             show_chain(self.index, chain, head, self.before),

@@ -224,3 +224,21 @@ def test_the_cost_grows_with_the_answer_and_not_with_the_log(tmp_path: Path) -> 
     assert large["blame"] < 3 * small["blame"] + 20, costs
     # Everything at a moment is a long answer: it costs what it holds.
     assert large["state"] / large["things"] < 2 * small["state"] / small["things"], costs
+
+
+def test_a_step_that_was_only_read_meanwhile_changed_by_what_it_waited_for(tmp_path: Path) -> None:
+    team = Team(tmp_path)
+    alice = team["alice"]
+    alice.steps.add("one")
+    alice.steps.add("two", after=["one"])
+    alice.steps.claim("one")
+    before = team.now()
+    txn = alice.transaction()
+    txn.step_show("two")
+    txn.step_complete("one")
+    alice.transact(txn)
+    changes = {change.chain: change for change in diff_between(team.look(), before)}
+    two, one = changes["step/two"], changes["step/one"]
+    assert (two.before["state"], two.after["state"]) == ("pending", "ready")
+    assert two.last == one.last
+    assert two.because == "step/one"

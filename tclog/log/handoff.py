@@ -134,7 +134,8 @@ def _recorded(client: Client, step: str, state: steps.State) -> Protocol[Mapping
     head = client.known(chain)
     if head is None or head.seq != state.handoff_version:
         head = yield from read_version(client, chain, state.handoff_version)
-    for event in head.events:
+    # The last one counts where a transaction ended the step twice.
+    for event in reversed(head.events):
         if event.op == "step.complete" and "handoff" in event.body:
             found: Mapping[str, Any] = event.body["handoff"]
             return found

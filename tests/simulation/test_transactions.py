@@ -14,6 +14,7 @@ from tclog.chain.transact import GIVE_UP_S
 from tclog.chain.verdict import GRACE_S
 from tclog.errors import NotFound, Refused, UsageError
 from tclog.log import memory
+from tclog.log.handoff import complete_step
 from tclog.log.transactions import Transaction
 from tclog.store.base import Create, Get, List, Put
 from tclog.testing import Faults, oracles, simulate
@@ -197,6 +198,21 @@ def test_a_repeated_command_tells_what_was_read_when_it_was_committed():
         outrun += told == "new"
         assert running.go(1000).result[0].value == told
     assert 0 < outrun < 19
+
+
+def test_the_last_end_of_a_step_in_a_transaction_is_the_one_that_can_be_repeated():
+    world = World()
+    alice = world.client("alice")
+    txn = Transaction(alice)
+    txn.step_claim("s")
+    txn.step_complete("s", note="first")
+    txn.step_reopen("s")
+    txn.step_claim("s")
+    txn.step_complete("s", note="last")
+    finish(world, txn.protocol())
+    again = finish(world, complete_step(alice, "s", note="last"))
+    assert again.handoff == {"from": "alice", "note": "last"}
+    assert isinstance(finish(world, complete_step(alice, "s", note="first")), Refused)
 
 
 def test_the_next_writer_is_stopped_no_longer_than_the_grace():

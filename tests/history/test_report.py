@@ -198,6 +198,21 @@ def test_lost_races_are_those_lost_to_others(runs: Runs):
     assert schema["takeovers"] == 1
 
 
+def test_who_only_read_a_key_or_a_step_did_not_write_it(tmp_path: Path) -> None:
+    team = Team(tmp_path)
+    written = team["alice"].memory.set("k", "v")
+    team["alice"].steps.add("s", after=["nobody-defined"])
+    txn = team["bob"].transaction()
+    txn.memory_get("k")
+    txn.step_show("s")
+    txn.memory_incr("n")
+    team["bob"].transact(txn)
+    data = build_report(team.look().index, Wanted("p"))
+    (row,) = [row for row in data["memory"] if row["key"] == "k"]
+    assert (row["agent"], row["version"], row["event"]) == ("alice", 1, written.id)
+    assert [row["id"] for row in data["steps"]] == ["s"]
+
+
 def test_messages_say_who_read_them_and_when(tmp_path: Path):
     team = Team(tmp_path)
     team["alice"].send("bob", "one")

@@ -22,7 +22,11 @@ MESSAGE_CHARS = 600
 
 
 def _head(index: Index, chain: ChainId, until: Hlc | None) -> Version | None:
-    return index.version_at(chain, until) if until else index.version(chain, index.head(chain))
+    """Return the version that stands: who only read a key, or came to nothing, wrote none."""
+    head = index.version_at(chain, until) if until else index.version(chain, index.head(chain))
+    if head is None or not head.void:
+        return head
+    return index.version(chain, head.base) if head.base else None
 
 
 # -- steps ----------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ import click
 from tclog import __version__
 from tclog.cli.config import TRUE_WORDS
 from tclog.cli.here import Here
-from tclog.cli.output import discard, open_streams, write_error
+from tclog.cli.output import discard, open_streams, write_error, write_line
 from tclog.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, TclogError, UsageError
 
 COMPLETE_VARIABLE = "_TCLOG_COMPLETE"
@@ -234,7 +233,7 @@ def run_command(argv: Sequence[str]) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         if as_json:
             return _told(UsageError("a command is missing", hint="tclog --help"), as_json)
-        error.show()
+        write_line(error.format_message(), sys.stderr)
         return UsageError.exit
     except click.exceptions.Exit as leave:
         return leave.exit_code
@@ -266,8 +265,7 @@ def _run(words: list[str], here: Here) -> int:
 def _told(error: TclogError, as_json: bool) -> int:
     if not error.hint:
         error.hint = "tclog --help" if isinstance(error, UsageError) else "tclog doctor"
-    with contextlib.suppress(OSError):  # nobody may listen on stderr; the status still tells
-        write_error(error, as_json=as_json)
+    write_error(error, as_json=as_json)
     return error.exit
 
 

@@ -319,7 +319,6 @@ class Here:
             output.write_line(f"note: {output.unbroken(text)}", sys.stderr)
 
     def finish(self) -> None:
-        """Show what was noticed on the way; nobody may listen, and that changes no status."""
-        with contextlib.suppress(OSError):
-            for warning in () if self._log is None else self._log.warnings:
-                self.note(warning)
+        """Show what was noticed on the way."""
+        for warning in () if self._log is None else self._log.warnings:
+            self.note(warning)

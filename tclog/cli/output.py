@@ -103,7 +103,7 @@ def write_line(text: str, stream: TextIO | None = None) -> None:
 
 
 def write_bytes(data: bytes, stream: TextIO | None = None) -> None:
-    """Print bytes at once.
+    """Print bytes at once. On stderr they may be lost: what is done matters more than a note on it.
 
     Raises:
         BrokenPipeError: the reader has left.
@@ -114,9 +114,13 @@ def write_bytes(data: bytes, stream: TextIO | None = None) -> None:
         stream.flush()
         stream.buffer.write(data)
         stream.buffer.flush()
-    except BrokenPipeError:
-        raise
     except OSError as error:
+        if stream is sys.stderr:
+            # Only this process gives up: a child that is started later has the real one.
+            sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+            return
+        if isinstance(error, BrokenPipeError):
+            raise
         discard(stream)
         raise TclogError(
             f"the output cannot be written: {error.strerror}", code="output-failed", hint="df -h"

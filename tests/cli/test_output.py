@@ -329,6 +329,25 @@ def test_an_output_that_cannot_be_written_is_an_error(project: User):
         assert "Exception ignored" not in done.err
 
 
+def test_a_note_that_cannot_be_written_changes_nothing(project: User):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("there is no /dev/full")
+    gone, pipe = os.pipe()
+    os.close(gone)
+    with open("/dev/full", "wb") as full, open(pipe, "wb") as broken:
+        for number, stderr in enumerate((full, broken)):
+            step = f"s{number}"
+            # Not as it was: the step claimed, and its command never started.
+            ran = project.process("exec", step, "--", "echo", "ran", stderr=stderr)
+            assert (ran.code, ran.out) == (0, "ran\n")
+            assert project("step", "show", step, "--json").object()["state"] == "complete"
+            told = project.process("diff", "1h", "@", stderr=stderr)
+            assert told.code == 0
+            assert f"step/{step}" in told.out
+            assert project.process("memory", "get", "nothing", stderr=stderr).code == 3
+            assert project.process("memory", stderr=stderr).code == 2
+
+
 def test_texts_come_from_files_and_standard_input(project: User):
     (project.work / "f").write_text("from a file\n")
     project("memory", "set", "k", "--file", "f").ok()

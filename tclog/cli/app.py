@@ -74,6 +74,13 @@ class Example(click.Command):
         super().__init__(*args, **options)
         self.example = example
 
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return the option for help, which is printed like all else: a full disk is no bug."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.callback = _say_help
+        return option
+
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, then the usage line."""
         with formatter.section("Example"):
@@ -177,9 +184,15 @@ def operation(
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
+def _say_help(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        write_line(ctx.get_help())
+        ctx.exit()
+
+
 def _say_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked and not ctx.resilient_parsing:
-        click.echo(f"tclog {__version__}")
+        write_line(f"tclog {__version__}")
         ctx.exit()
 
 

@@ -321,9 +321,11 @@ def test_an_output_that_cannot_be_written_is_an_error(project: User):
     project("memory", "set", "k", "v").ok()
     if not os.path.exists("/dev/full"):
         pytest.skip("there is no /dev/full")
-    for words in (["memory", "get", "k"], ["memory", "list"], ["memory", "get", "k", "--json"]):
+    for words in (
+        "memory get k", "memory list", "memory get k --json", "--help", "memory -h", "--version",
+    ):  # fmt: skip
         with open("/dev/full", "wb") as full:
-            done = project.process(*words, stdout=full)
+            done = project.process(*words.split(), stdout=full)
         assert done.code == 1, done
         assert "cannot be written" in done.err
         assert "Exception ignored" not in done.err

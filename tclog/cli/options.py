@@ -28,7 +28,24 @@ class Duration(click.ParamType[float]):
         return value if isinstance(value, float) else parse_duration_s(str(value))
 
 
+class Text(click.ParamType[str]):
+    """A text; the system also hands over bytes that are none."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See click."""
+        text = str(value)
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                self.fail(f"{text!a} is not UTF-8", param, ctx)
+        return text
+
+
 DURATION = Duration()
+TEXT = Text()
 F = TypeVar("F", bound=Callable[..., Any])
 
 id_key = click.option(
@@ -53,12 +70,22 @@ attempts = click.option(
 def filters(command: F) -> F:
     """Give a listing of events the options that choose among them."""
     for decorate in (
-        click.option("--grep", "text", metavar="TEXT", help="Only events that hold this text."),
-        click.option("--chain", metavar="C", help="Only these chains, such as 'memory/design.*'."),
         click.option(
-            "--op", metavar="OP", help="Only these ops; a shell pattern such as 'step.*'."
+            "--grep", "text", type=TEXT, metavar="TEXT", help="Only events that hold this text."
         ),
-        click.option("--agent", metavar="A", help="Only events of this agent."),
+        click.option(
+            "--chain",
+            type=TEXT,
+            metavar="C",
+            help="Only these chains, such as 'memory/design.*'.",
+        ),
+        click.option(
+            "--op",
+            type=TEXT,
+            metavar="OP",
+            help="Only these ops; a shell pattern such as 'step.*'.",
+        ),
+        click.option("--agent", type=TEXT, metavar="A", help="Only events of this agent."),
     ):
         command = decorate(command)
     return command

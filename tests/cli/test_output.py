@@ -289,6 +289,11 @@ def test_words_that_are_not_utf_8_are_refused_in_one_line(project: User):
         [b"artifact", b"put", bad],
         [b"--as", bad, b"claim", b"s"],
         [b"step", b"add", b"s", b"--title", bad],
+        [b"log", b"--grep", bad],
+        [b"log", b"--agent", bad],
+        [b"log", b"--op", bad],
+        [b"watch", b"--chain", bad],
+        [b"report", b"r.html", b"--title", bad],
     ):
         project.process(*words).said(2)
         project.process(b"--json", *words).error(2)

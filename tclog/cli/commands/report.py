@@ -25,7 +25,12 @@ from tclog.errors import TclogError, UsageError, quote
 @click.argument("out", metavar="OUT.html")
 @click.option("--from", "since", metavar="POINT", help="Only what came after this.")
 @click.option("--to", "until", metavar="POINT", help="Only what came until this.")
-@click.option("--title", metavar="T", help="The page's heading (default: the project's name).")
+@click.option(
+    "--title",
+    type=options.TEXT,
+    metavar="T",
+    help="The page's heading (default: the project's name).",
+)
 def report(here: Here, out: str, since: str | None, until: str | None, title: str | None) -> None:
     """Write a run as one web page, for people.
 

@@ -96,10 +96,11 @@ def find_artifact(
     else:
         head = yield from read_head(client, chain)
     if head is None:
+        then = at is not None
         raise NotFound(
-            f"there is no artifact {name}",
+            f"there was no artifact {name} then" if then else f"there is no artifact {name}",
             code="artifact-missing",
-            hint="tclog artifact list",
+            hint=f"tclog artifact history {quote(name)}" if then else "tclog artifact list",
             name=name,
         )
     if version is not None:

@@ -197,14 +197,15 @@ def show_step(client: Client, step: str, *, at: Hlc | None = None) -> Protocol[S
     """Return one step with its last note and hand-off.
 
     Raises:
-        NotFound: nobody ever mentioned it.
+        NotFound: nobody ever mentioned it, or had mentioned it then.
     """
     (row,) = yield from _standing(client, (yield from read_rows(client, [step], at=at)))
     if row.head is None:
+        then = at is not None
         raise NotFound(
-            f"there is no step {step}",
+            f"there was no step {step} then" if then else f"there is no step {step}",
             code="step-missing",
-            hint=f"tclog step add {quote(step)}",
+            hint=f"tclog step show {quote(step)}" if then else f"tclog step add {quote(step)}",
             step=step,
         )
     return (yield from read_result(client, step, row.head, row.state, notes=True, at=at))

@@ -134,6 +134,16 @@ def test_json_within_the_facts_of_an_event_is_escaped_once(user: User) -> None:
     assert json.loads(piped["changes"].replace("\\\\", "\\")) == [change]
 
 
+def test_what_was_not_there_yet_is_not_said_to_be_missing_now(user: User) -> None:
+    user("step", "add", "s").ok()
+    user("artifact", "put", "report.md").ok()
+    for words in (("step", "show", "s"), ("artifact", "get", "report.md")):
+        told = user(*words, "--at", "1h").said(3)
+        assert told.startswith("error: there was no ")
+        _, _, hint = told.partition("hint: tclog ")
+        assert user(*hint.split()).ok().out
+
+
 def test_every_reading_command_takes_every_kind_of_point(user: User) -> None:
     user("memory", "set", "k", "one").ok()
     event = newest_id(user)

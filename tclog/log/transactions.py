@@ -318,7 +318,12 @@ class Transaction:
         """
         bound = once(id_key, {"op": "txn", "operations": [one.words for one in self._operations]})
         acts = [one.act for one in self._operations]
-        done: Transacted = yield from transact(self._client, acts, once=bound)
+        try:
+            done: Transacted = yield from transact(self._client, acts, once=bound)
+        except Refused as refused:
+            if refused.code == "version-conflict":
+                yield from _tell_current(self._client, refused)
+            raise
         return (
             yield from together(
                 *(
@@ -372,6 +377,23 @@ def _about(refused: Refused, key: str) -> Refused:
         key=key,
         **refused.details,
     )
+
+
+def _tell_current(client: Client, refused: Refused) -> Protocol[None]:
+    """Add to a refusal what is there now and who wrote it, as a single write's has it."""
+    head = client.known(chain_id("memory", refused.details["key"]))
+    standing = yield from read_standing(client, head)
+    if standing is None:
+        refused.details["version"] = 0
+        return
+    now = yield from show_memory(standing)
+    refused.details |= {
+        "version": now.version,
+        "value": now.value,
+        "agent": now.agent,
+        "at": now.at,
+        "current": now.as_json(),
+    }
 
 
 def _no_step(step: str) -> TclogError:

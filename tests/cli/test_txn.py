@@ -83,6 +83,22 @@ def test_one_line_that_cannot_be_leaves_all_as_it_was(
     assert project("fsck").code == 0
 
 
+@pytest.mark.parametrize("op", ["memory.set", "memory.get", "memory.delete"])
+def test_a_conflict_tells_what_is_there_now(project: User, op: str):
+    value = {"value": "x"} if op == "memory.set" else {}
+    line = {"op": op, "key": "k", **value, "if_version": 7}
+    never = txn(project, line, words=("--json",)).error(4)
+    assert (never["code"], never["version"]) == ("version-conflict", 0)
+    assert "current" not in never
+    now = project("memory", "set", "k", "v", "--as", "bob", "--json").object()
+    error = txn(project, INCR, line, words=("--json",)).error(4)
+    assert error["current"] == now
+    assert {
+        name: error[name] for name in ("version", "value", "agent", "at")
+    }.items() <= now.items()
+    assert (error["key"], error["line"]) == ("k", 2)
+
+
 def test_nothing_and_a_missing_file_are_errors(project: User):
     assert txn(project).code == 2
     assert project("txn", "-f", "no-such-file", "--as", "alice").code == 2

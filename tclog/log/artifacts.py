@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -143,8 +144,10 @@ def get_artifact(
             )
         part.replace(out)
     except OSError as error:
+        full = error.errno == errno.ENOSPC
+        hint = f"df -h {quote(out.parent)}" if full else f"ls -ld {quote(out.parent)}"
         raise TclogError(
-            f"{out} cannot be written: {error.strerror}", code="file-unwritable", hint="df -h ."
+            f"{out} cannot be written: {error.strerror}", code="file-unwritable", hint=hint
         ) from None
     finally:
         with contextlib.suppress(OSError):

@@ -206,6 +206,17 @@ def test_a_folder_without_permission(filled: User):
     subprocess.run(["chmod", "-R", "a+rw", filled.store], check=True)
 
 
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
+def test_where_a_file_may_not_be_written_the_hint_is_not_about_a_full_disk(filled: User):
+    (filled.work / "f").write_text("x")
+    filled("artifact", "put", "f").ok()
+    (filled.work / "shut").mkdir(mode=0o555)
+    for words in (["report", "shut/r.html"], ["artifact", "get", "f", "-o", "shut/f"]):
+        error = filled.powerless(*words, "--json").error(1)
+        assert "Permission denied" in error["message"]
+        assert error["hint"] == f"ls -ld {filled.work / 'shut'}"
+
+
 @mounts
 def test_a_full_disk(filled: User):
     prepare = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -121,6 +122,8 @@ def _write(target: Path, page: bytes) -> None:
     try:
         write_whole(target, page)
     except OSError as error:
+        full = error.errno == errno.ENOSPC
+        hint = f"df -h {quote(target.parent)}" if full else f"ls -ld {quote(target.parent)}"
         raise TclogError(
-            f"{target} cannot be written: {error.strerror}", code="file-unwritable", hint="df -h ."
+            f"{target} cannot be written: {error.strerror}", code="file-unwritable", hint=hint
         ) from None

@@ -30,14 +30,14 @@ def read_content(content: Content) -> Protocol[Any]:
         try:
             return decode_json(raw)
         except ValueError:
-            raise Damaged(f"blob {pieces[0][0][:12]} is not JSON", hint="tclog doctor") from None
+            raise Damaged(f"blob {pieces[0][0][:12]} is not JSON", hint="tclog fsck") from None
     return raw.decode() + content.get("value", "")
 
 
 def check_blob(blob: BlobHash, data: bytes | None) -> bytes:
     """Return a blob's bytes if they are what its name says."""
     if data is None:
-        raise Damaged(f"blob {blob[:12]} is missing", hint="tclog doctor")
+        raise Damaged(f"blob {blob[:12]} is missing", hint="tclog fsck")
     if digest(data) != blob:
-        raise Damaged(f"blob {blob[:12]} does not hold what its name says", hint="tclog doctor")
+        raise Damaged(f"blob {blob[:12]} does not hold what its name says", hint="tclog fsck")
     return data

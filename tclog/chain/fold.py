@@ -92,7 +92,7 @@ def state_of(chain: ChainId, head: Version | None) -> Any:
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise Damaged(
             f"the state in version {head.seq} of {chain} cannot be read: {error!r}",
-            hint="tclog doctor",
+            hint="tclog fsck",
         ) from None
 
 
@@ -118,7 +118,7 @@ def fold(
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise Damaged(
             f"version {place.seq} of {chain} holds an event that cannot be folded: {error!r}",
-            hint="tclog doctor",
+            hint="tclog fsck",
         ) from None
     return state
 
@@ -155,15 +155,15 @@ def verify(chain: ChainId, before: Version | None, version: Version) -> None:
     """
     what = f"version {version.seq} of {chain}"
     if version.prev != (None if before is None else before.id):
-        raise Damaged(f"{what} does not follow the version before it", hint="tclog doctor")
+        raise Damaged(f"{what} does not follow the version before it", hint="tclog fsck")
     if before is not None and version.at <= before.at:
-        raise Damaged(f"{what} is not later than the version before it", hint="tclog doctor")
+        raise Damaged(f"{what} is not later than the version before it", hint="tclog fsck")
     if version.record.get("stands") != _stands_after(before):
-        raise Damaged(f"{what} misnames the version that stands before it", hint="tclog doctor")
+        raise Damaged(f"{what} misnames the version that stands before it", hint="tclog fsck")
     if unknown_ops(chain, version):
         return  # a later client's rules made this state; only it can recompute it
     if not holds_its_state(state_of(chain, before), version):
-        raise Damaged(f"{what} holds a state that its events do not give", hint="tclog doctor")
+        raise Damaged(f"{what} holds a state that its events do not give", hint="tclog fsck")
 
 
 def holds_its_state(state: Any, version: Version) -> bool:

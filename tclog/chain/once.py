@@ -72,7 +72,7 @@ def bind_once(client: Client, chain: ChainId, bound: Once) -> Protocol[int]:
         found = yield from _create(client, key, encode(record))
     record = decode(found.data, key)
     if not isinstance(record, dict) or record.get("chain") != chain or "after" not in record:
-        raise Damaged(f"{key} does not bind an idempotency key", hint="tclog doctor")
+        raise Damaged(f"{key} does not bind an idempotency key", hint="tclog fsck")
     if record.get("command") != bound.command:
         raise Refused(
             f"the idempotency key {bound.key!r} was already used by {client.agent}"

@@ -63,7 +63,7 @@ def read_newest(client: Client, chain: ChainId) -> Protocol[Version | None]:
         return None
     seq = slot_seq(entries[0].key)
     if seq is None:
-        raise Damaged(f"{entries[0].key} is not a slot of {chain}", hint="tclog doctor")
+        raise Damaged(f"{entries[0].key} is not a slot of {chain}", hint="tclog fsck")
     version = yield from _read_slot(client, chain, seq)
     if not version.settled:
         judged = yield from _judge(client, version)
@@ -177,7 +177,7 @@ def read_standing(client: Client, head: Version | None) -> Protocol[Version | No
 def _read_slot(client: Client, chain: ChainId, seq: int) -> Protocol[Version]:
     found = yield Get(slot_key(chain, seq))
     if found is None:
-        raise Damaged(f"version {seq} of {chain} is missing", hint="tclog doctor")
+        raise Damaged(f"version {seq} of {chain} is missing", hint="tclog fsck")
     version = client.decode(found.data, chain=chain, seq=seq, stored=found.stored)
     client.clock.observe(version.at)
     return version
@@ -220,7 +220,7 @@ def _ended(judged: list[Version | None]) -> list[Version]:
     versions = [version for version in judged if version is not None]
     if len(versions) < len(judged):
         raise Damaged(
-            "a transaction is undecided although other versions follow it", hint="tclog doctor"
+            "a transaction is undecided although other versions follow it", hint="tclog fsck"
         )
     return versions
 
@@ -247,7 +247,7 @@ def read_range(
         replies = settled((yield tuple(Get(slot_key(chain, seq)) for seq in seqs)))
         for seq, found in zip(seqs, replies, strict=True):
             if found is None:
-                raise Damaged(f"version {seq} of {chain} is missing", hint="tclog doctor")
+                raise Damaged(f"version {seq} of {chain} is missing", hint="tclog fsck")
             version = client.decode(found.data, chain=chain, seq=seq, stored=found.stored)
             _check_follows(versions, version)
             versions.append(version)
@@ -265,7 +265,7 @@ def _check_follows(versions: Sequence[Version], version: Version) -> None:
     if versions and version.prev != versions[-1].id:
         raise Damaged(
             f"version {version.seq} of {version.chain} does not follow version {version.seq - 1}",
-            hint="tclog doctor",
+            hint="tclog fsck",
         )
 
 
@@ -314,5 +314,5 @@ def _full_name(kind: str, segment: str) -> Protocol[str | None]:
     record = decode(found.data, entries[0].key)
     name = str(record.get("chain", "")).partition("/")[2]
     if encode_name(name) != segment:
-        raise Damaged(f"{entries[0].key} stands in another chain's folder", hint="tclog doctor")
+        raise Damaged(f"{entries[0].key} stands in another chain's folder", hint="tclog fsck")
     return name

@@ -37,13 +37,13 @@ def decode(raw: bytes, what: str) -> Any:
     try:
         record = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise Damaged(f"{what} is not JSON: {error}", hint="tclog doctor") from None
+        raise Damaged(f"{what} is not JSON: {error}", hint="tclog fsck") from None
     try:
         canonical = encode(record) == raw
     except TypeError:
         canonical = False  # nested deeper than anything that could have been encoded
     if not canonical:
-        raise Damaged(f"{what} is not in canonical form", hint="tclog doctor")
+        raise Damaged(f"{what} is not in canonical form", hint="tclog fsck")
     return record
 
 

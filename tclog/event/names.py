@@ -92,7 +92,7 @@ def decode_name(segment: str) -> str | None:
     except ValueError:
         name = ""
     if not name or encode_name(name) != segment:
-        raise Damaged(f"{segment!r} is not an encoded name", hint="tclog doctor")
+        raise Damaged(f"{segment!r} is not an encoded name", hint="tclog fsck")
     return name
 
 

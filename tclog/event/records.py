@@ -303,11 +303,11 @@ TXN_CHAINS_MAX = 64
 
 def _check(record: Any, unfit: Callable[..., str | None], what: str) -> None:
     if not isinstance(record, dict):
-        raise Damaged(f"{what} is not a JSON object", hint="tclog doctor")
+        raise Damaged(f"{what} is not a JSON object", hint="tclog fsck")
     number = record.get("format")
     # The exact type, here and below: to Python true is an int, and equal to 1.
     if type(number) is not int or number < 1:
-        raise Damaged(f"{what} has no format number", hint="tclog doctor")
+        raise Damaged(f"{what} has no format number", hint="tclog fsck")
     if number > FORMAT:
         raise FormatNewer(
             f"{what} has format {number}; this client reads up to {FORMAT}",
@@ -315,11 +315,11 @@ def _check(record: Any, unfit: Callable[..., str | None], what: str) -> None:
         )
     name = unfit(tuple(record), *map(type, record.values()))
     if name is not None:
-        raise Damaged(f"{what} has no valid field {name!r}", hint="tclog doctor")
+        raise Damaged(f"{what} has no valid field {name!r}", hint="tclog fsck")
     try:
         parse_hlc(record["at"])
     except ValueError:
-        raise Damaged(f"{what} has no valid stamp", hint="tclog doctor") from None
+        raise Damaged(f"{what} has no valid stamp", hint="tclog fsck") from None
 
 
 def _fields_check(fields: Mapping[str, tuple[type, ...]]) -> Callable[..., str | None]:
@@ -349,7 +349,7 @@ def decode_event(raw: bytes, *, expect: EventId | None = None, what: str = "even
     """
     found = EventId(digest(raw))
     if expect is not None and found != expect:
-        raise Damaged(f"{what} does not hold what its name says", hint="tclog doctor")
+        raise Damaged(f"{what} does not hold what its name says", hint="tclog fsck")
     record = decode(raw, what)
     _check(record, _unfit_in_event, what)
     return Event(found, record)
@@ -367,13 +367,13 @@ def decode_version(raw: bytes, *, chain: ChainId, seq: int, stored: Stamp | None
     _check(record, _unfit_in_version, what)
     # Only its successor knows a version's id, and the newest has none: it vouches for itself.
     if record["sum"] != digest(_without_sum(raw, record)):
-        raise Damaged(f"{what} does not hold what was written", hint="tclog doctor")
+        raise Damaged(f"{what} does not hold what was written", hint="tclog fsck")
     if record["chain"] != chain or record["seq"] != seq:
         raise Damaged(
-            f"{what} holds version {record['seq']} of {record['chain']}", hint="tclog doctor"
+            f"{what} holds version {record['seq']} of {record['chain']}", hint="tclog fsck"
         )
     if (record["prev"] is None) != (seq == 1):
-        raise Damaged(f"{what} does not name the version before it", hint="tclog doctor")
+        raise Damaged(f"{what} does not name the version before it", hint="tclog fsck")
     if "txn" in record:
         _check_txn(record, what)
     events = []
@@ -407,7 +407,7 @@ def _check_txn(record: Mapping[str, Any], what: str) -> None:
         and ("otherwise" in record) == (len(slots) > 1)
     )
     if not sound:
-        raise Damaged(f"{what} has no valid field 'txn'", hint="tclog doctor")
+        raise Damaged(f"{what} has no valid field 'txn'", hint="tclog fsck")
 
 
 def decode_stored_version(raw: bytes, stored: str | None) -> Version:

@@ -126,7 +126,9 @@ def get_artifact(
     blob = BlobHash(found.blake3)
     pieces = yield GetFile(blob_key(blob))
     if pieces is None:
-        raise Damaged(f"the blob {blob[:12]} of artifact {found.name} is missing")
+        raise Damaged(
+            f"the blob {blob[:12]} of artifact {found.name} is missing", hint="tclog fsck"
+        )
     # Names are limited in bytes, and a character has up to four.
     part = out.with_name(f".{out.name[:48]}.{os.getpid()}.part")
     hasher = blake3()
@@ -140,7 +142,7 @@ def get_artifact(
         if hasher.hexdigest() != blob:
             raise Damaged(
                 f"the blob {blob[:12]} of artifact {found.name} does not hold what its name says",
-                hint="tclog doctor",
+                hint="tclog fsck",
             )
         part.replace(out)
     except OSError as error:

@@ -354,6 +354,7 @@ def test_a_damaged_blob(filled: User):
             done = filled(*words) if words[-1] == "-" else filled(*words, "--json")
             assert done.code == 8, done
             assert blob.name[:12] in done.err
+            assert "tclog fsck" in done.err
             assert done.out == ""
         assert not (filled.work / "g").exists()
     assert not list(filled.work.glob(".*.part"))

@@ -189,6 +189,8 @@ def test_the_commands_go_from_store_to_store(project: Project):
     assert not list(project.work.glob(".log*"))
     piped = project.run("export").ok().out
     assert (project.work / "log.jsonl").read_text() == piped
+    assert project.run("export", "-o", "-").ok().out == piped
+    assert not (project.work / "-").exists()
     done = project.run("import", "log.jsonl", "restored", "--json").one()
     assert (done["type"], done["objects"]) == ("import", made["objects"])
     restored = project.work / "restored" / "story"

@@ -69,7 +69,7 @@ def _end(here: Here, copied: Copied, what: str) -> None:
     tclog export --git run
     """,
 )
-@click.option("-o", "out", metavar="FILE", help="Where to; without it, standard output.")
+@click.option("-o", "out", metavar="FILE", help="Where to; without it, or for -, standard output.")
 @click.option("--git", "git", metavar="DIR", help="Write a git repository instead.")
 def export(here: Here, out: str | None, git: str | None) -> None:
     """Write the whole log as JSON lines or as a git repository.
@@ -84,6 +84,7 @@ def export(here: Here, out: str | None, git: str | None) -> None:
 
         export_git(here, Path(git))
         return
+    out = None if out == STDIN else out
     from tclog.chain.drive import run
     from tclog.history.transfer import export as write_log
     from tclog.log.log import SOFTWARE

@@ -207,7 +207,9 @@ class FileStore:
         except OSError as error:
             raise self._error(error, f"cannot write {key}") from error
         if failed is not None:
-            _unlink(temporary)
+            # If it may have its name, the second one stays, as below.
+            if failed.outcome is not Outcome.UNKNOWN:
+                _unlink(temporary)
             return failed
         try:
             self._sync_folder(path)

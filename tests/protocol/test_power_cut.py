@@ -98,6 +98,27 @@ def test_what_a_repeated_command_is_told_survives(disk: Disk) -> None:
     assert disk.open("alice").memory.get("n").value == 1
 
 
+def test_a_name_that_was_given_without_an_answer_survives(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An NFS server's answer was lost, twice: the version is read back and acknowledged."""
+    link = os.link
+
+    def unanswered(source: str, target: str) -> None:
+        link(source, target)
+        if "chains/memory/n" in target:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def no_answer(one: str, other: str) -> bool:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(os, "link", unanswered)
+    monkeypatch.setattr(os.path, "samefile", no_answer)
+    assert disk.open("alice").memory.set("n", "v").version == 1
+    disk.cut()
+    assert disk.open("alice").memory.get("n").value == "v"
+
+
 def test_what_binds_a_key_survives(disk: Disk) -> None:
     """Else the key would be bound anew, to a later version, and the command applied twice."""
     disk.killed("alice", "once/", lambda log: log.memory.incr("n", id="once"))

@@ -227,9 +227,11 @@ class FileStore:
             if self._fsync:
                 self._link(temporary, moved := f"{temporary}-put")
             os.rename(moved, path)  # noqa: PTH104 - as above
-        except BaseException:
+        except BaseException as error:
             _unlink(moved)
-            _unlink(temporary)
+            # If it may have its name, the second one stays, as in ``create``.
+            if not isinstance(error, OSError) or error.errno not in _UNTOLD:
+                _unlink(temporary)
             raise
         try:
             self._sync_folder(path)

@@ -16,7 +16,7 @@ import pytest
 
 from tclog.chain import append
 from tclog.chain.drive import answer
-from tclog.errors import OutcomeUnknown
+from tclog.errors import OutcomeUnknown, StoreUnreachable
 from tclog.log.inbox import send_message
 from tclog.log.log import Log
 from tclog.log.project import Project
@@ -210,3 +210,20 @@ def test_an_announcement_that_the_disk_does_not_confirm_is_unknown(
     disk.open("alice").send("carol", "one")
     texts = [message.text for message in disk.open("carol").inbox().messages]
     assert texts == ["two", "one"]
+
+
+def test_an_object_whose_putting_was_not_answered_survives_who_read_it(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+
+    def unanswered(source: str, target: str) -> None:
+        rename(source, target)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "rename", unanswered)
+    with pytest.raises(StoreUnreachable):
+        FileStore(disk.root).put("events/2026-11-27T01/one.json", b"{}")
+    assert FileStore(disk.root).get("events/2026-11-27T01/one.json") is not None
+    disk.cut()
+    assert FileStore(disk.root).get("events/2026-11-27T01/one.json") is not None

@@ -110,6 +110,8 @@ class FileHeads(MemoryHeads):
         """See ``Heads``."""
         before = super().get(version.chain)
         super().put(version)
+        if super().get(version.chain) is not version:
+            return
         if before is None or before.seq < version.seq or before.stored != version.stored:
             replace_cached(self._path(version.chain), _line(version) + b"\n" + version.raw)
 

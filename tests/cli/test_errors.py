@@ -234,6 +234,21 @@ def test_a_full_disk(filled: User):
         mounted(filled, prepare, words).ok()
 
 
+@mounts
+def test_a_temporary_folder_that_is_full(filled: User):
+    filled("memory", "set", "big", "-", stdin=b"x" * 300_000).ok()
+    filled("export", "-o", "log.jsonl").ok()
+    prepare = """
+        mkdir temporary
+        mount -t tmpfs -o size=64k tmpfs temporary
+        export TMPDIR="$PWD/temporary"
+        exec < log.jsonl
+    """
+    done = mounted(filled, prepare, ["import", "-", "restored"])
+    assert failed(done, 1, "temporary", "No space left")["code"] == "file-unwritable"
+    assert not (filled.work / "restored").exists()
+
+
 def test_a_folder_that_is_gone(filled: User):
     shutil.rmtree(filled.store.parent)
     for words in (*READS, *WRITES):

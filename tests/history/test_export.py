@@ -203,6 +203,8 @@ def test_the_commands_go_from_store_to_store(project: Project):
     assert held.error()["code"] == "step-held"
     again = project.run("import", "-", "restored", "--json", input=piped).one()
     assert again["present"] == made["objects"]
+    again = project.run("import", "/dev/stdin", "restored", "--json", input=piped).one()
+    assert again["present"] == made["objects"]
     assert project.run("import", "log.jsonl").code == 0  # into the configured store, where it is
 
 

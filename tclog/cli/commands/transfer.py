@@ -17,7 +17,7 @@ from tclog.cli.files import unreadable
 from tclog.cli.here import Here
 from tclog.cli.options import STDIN
 from tclog.cli.output import one_line, size, write_bytes, write_json, write_line
-from tclog.errors import Damaged, NotFound, UsageError, quote
+from tclog.errors import Damaged, NotFound, TclogError, UsageError, quote
 
 if TYPE_CHECKING:
     from tclog.history.copying import Copied
@@ -202,27 +202,42 @@ def import_(
 def _opened(file: str) -> Iterator[Reader]:
     """Open an export that was read to its end before anything of it is written.
 
-    What comes from standard input is kept in a temporary file meanwhile: some of it can only be
-    judged by the digest in the last line.
+    What comes from standard input, or a pipe, is kept in a temporary file meanwhile: some of it can
+    only be judged by the digest in the last line.
     """
-    import shutil
-    import tempfile
-
     from tclog.history.transfer import Reader, check_export, lines_of
 
     with contextlib.ExitStack() as stack:
         try:
-            if file == STDIN:
-                source: BinaryIO = stack.enter_context(tempfile.TemporaryFile())
-                shutil.copyfileobj(sys.stdin.buffer, source)
-                source.seek(0)
-            else:
-                source = stack.enter_context(Path(file).open("rb"))
+            piped = file == STDIN
+            source = sys.stdin.buffer if piped else stack.enter_context(Path(file).open("rb"))
+            if piped or not source.seekable():
+                source = stack.enter_context(_kept(source))
             check_export(Reader(lines_of(source)))
             source.seek(0)
         except OSError as error:
-            raise unreadable(file, error) from None
+            raise unreadable("/dev/stdin" if file == STDIN else file, error) from None
         yield Reader(lines_of(source))
+
+
+def _kept(source: BinaryIO) -> BinaryIO:
+    """Copy what can be read once into a temporary file."""
+    import tempfile
+
+    kept: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - for the caller to close
+    while data := source.read(1 << 20):
+        try:
+            kept.write(data)
+            kept.flush()
+        except OSError as error:
+            raise TclogError(
+                f"an import is kept in {tempfile.gettempdir()} until it was checked, which cannot"
+                f" be written: {error.strerror}",
+                code="file-unwritable",
+                hint=f"df -h {quote(tempfile.gettempdir())}",
+            ) from None
+    kept.seek(0)
+    return kept
 
 
 def _open_target(here: Here, location: Location) -> Store:

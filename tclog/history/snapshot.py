@@ -64,9 +64,7 @@ def show_chain(
         at: the moment at which a step's dependencies are looked at, by default the version's.
         large: whether to fetch what only the store has: large values, and a step's notes.
     """
-    if head is not None and head.void:
-        # What stands is what an earlier version made of it.
-        head = index.version(chain, head.base) if head.base else None
+    head = standing(index, head)
     if head is None or chain_kind(chain) == "pack":
         return None  # packs are how the store keeps its history, and nothing that agents share
     match chain_kind(chain):
@@ -227,6 +225,13 @@ def agents_at(index: Index, at: Hlc) -> list[Snapshot]:
 def heads_at(index: Index, at: Hlc) -> Iterator[tuple[ChainId, Version]]:
     """Yield every chain that has a version by a moment, with the newest such version."""
     return derived.heads_at(index, at)
+
+
+def standing(index: Index, head: Version | None) -> Version | None:
+    """Return the version whose change stands: who only read, or came to nothing, made none."""
+    if head is None or not head.void:
+        return head
+    return index.version(head.chain, head.base) if head.base else None
 
 
 def ignored_events(before: Version | None, version: Version) -> list[Event]:

@@ -115,6 +115,16 @@ def find_artifact(
     return show_artifact(head)
 
 
+def unwritable(file: Path, error: OSError) -> TclogError:
+    """Return what to say of a file that cannot be written: the disk is full, or rights lack."""
+    full = error.errno == errno.ENOSPC
+    return TclogError(
+        f"{file} cannot be written: {error.strerror}",
+        code="file-unwritable",
+        hint=f"{'df -h' if full else 'ls -ld'} {quote(file.parent)}",
+    )
+
+
 def get_artifact(
     found: Artifact, out: Path, *, progress: Progress | None = None
 ) -> Protocol[Artifact]:
@@ -146,11 +156,7 @@ def get_artifact(
             )
         part.replace(out)
     except OSError as error:
-        full = error.errno == errno.ENOSPC
-        hint = f"df -h {quote(out.parent)}" if full else f"ls -ld {quote(out.parent)}"
-        raise TclogError(
-            f"{out} cannot be written: {error.strerror}", code="file-unwritable", hint=hint
-        ) from None
+        raise unwritable(out, error) from None
     finally:
         with contextlib.suppress(OSError):
             part.unlink()

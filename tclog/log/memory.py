@@ -133,29 +133,43 @@ def _there(result: Memory | None) -> Memory:
     return result
 
 
+def read_current(client: Client, key: str) -> Protocol[Memory | None]:
+    """Return what stands in a key that was read last; None if it has no version that stands."""
+    head = yield from read_standing(client, client.known(chain_id("memory", key)))
+    return None if head is None else (yield from show_memory(head))
+
+
+def tell_current(now: Memory | None) -> dict[str, Any]:
+    """Return the details of a conflict: what is there now and who wrote it."""
+    if now is None:
+        return {"version": 0}
+    return {
+        "version": now.version,
+        "value": now.value,
+        "agent": now.agent,
+        "at": now.at,
+        "current": now.as_json(),
+    }
+
+
 def _with_current(client: Client, key: str, refused: Refused) -> Protocol[Refused]:
     """Tell a loser what is there now and who wrote it."""
-    head = yield from read_standing(client, client.known(chain_id("memory", key)))
-    if head is None:
+    now = yield from read_current(client, key)
+    if now is None:
         return Refused(
             f"{key} has no version yet: {refused.message}",
             code=refused.code,
             hint=f"tclog memory set {quote(key)} VALUE --if-absent",
             key=key,
-            version=0,
+            **tell_current(now),
         )
-    now = yield from show_memory(head)
     shown = "deleted" if now.deleted else f"version {now.version}"
     return Refused(
         f"{key} is at {shown}, written by {now.agent} at {now.at}: {refused.message}",
         code=refused.code,
         hint=f"tclog memory get {quote(key)}",
         key=key,
-        version=now.version,
-        value=now.value,
-        agent=now.agent,
-        at=now.at,
-        current=now.as_json(),
+        **tell_current(now),
     )
 
 

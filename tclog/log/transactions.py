@@ -322,7 +322,8 @@ class Transaction:
             done: Transacted = yield from transact(self._client, acts, once=bound)
         except Refused as refused:
             if refused.code == "version-conflict":
-                yield from _tell_current(self._client, refused)
+                now = yield from memory_log.read_current(self._client, refused.details["key"])
+                refused.details |= memory_log.tell_current(now)
             raise
         return (
             yield from together(
@@ -377,23 +378,6 @@ def _about(refused: Refused, key: str) -> Refused:
         key=key,
         **refused.details,
     )
-
-
-def _tell_current(client: Client, refused: Refused) -> Protocol[None]:
-    """Add to a refusal what is there now and who wrote it, as a single write's has it."""
-    head = client.known(chain_id("memory", refused.details["key"]))
-    standing = yield from read_standing(client, head)
-    if standing is None:
-        refused.details["version"] = 0
-        return
-    now = yield from show_memory(standing)
-    refused.details |= {
-        "version": now.version,
-        "value": now.value,
-        "agent": now.agent,
-        "at": now.at,
-        "current": now.as_json(),
-    }
 
 
 def _no_step(step: str) -> TclogError:

@@ -98,21 +98,26 @@ def test_what_a_repeated_command_is_told_survives(disk: Disk) -> None:
     assert disk.open("alice").memory.get("n").value == 1
 
 
+def unanswered(act: Callable[[str, str], None], part: str) -> Callable[[str, str], None]:
+    """Give names by ``act``; no answer tells so of those with ``part`` in them."""
+
+    def acting(source: str, target: str) -> None:
+        act(source, target)
+        if part in target:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    return acting
+
+
 def test_a_name_that_was_given_without_an_answer_survives(
     disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An NFS server's answer was lost, twice: the version is read back and acknowledged."""
-    link = os.link
-
-    def unanswered(source: str, target: str) -> None:
-        link(source, target)
-        if "chains/memory/n" in target:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def no_answer(one: str, other: str) -> bool:
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
-    monkeypatch.setattr(os, "link", unanswered)
+    monkeypatch.setattr(os, "link", unanswered(os.link, "chains/memory/n"))
     monkeypatch.setattr(os.path, "samefile", no_answer)
     assert disk.open("alice").memory.set("n", "v").version == 1
     disk.cut()
@@ -215,13 +220,7 @@ def test_an_announcement_that_the_disk_does_not_confirm_is_unknown(
 def test_an_object_whose_putting_was_not_answered_survives_who_read_it(
     disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rename = os.rename
-
-    def unanswered(source: str, target: str) -> None:
-        rename(source, target)
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(os, "rename", unanswered)
+    monkeypatch.setattr(os, "rename", unanswered(os.rename, "events/"))
     with pytest.raises(StoreUnreachable):
         FileStore(disk.root).put("events/2026-11-27T01/one.json", b"{}")
     assert FileStore(disk.root).get("events/2026-11-27T01/one.json") is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from tclog.cli.app import operation
 from tclog.cli.files import write_whole
 from tclog.cli.here import Here
 from tclog.cli.output import size, write_bytes
-from tclog.errors import TclogError, UsageError, quote
+from tclog.errors import UsageError, quote
 
 
 @operation(
@@ -122,8 +121,6 @@ def _write(target: Path, page: bytes) -> None:
     try:
         write_whole(target, page)
     except OSError as error:
-        full = error.errno == errno.ENOSPC
-        hint = f"df -h {quote(target.parent)}" if full else f"ls -ld {quote(target.parent)}"
-        raise TclogError(
-            f"{target} cannot be written: {error.strerror}", code="file-unwritable", hint=hint
-        ) from None
+        from tclog.log.artifacts import unwritable
+
+        raise unwritable(target, error) from None

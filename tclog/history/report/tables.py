@@ -15,6 +15,7 @@ from tclog.history.report.claims import Claim, end_us, start_us
 from tclog.history.report.messages import Delivery
 from tclog.history.report.survey import Survey, Tally
 from tclog.history.report.words import text_of
+from tclog.history.snapshot import standing
 from tclog.index import Index
 
 VALUE_CHARS = 300
@@ -22,11 +23,8 @@ MESSAGE_CHARS = 600
 
 
 def _head(index: Index, chain: ChainId, until: Hlc | None) -> Version | None:
-    """Return the version that stands: who only read a key, or came to nothing, wrote none."""
     head = index.version_at(chain, until) if until else index.version(chain, index.head(chain))
-    if head is None or not head.void:
-        return head
-    return index.version(chain, head.base) if head.base else None
+    return standing(index, head)
 
 
 # -- steps ----------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def unwritable(file: Path, error: OSError) -> TclogError:
     return TclogError(
         f"{file} cannot be written: {error.strerror}",
         code="file-unwritable",
-        hint=f"{'df -h' if full else 'ls -ld'} {quote(file.parent)}",
+        hint=f"df -h {quote(file.parent)}" if full else f"ls -ld {quote(file.parent)}",
     )
 
 

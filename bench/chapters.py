@@ -223,18 +223,19 @@ def races(rows: Sequence[Record]) -> Chapter:
         what = {"ready": "claim", "bare": "bare requests", "commands": "whole commands"}[form]
         lines.append([_place(store), what, processes, len(won), f"{ratio:.2f}", ms(median(won)),
                       ms(median(lost)), ms(quantile(lost, 0.99))])  # fmt: skip
+        if processes == 50 and form != "bare":
+            found = f"one winner in {len(won)}; {ratio:.2f} ×"
+            if form == "ready" and (store, "bare", 50) in by:
+                bare_won, bare_lost = _took(by[store, "bare", 50])
+                found += f" (bare requests: {median(bare_lost) / median(bare_won):.2f} ×)"
+            who = "whole commands" if form == "commands" else "processes"
+            aims.append(Aim(f"race of 50 {who}, {_place(store)}",
+                            "one winner in 200 rounds; losers' median at most twice the winners'",
+                            found, len(won) >= 200 and ratio <= 2))  # fmt: skip
         if form != "ready":
             continue
         for who, took in (("winners", won), ("losers", lost)):
             series.setdefault(f"{who}, {_place(store)}", []).append((processes, median(took)))
-        if processes == 50:
-            found = f"one winner in {len(won)}; {ratio:.2f} ×"
-            if (store, "bare", 50) in by:
-                bare_won, bare_lost = _took(by[store, "bare", 50])
-                found += f" (bare requests: {median(bare_lost) / median(bare_won):.2f} ×)"
-            aims.append(Aim(f"race of 50 processes, {_place(store)}",
-                            "one winner in 200 rounds; losers' median at most twice the winners'",
-                            found, len(won) >= 200 and ratio <= 2))  # fmt: skip
     latency = next(row["latency_ms"] for row in rows if row["store"] == "simulated")
     beside = [
         f"{took[0]:.2f} and {took[1]:.2f} × ({_place(store)})"

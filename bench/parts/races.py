@@ -35,7 +35,7 @@ def measure(bench: Bench) -> None:
         for _ in range(bench.size(TURNS, 1)):
             for form in ("ready", "bare"):
                 _ready(bench, store, form, bench.size(AIM, 3), bench.size(ROUNDS // TURNS, 2))
-        _commands(bench, store, bench.size(AIM, 3), bench.size(40, 1))
+        _commands(bench, store, bench.size(AIM, 3), bench.size(ROUNDS, 1))
 
 
 def _ready(bench: Bench, store: str, form: str, processes: int, rounds: int) -> None:

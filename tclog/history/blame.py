@@ -19,7 +19,8 @@ from tclog.domain import steps
 from tclog.domain.content import Content, content_size
 from tclog.errors import NotFound, quote
 from tclog.event import ChainId, Version, chain_id, chain_name, encode, validate_name
-from tclog.history.snapshot import ignored_events, show_chain
+from tclog.history.rules import vain_events
+from tclog.history.snapshot import show_chain
 from tclog.index import Commit, Index
 
 # Beyond this many comparisons difflib may take lines that occur often for noise.
@@ -343,7 +344,7 @@ def _ignored(index: Index, head: Version) -> list[Blame]:
     first = max(1, head.seq - IGNORED_LOOKED_MAX)
     before = index.version(head.chain, first - 1) if first > 1 else None
     for version in index.versions(head.chain, first, head.seq):
-        for event in ignored_events(before, version):
+        for event in vain_events(before, version):
             place = version.events.index(event)
             commit = Commit(version.at, head.chain, version.seq, place, event)
             rows.append(Blame(head.chain, "ignored", chain_name(head.chain), None, commit))

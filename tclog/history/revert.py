@@ -22,7 +22,8 @@ from tclog.domain.decision import Decision, Draft, Place, Unchanged
 from tclog.errors import Refused, quote
 from tclog.event import ChainId, Event, Version, chain_kind, chain_name
 from tclog.history.points import need_id
-from tclog.history.snapshot import END, Snapshot, ignored_events, show_chain, show_tag
+from tclog.history.rules import vain_events
+from tclog.history.snapshot import END, Snapshot, show_chain, show_tag
 from tclog.history.tags import deleted_tag
 from tclog.index import Commit, Index
 
@@ -83,7 +84,7 @@ def revert_event(
     assert version is not None  # noqa: S101 - the index holds the versions of its events
     before = index.version(commit.chain, commit.seq - 1) if commit.seq > 1 else None
     event = commit.event
-    if event in ignored_events(before, version):
+    if event in vain_events(before, version):
         _refuse(event, f"it was not allowed at its place, version {commit.seq}, and had no effect")
     earlier = version.events[: commit.place]
     state = fold(
@@ -152,11 +153,12 @@ def _later(index: Index, commit: Commit, version: Version) -> Commit | None:
     for seq in range(index.head(commit.chain), commit.seq - 1, -1):
         here = version if seq == commit.seq else index.version(commit.chain, seq)
         assert here is not None  # noqa: S101 - below a head that the index holds
-        ignored = ignored_events(index.version(commit.chain, seq - 1) if seq > 1 else None, here)
+        before = index.version(commit.chain, seq - 1) if seq > 1 else None
+        vain = list(vain_events(before, here))
         first = commit.place + 1 if seq == commit.seq else 0
         for place in range(len(here.events) - 1, first - 1, -1):
             event = here.events[place]
-            if event not in ignored and event.op not in beside:
+            if event not in vain and event.op not in beside:
                 return Commit(here.at, commit.chain, seq, place, event)
     return None
 

@@ -1,4 +1,4 @@
-"""What ``fsck`` asks of one version: do its events follow the rules, and which blobs does it name?
+"""Whether the events of one version follow the rules, and which blobs it names.
 
 The fold ignores an event that was not allowed at its place, so a client that breaks a rule gains
 nothing by it. Clients that keep to the rules never write such an event: one that is found was
@@ -32,17 +32,33 @@ def _any_of(kind: str) -> Any:
 
 def ignored_events(before: Version | None, version: Version) -> Iterator[Event]:
     """Yield the events of a version that the fold ignores: they were not allowed at their place."""
+    rules, kind = rules_of(version.chain), chain_kind(version.chain)
+    for event, state, place in _in_turn(before, version):
+        if event.op in rules.ops and is_ignored(kind, rules, state, event, place):
+            yield event
+
+
+def vain_events(before: Version | None, version: Version) -> Iterator[Event]:
+    """Yield the events that changed nothing: those ignored, unknown, or that delete nothing."""
+    rules, kind = rules_of(version.chain), chain_kind(version.chain)
+    for event, state, place in _in_turn(before, version):
+        nothing_there = kind == "memory" and state.content is None
+        vain = event.op not in rules.ops or (event.op == "memory.delete" and nothing_there)
+        if vain or is_ignored(kind, rules, state, event, place):
+            yield event
+
+
+def _in_turn(before: Version | None, version: Version) -> Iterator[tuple[Event, Any, Place]]:
+    """Yield each event of a version with the state that it finds, and its place."""
     rules = rules_of(version.chain)
-    kind = chain_kind(version.chain)
     state = state_of(version.chain, before)
-    if version.merge is not None and kind == "inbox":
+    if version.merge is not None and chain_kind(version.chain) == "inbox":
         from tclog.domain import inbox
 
         state = inbox.merge(state, version.merge["through"], version.merge["count"])
     for index, event in enumerate(version.events):
         place = place_of(version)._replace(index=index)
-        if event.op in rules.ops and is_ignored(kind, rules, state, event, place):
-            yield event
+        yield event, state, place
         state = rules.evolve(state, event, place)
 
 

@@ -11,13 +11,12 @@ from typing import Any
 
 from tclog.chain import show
 from tclog.chain.drive import Protocol
-from tclog.chain.fold import place_of, rules_of, state_of
+from tclog.chain.fold import state_of
 from tclog.chain.results import Agent
 from tclog.clock import Hlc, rfc3339
 from tclog.domain import steps
 from tclog.domain.content import content_blobs, content_size
-from tclog.event import ALL, ChainId, Event, Version, chain_id, chain_kind, chain_name
-from tclog.history.rules import is_ignored
+from tclog.event import ALL, ChainId, Version, chain_id, chain_kind, chain_name
 from tclog.index import Commit, Filter, Index, derived
 
 Snapshot = dict[str, Any]
@@ -232,38 +231,3 @@ def standing(index: Index, head: Version | None) -> Version | None:
     if head is None or not head.void:
         return head
     return index.version(head.chain, head.base) if head.base else None
-
-
-def ignored_events(before: Version | None, version: Version) -> list[Event]:
-    """Return the events of a version that the fold ignored: not allowed at their place."""
-    chain = version.chain
-    rules, place = rules_of(chain), place_of(version)
-    state = state_of(chain, before)
-    if version.merge is not None:
-        from tclog.domain import inbox
-
-        state = inbox.merge(state, version.merge["through"], version.merge["count"])
-    ignored = []
-    for nth, event in enumerate(version.events):
-        at = place._replace(index=nth)
-        after = rules.evolve(state, event, at)
-        if event.op not in rules.ops:
-            ignored.append(event)
-        elif chain_kind(chain) == "step":
-            # A second note in one version leaves the same state, and is none the less said.
-            if is_ignored("step", rules, state, event, at):
-                ignored.append(event)
-        elif _is_same(chain, state, after, event):
-            ignored.append(event)
-        state = after
-    return ignored
-
-
-def _is_same(chain: ChainId, before: Any, after: Any, event: Event) -> bool:
-    """Whether an event had no effect; one that sets what was there already has had its effect."""
-    match chain_kind(chain):
-        case "memory":
-            return after is before or (event.op == "memory.delete" and before.content is None)
-        case "barrier":
-            return bool(after == before)
-    return False

@@ -82,8 +82,10 @@ def _report(index: Index, wanted: Wanted, survey: Survey, kept: Sequence[Row]) -
     readers, deliveries = _deliveries(index, kept, wanted) if survey.sent else (set(), [])
     agents, ops, chains = Names(), Names(), Names()
     # Who only receives has a lane too, below those who act; and so has who holds a step all along.
-    for name in (*survey.people, *sorted(readers | {claim.agent for claim in claims})):
+    for name in (*survey.people, *sorted(readers | {claim["agent"] for claim in claims})):
         agents.place(name)
+    for claim in claims:
+        claim["agent"] = agents.place(claim["agent"])
     chars = _text_chars(kept)
     return {
         "format": 1,
@@ -102,14 +104,14 @@ def _report(index: Index, wanted: Wanted, survey: Survey, kept: Sequence[Row]) -
             "attempts": survey.attempts,
             "shown": len(kept),
             "claims": len(claims),
-            "takeovers": sum(1 for claim in claims if claim.takeover),
+            "takeovers": sum(1 for claim in claims if claim["takeover"]),
             "lost_races": survey.lost_races,
             "messages": survey.messages,
         },
         "events": [_event_row(row, origin_us, agents, ops, chains, chars) for row in kept],
-        "claims": [_claim(claim, origin_us, end, agents) for claim in claims],
+        "claims": claims,
         "messages": tables.message_rows(kept, deliveries, origin_us, agents.place),
-        "steps": tables.step_rows(index, survey, claims, wanted.until, end),
+        "steps": tables.step_rows(index, survey, claims, wanted.until),
         "memory": tables.memory_rows(index, survey, wanted.until),
         "artifacts": tables.artifact_rows(index, survey, wanted.until),
         # A list beside that of the agents, since an agent may be called as something that every
@@ -121,11 +123,15 @@ def _report(index: Index, wanted: Wanted, survey: Survey, kept: Sequence[Row]) -
     }
 
 
-def _claims(index: Index, wanted: Wanted, origin_us: int, end: int) -> list[Claim]:
+def _claims(index: Index, wanted: Wanted, origin_us: int, end: int) -> list[dict[str, Any]]:
     """Return the claims that were held at some moment of the range, by their beginning."""
     found = (lapsed_by(claim, end) for claim in read_claims(index, wanted.until))
-    shown = [claim for claim in found if end_us(claim, end) >= origin_us and start_us(claim) <= end]
-    return sorted(shown, key=lambda claim: (claim.start, claim.step, claim.fence))
+    shown = [
+        _claim(claim, origin_us, end)
+        for claim in found
+        if end_us(claim, end) >= origin_us and start_us(claim) <= end
+    ]
+    return sorted(shown, key=lambda claim: (claim["start"], claim["step"], claim["fence"]))
 
 
 def _deliveries(
@@ -203,10 +209,10 @@ def _event_row(
     ]
 
 
-def _claim(claim: Claim, origin_us: int, end: int, agents: Names) -> dict[str, Any]:
+def _claim(claim: Claim, origin_us: int, end: int) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "step": claim.step,
-        "agent": agents.place(claim.agent),
+        "agent": claim.agent,
         "fence": claim.fence,
         "start": start_us(claim) - origin_us,
         "end": end_us(claim, end) - origin_us,

@@ -9,10 +9,11 @@ browser would refuse both a request and a script that came in by some hole in th
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
+from io import BytesIO
 from typing import Any
 
 import orjson
@@ -38,28 +39,39 @@ def render_page(report: Mapping[str, Any]) -> bytes:
     """Return the file, as UTF-8; the same report gives the same bytes."""
     style = "".join(map(_asset, STYLES))
     script = '(() => {\n"use strict";\n' + "".join(map(_asset, SCRIPTS)) + "})();\n"
-    # Bytes throughout: as a text it would take four bytes a character for one emoji in it.
-    data = orjson.dumps(report)
-    for character, escaped in _ESCAPES.items():
-        data = data.replace(character, escaped)
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)};"
         " base-uri 'none'; form-action 'none'"
     )
-    parts = {
-        "@@POLICY@@": policy.encode(),
-        "@@TITLE@@": escape(str(report["title"])).encode(),
-        "@@STYLE@@": style.encode(),
-        "@@DATA@@": data,
-        "@@SCRIPT@@": script.encode(),
+    parts: dict[str, Iterable[bytes]] = {
+        "@@POLICY@@": [policy.encode()],
+        "@@TITLE@@": [escape(str(report["title"])).encode()],
+        "@@STYLE@@": [style.encode()],
+        "@@DATA@@": _data(report),
+        "@@SCRIPT@@": [script.encode()],
     }
-    page = _asset("page.html")
+    page, rest = BytesIO(), _asset("page.html")
     # One pass, so that nothing in a title or in the data can be taken for a place to fill.
-    pieces: list[bytes] = []
     for name, part in parts.items():
-        before, _, page = page.partition(name)
-        pieces += (before.encode(), part)
-    return b"".join([*pieces, page.encode()])
+        before, _, rest = rest.partition(name)
+        page.write(before.encode())
+        page.writelines(part)
+    page.write(rest.encode())
+    return page.getvalue()
+
+
+def _data(report: Mapping[str, Any]) -> Iterator[bytes]:
+    """Yield the report's JSON, escaped, table by table: the whole of a long log is not small.
+
+    Bytes throughout: as a text it would take four bytes a character for one emoji in it.
+    """
+    for nth, (name, table) in enumerate(report.items()):
+        data = orjson.dumps(table)
+        for character, escaped in _ESCAPES.items():
+            data = data.replace(character, escaped)
+        yield (b"," if nth else b"{") + orjson.dumps(name) + b":"
+        yield data
+    yield b"}"
 
 
 def _asset(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tclog.chain.fold import state_of
@@ -11,7 +11,6 @@ from tclog.clock import Hlc, parse_us, rfc3339
 from tclog.domain import steps
 from tclog.event import ChainId, Event, EventId, Version, chain_name
 from tclog.history.log import Row
-from tclog.history.report.claims import Claim, end_us, start_us
 from tclog.history.report.messages import Delivery
 from tclog.history.report.survey import Survey, Tally
 from tclog.history.report.words import text_of
@@ -31,14 +30,14 @@ def _head(index: Index, chain: ChainId, until: Hlc | None) -> Version | None:
 
 
 def step_rows(
-    index: Index, survey: Survey, claims: Sequence[Claim], until: Hlc | None, end: int
+    index: Index, survey: Survey, claims: Iterable[Mapping[str, Any]], until: Hlc | None
 ) -> list[dict[str, Any]]:
     """Return the steps that somebody defined, claimed or tried to claim by the end of the range."""
     tried = survey.tallies("step")
     untouched = Tally()
-    held: dict[str, list[Claim]] = defaultdict(list)
+    held: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for claim in claims:
-        held[claim.step].append(claim)
+        held[claim["step"]].append(claim)
     complete = _complete_steps(index, until)
     found = []
     for chain in sorted(set(index.chains("step")) | set(tried)):
@@ -47,24 +46,23 @@ def step_rows(
         if head is None and chain not in tried:
             continue
         state: steps.State = state_of(chain, head)
-        mine = held[name]
+        mine = held.get(name, ())
         waiting = [other for other in state.after if other not in complete]
         ready = state.state == steps.PENDING and not waiting
-        spans = [(start_us(claim), end_us(claim, end)) for claim in mine]
         found.append(
             {
                 "id": name,
                 "title": state.title,
                 "state": steps.READY if ready else state.state,
                 "agent": state.agent,
-                "held_us": sum(last - first for first, last in spans),
+                "held_us": sum(claim["end"] - claim["start"] for claim in mine),
                 "claims": len(mine),
-                "takeovers": sum(1 for claim in mine if claim.takeover),
+                "takeovers": sum(1 for claim in mine if claim["takeover"]),
                 "lost": tried.get(chain, untouched).lost,
                 "after": list(state.after),
                 "waiting": waiting if state.state == steps.PENDING else [],
                 "events": tried.get(chain, untouched).events,
-                "order": min((first for first, _ in spans), default=2**62),
+                "order": min((claim["start"] for claim in mine), default=2**62),
             }
         )
     # In the order of work: by their first claim; those without one last.

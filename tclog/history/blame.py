@@ -7,7 +7,7 @@ was written again as it was keeps its origin; one that was taken out and put bac
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from tclog.domain import steps
 from tclog.domain.content import Content, content_size
 from tclog.errors import NotFound, quote
 from tclog.event import ChainId, Version, chain_id, chain_name, encode, validate_name
-from tclog.history.rules import vain_events
+from tclog.history.rules import in_turn, vain_events
 from tclog.history.snapshot import show_chain
 from tclog.index import Commit, Index
 
@@ -71,6 +71,24 @@ class Blame(NamedTuple):
             if "reverts" in commit.event.body:
                 record["reverts"] = commit.event.body["reverts"]
         return record
+
+
+class _Found(NamedTuple):
+    """An event of a version as a commit, with the state that it found and the one that it left."""
+
+    commit: Commit
+    before: Any
+    after: Any
+
+
+def _found(before: Version | None, version: Version) -> list[_Found]:
+    """Return the events of a version, oldest first: a transaction may have put several there."""
+    turns = list(in_turn(before, version))
+    left = [state for _, state, _ in turns[1:]] + [state_of(version.chain, version)]
+    return [
+        _Found(Commit(version.at, version.chain, version.seq, place.index, event), state, after)
+        for (event, state, place), after in zip(turns, left, strict=False)
+    ]
 
 
 # -- memory ---------------------------------------------------------------------------------------
@@ -142,11 +160,11 @@ def _says(version: Version) -> str:
 
 
 class _Walk:
-    """The walk back through the versions of a key.
+    """The walk back through the events of a key.
 
     ``places`` says where each part that is not accounted for yet stands in ``parts``, those of the
-    version that the walk has come to. For a text these may be of a later version, of which only the
-    first ``length`` bytes were there: appending leaves what was before as it is.
+    value after the event that the walk has come to. For a text these may be of a later value, of
+    which only the first ``length`` bytes were there: appending leaves what was before as it is.
     """
 
     def __init__(
@@ -172,49 +190,44 @@ class _Walk:
 
     def run(self) -> Protocol[list[Commit | None]]:
         """Return the origin of each part."""
-        while self.places:
-            seq = self.version.seq
-            before = self.index.version(self.version.chain, seq - 1) if seq > 1 else None
-            content = state_of(self.version.chain, before).content
-            if before is None or content is None:
-                self._settle(lambda _: True)
-                break
-            if content != self.content:
-                yield from self._compare(content)
-            self.version, self.content = before, content
+        version: Version | None = self.version
+        while version is not None and self.places:
+            before = self.index.version(version.chain, version.seq - 1) if version.seq > 1 else None
+            for commit, found, _ in reversed(_found(before, version)):
+                content = found.content
+                if content is None:
+                    self._settle(commit, lambda _: True)
+                    return self.origins
+                if content != self.content:
+                    yield from self._compare(commit, content)
+                self.content = content
+            version = before
         return self.origins
 
-    def _settle(self, is_new: Any) -> None:
-        """Account for parts that were not so before this version."""
-        events = self.version.events
-        commit = None
-        if events:
-            place = len(events) - 1
-            commit = Commit(
-                self.version.at, self.version.chain, self.version.seq, place, events[-1]
-            )
+    def _settle(self, commit: Commit, is_new: Any) -> None:
+        """Account for parts that were not so before this event."""
         for part in [part for part, place in self.places.items() if is_new(place)]:
             self.origins[part] = commit
             del self.places[part]
 
-    def _compare(self, content: Content) -> Protocol[None]:
-        """Account for what this version changed, given the content of the one before it."""
-        events = self.version.events
+    def _compare(self, commit: Commit, content: Content) -> Protocol[None]:
+        """Account for what this event changed, given the content that it found."""
         text = content["type"] == self.content["type"] == "text"
-        if text and len(events) == 1 and events[0].op == "memory.append":
+        if text and commit.event.op == "memory.append":
             length = content_size(content)
             self._settle(
-                lambda place: self.ends[place] > length or self._start(place) >= max(length, 1)
+                commit,
+                lambda place: self.ends[place] > length or self._start(place) >= max(length, 1),
             )
             return
         value = yield from read_content(content)
         parts = _parts(content["type"], value)
         now = self._now() if text else self.parts
         if parts.shape != now.shape:
-            self._settle(lambda _: True)
+            self._settle(commit, lambda _: True)
             return
         same = _same(parts, now)
-        self._settle(lambda place: place not in same)
+        self._settle(commit, lambda place: place not in same)
         self.places = {part: same[place] for part, place in self.places.items()}
         self._take(content, value, parts)
 
@@ -268,36 +281,49 @@ def blame_step(index: Index, step: str, at: Hlc) -> Protocol[list[Blame]]:
         )
     state: steps.State = state_of(chain, head)
     shown = (yield from show_chain(index, chain, head, at)) or {"state": state.state}
-    at_version = _commits(index, chain)
-    changed = at_version(_since(index, head, lambda one: one[:2] == state[:2]))
+
+    def made(seq: int, made_so: Callable[[_Found], bool]) -> Commit | None:
+        return _made(index, chain, seq, made_so)
+
+    changed = made(_since(index, head, lambda one: one[:2] == state[:2]), _passed_on)
     rows = [
         ("state", shown["state"], _made_ready(index, state, at, changed, shown["state"])),
         ("agent", state.agent, changed),
     ]
     if state.fence is not None:
-        rows.append(("fence", state.fence, at_version(state.fence)))
+        claimed = made(state.fence, lambda one: one.before.fence != one.after.fence)
+        rows.append(("fence", state.fence, claimed))
     if state.state == steps.CLAIMED:
-        rows.append(("lease_until", shown["lease_until"], at_version(state.held_version)))
+        held = made(state.held_version, lambda _: True)
+        rows.append(("lease_until", shown["lease_until"], held))
     if state.added:
-        added = at_version(_first(index, head, state.added_at))
+        first = _first(index, head, state.added_at)
+        added = made(first, lambda one: one.before.added_at != one.after.added_at)
         rows += [(name, getattr(state, name), added) for name in ("title", "priority", "after")]
     if "note" in shown:
-        rows.append(("note", shown["note"], at_version(state.note_version)))
+        noted = made(state.note_version, lambda one: one.commit.event.op == "step.note")
+        rows.append(("note", shown["note"], noted))
     if "handoff" in shown:
-        rows.append(("handoff", shown["handoff"], at_version(state.handoff_version)))
+        handed = made(state.handoff_version, lambda one: "handoff" in one.commit.event.body)
+        rows.append(("handoff", shown["handoff"], handed))
     found = [Blame(chain, "field", name, value, commit) for name, value, commit in rows]
     return found + _ignored(index, head)
 
 
-def _commits(index: Index, chain: ChainId) -> Any:
-    def at_version(seq: int) -> Commit | None:
-        version = index.version(chain, seq)
-        if version is None or not version.events:
-            return None
-        place = len(version.events) - 1
-        return Commit(version.at, chain, seq, place, version.events[-1])
+def _made(
+    index: Index, chain: ChainId, seq: int, made_so: Callable[[_Found], bool]
+) -> Commit | None:
+    """Return the last event of a version that made something so: the first, if none of them did."""
+    version = index.version(chain, seq)
+    if version is None or not version.events:
+        return None
+    before = index.version(chain, seq - 1) if seq > 1 else None
+    found = _found(before, version)
+    return next(filter(made_so, reversed(found)), found[0]).commit
 
-    return at_version
+
+def _passed_on(one: _Found) -> bool:
+    return bool(one.before[:2] != one.after[:2])
 
 
 def _since(index: Index, head: Version, is_so: Any) -> int:
@@ -334,7 +360,7 @@ def _made_ready(
         head = index.version_at(other, at)
         if head is not None:
             seq = _since(index, head, lambda one: one.state == steps.COMPLETE)
-            commit = _commits(index, other)(seq)
+            commit = _made(index, other, seq, _passed_on)
             found += [] if commit is None else [commit]
     return max(found, key=lambda commit: commit.at, default=None)
 

@@ -33,7 +33,7 @@ def _any_of(kind: str) -> Any:
 def ignored_events(before: Version | None, version: Version) -> Iterator[Event]:
     """Yield the events of a version that the fold ignores: they were not allowed at their place."""
     rules, kind = rules_of(version.chain), chain_kind(version.chain)
-    for event, state, place in _in_turn(before, version):
+    for event, state, place in in_turn(before, version):
         if event.op in rules.ops and is_ignored(kind, rules, state, event, place):
             yield event
 
@@ -41,14 +41,14 @@ def ignored_events(before: Version | None, version: Version) -> Iterator[Event]:
 def vain_events(before: Version | None, version: Version) -> Iterator[Event]:
     """Yield the events that changed nothing: those ignored, unknown, or that delete nothing."""
     rules, kind = rules_of(version.chain), chain_kind(version.chain)
-    for event, state, place in _in_turn(before, version):
+    for event, state, place in in_turn(before, version):
         nothing_there = kind == "memory" and state.content is None
         vain = event.op not in rules.ops or (event.op == "memory.delete" and nothing_there)
         if vain or is_ignored(kind, rules, state, event, place):
             yield event
 
 
-def _in_turn(before: Version | None, version: Version) -> Iterator[tuple[Event, Any, Place]]:
+def in_turn(before: Version | None, version: Version) -> Iterator[tuple[Event, Any, Place]]:
     """Yield each event of a version with the state that it finds, and its place."""
     rules = rules_of(version.chain)
     state = state_of(version.chain, before)

@@ -297,3 +297,38 @@ def test_what_a_transaction_says_twice_of_a_step_is_not_ignored(tmp_path: Path) 
     txn.step_renew("s", lease_s=60)
     team["alice"].transact(txn)
     assert {row.kind for row in team.ask(blame_step, "s", END)} == {"field"}
+
+
+def test_each_event_of_a_transaction_answers_for_what_it_changed(tmp_path: Path) -> None:
+    team = Team(tmp_path)
+    team["bob"].memory.set("k", "old")
+    txn = team["alice"].transaction()
+    txn.memory_append("k", "one")
+    txn.memory_append("k", "two")
+    txn.memory_set("j", {"a": 1})
+    txn.memory_set("j", {"a": 1, "b": 2})
+    txn.memory_set("gone", "x\ny")
+    txn.memory_delete("gone")
+    txn.memory_set("gone", "x")
+    txn.step_add("s", title="T")
+    txn.step_claim("s", lease_s=60)
+    txn.step_note("s", "n")
+    txn.step_complete("s", note="done")
+    team["alice"].transact(txn)
+
+    def places(ask: Any, name: str) -> dict[str, tuple[int, str]]:
+        return {r.name: (r.commit.place, r.commit.event.op) for r in team.ask(ask, name, END)}
+
+    assert list(places(blame_memory, "k").values()) == [
+        (0, "memory.set"), (0, "memory.append"), (1, "memory.append"),
+    ]  # fmt: skip
+    assert places(blame_memory, "j") == {"a": (0, "memory.set"), "b": (1, "memory.set")}
+    assert places(blame_memory, "gone") == {"1": (2, "memory.set")}
+    found = places(blame_step, "s")
+    assert {name: found[name][1] for name in ("state", "fence", "title", "note", "handoff")} == {
+        "state": "step.complete",
+        "fence": "step.claim",
+        "title": "step.add",
+        "note": "step.note",
+        "handoff": "step.complete",
+    }

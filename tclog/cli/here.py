@@ -296,6 +296,12 @@ class Here:
 
     # -- printing -----------------------------------------------------------------------------
 
+    def shown(self, limit: int | None) -> int | None:
+        """Return how many rows of a list are shown, given ``-n``; None for all."""
+        if limit is None and output.terminal() and not self.json:
+            return output.ROWS_MAX
+        return limit or None
+
     def all_rows(self) -> str:
         """Return the command that was given, so that it shows all rows of its list."""
         words = list(self._words)

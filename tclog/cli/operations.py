@@ -228,6 +228,15 @@ def _limited(protocol: Callable[..., Protocol[Any]]) -> Callable[..., Protocol[A
     return cut
 
 
+def _newest(protocol: Callable[..., Protocol[Any]]) -> Callable[..., Protocol[Any]]:
+    """Limit what reads no more than it is asked for."""
+
+    def cut(client: Client, *, limit: int | None = None, **arguments: Any) -> Protocol[Any]:
+        return protocol(client, limit=limit or None, **arguments)
+
+    return cut
+
+
 def _values(client: Client, **arguments: Any) -> Protocol[Any]:
     return memory.list_values(client, values=True, **arguments)
 
@@ -276,7 +285,7 @@ OPERATIONS: Mapping[str, Operation] = {
         _limited(_values), {"prefix": Field(TEXT), "at": AT, "limit": LIMIT}, acts=False
     ),
     "memory.history": Operation(
-        _limited(memory.read_history), {"key": NAMED, "at": AT, "limit": LIMIT}, acts=False
+        _newest(memory.read_history), {"key": NAMED, "at": AT, "limit": LIMIT}, acts=False
     ),
     "message.send": Operation(
         inbox.send_message,
@@ -361,7 +370,7 @@ OPERATIONS: Mapping[str, Operation] = {
         _limited(_artifact_list), {"step": Field(TEXT), "at": AT, "limit": LIMIT}, acts=False
     ),
     "artifact.history": Operation(
-        _limited(artifacts.read_history), {"name": NAMED, "at": AT, "limit": LIMIT}, acts=False
+        _newest(artifacts.read_history), {"name": NAMED, "at": AT, "limit": LIMIT}, acts=False
     ),
     "agent.list": Operation(agents.list_agents, {}, acts=False),
 }

@@ -507,6 +507,26 @@ def test_lists_print_twenty_rows_on_a_terminal_and_all_in_a_pipe(project: User):
     assert len(project("memory", "list", "-n", "0", terminal=True).lines()) == 24
 
 
+def test_a_history_says_how_much_older_there_is_without_reading_it(project: User):
+    (project.work / "f").write_text("0")
+    for n in range(23):
+        project("memory", "set", "k", str(n)).ok()
+        (project.work / "f").write_text(str(n))
+        project("artifact", "put", "f").ok()
+    for kind in ("memory", "artifact"):
+        name = "k" if kind == "memory" else "f"
+        next(project.store.glob(f"chains/{kind}/{name}/9999999998.json")).unlink()
+        said = "up to " if kind == "memory" else ""
+        for words, shown, left in (([], 20, 3), (["-n", "5"], 5, 18)):
+            done = project(kind, "history", name, *words, terminal=True)
+            assert len(done.lines()) == shown + 1
+            assert done.err == f"... and {said}{left} more: tclog {kind} history {name} -n 0\n"
+        asked = {"op": f"{kind}.history", "key" if kind == "memory" else "name": name, "limit": 2}
+        answer = project("batch", stdin=json.dumps(asked).encode()).object()
+        assert [row["version"] for row in answer["items"]] == [23, 22]
+        assert project(kind, "history", name, "-n", "0", "--json").error(8)
+
+
 def test_what_shows_the_rest_of_a_list_asks_for_the_same_list(project: User):
     for n in range(5):
         project("send", "bob", f"m {n}").ok()

@@ -14,7 +14,15 @@ from tclog.cli import options
 from tclog.cli.app import SETTINGS, Group, operation
 from tclog.cli.files import size_of, target_of
 from tclog.cli.here import Here
-from tclog.cli.output import Column, size, write_bytes, write_json, write_rows
+from tclog.cli.output import (
+    Column,
+    size,
+    terminal,
+    write_bytes,
+    write_json,
+    write_more,
+    write_rows,
+)
 from tclog.errors import Refused, UsageError, quote
 
 BAR_FROM_BYTES = 8 << 20
@@ -182,10 +190,13 @@ def history(here: Here, name: str, at: str | None, limit: int | None) -> None:
     from tclog.log.artifacts import read_history
 
     log = here.log(reader=True)
-    found = log.run(read_history(log.client, name, limit=limit or None, at=here.point(at)))
+    found = log.run(read_history(log.client, name, limit=here.shown(limit), at=here.point(at)))
     if here.json:
         for row in found:
             write_json(row.as_json())
         return
     rows = [[r.name, r.version, r.size, r.agent, r.at, r.step, r.blake3] for r in found]
-    write_rows(COLUMNS, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())
+    write_rows(COLUMNS, rows, now_us=here.now_us(), limit=0)
+    left = found[-1].version - 1
+    if left and terminal():
+        write_more(left, here.all_rows())

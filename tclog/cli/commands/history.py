@@ -12,7 +12,6 @@ from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import (
-    ROWS_MAX,
     Column,
     harmless,
     terminal,
@@ -165,7 +164,7 @@ def _write_changes(here: Here, changes: list[Change], limit: int | None) -> None
     from tclog.history.shapes import short_id
 
     index = here.history().index
-    shown = changes[: (ROWS_MAX if limit is None and terminal() else limit) or None]
+    shown = changes[: here.shown(limit)]
     groups: dict[str, list[list[Any]]] = {}
     details: dict[str, list[tuple[str, list[str]]]] = {}
     for change in shown:

@@ -12,7 +12,6 @@ from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import (
-    ROWS_MAX,
     Column,
     Fact,
     one_line,
@@ -79,7 +78,7 @@ def log(
 
     history = here.history()
     wanted = Filter(agent, op, chain, here.boundary(since), here.boundary(until), text or None)
-    shown = ROWS_MAX if limit is None and terminal() and not here.json else limit or sys.maxsize
+    shown = here.shown(limit) or sys.maxsize
 
     def read() -> list[Row]:
         with history.index.reading():

@@ -9,7 +9,15 @@ import click
 from tclog.cli import options
 from tclog.cli.app import SETTINGS, Group, operation
 from tclog.cli.here import Here
-from tclog.cli.output import Column, harmless, terminal, write_json, write_line, write_rows
+from tclog.cli.output import (
+    Column,
+    harmless,
+    terminal,
+    write_json,
+    write_line,
+    write_more,
+    write_rows,
+)
 from tclog.errors import UsageError
 
 if TYPE_CHECKING:
@@ -166,7 +174,7 @@ def history(here: Here, key: str, at: str | None, limit: int | None) -> None:
     from tclog.log.memory import read_history
 
     log = here.log(reader=True)
-    found = log.run(read_history(log.client, key, limit=limit or None, at=here.point(at)))
+    found = log.run(read_history(log.client, key, limit=here.shown(limit), at=here.point(at)))
     if here.json:
         for row in found:
             write_json(row.as_json())
@@ -182,7 +190,11 @@ def history(here: Here, key: str, at: str | None, limit: int | None) -> None:
         [row.version, row.at, row.agent, row.op, None if row.deleted else value_text(row)]
         for row in found
     ]
-    write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())
+    write_rows(columns, rows, now_us=here.now_us(), limit=0)
+    left = found[-1].version - 1
+    if left and terminal():
+        # Some may be of transactions that did not come about; only reading them would tell.
+        write_more(f"up to {left}", here.all_rows())
 
 
 @operation(

@@ -9,7 +9,6 @@ from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import (
     ID_SHOWN,
-    ROWS_MAX,
     Column,
     terminal,
     write_json,
@@ -94,7 +93,7 @@ def inbox(
         at = here.point(at)
         mailbox = log.run(operations.read_inbox(log.client, everything=everything, at=at))
     messages = mailbox.messages
-    shown = messages[: _shown(here, limit)]
+    shown = messages[: here.shown(limit)]  # only what is shown is acknowledged
     if here.json:
         for message in shown:
             write_json(message.as_json())
@@ -114,13 +113,6 @@ def inbox(
     if ack and shown:
         log.run(operations.acknowledge(log.client, mailbox._replace(messages=shown)))
         here.note(f"acknowledged {len(shown)} message(s)")
-
-
-def _shown(here: Here, limit: int | None) -> int | None:
-    """How many rows are shown, so that only these are acknowledged."""
-    if limit is None and terminal() and not here.json:
-        return ROWS_MAX
-    return limit or None
 
 
 @operation(

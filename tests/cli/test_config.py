@@ -249,6 +249,18 @@ def test_init_names_the_project_after_the_folder(user: User):
     assert tomllib.loads(config(user).read_text())["store"] == str(shared)
 
 
+@pytest.mark.parametrize("store", [(), ("elsewhere",)])
+def test_a_file_that_names_no_store_is_no_project_yet(user: User, store: tuple[str, ...]):
+    (user.work / ".tclog").mkdir()
+    file = user.work / ".tclog" / "config.toml"
+    file.write_text('agent = "alice"\n')
+    assert user("init", *store, "--json").object()["project"] == "work"
+    assert user("memory", "set", "k", "v", "--json").object()["agent"] == "alice"
+    # One that names a store, and no project in it, has been read as this one.
+    file.write_text(f'store = "{user.work}/other"\n')
+    assert user("init", "--json").object()["project"] == "default"
+
+
 def test_init_twice_is_safe(user: User):
     first = user("init", "--as", "alice", "--json").object()
     user("memory", "set", "k", "v").ok()

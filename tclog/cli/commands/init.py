@@ -107,7 +107,7 @@ def _folder(here: Here) -> str:
         (each.project.value or "default", each.store.value, each.endpoint.value)
         for each in (before, here.config)
     )
-    if found == wanted:
+    if found == wanted or before.store.source != before.file:
         return config.folder_of(before.file)
     if config.folder_of(before.file) == here.start:
         raise Refused(
@@ -120,9 +120,11 @@ def _folder(here: Here) -> str:
 
 def _location(here: Here, folder: str) -> Location:
     """Return where the project will be: what was said, then what is usual."""
+    # A file that names a store and no project has meant its project "default" until now.
+    named = config.load(config.Flags(), {}, here.start).store.source == here.config.file
     if here.config.store.value is None:
         here.say(store=str(Path(folder, config.FOLDER, "store")))
-    if here.config.project.value is None and here.config.file is None:
+    if here.config.project.value is None and not named:
         here.say(project=Path(folder).name or "default")
     return here.location()
 

@@ -34,6 +34,14 @@ def quote(text: object) -> str:
     return "'" + plain.replace("'", "'\\''") + "'"
 
 
+def to_run(words: str, *names: object, then: str = "") -> str:
+    """Write a command about names, for hints: one that begins with ``-`` is no option there."""
+    quoted = " ".join(map(quote, names))
+    if any(str(name).startswith("-") for name in names):
+        return " ".join(filter(None, (words, then, "--", quoted)))
+    return " ".join(filter(None, (words, quoted, then)))
+
+
 class TclogError(Exception):
     """Base of all errors that tclog raises on purpose.
 

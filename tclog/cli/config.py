@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tclog.errors import UsageError, quote
+from tclog.errors import UsageError, to_run
 
 if TYPE_CHECKING:
     from tclog.log.project import Location
@@ -196,7 +196,7 @@ def _unreadable(path: str, error: OSError) -> UsageError:
     return UsageError(
         f"{path} cannot be read: {error.strerror}",
         code="bad-config",
-        hint=f"ls -ld {quote(os.path.dirname(path))}",
+        hint=to_run("ls -ld", os.path.dirname(path)),
     )
 
 
@@ -235,7 +235,7 @@ def _read(path: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except ValueError as error:
         raise UsageError(
-            f"{path} is not valid TOML: {error}", code="bad-config", hint=f"cat {quote(path)}"
+            f"{path} is not valid TOML: {error}", code="bad-config", hint=to_run("cat", path)
         ) from None
 
 
@@ -280,7 +280,7 @@ def _dig(table: Mapping[str, Any], name: str, source: str) -> str | None:
         if value is None or (isinstance(value, str) and "\0" not in value):
             return value
     raise UsageError(
-        f"{name} in {source} is not text", code="bad-config", hint=f"cat {quote(source)}"
+        f"{name} in {source} is not text", code="bad-config", hint=to_run("cat", source)
     )
 
 
@@ -344,7 +344,7 @@ def write(folder: str, settings: Mapping[str, Any]) -> str:
         raise UsageError(
             f"{target} cannot be written: {error.strerror}",
             code="config-unwritable",
-            hint=f"ls -ld {quote(folder)}",
+            hint=to_run("ls -ld", folder),
         ) from None
     return target
 

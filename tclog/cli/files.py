@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
-from tclog.errors import UsageError, quote
+from tclog.errors import UsageError, quote, to_run
 
 
 def unreadable(file: Path | str, error: OSError) -> UsageError:
@@ -14,7 +14,7 @@ def unreadable(file: Path | str, error: OSError) -> UsageError:
     return UsageError(
         f"{file} cannot be read: {error.strerror}",
         code="file-unreadable",
-        hint=f"ls -l {quote(file)}",
+        hint=to_run("ls -l", file),
     )
 
 
@@ -28,13 +28,13 @@ def size_of(file: Path) -> int:
         raise UsageError(
             f"{file} is a folder",
             code="file-unreadable",
-            hint=f"tar -cf {quote(f'{file}.tar')} {quote(file)}",
+            hint=to_run(f"tar -cf {quote(f'{file}.tar')}", file),
         )
     if not S_ISREG(found.st_mode):
         raise UsageError(
             f"{file} is not a file; put its contents into one first",
             code="file-unreadable",
-            hint=f"ls -l {quote(file)}",
+            hint=to_run("ls -l", file),
         )
     return found.st_size
 
@@ -55,12 +55,12 @@ def target_of(name: str, out: Path | None) -> Path:
         raise UsageError(
             f"there is no folder {target.parent}",
             code="folder-missing",
-            hint=f"mkdir -p {quote(target.parent)}",
+            hint=to_run("mkdir -p", target.parent),
         )
     if target.exists() and not target.is_file():
         raise UsageError(
             f"{target} is not a file",
-            hint=f"tclog artifact get {quote(name)} -o - > {quote(target)}",
+            hint=to_run("tclog artifact get", name, then=f"-o - > {quote(target)}"),
         )
     return target
 
@@ -70,7 +70,7 @@ def _last(name: str) -> str:
     last = Path(name).name
     if last in ("", ".", ".."):
         raise UsageError(
-            f"{name} gives no file name", hint=f"tclog artifact get {quote(name)} -o FILE"
+            f"{name} gives no file name", hint=to_run("tclog artifact get", name, then="-o FILE")
         )
     return last
 

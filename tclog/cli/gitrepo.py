@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from tclog.cli.here import Here
-from tclog.errors import Refused, TclogError, quote
+from tclog.errors import Refused, TclogError, to_run
 
 if TYPE_CHECKING:
     from tclog.clock import Hlc
@@ -248,7 +248,7 @@ class Repository:
             raise TclogError(
                 f"{self.folder} cannot be made: {error.strerror}",
                 code="output-failed",
-                hint=f"ls -ld {quote(self.folder.parent)}",
+                hint=to_run("ls -ld", self.folder.parent),
             ) from None
         self.git("init", "-q")
         self.git("symbolic-ref", "HEAD", "refs/heads/main")
@@ -329,5 +329,5 @@ def _failed(said: bytes) -> TclogError:
     return TclogError(
         f"git failed: {told[0] if told else 'it did not say why'}",
         code="git-failed",
-        hint="git fsck, or tclog export --git ANOTHER-FOLDER",
+        hint="tclog export --git ANOTHER-FOLDER",
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tclog.cli import config, output
-from tclog.errors import NotFound, StoreMissing, UsageError, quote
+from tclog.errors import NotFound, StoreMissing, UsageError, quote, to_run
 
 if TYPE_CHECKING:
     from tclog.clock import Hlc
@@ -58,7 +58,7 @@ class Here:
             raise UsageError(
                 f"{folder} is no folder to work in: {error.strerror}",
                 code="folder-missing",
-                hint=f"ls -ld {quote(folder)}",
+                hint=to_run("ls -ld", folder),
             ) from None
         self._start = self._config = None
 
@@ -95,7 +95,7 @@ class Here:
             raise UsageError(
                 "it is not said which agent acts",
                 code="agent-missing",
-                hint="export TCLOG_AGENT=NAME, or add --as NAME",
+                hint="export TCLOG_AGENT=NAME",
             )
         return self.config.agent.value
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from tclog.errors import BadValue, UsageError, quote
+from tclog.errors import BadValue, UsageError, quote, to_run
 
 STDIN = "-"
 
@@ -132,7 +132,7 @@ def read_text(value: str | None, file: str | None = None) -> str:
         raise UsageError(
             f"{_named(file)} cannot be read: {error.strerror}",
             code="file-unreadable",
-            hint="" if file is None else f"ls -l {quote(file)}",
+            hint="" if file is None else to_run("ls -l", file),
         ) from None
     return _utf8(raw, _named(file))
 
@@ -152,8 +152,8 @@ def _utf8(raw: bytes, what: str) -> str:
         return raw.decode()
     except UnicodeDecodeError as error:
         raise BadValue(
-            f"{what} is not UTF-8 at byte {error.start}",
-            hint="tclog artifact put FILE keeps any bytes",
+            f"{what} is not UTF-8 at byte {error.start}; an artifact may hold any bytes",
+            hint="tclog artifact put FILE",
         ) from None
 
 

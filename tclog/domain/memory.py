@@ -211,7 +211,8 @@ def check_value(kind: str, value: Any) -> None:
             value.encode()
         except UnicodeEncodeError:
             raise BadValue(
-                "the value is not UTF-8 text", hint="tclog artifact put FILE keeps any bytes"
+                "the value is not UTF-8 text; an artifact may hold any bytes",
+                hint="tclog artifact put FILE",
             ) from None
         return
     problem = _not_exact(value, 0)

@@ -10,13 +10,13 @@ claim on a held step, a completion by somebody else without force, a stale token
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tclog.clock import SECOND_US, Stamp, format_us, parse_us
 from tclog.domain.content import Content
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
-from tclog.errors import Refused, UsageError, quote
+from tclog.errors import Refused, UsageError, to_run
 from tclog.event.records import Event
 
 PENDING = "pending"
@@ -180,7 +180,7 @@ def _add(state: State, command: Add) -> Decision:
         return Refused(
             f"step {command.step} was already added by {state.added_by}, with other words",
             code="step-exists",
-            hint=f"tclog step show {quote(command.step)}",
+            hint=to_run("tclog step show", command.step),
         )
     body: dict[str, Any] = {"after": list(command.after), "priority": command.priority}
     if command.title is not None:
@@ -199,7 +199,7 @@ def _reopen(state: State, step: str) -> Decision:
         return Refused(
             f"step {step} is claimed by {state.agent}; only ended steps are reopened",
             code="step-held",
-            hint=f"tclog step show {quote(step)}",
+            hint=to_run("tclog step show", step),
         )
     return Draft("step.reopen", {})
 
@@ -214,14 +214,14 @@ def _claim(state: State, command: Claim, place: Place) -> Decision:
         return Refused(
             f"step {step} is already complete, by {state.agent}",
             code="step-complete",
-            hint=f"tclog reopen {quote(step)}",
+            hint=to_run("tclog reopen", step),
             holder=state.agent,
         )
     if state.state in STUCK:
         return Refused(
             f"step {step} is {state.state}, set by {state.agent}",
             code="step-blocked",
-            hint=f"tclog reopen {quote(step)}",
+            hint=to_run("tclog reopen", step),
             holder=state.agent,
         )
     if state.state == CLAIMED and state.agent == agent:
@@ -245,17 +245,13 @@ def _claim(state: State, command: Claim, place: Place) -> Decision:
         return Refused(
             f"step {step} waits for {', '.join(command.waiting)}",
             code="step-waiting",
-            hint=f"tclog wait-for {_quoted(word.rpartition(' (')[0] for word in command.waiting)}",
+            hint=to_run("tclog wait-for", *(word.rpartition(" (")[0] for word in command.waiting)),
         )
     body: dict[str, Any] = {"lease_ms": lease_ms}
     if command.seen:
         body["seen"] = command.seen
     # Who may not take over is refused by the state alone.
     return Draft("step.claim", body, exclusive=command.takeover)
-
-
-def _quoted(steps: Iterable[str]) -> str:
-    return " ".join(quote(step) for step in steps)
 
 
 def _held(state: State, step: str, now: Stamp | None, ends_us: int | None) -> Refused:
@@ -267,7 +263,7 @@ def _held(state: State, step: str, now: Stamp | None, ends_us: int | None) -> Re
         f"step {step} is claimed by {state.agent}"
         + (f" until {until} by the store's clock" if until else ""),
         code="step-held",
-        hint=f"tclog claim {quote(step)} --wait",
+        hint=to_run("tclog claim", step, then="--wait"),
         holder=state.agent,
         fence=state.fence,
         lease_until=until,
@@ -294,15 +290,15 @@ def _not_held(state: State, step: str, agent: str, fence: int | None) -> Refused
         return Refused(
             f"step {step} is {state.state}; nobody holds it",
             code="step-not-claimed",
-            hint=f"tclog claim {quote(step)}"
+            hint=to_run("tclog claim", step)
             if state.state == PENDING
-            else f"tclog step show {quote(step)}",
+            else to_run("tclog step show", step),
         )
     if state.agent != agent:
         return Refused(
             f"step {step} is claimed by {state.agent}, not {agent}",
             code="not-yours",
-            hint=f"tclog step show {quote(step)}",
+            hint=to_run("tclog step show", step),
             holder=state.agent,
             fence=state.fence,
         )
@@ -315,7 +311,7 @@ def _stale(state: State, step: str, fence: int) -> Refused:
         f" it is {state.state}"
         + (f" by {state.agent} with token {state.fence}" if state.fence else ""),
         code="stale-fence",
-        hint=f"tclog step show {quote(step)}",
+        hint=to_run("tclog step show", step),
         holder=state.agent,
         fence=state.fence,
     )
@@ -337,23 +333,23 @@ def _complete(state: State, command: Complete) -> Decision:
             return Refused(
                 f"step {step} is already complete, by {state.agent}",
                 code="step-complete",
-                hint=f"tclog step show {quote(step)}",
+                hint=to_run("tclog step show", step),
                 holder=state.agent,
             )
         if state.state == CLAIMED:
             return Refused(
                 f"step {step} is claimed by {state.agent}, not {agent}",
                 code="not-yours",
-                hint=f"tclog complete {quote(step)} --force --reason TEXT, if its holder is gone",
+                hint=to_run("tclog complete", step, then="--force --reason TEXT"),
                 holder=state.agent,
                 fence=state.fence,
             )
         return Refused(
             f"step {step} is {state.state}; nobody holds it",
             code="step-not-claimed",
-            hint=f"tclog claim {quote(step)}"
+            hint=to_run("tclog claim", step)
             if state.state == PENDING
-            else f"tclog reopen {quote(step)}",
+            else to_run("tclog reopen", step),
         )
     body: dict[str, Any] = {"outcome": command.outcome}
     if command.force:

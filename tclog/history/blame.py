@@ -17,7 +17,7 @@ from tclog.chain.fold import state_of
 from tclog.clock import Hlc, rfc3339
 from tclog.domain import steps
 from tclog.domain.content import Content, content_size
-from tclog.errors import NotFound, quote
+from tclog.errors import NotFound, to_run
 from tclog.event import ChainId, Version, chain_id, chain_name, encode, validate_name
 from tclog.history.rules import in_turn, vain_events
 from tclog.history.snapshot import show_chain
@@ -138,7 +138,7 @@ def blame_memory(index: Index, key: str, at: Hlc) -> Protocol[list[Blame]]:
             f"{key} has no value then"
             + (f": {_says(head)} took it away" if head is not None and head.events else ""),
             code="key-missing",
-            hint=f"tclog memory history {quote(key)}" if head is not None else "tclog memory list",
+            hint=to_run("tclog memory history", key) if head is not None else "tclog memory list",
         )
     value = yield from read_content(content)
     parts = _parts(content["type"], value)
@@ -277,7 +277,7 @@ def blame_step(index: Index, step: str, at: Hlc) -> Protocol[list[Blame]]:
         raise NotFound(
             f"there is no step {step} then",
             code="step-missing",
-            hint=f"tclog step add {quote(step)}",
+            hint=to_run("tclog step add", step),
         )
     state: steps.State = state_of(chain, head)
     shown = (yield from show_chain(index, chain, head, at)) or {"state": state.state}

@@ -19,7 +19,7 @@ from tclog.chain.once import once
 from tclog.chain.read import read_standing
 from tclog.domain import steps
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
-from tclog.errors import Refused, quote
+from tclog.errors import Refused, quote, to_run
 from tclog.event import ChainId, Event, Version, chain_kind, chain_name
 from tclog.history.points import need_id
 from tclog.history.rules import vain_events
@@ -28,18 +28,42 @@ from tclog.history.tags import deleted_tag
 from tclog.index import Commit, Index
 
 # Why there is no way back from an op, and what to do instead.
-NO_WAY_BACK: Mapping[str, tuple[str, str]] = {
-    "message.send": ("what was sent cannot be unsent", "tclog send {to} TEXT --reply-to {id}"),
-    "message.ack": ("what was read stays read; it can be shown again", "tclog inbox --all"),
-    "step.takeover": ("the claim before it had lapsed", "tclog release {name}"),
-    "step.renew": ("a lease runs on", "tclog renew {name} --lease 30m"),
-    "step.note": ("what was said stays said", "tclog note {name} TEXT"),
-    "step.release": ("nobody else can claim for the holder", "tclog claim {name}"),
-    "step.reopen": ("a step is ended by who works on it", "tclog claim {name}"),
-    "step.withdraw": ("a step is defined by adding it", "tclog step add {name}"),
-    "barrier.arrive": ("others may have gone on because of it", "tclog show {id}"),
-    "barrier.leave": ("the agent itself arrives again", "tclog show {id}"),
-    "agent.join": ("an agent that was here was here", "tclog agents"),
+NO_WAY_BACK: Mapping[str, tuple[str, Callable[[Event, str], str]]] = {
+    "message.send": ("what was sent cannot be unsent", lambda event, _: _answer(event)),
+    "message.ack": (
+        "what was read stays read; it can be shown again",
+        lambda *_: "tclog inbox --all",
+    ),
+    "step.takeover": (
+        "the claim before it had lapsed",
+        lambda _, name: to_run("tclog release", name),
+    ),
+    "step.renew": (
+        "a lease runs on",
+        lambda _, name: to_run("tclog renew", name, then="--lease 30m"),
+    ),
+    "step.note": ("what was said stays said", lambda _, name: to_run("tclog note", name, "TEXT")),
+    "step.release": (
+        "nobody else can claim for the holder",
+        lambda _, name: to_run("tclog claim", name),
+    ),
+    "step.reopen": (
+        "a step is ended by who works on it",
+        lambda _, name: to_run("tclog claim", name),
+    ),
+    "step.withdraw": (
+        "a step is defined by adding it",
+        lambda _, name: to_run("tclog step add", name),
+    ),
+    "barrier.arrive": (
+        "others may have gone on because of it",
+        lambda event, _: to_run("tclog show", event.id[:12]),
+    ),
+    "barrier.leave": (
+        "the agent itself arrives again",
+        lambda event, _: to_run("tclog show", event.id[:12]),
+    ),
+    "agent.join": ("an agent that was here was here", lambda *_: "tclog agents"),
 }
 # What happens to a step without changing what another event did to it.
 _BESIDE: Mapping[str, frozenset[str]] = {
@@ -167,7 +191,7 @@ def _conflict(commit: Commit, later: Commit) -> Refused:
     name = chain_name(commit.chain)
     hint = f"tclog show {later.event.id[:12]}"
     if commit.event.op == "memory.incr":
-        hint = f"tclog memory incr {quote(name)} --by {-commit.event.body['by']}"
+        hint = to_run("tclog memory incr", name, then=f"--by {-commit.event.body['by']}")
     return Refused(
         f"{commit.chain} was changed since, by {later.event.agent} ({later.event.op}"
         f" {later.event.id[:12]}, version {later.seq}, {later.at[:27]});"
@@ -203,15 +227,19 @@ def _way_back(client: Client, commit: Commit, state: Any) -> Undo:
             return lambda now, place: steps.decide(now, steps.Reopen(name), place)
         case "step" if event.op == "step.claim":
             if event.agent != client.agent:
-                hint = f"tclog release {quote(name)} --as {quote(event.agent)}"
+                hint = to_run("tclog release", name, then=f"--as {quote(event.agent)}")
                 _refuse(event, f"only {event.agent} can give the claim back", hint)
             release = steps.Release(name, client.agent, commit.seq)
             return lambda now, place: steps.decide(now, release, place)
         case "step" if event.op == "step.add":
             return lambda now, place: _withdraw(client, event, name, now, place)
-    why, hint = NO_WAY_BACK.get(event.op, ("there is no way back from it", ""))
+    why, hint = NO_WAY_BACK.get(event.op, ("there is no way back from it", lambda *_: ""))
+    _refuse(event, why, hint(event, name))
+
+
+def _answer(event: Event) -> str:
     to = ",".join(event.body.get("to", ()))
-    _refuse(event, why, hint.format(name=name, id=event.id[:12], to=to))
+    return to_run("tclog send", to, "TEXT", then=f"--reply-to {event.id[:12]}")
 
 
 def _restore_value(now: Any, place: Place, content: Mapping[str, Any] | None) -> Decision:
@@ -245,7 +273,7 @@ def _withdraw(client: Client, event: Event, step: str, now: steps.State, place: 
     return Refused(
         f"step.add {event.id[:12]} of step {step} cannot be reverted: {why}",
         code="not-revertible",
-        hint=f"tclog step show {quote(step)}",
+        hint=to_run("tclog step show", step),
     )
 
 

@@ -16,7 +16,7 @@ from tclog.chain.once import once
 from tclog.chain.read import list_chains, read_at, read_head
 from tclog.clock import Hlc, last_of, parse_us
 from tclog.domain import tags
-from tclog.errors import BadName, NotFound, UsageError, quote
+from tclog.errors import BadName, NotFound, UsageError, to_run
 from tclog.event import ChainId, Event, chain_id, validate_name
 from tclog.history.snapshot import Snapshot, show_tag
 from tclog.moment import Moment, parse_moment
@@ -40,7 +40,7 @@ def check_tag_name(name: str) -> str:
         what = f"{read.tag!r}, without the spaces around it"
     raise BadName(
         f"{name!r} cannot be a tag: as a point in time it is read as {what}",
-        hint=f"tclog tag {quote('tag ' + name.strip())}",
+        hint=to_run("tclog tag", "tag " + name.strip()),
     )
 
 
@@ -79,7 +79,7 @@ def set_tag(
         raise UsageError(
             f"{at[:27]} is yet to come: what belongs to it is not known",
             code="bad-moment",
-            hint=f"tclog tag {quote(name)}",
+            hint=to_run("tclog tag", name),
         )
     command = tags.SetTag(name, at or now, move)
     bound = once(id_key, {"op": "tag.set", "name": name, "point": point, "move": move})

@@ -51,7 +51,7 @@ class Target:
             raise Refused(
                 f"another project is there already: its {MARK} differs",
                 code="project-differs",
-                hint="tclog clone FROM ANOTHER-STORE, or tclog import FILE ANOTHER-STORE",
+                hint="tclog clone FROM ANOTHER-STORE",
                 object=MARK,
             )
 

@@ -23,7 +23,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from tclog.errors import TclogError, quote
+from tclog.errors import TclogError, to_run
 
 SCHEMA = 3
 BUSY_S = 60.0
@@ -160,7 +160,7 @@ class Database:
         full = (code or 0) & 0xFF == sqlite3.SQLITE_FULL
         return IndexUnusable(
             f"the local index in {self.folder} cannot be used: {reason or error}",
-            hint=f"df -h {quote(self.folder.parent)}" if full else "export XDG_CACHE_HOME=FOLDER",
+            hint=to_run("df -h", self.folder.parent) if full else "export XDG_CACHE_HOME=FOLDER",
         )
 
     def discard(self) -> None:

@@ -19,7 +19,7 @@ from tclog.chain.results import Artifact
 from tclog.chain.show import show_artifact
 from tclog.clock import Hlc
 from tclog.domain import artifacts
-from tclog.errors import Damaged, NotFound, TclogError, UsageError, quote
+from tclog.errors import Damaged, NotFound, TclogError, UsageError, quote, to_run
 from tclog.event import BlobHash, blob_key, chain_id, validate_name
 from tclog.store.base import GetFile, PutFile, Stat
 
@@ -60,7 +60,7 @@ def put_artifact(
             raise UsageError(
                 f"{path} is a folder",
                 code="file-unreadable",
-                hint=f"tar -cf {quote(f'{path}.tar')} {quote(path)}",
+                hint=to_run(f"tar -cf {quote(f'{path}.tar')}", path),
             )
         blob, size = hash_file(path)
         known = yield Stat(blob_key(blob))
@@ -70,7 +70,7 @@ def put_artifact(
         raise UsageError(
             f"{path} cannot be read: {error.strerror}",
             code="file-unreadable",
-            hint=f"ls -l {quote(path)}",
+            hint=to_run("ls -l", path),
         ) from None
     command = artifacts.PutArtifact(blob, size, step)
     done = yield from append(
@@ -101,7 +101,7 @@ def find_artifact(
         raise NotFound(
             f"there was no artifact {name} then" if then else f"there is no artifact {name}",
             code="artifact-missing",
-            hint=f"tclog artifact history {quote(name)}" if then else "tclog artifact list",
+            hint=to_run("tclog artifact history", name) if then else "tclog artifact list",
             name=name,
         )
     if version is not None:
@@ -109,7 +109,7 @@ def find_artifact(
             raise NotFound(
                 f"artifact {name} has versions 1 to {head.seq}, not {version}",
                 code="version-missing",
-                hint=f"tclog artifact history {quote(name)}",
+                hint=to_run("tclog artifact history", name),
             )
         head = yield from read_version(client, chain, version)
     return show_artifact(head)
@@ -121,7 +121,7 @@ def unwritable(file: Path, error: OSError) -> TclogError:
     return TclogError(
         f"{file} cannot be written: {error.strerror}",
         code="file-unwritable",
-        hint=f"df -h {quote(file.parent)}" if full else f"ls -ld {quote(file.parent)}",
+        hint=to_run("df -h", file.parent) if full else to_run("ls -ld", file.parent),
     )
 
 

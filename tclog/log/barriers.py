@@ -10,7 +10,7 @@ from tclog.chain.once import once
 from tclog.chain.read import read_head, read_range
 from tclog.chain.results import Barrier
 from tclog.domain import barriers
-from tclog.errors import Refused, UsageError, WaitTimeout, quote
+from tclog.errors import Refused, UsageError, WaitTimeout, to_run
 from tclog.event import ChainId, Version, chain_id, validate_name
 from tclog.log.waiting import poll
 
@@ -57,7 +57,7 @@ def pass_barrier(
         return WaitTimeout(
             f"barrier {name}: {len(here)} of {parties} arrived within {timeout_s:g} s"
             f" ({', '.join(here)})",
-            hint=f"tclog barrier {quote(name)} --parties {parties} --timeout 10m",
+            hint=to_run("tclog barrier", name, then=f"--parties {parties} --timeout 10m"),
             arrived=list(here),
             parties=parties,
         )
@@ -79,7 +79,7 @@ def _withdrawn(client: Client, name: str, parties: int) -> WaitTimeout:
     return WaitTimeout(
         f"barrier {name}: the arrival of {client.agent} was withdrawn, by another process of that"
         " name or by an earlier try of this command",
-        hint=f"tclog barrier {quote(name)} --parties {parties}",
+        hint=to_run("tclog barrier", name, then=f"--parties {parties}"),
         code="withdrawn",
         parties=parties,
     )

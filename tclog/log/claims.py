@@ -10,7 +10,15 @@ from tclog.chain.drive import Protocol
 from tclog.chain.results import Step
 from tclog.clock import parse_us
 from tclog.domain import steps
-from tclog.errors import NotFound, OutcomeUnknown, Refused, UsageError, WaitTimeout, quote
+from tclog.errors import (
+    NotFound,
+    OutcomeUnknown,
+    Refused,
+    UsageError,
+    WaitTimeout,
+    quote,
+    to_run,
+)
 from tclog.log.steps import (
     Row,
     append_step,
@@ -100,7 +108,7 @@ def _held_already(step: str, state: steps.State) -> Refused:
         f"step {step} is already claimed by {state.agent}, perhaps by another process that still"
         " works on it",
         code="step-held",
-        hint=f"tclog release {quote(step)}, if nothing does",
+        hint=to_run("tclog release", step),
         holder=state.agent,
         fence=state.fence,
     )
@@ -160,7 +168,7 @@ def claim_waiting(
     def timed_out() -> WaitTimeout:
         return WaitTimeout(
             f"step {step} could not be claimed within {timeout_s:g} s: {last[0].message}",
-            hint=f"tclog step show {quote(step)}",
+            hint=to_run("tclog step show", step),
         )
 
     return (yield from poll(client, look, timeout_s=timeout_s, timed_out=timed_out))
@@ -209,7 +217,7 @@ def _claim_picked(
         return (yield from claim_step(client, step, lease_s=lease_s, takeover=takeover))
     except OutcomeUnknown as unknown:
         key = quote(unknown.details["id_key"])
-        unknown.hint = f"tclog claim {quote(step)} --id {key}: it cannot apply twice"
+        unknown.hint = to_run("tclog claim", step, then=f"--id {key}")
         raise
 
 

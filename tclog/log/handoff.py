@@ -18,7 +18,7 @@ from tclog.chain.show import read_handoff
 from tclog.domain import steps
 from tclog.domain.content import Blob, make_content
 from tclog.domain.memory import check_value
-from tclog.errors import Refused, UsageError, quote
+from tclog.errors import Refused, UsageError, to_run
 from tclog.event import chain_id, digest, encode, validate_name
 from tclog.log.inbox import send_message
 from tclog.log.steps import change_step, check_short, read_result
@@ -63,7 +63,7 @@ def complete_step(
         raise Refused(
             f"step {step} was already ended by {client.agent}, with other words",
             code="step-complete",
-            hint=f"tclog step show {quote(step)}",
+            hint=to_run("tclog step show", step),
         )
     if recorded:
         opened = yield from read_handoff(recorded)
@@ -90,7 +90,7 @@ def complete_command(
         raise UsageError(
             "a forced completion needs a reason",
             code="reason-missing",
-            hint=f"tclog complete {quote(step)} --force --reason TEXT",
+            hint=to_run("tclog complete", step, then="--force --reason TEXT"),
         )
     if reason is not None:
         check_short("reason", reason)

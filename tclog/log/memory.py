@@ -24,7 +24,7 @@ from tclog.chain.show import show_memory
 from tclog.clock import Hlc
 from tclog.domain import memory
 from tclog.domain.content import Blob, make_content
-from tclog.errors import NotFound, Refused, UsageError, quote
+from tclog.errors import NotFound, Refused, UsageError, to_run
 from tclog.event import Version, chain_id, validate_name
 
 SEPARATOR_BYTES_MAX = 1024
@@ -159,7 +159,7 @@ def _with_current(client: Client, key: str, refused: Refused) -> Protocol[Refuse
         return Refused(
             f"{key} has no version yet: {refused.message}",
             code=refused.code,
-            hint=f"tclog memory set {quote(key)} VALUE --if-absent",
+            hint=to_run("tclog memory set", key, "VALUE", then="--if-absent"),
             key=key,
             **tell_current(now),
         )
@@ -167,7 +167,7 @@ def _with_current(client: Client, key: str, refused: Refused) -> Protocol[Refuse
     return Refused(
         f"{key} is at {shown}, written by {now.agent} at {now.at}: {refused.message}",
         code=refused.code,
-        hint=f"tclog memory get {quote(key)}",
+        hint=to_run("tclog memory get", key),
         key=key,
         **tell_current(now),
     )
@@ -206,7 +206,7 @@ def get_value(
 
 def _no_version(key: str, why: str) -> NotFound:
     return NotFound(
-        f"{key} {why}", code="version-missing", hint=f"tclog memory history {quote(key)}", key=key
+        f"{key} {why}", code="version-missing", hint=to_run("tclog memory history", key), key=key
     )
 
 
@@ -214,7 +214,7 @@ def _missing(key: str, then: bool = False) -> NotFound:
     return NotFound(
         f"{key} had no value then" if then else f"{key} has no value",
         code="key-missing",
-        hint=f"tclog memory history {quote(key)}" if then else "tclog memory list",
+        hint=to_run("tclog memory history", key) if then else "tclog memory list",
         key=key,
     )
 

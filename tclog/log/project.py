@@ -83,7 +83,7 @@ def open_store(
         raise UsageError(
             f"{location.url} is neither a folder nor s3://bucket/prefix",
             code="bad-store",
-            hint="tclog init FOLDER, or tclog init s3://bucket/prefix",
+            hint="tclog init --help",
         )
     from tclog.store.s3 import S3Settings, S3Store
 

@@ -17,7 +17,7 @@ from tclog.clock import Hlc
 from tclog.domain import steps
 from tclog.domain.content import make_content
 from tclog.domain.memory import check_value
-from tclog.errors import NotFound, Refused, StoreError, UsageError, WaitTimeout, quote
+from tclog.errors import NotFound, Refused, StoreError, UsageError, WaitTimeout, to_run
 from tclog.event import Version, chain_id, chain_name, validate_name
 from tclog.log.waiting import poll
 
@@ -102,7 +102,7 @@ def _refuse_withdrawn(client: Client, step: str) -> Protocol[None]:
         raise Refused(
             f"step {step} was added and taken back: it would have come after itself",
             code="step-cycle",
-            hint=f"tclog step show {quote(step)}",
+            hint=to_run("tclog step show", step),
         )
 
 
@@ -144,7 +144,7 @@ def refuse_cycle(
         raise Refused(
             f"step {step} would come after itself: {' after '.join(cycle)}",
             code="step-cycle",
-            hint=f"tclog step show {quote(cycle[1])}",
+            hint=to_run("tclog step show", cycle[1]),
         )
 
 
@@ -205,7 +205,7 @@ def show_step(client: Client, step: str, *, at: Hlc | None = None) -> Protocol[S
         raise NotFound(
             f"there was no step {step} then" if then else f"there is no step {step}",
             code="step-missing",
-            hint=f"tclog step show {quote(step)}" if then else f"tclog step add {quote(step)}",
+            hint=to_run("tclog step show", step) if then else to_run("tclog step add", step),
             step=step,
         )
     return (yield from read_result(client, step, row.head, row.state, notes=True, at=at))
@@ -353,7 +353,7 @@ def wait_for_steps(
                 "; ".join(f"step {r.id} is {r.state.state}, set by {r.state.agent}" for r in stuck)
                 + ": the wait cannot end",
                 code="wait-blocked",
-                hint=f"tclog step show {quote(stuck[0].id)}",
+                hint=to_run("tclog step show", stuck[0].id),
                 steps={row.id: row.state.state for row in rows},
             )
         return None
@@ -362,7 +362,7 @@ def wait_for_steps(
         missing = [f"{row.id} ({says(row.state)})" for row in last if not is_complete(row)]
         return WaitTimeout(
             f"after {timeout_s:g} s not complete: {', '.join(missing)}",
-            hint=f"tclog step show {quote(next(row.id for row in last if not is_complete(row)))}",
+            hint=to_run("tclog step show", next(row.id for row in last if not is_complete(row))),
             steps={row.id: row.state.state for row in last},
         )
 

@@ -23,7 +23,7 @@ from tclog.clock import rfc3339
 from tclog.domain import inbox as inbox_rules
 from tclog.domain import memory, steps
 from tclog.domain.decision import Unchanged
-from tclog.errors import NotFound, Refused, TclogError, UsageError, quote
+from tclog.errors import NotFound, Refused, TclogError, UsageError, to_run
 from tclog.event import ChainId, Event, Version, chain_id, chain_name, validate_name
 from tclog.log import claims, handoff, inbox
 from tclog.log import memory as memory_log
@@ -355,7 +355,7 @@ def _apply_step(
             return Refused(
                 f"step {step} was already ended by {state.agent}",
                 code="step-complete",
-                hint=f"tclog step show {quote(step)}",
+                hint=to_run("tclog step show", step),
             )
         return decision
 
@@ -374,7 +374,7 @@ def _about(refused: Refused, key: str) -> Refused:
     return Refused(
         f"{key}: {refused.message}",
         code=refused.code,
-        hint=f"tclog memory get {quote(key)}",
+        hint=to_run("tclog memory get", key),
         key=key,
         **refused.details,
     )
@@ -384,7 +384,7 @@ def _no_step(step: str) -> TclogError:
     return NotFound(
         f"there is no step {step}",
         code="step-missing",
-        hint=f"tclog step add {quote(step)}",
+        hint=to_run("tclog step add", step),
         step=step,
     )
 

@@ -33,7 +33,7 @@ from tclog.errors import (
     StoreMissing,
     StoreUnfit,
     StoreUnreachable,
-    quote,
+    to_run,
 )
 from tclog.store.base import Created, Entry, Found, Outcome
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
@@ -262,7 +262,7 @@ class FileStore:
                 raise StoreUnfit(
                     f"the file system of {self._root} has no hard links, and tclog's only atomic"
                     f" step is link(2): {error.strerror}",
-                    hint="tclog init FOLDER on a local disk, or tclog init s3://bucket/prefix",
+                    hint="tclog init s3://bucket/prefix",
                 ) from error
             raise
         return None
@@ -401,9 +401,9 @@ class FileStore:
         reason = error.strerror or str(error)
         text = f"{what} in {self._root}: {reason}"
         if error.errno in _FULL:
-            return StoreFull(text, hint=f"df -h {quote(self._root)}")
+            return StoreFull(text, hint=to_run("df -h", self._root))
         if error.errno in _DENIED:
-            return StoreDenied(text, hint=f"ls -ld {quote(self._root)}")
+            return StoreDenied(text, hint=to_run("ls -ld", self._root))
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
             return StoreMissing(text, hint="tclog where")
         if error.errno in _UNTOLD:

@@ -157,7 +157,7 @@ def _clear(store: Store, keys: list[str]) -> None:
 
 def _unfit(store: Store, seen: str, **details: Any) -> StoreUnfit:
     return StoreUnfit(
-        f"{store.url} is not fit for tclog: {seen}",
-        hint="tclog init FOLDER, or a server from the list in the README",
+        f"{store.url} is not fit for tclog: {seen}; the README lists servers that are",
+        hint="tclog init FOLDER",
         **details,
     )

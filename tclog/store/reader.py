@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from blake3 import blake3
 
-from tclog.errors import UsageError, quote
+from tclog.errors import UsageError, to_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ class CheckedReader:
         return UsageError(
             f"{self._path} cannot be read: {error.strerror}",
             code="file-unreadable",
-            hint=f"ls -l {quote(self._path)}",
+            hint=to_run("ls -l", self._path),
         )
 
     def read(self, size: int = -1, /) -> bytes:

@@ -134,12 +134,12 @@ def explain(failure: _Failure, settings: S3Settings) -> StoreError:
         return StoreDenied(
             f"{where} refuses requests because this machine's clock is more than 15 minutes off",
             code="clock-skewed",
-            hint="date -u, and tclog doctor when it is set",
+            hint="date -u",
         )
     if code == "NoCredentials":
         return StoreDenied(
             f"no AWS credentials were found for {where}",
-            hint="aws configure, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            hint="export AWS_ACCESS_KEY_ID=ID AWS_SECRET_ACCESS_KEY=SECRET",
         )
     if code == "Misconfigured":
         return StoreError(
@@ -151,7 +151,7 @@ def explain(failure: _Failure, settings: S3Settings) -> StoreError:
         return StoreError(
             f"{where} is in another region ({failure.text})",
             code="store-region",
-            hint="tclog init ... --region REGION",
+            hint="tclog init s3://bucket/prefix --region REGION",
         )
     if code in _DENIED or status in (401, 403):
         return StoreDenied(

@@ -339,6 +339,39 @@ def test_a_hint_about_a_name_with_a_backslash_can_be_run(project: User):
     assert project(*shlex.split(hint)[2:]).lines() == ["v"]
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["claim", "--", "-x; y"], 4),
+        (["complete", "--force", "--", "-x; y"], 2),
+        (["complete", "--", "-x; y"], 4),
+        (["claim", "after"], 4),
+        (["memory", "get", "--version", "9", "--", "-k"], 3),
+        (["memory", "set", "--if-version", "9", "--", "-k", "v"], 4),
+        (["memory", "set", "--if-version", "9", "--", "-new", "v"], 4),
+        (["artifact", "get", "--version", "9", "--", "-f"], 3),
+        (["wait-for", "--timeout", "10ms", "--", "-x; y"], 5),
+        (["tag", "--", "-t", "2h"], 4),
+    ],
+)
+def test_a_hint_about_a_name_that_begins_with_a_dash_can_be_run(
+    project: User, words: list[str], code: int
+):
+    project("claim", "--", "-x; y").ok()
+    project("step", "add", "after", "--after=-x; y").ok()
+    project("memory", "set", "--", "-k", "v").ok()
+    (project.work / "f").write_text("f")
+    project("artifact", "put", "f", "--name", "-f").ok()
+    project("tag", "--", "-t", "1h").ok()
+    hint = project(*words, agent="carol", env={"TCLOG_JSON": "1"}).error(code)["hint"]
+    run = shlex.split(hint.replace("VALUE", "v").replace("POINT", "3h").replace("TEXT", "t"))
+    assert run[0] == "tclog"
+    assert any(word.startswith("-") for word in run[run.index("--") :])
+    soon = ["--timeout", "10ms"] if run[1] == "wait-for" or "--wait" in run else []
+    done = project(run[1], *soon, *run[2:])
+    assert done.code in (0, 5), (run, done)
+
+
 def test_long_words_and_texts(project: User):
     long = "x" * 131_000  # about the longest word that Linux hands to a process
     project.process("memory", "set", "k", long).ok()

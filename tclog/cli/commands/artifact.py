@@ -23,7 +23,7 @@ from tclog.cli.output import (
     write_more,
     write_rows,
 )
-from tclog.errors import Refused, UsageError, quote
+from tclog.errors import Refused, UsageError, to_run
 
 BAR_FROM_BYTES = 8 << 20
 
@@ -129,7 +129,7 @@ def get(here: Here, name: str, out: str | None, version: int | None, at: str | N
         raise Refused(
             f"{target} exists and is not this artifact",
             code="file-exists",
-            hint=f"tclog artifact get {quote(name)} -o OTHER-FILE",
+            hint=to_run("tclog artifact get", name, then="-o OTHER-FILE"),
         )
     with _progress(here, f"Fetching {found.name}", found.size) as progress:
         done = log.run(get_artifact(found, target, progress=progress))

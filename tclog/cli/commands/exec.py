@@ -26,7 +26,7 @@ from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import write_json
 from tclog.domain.steps import CLAIMED, LEASE_MS_DEFAULT
-from tclog.errors import NotFound, Refused, StoreError, TclogError, UsageError, quote
+from tclog.errors import NotFound, Refused, StoreError, TclogError, UsageError, to_run
 
 if TYPE_CHECKING:
     from tclog.chain.results import Step
@@ -237,7 +237,7 @@ def _ended_here(log: Log, step: str, fence: int) -> Step | None:
 def _not_started(name: str, error: OSError) -> TclogError:
     if isinstance(error, FileNotFoundError):
         return NotFound(
-            f"there is no command {name}", code="command-not-found", hint=f"which {quote(name)}"
+            f"there is no command {name}", code="command-not-found", hint=to_run("which", name)
         )
     return UsageError(f"{name} cannot be run: {error.strerror}", code="command-not-run")
 
@@ -260,7 +260,7 @@ def _lost(here: Here, step: str, keeper: Keeper) -> TclogError:
             f"the claim on step {step} was lost while the command ran, so it was killed:"
             f" {keeper.lost.message}",
             code="claim-lost",
-            hint=f"tclog step show {quote(step)}",
+            hint=to_run("tclog step show", step),
             **keeper.lost.details,
         )
     del here

@@ -68,7 +68,7 @@ def fsck(here: Here) -> None:
         raise Damaged(
             f"{checked.damaged} damaged or missing object(s) in {store.url}",
             code="store-damaged",
-            hint="tclog clone BACKUP NEW-STORE, if there is a backup",
+            hint="tclog clone BACKUP NEW-STORE",
             damaged=checked.damaged,
         )
 

@@ -21,7 +21,7 @@ from tclog.cli.output import (
     write_more,
     write_rows,
 )
-from tclog.errors import NotFound
+from tclog.errors import NotFound, to_run
 
 if TYPE_CHECKING:
     from tclog.clock import Hlc
@@ -245,7 +245,7 @@ def _kind_of(here: Here, name: str, point: Hlc) -> str:
     if not is_key and not is_step:
         is_key, is_step = (index.head(chain) > 0 for chain in (key, step))
     if is_key and is_step:
-        here.note(f"{name} is also a step: tclog blame {name} --step")
+        here.note(f"{name} is also a step: {to_run('tclog blame', name, then='--step')}")
     if not is_key and not is_step:
         raise NotFound(
             f"there is neither a key nor a step {name}",

@@ -12,7 +12,7 @@ import click
 from tclog.cli import config
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.errors import Refused, StoreMissing, UsageError, quote
+from tclog.errors import Refused, StoreMissing, UsageError, quote, to_run
 
 if TYPE_CHECKING:
     from tclog.log.project import Location, Project
@@ -113,7 +113,7 @@ def _folder(here: Here) -> str:
         raise Refused(
             f"{here.start} is already set up for project {found[0]} in {found[1]}",
             code="already-configured",
-            hint=f"tclog -C OTHER-FOLDER init ..., or edit {quote(before.file)}",
+            hint=to_run("cat", before.file),
         )
     return here.start
 

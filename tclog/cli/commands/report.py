@@ -12,7 +12,7 @@ from tclog.cli.app import operation
 from tclog.cli.files import write_whole
 from tclog.cli.here import Here
 from tclog.cli.output import size, write_bytes
-from tclog.errors import UsageError, quote
+from tclog.errors import UsageError, quote, to_run
 
 
 @operation(
@@ -98,14 +98,14 @@ def _target(here: Here, out: str) -> Path:
             raise UsageError(
                 f"{target} is a folder",
                 code="file-unwritable",
-                hint=f"tclog report {quote(out.rstrip('/') + '/run.html')}",
+                hint=to_run("tclog report", out.rstrip("/") + "/run.html"),
             )
         parent = os.path.dirname(target)  # noqa: PTH120
         if not os.path.isdir(parent):  # noqa: PTH112
             raise UsageError(
                 f"there is no folder {parent}",
                 code="folder-missing",
-                hint=f"mkdir -p {quote(parent)}",
+                hint=to_run("mkdir -p", parent),
             )
         if os.path.exists(target) and not os.path.isfile(target):  # noqa: PTH110, PTH113
             raise UsageError(f"{target} is not a file", hint=f"tclog report - > {quote(target)}")

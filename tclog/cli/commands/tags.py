@@ -8,7 +8,7 @@ from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import ID_SHOWN, Column, write_json, write_rows
-from tclog.errors import UsageError, quote
+from tclog.errors import UsageError, to_run
 
 
 @operation(
@@ -50,7 +50,7 @@ def tag(
         return
     if at is not None or limit is not None:
         raise UsageError(
-            "--at and -n go with the list of tags", hint=f"tclog tag {quote(name)} POINT"
+            "--at and -n go with the list of tags", hint=to_run("tclog tag", name, "POINT")
         )
     if delete and (move or point is not None):
         raise UsageError("--delete goes with neither POINT nor --move")

@@ -17,7 +17,7 @@ from tclog.cli.files import unreadable
 from tclog.cli.here import Here
 from tclog.cli.options import STDIN
 from tclog.cli.output import one_line, size, write_bytes, write_json, write_line
-from tclog.errors import Damaged, NotFound, TclogError, UsageError, quote
+from tclog.errors import Damaged, NotFound, TclogError, UsageError, to_run
 
 if TYPE_CHECKING:
     from tclog.history.copying import Copied
@@ -107,7 +107,7 @@ def _written(out: str | None) -> Iterator[Callable[[bytes], None]]:
         return
     target = Path(out)
     if target.is_dir():
-        raise UsageError(f"{out} is a folder", code="output-failed", hint=f"ls -ld {quote(out)}")
+        raise UsageError(f"{out} is a folder", code="output-failed", hint=to_run("ls -ld", out))
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
@@ -119,7 +119,7 @@ def _written(out: str | None) -> Iterator[Callable[[bytes], None]]:
         raise UsageError(
             f"{out} cannot be written: {error.strerror}",
             code="output-failed",
-            hint=f"ls -ld {quote(target.parent)}",
+            hint=to_run("ls -ld", target.parent),
         ) from None
     finally:
         with contextlib.suppress(OSError):
@@ -167,7 +167,7 @@ def import_(
         raise UsageError(
             f"{file} logs cannot be imported yet; a file of this name is ./{file}",
             code="not-there-yet",
-            hint=f"tclog import {quote(f'./{file}')}",
+            hint=to_run("tclog import", f"./{file}"),
         )
     flags = {"store": store, "endpoint": endpoint, "region": region, "profile": profile}
     here.say(**{name: value for name, value in flags.items() if value is not None})
@@ -234,7 +234,7 @@ def _kept(source: BinaryIO) -> BinaryIO:
                 f"an import is kept in {tempfile.gettempdir()} until it was checked, which cannot"
                 f" be written: {error.strerror}",
                 code="file-unwritable",
-                hint=f"df -h {quote(tempfile.gettempdir())}",
+                hint=to_run("df -h", tempfile.gettempdir()),
             ) from None
     kept.seek(0)
     return kept

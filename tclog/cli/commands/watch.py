@@ -16,7 +16,7 @@ from tclog.cli.app import operation
 from tclog.cli.files import write_whole
 from tclog.cli.here import Here
 from tclog.cli.output import one_line, terminal, write_json, write_line
-from tclog.errors import EXIT_INTERRUPTED, TclogError, UsageError, quote
+from tclog.errors import EXIT_INTERRUPTED, TclogError, UsageError, to_run
 
 if TYPE_CHECKING:
     from tclog.history.watch import Cursor, Follower
@@ -146,7 +146,7 @@ class _CursorFile:
             raise UsageError(
                 f"the cursor {self.path} cannot be read: {error.strerror}",
                 code="file-unreadable",
-                hint=f"ls -l {quote(self.path)}",
+                hint=to_run("ls -l", self.path),
             ) from None
         return read_cursor(raw, str(self.path))
 
@@ -157,7 +157,7 @@ class _CursorFile:
             raise TclogError(
                 f"the cursor {self.path} cannot be written: {error.strerror}",
                 code="file-unwritable",
-                hint=f"ls -ld {quote(self.path.parent)}",
+                hint=to_run("ls -ld", self.path.parent),
             ) from None
 
 
@@ -217,7 +217,7 @@ def _run(here: Here, command: str, commit: Commit) -> None:
         raise TclogError(
             f"the command ended with {how} for event {record['id'][:12]}",
             code="command-failed",
-            hint=f"tclog watch --from {record['id'][:12]} --exec CMD, to go on after it",
+            hint=f"tclog watch --from {record['id'][:12]} --exec CMD",
             status=done.returncode,
             event=record["id"],
         )

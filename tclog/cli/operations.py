@@ -20,10 +20,12 @@ from tclog.cli.options import parse_json
 from tclog.domain import steps as step_rules
 from tclog.errors import BadValue, UsageError
 from tclog.event import validate_name
-from tclog.log import agents, artifacts, claims, handoff, inbox, memory, steps
+from tclog.log import agents, artifacts, barriers, claims, handoff, inbox, memory, steps
 from tclog.moment import parse_duration_s
 
 LINE_BYTES_MAX = 64 << 20
+# How long a wait lasts that says nothing of it, as with the commands.
+WAIT_S = 300.0
 SHOWN_MAX = 60
 STEP_STATES = (
     step_rules.PENDING,
@@ -131,11 +133,15 @@ LEASE = Field(DURATION, "lease_s")
 
 
 class Operation(NamedTuple):
-    """One operation: its protocol, its fields, and whether it needs to be said who acts."""
+    """One operation: its protocol, its fields, and whether it needs to be said who acts.
+
+    ``leave`` takes back what an interrupted wait has said, given the same ``name``.
+    """
 
     protocol: Callable[..., Protocol[Any]]
     fields: Mapping[str, Field]
     acts: bool = True
+    leave: Callable[[Client, str], Protocol[Any]] | None = None
 
 
 def _set(
@@ -199,7 +205,8 @@ def _read_inbox(
     if timeout_s is not None and not wait:
         raise UsageError("timeout goes with wait", field="timeout")
     if wait:
-        mailbox = yield from inbox.wait_inbox(client, timeout_s=timeout_s)
+        limit_s = WAIT_S if timeout_s is None else timeout_s
+        mailbox = yield from inbox.wait_inbox(client, timeout_s=limit_s)
     else:
         mailbox = yield from inbox.read_inbox(client, everything=everything, at=at)
     mailbox = mailbox._replace(messages=mailbox.messages[: limit or None])
@@ -218,6 +225,31 @@ def _ack(
     if (n is None) == (id is None):
         raise UsageError("give the n or the id of a message", field="n")
     return inbox.acknowledge_one(client, str(n) if id is None else id, id_key=id_key)
+
+
+def _wait_for(
+    client: Client,
+    ids: list[str],
+    *,
+    any_: bool = False,
+    count: int | None = None,
+    timeout_s: float = WAIT_S,
+) -> Protocol[Any]:
+    if any_ and count is not None:
+        raise UsageError("any and count exclude each other", field="any")
+    needed = 1 if any_ else count
+    return steps.wait_for_steps(client, ids, count=needed, timeout_s=timeout_s)
+
+
+def _pass_barrier(
+    client: Client,
+    name: str,
+    parties: int,
+    *,
+    timeout_s: float = WAIT_S,
+    id_key: str | None = None,
+) -> Protocol[Any]:
+    return barriers.pass_barrier(client, name, parties, timeout_s=timeout_s, id_key=id_key)
 
 
 def _limited(protocol: Callable[..., Protocol[Any]]) -> Callable[..., Protocol[Any]]:
@@ -356,6 +388,26 @@ OPERATIONS: Mapping[str, Operation] = {
             "reason": Field(TEXT),
             "id_key": ID_KEY,
         },
+    ),
+    "step.wait": Operation(
+        _wait_for,
+        {
+            "ids": Field(TEXTS, needed=True),
+            "any": Field(FLAG, "any_"),
+            "count": Field(COUNT),
+            "timeout": Field(DURATION, "timeout_s"),
+        },
+        acts=False,
+    ),
+    "barrier.pass": Operation(
+        _pass_barrier,
+        {
+            "name": NAMED,
+            "parties": Field(INTEGER, needed=True),
+            "timeout": Field(DURATION, "timeout_s"),
+            "id_key": ID_KEY,
+        },
+        leave=barriers.leave_barrier,
     ),
     "artifact.put": Operation(
         _artifact_put,

@@ -6,14 +6,17 @@ import inspect
 import io
 import json
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import pytest
 
 from tclog.cli.operations import OPERATIONS, read_lines, read_operation
-from tclog.errors import UsageError
+from tclog.errors import UsageError, WaitTimeout
+from tclog.log import barriers, inbox, steps
 
 from .conftest import Done, User
 
@@ -111,10 +114,15 @@ PAIRS: list[tuple[list[str], dict[str, Any]]] = [
     (["artifact", "get", "g", "-o", "copy"], {"op": "artifact.get", "name": "g", "out": "copy"}),
     (["artifact", "list", "--step", "a"], {"op": "artifact.list", "step": "a"}),
     (["artifact", "history", "f"], {"op": "artifact.history", "name": "f"}),
+    (["claim", "w"], {"op": "step.claim", "id": "w"}),
+    (["complete", "w"], {"op": "step.complete", "id": "w"}),
+    (["wait-for", "a", "w", "--any"], {"op": "step.wait", "ids": ["a", "w"], "any": True}),
+    (["wait-for", "w", "--timeout", "1s"], {"op": "step.wait", "ids": ["w"], "timeout": "1s"}),
+    (["barrier", "g", "--parties", "1"], {"op": "barrier.pass", "name": "g", "parties": 1}),
     (["agents"], {"op": "agent.list"}),
 ]
 LISTS = {"memory.list", "memory.history", "inbox.read", "step.list", "artifact.list",
-         "artifact.history", "agent.list"}  # fmt: skip
+         "artifact.history", "agent.list", "step.wait"}  # fmt: skip
 
 
 def test_each_operation_answers_as_its_command(project: User, tmp_path_factory: Any):
@@ -197,6 +205,10 @@ WRONG: list[tuple[Any, str, str | None]] = [
     ({"op": "step.claim", "id": "s", "timeout": 1}, "usage", "timeout"),
     ({"op": "step.add", "id": "s", "after": "a,b"}, "field-wrong", "after"),
     ({"op": "step.add", "id": "s", "after": [1]}, "field-wrong", "after"),
+    ({"op": "step.wait"}, "field-missing", "ids"),
+    ({"op": "step.wait", "ids": []}, "bad-count", None),
+    ({"op": "step.wait", "ids": ["s"], "any": True, "count": 1}, "usage", "any"),
+    ({"op": "barrier.pass", "name": "g", "parties": 0}, "bad-parties", None),
     ({"op": "step.list", "state": "done"}, "field-wrong", "state"),
     ({"op": "step.complete", "id": "s", "outcome": "done"}, "field-wrong", "outcome"),
     ({"op": "message.ack"}, "usage", "n"),
@@ -293,6 +305,54 @@ def test_who_writes_a_line_gets_its_answer_before_the_next(child: subprocess.Pop
     child.stdin.close()
     assert json.loads(child.stdout.readline())["value"] == 5
     assert child.wait(60) == 0
+
+
+def test_waits_end_as_those_of_the_commands(project: User):
+    ask(project, {"op": "step.claim", "id": "s"}, agent="bob")
+    soon = {"timeout": "10ms"}
+    for operation in (
+        {"op": "step.wait", "ids": ["s"]},
+        {"op": "barrier.pass", "name": "g", "parties": 2},
+        {"op": "inbox.read", "wait": True},
+        {"op": "step.claim", "id": "s", "wait": True},
+    ):
+        (late,) = ask(project, operation | soon)
+        assert (late["code"], late["exit"]) == ("timeout", 5)
+
+
+def test_a_wait_that_says_nothing_of_it_lasts_as_long_as_the_command(
+    project: User, monkeypatch: pytest.MonkeyPatch
+):
+    def wait(*_: Any, timeout_s: float, **__: Any) -> Any:
+        raise WaitTimeout(f"{timeout_s:g}")
+
+    monkeypatch.setattr(inbox, "wait_inbox", wait)
+    monkeypatch.setattr(steps, "wait_for_steps", wait)
+    monkeypatch.setattr(barriers, "pass_barrier", wait)
+    for words, operation in (
+        (["inbox", "--wait"], {"op": "inbox.read", "wait": True}),
+        (["wait-for", "s"], {"op": "step.wait", "ids": ["s"]}),
+        (["barrier", "g", "--parties", "2"], {"op": "barrier.pass", "name": "g", "parties": 2}),
+    ):
+        told = project(*words, "--json").error(5)["message"]
+        assert (told, told) == (ask(project, operation)[0]["message"], "300")
+
+
+def test_who_is_interrupted_at_a_barrier_is_not_counted(
+    child: subprocess.Popen[bytes], project: User
+):
+    assert child.stdin is not None
+    child.stdin.write(b'{"op":"barrier.pass","name":"g","parties":2}\n')
+    child.stdin.flush()
+    while not project("log", "--op", "barrier.arrive", "--json").objects():
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    child.stdin.close()
+    assert child.wait(60) == 130
+    (late,) = ask(
+        project, {"op": "barrier.pass", "name": "g", "parties": 2, "timeout": "10ms"}, agent="bob"
+    )
+    assert late["code"] == "timeout"
 
 
 def test_a_reader_that_leaves_ends_it_quietly(project: User):

@@ -4,6 +4,7 @@ Text that other agents wrote is untrusted: control characters and direction over
 visible before they reach a terminal.
 """
 
+import contextlib
 import os
 import re
 import sys
@@ -69,13 +70,17 @@ def _padded(text: str, width: int) -> str:
 
 
 def open_streams() -> None:
-    """Put the null device where the caller closed a standard stream.
+    """Put the null device where the caller closed a standard stream; make the others wait.
 
     Otherwise the next file that is opened gets the stream's number, and what is printed, here or
-    by a child process, would go into it.
+    by a child process, would go into it. A pipe that another program made non-blocking would look
+    as if it had ended, or drop what is printed; shells put that right for their commands, too.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
+        if getattr(sys, name) is not None:
+            with contextlib.suppress(OSError):
+                os.set_blocking(number, True)
+        else:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
             os.set_inheritable(number, True)
             if number:
@@ -112,7 +117,10 @@ def write_bytes(data: bytes, stream: TextIO | None = None) -> None:
     stream = stream or sys.stdout
     try:
         stream.flush()
-        stream.buffer.write(data)
+        # Where Python does not buffer (PYTHONUNBUFFERED), a write may take a part of it.
+        left = memoryview(data)
+        while left:
+            left = left[stream.buffer.write(left) :]
         stream.buffer.flush()
     except OSError as error:
         if stream is sys.stderr:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shlex
@@ -370,6 +371,42 @@ def test_a_hint_about_a_name_that_begins_with_a_dash_can_be_run(
     soon = ["--timeout", "10ms"] if run[1] == "wait-for" or "--wait" in run else []
     done = project(run[1], *soon, *run[2:])
     assert done.code in (0, 5), (run, done)
+
+
+def test_what_is_printed_without_a_buffer_is_whole_or_an_error(project: User):
+    project("memory", "set", "k", "x" * 5000).ok()
+    for unbuffered in ("", "1"):
+        done = project.shell(
+            "ulimit -f 2; tclog memory get k --json >out",
+            env={"PYTHONUNBUFFERED": unbuffered},
+            fresh=True,
+        )
+        assert "the output cannot be written: File too large" in done.err
+        assert done.code == 1
+
+
+def test_streams_that_another_program_made_non_blocking(project: User):
+    project("memory", "set", "k", "x" * 50_000).ok()
+    for unbuffered in ("", "1"):
+        words, answers = os.pipe(), os.pipe()
+        os.set_blocking(words[0], False)
+        os.set_blocking(answers[1], False)
+        child = project.processes(
+            "batch",
+            stdin=words[0],
+            stdout=answers[1],
+            env={"PYTHONUNBUFFERED": unbuffered},
+            fresh=True,
+        )
+        os.close(words[0])
+        os.close(answers[1])
+        time.sleep(0.5)  # it finds nothing to read at first, and later nobody who reads
+        with os.fdopen(words[1], "wb") as file:
+            file.write(b'{"op":"memory.get","key":"k"}\n' * 4)
+        time.sleep(0.5)
+        with os.fdopen(answers[0], "rb") as file:
+            assert [len(json.loads(line)["value"]) for line in file] == [50_000] * 4
+        assert child.wait(60) == 0
 
 
 def test_long_words_and_texts(project: User):

@@ -544,6 +544,18 @@ def test_what_shows_the_rest_of_a_list_asks_for_the_same_list(project: User):
         assert len(project(*kept).lines()) == 5
 
 
+def test_a_number_of_rows_may_be_any(project: User):
+    project("memory", "set", "k", "v").ok()
+    for words in (
+        ["log"],
+        ["memory", "list"],
+        ["memory", "history", "k"],
+        ["agents"],
+        ["diff", "1h"],
+    ):
+        assert project(*words, "-n", "9" * 30).lines() == project(*words).lines()
+
+
 def test_a_long_log_is_counted_up_to_a_thousand_and_not_at_all_in_a_pipe(project: User):
     sets = [json.dumps({"op": "memory.set", "key": "k", "value": str(n)}) for n in range(1004)]
     project("batch", stdin="\n".join(sets).encode()).ok()

@@ -78,7 +78,7 @@ def log(
 
     history = here.history()
     wanted = Filter(agent, op, chain, here.boundary(since), here.boundary(until), text or None)
-    shown = here.shown(limit) or sys.maxsize
+    shown = min(here.shown(limit) or sys.maxsize, sys.maxsize)
 
     def read() -> list[Row]:
         with history.index.reading():

@@ -9,12 +9,13 @@ from stat import S_ISDIR, S_ISREG
 from tclog.errors import UsageError, quote, to_run
 
 
-def unreadable(file: Path | str, error: OSError) -> UsageError:
-    """Return what to say of a file that cannot be read."""
+def unreadable(file: Path | str | None, error: OSError) -> UsageError:
+    """Return what to say of a file that cannot be read; None is standard input."""
+    named = "standard input" if file is None else str(file) or quote(file)
     return UsageError(
-        f"{file} cannot be read: {error.strerror}",
+        f"{named} cannot be read: {error.strerror}",
         code="file-unreadable",
-        hint=to_run("ls -l", file),
+        hint="" if file is None else to_run("ls -l", file),
     )
 
 

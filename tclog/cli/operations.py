@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
-from tclog.cli.files import size_of, target_of
+from tclog.cli.files import size_of, target_of, unreadable
 from tclog.cli.options import parse_json
 from tclog.domain import steps as step_rules
 from tclog.errors import BadValue, UsageError
@@ -482,22 +482,28 @@ class Asked(NamedTuple):
 
 
 def read_lines(
-    stream: BinaryIO, *, bytes_max: int = LINE_BYTES_MAX
+    stream: BinaryIO, file: str | None = None, *, bytes_max: int = LINE_BYTES_MAX
 ) -> Iterator[tuple[int, bytes | None]]:
     """Yield each line with its number as soon as it is there; None for one that is too long.
 
     Empty lines are left out. Nothing after a line is waited for.
+
+    Raises:
+        UsageError: the stream, which is that of ``file`` or standard input, cannot be read.
     """
-    for number in count(1):
-        raw = stream.readline(bytes_max + 1)
-        if not raw:
-            return
-        if len(raw) > bytes_max:
-            while raw and not raw.endswith(b"\n"):
-                raw = stream.readline(bytes_max)
-            yield number, None
-        elif raw.strip():
-            yield number, raw
+    try:
+        for number in count(1):
+            raw = stream.readline(bytes_max + 1)
+            if not raw:
+                return
+            if len(raw) > bytes_max:
+                while raw and not raw.endswith(b"\n"):
+                    raw = stream.readline(bytes_max)
+                yield number, None
+            elif raw.strip():
+                yield number, raw
+    except OSError as error:
+        raise unreadable(file, error) from None
 
 
 def read_operation(

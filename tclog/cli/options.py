@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from tclog.errors import BadValue, UsageError, quote, to_run
+from tclog.errors import BadValue, UsageError, quote
 
 STDIN = "-"
 
@@ -129,11 +129,9 @@ def read_text(value: str | None, file: str | None = None) -> str:
     try:
         raw = sys.stdin.buffer.read() if file is None else _bytes_of(file)
     except OSError as error:
-        raise UsageError(
-            f"{_named(file)} cannot be read: {error.strerror}",
-            code="file-unreadable",
-            hint="" if file is None else to_run("ls -l", file),
-        ) from None
+        from tclog.cli.files import unreadable
+
+        raise unreadable(file, error) from None
     return _utf8(raw, _named(file))
 
 

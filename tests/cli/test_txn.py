@@ -101,7 +101,20 @@ def test_a_conflict_tells_what_is_there_now(project: User, op: str):
 
 def test_nothing_and_a_missing_file_are_errors(project: User):
     assert txn(project).code == 2
-    assert project("txn", "-f", "no-such-file", "--as", "alice").code == 2
+    missing = project("txn", "-f", "no-such-file", "--as", "alice", "--json").error(2)
+    assert (missing["code"], missing["hint"]) == ("file-unreadable", "ls -l no-such-file")
+    line = b'{"op":"memory.incr","key":"n"}'
+    assert project("txn", "-f", "-", "--json", stdin=line).object()["value"] == 1
+
+
+@pytest.mark.parametrize("words", ["txn 0>out", "batch 0>out", "txn -f /proc/self/mem"])
+def test_input_that_cannot_be_read_is_no_bug(project: User, words: str):
+    error = project.shell(f"tclog --json {words}").error(2)
+    assert error["code"] == "file-unreadable"
+    assert error["message"] in (
+        "standard input cannot be read: Bad file descriptor",
+        "/proc/self/mem cannot be read: Input/output error",
+    )
 
 
 def test_what_was_read_and_has_changed_refuses_nothing_by_itself(project: User):

@@ -216,7 +216,7 @@ def _opened(file: str) -> Iterator[Reader]:
             check_export(Reader(lines_of(source)))
             source.seek(0)
         except OSError as error:
-            raise unreadable("/dev/stdin" if file == STDIN else file, error) from None
+            raise unreadable(None if file == STDIN else file, error) from None
         yield Reader(lines_of(source))
 
 

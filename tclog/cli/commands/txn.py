@@ -9,6 +9,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
+from tclog.cli.files import unreadable
 from tclog.cli.here import Here
 from tclog.cli.output import Column, write_json, write_rows
 from tclog.errors import TclogError, UsageError
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     tclog txn -f operations.jsonl --id nightly-1 --as alice
     """,
 )
-@click.option("-f", "--file", metavar="FILE", help="Read the operations from a file.")
+@click.option(
+    "-f", "--file", metavar="FILE", help="Read the operations from a file; - is standard input."
+)
 @options.id_key
 def txn(here: Here, file: str | None, id_key: str | None) -> None:
     """Do several operations together, or none of them.
@@ -41,9 +44,10 @@ def txn(here: Here, file: str | None, id_key: str | None) -> None:
     from tclog.cli.operations import TRANSACTION, read_lines, read_operation
 
     key = options.check_key(id_key)
+    file = None if file == options.STDIN else file
     stream = _open(file)
     with stream:
-        asked = [read_operation(nth, raw, TRANSACTION) for nth, raw in read_lines(stream)]
+        asked = [read_operation(nth, raw, TRANSACTION) for nth, raw in read_lines(stream, file)]
     if not asked:
         raise UsageError("there are no operations", code="bad-count", hint="tclog txn --help")
     log = here.log()
@@ -62,9 +66,8 @@ def _open(file: str | None) -> BinaryIO:
     if file is not None:
         try:
             return open(file, "rb")  # noqa: PTH123 - as the other commands read files
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UsageError(f"{file} cannot be read: {reason}", code="file-unreadable") from None
+        except OSError as error:
+            raise unreadable(file, error) from None
     if sys.stdin is None:
         raise UsageError("standard input is closed", code="file-unreadable")
     return sys.stdin.buffer

@@ -40,6 +40,7 @@ class Here:
         self._config: config.Config | None = None
         self._log: Log | None = None
         self._history: History | None = None
+        self._synced = False
 
     def say(self, **flags: str | None) -> None:
         """Take what the command line says; it goes before everything else."""
@@ -241,13 +242,15 @@ class Here:
         """Open the history of the project, brought up to date."""
         if self._history is None:
             self._history = self.open_history()
+        if not self._synced:
             with self.progress("Reading the log") as progress:
                 self._history.sync(progress=progress)
+            self._synced = True
         return self._history
 
-    def forget_history(self) -> None:
+    def look_again(self) -> None:
         """Make the next question bring the history up to date again."""
-        self._history = None
+        self._synced = False
 
     def open_history(self) -> History:
         """Open the history of the project as far as the local index knows it."""

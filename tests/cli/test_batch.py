@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
@@ -305,6 +306,21 @@ def test_who_writes_a_line_gets_its_answer_before_the_next(child: subprocess.Pop
     child.stdin.close()
     assert json.loads(child.stdout.readline())["value"] == 5
     assert child.wait(60) == 0
+
+
+def test_points_in_time_do_not_open_the_index_again_and_again(
+    child: subprocess.Popen[bytes], project: User
+):
+    at = project("memory", "set", "k", "v", "--json").object()["id"]
+    assert child.stdin is not None
+    assert child.stdout is not None
+    opened = []
+    for _ in range(5):
+        child.stdin.write(json.dumps({"op": "memory.get", "key": "k", "at": at}).encode() + b"\n")
+        child.stdin.flush()
+        assert json.loads(child.stdout.readline())["value"] == "v"
+        opened.append(len(list(Path(f"/proc/{child.pid}/fd").iterdir())))
+    assert opened[1:] == opened[:-1]
 
 
 def test_waits_end_as_those_of_the_commands(project: User):

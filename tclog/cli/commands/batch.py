@@ -58,7 +58,7 @@ def _carry_out(here: Here, asked: Asked) -> dict[str, Any]:
         arguments = {**arguments, "fence": here.fence_of(arguments["step"])}
         asked = asked._replace(arguments=arguments)
     # A point may name what was written since the last one was read.
-    here.forget_history()
+    here.look_again()
     try:
         found = log.run(asked.protocol(log.client, here.point))
     except KeyboardInterrupt:

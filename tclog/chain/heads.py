@@ -20,6 +20,9 @@ from tclog.errors import TclogError
 from tclog.event import ChainId, Version, decode_version, digest, slot_key
 
 DENIAL_KEPT_S = 3600.0
+# What one process remembers at most, as the store holds it; in memory it takes about three times
+# as much. A process that lives long meets any number of chains.
+KEPT_BYTES_MAX = 16 << 20
 
 
 class Heads(Protocol):
@@ -39,10 +42,12 @@ class Heads(Protocol):
 
 
 class MemoryHeads:
-    """Known heads of one process."""
+    """Known heads of one process: of the chains that it met last, up to ``KEPT_BYTES_MAX``."""
 
     def __init__(self) -> None:
+        # In the order in which they were put.
         self._versions: dict[ChainId, Version] = {}
+        self._kept_bytes = 0
         self._denied = False
 
     def get(self, chain: ChainId) -> Version | None:
@@ -53,7 +58,15 @@ class MemoryHeads:
         """See ``Heads``."""
         known = self._versions.get(version.chain)
         if known is None or (known.seq, known.stored or "") <= (version.seq, version.stored or ""):
+            self._forget(version.chain)
             self._versions[version.chain] = version
+            self._kept_bytes += len(version.raw)
+            while self._kept_bytes > KEPT_BYTES_MAX and len(self._versions) > 1:
+                self._forget(next(iter(self._versions)))
+
+    def _forget(self, chain: ChainId) -> None:
+        gone = self._versions.pop(chain, None)
+        self._kept_bytes -= 0 if gone is None else len(gone.raw)
 
     def may_remove(self) -> bool:
         """See ``Heads``."""

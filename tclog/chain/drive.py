@@ -90,41 +90,47 @@ def _answer_all(steps: Sequence[Step], store: Store, sleep: Callable[[float], No
 
     if not store.concurrent or len(steps) < 2:
         return [one(step) for step in steps]
-    if len(steps) <= 4:
-        return _in_threads(one, steps)
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(min(len(steps), WORKERS_MAX)) as pool:
-        return list(pool.map(one, steps))
+    return _in_threads(one, steps)
 
 
 def _in_threads(one: Callable[[Step], Any], steps: Sequence[Step]) -> list[Any]:
-    """Answer a few requests beside each other; a pool would cost more than it saves."""
+    """Answer requests beside each other, in this thread and in helpers.
+
+    An interrupt is raised when those that were begun have ended. A pool of ``concurrent.futures``
+    would at times wait for ever then: the interrupt can leave a lock taken that its threads need.
+    """
     # Not threading: loading that takes longer than a request.
     import _thread
 
     replies: list[Any] = [None] * len(steps)
     failures: list[BaseException] = []
+    left = iter(range(len(steps)))  # shared: each number is given out once
 
-    def work(index: int) -> None:
-        try:
+    def work() -> None:
+        for index in left:
             replies[index] = one(steps[index])
+
+    def work_beside(ended: _thread.LockType) -> None:
+        try:
+            work()
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             failures.append(error)
-
-    def work_beside(index: int, ended: _thread.LockType) -> None:
-        work(index)
-        ended.release()
+        finally:
+            ended.release()
 
     waiting = []
-    for index in range(1, len(steps)):
-        ended = _thread.allocate_lock()
-        ended.acquire()
-        _thread.start_new_thread(work_beside, (index, ended))
-        waiting.append(ended)
-    work(0)
-    for ended in waiting:
-        ended.acquire()
+    try:
+        for _ in range(1, min(len(steps), WORKERS_MAX)):
+            ended = _thread.allocate_lock()
+            ended.acquire()
+            _thread.start_new_thread(work_beside, (ended,))
+            waiting.append(ended)
+        work()
+    finally:
+        for _ in left:
+            pass  # nobody begins another one
+        for ended in waiting:
+            ended.acquire()
     if failures:
         raise failures[0]
     return replies

@@ -66,6 +66,50 @@ def target_of(name: str, out: Path | None) -> Path:
     return target
 
 
+def file_to_write(out: str, start: str, command: str, usual: str) -> Path:
+    """Return the file that a command writes; what cannot be one is said before the work is done.
+
+    Args:
+        out: what the user named; a link stands for the file that it leads to, for a link such as
+            /dev/stdout must not itself be replaced.
+        start: the folder that a relative path begins in.
+        command: the words that go before the file, for hints.
+        usual: a name that such a file may have, for hints.
+
+    Raises:
+        UsageError: it is no file, or its folder does not exist.
+    """
+    if not out:
+        raise UsageError(
+            "the path is empty", code="file-unwritable", hint=to_run(f"tclog {command}", usual)
+        )
+    # The functions of os.path say no where those of Path would raise.
+    try:
+        target = os.path.realpath(Path(start, out))
+        if os.path.isdir(target):  # noqa: PTH112
+            raise UsageError(
+                f"{target} is a folder",
+                code="file-unwritable",
+                hint=to_run(f"tclog {command}", out.rstrip("/") + "/" + usual),
+            )
+        parent = os.path.dirname(target)  # noqa: PTH120
+        if not os.path.isdir(parent):  # noqa: PTH112
+            raise UsageError(
+                f"there is no folder {parent}",
+                code="folder-missing",
+                hint=to_run("mkdir -p", parent),
+            )
+        if os.path.exists(target) and not os.path.isfile(target):  # noqa: PTH110, PTH113
+            raise UsageError(f"{target} is not a file", hint=f"tclog {command} - > {quote(target)}")
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{out!r} is no path: {error}",
+            code="file-unwritable",
+            hint=to_run(f"tclog {command}", usual),
+        ) from None
+    return Path(target)
+
+
 def _last(name: str) -> str:
     """Only the last part: another agent's name must not choose a folder of this machine."""
     last = Path(name).name

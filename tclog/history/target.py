@@ -7,7 +7,6 @@ project yet, so nobody can begin to work in half a copy.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tclog.chain.drive import Protocol, Sleep
 from tclog.errors import OutcomeUnknown, Refused, StoreError
 from tclog.event import VersionId, digest
 from tclog.history.objects import MARK, Listing, blob_of
+from tclog.history.spool import spool
 from tclog.store.base import (
     Create,
     Created,
@@ -101,10 +101,7 @@ class Target:
         if there is not None:
             yield from self._same_large(entry, pieces)
             return
-        with tempfile.NamedTemporaryFile(prefix="tclog-") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
+        with spool(pieces) as file:
             yield PutFile(key, Path(file.name), str(blob), None)
 
     def _same_large(self, entry: Entry, pieces: Iterator[bytes]) -> Protocol[None]:

@@ -10,7 +10,6 @@ mark is written when the last line was found right.
 
 from __future__ import annotations
 
-import tempfile
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
@@ -34,6 +33,7 @@ from tclog.history.objects import (
     chain_in,
     unseen,
 )
+from tclog.history.spool import spool
 from tclog.history.target import Target
 from tclog.store.base import Entry
 
@@ -118,13 +118,10 @@ class _Lines:
 
     def put_large(self, entry: Entry, pieces: Iterator[bytes]) -> Protocol[None]:
         """Write a blob, once its hash was found right: a line cannot be taken back."""
-        with tempfile.TemporaryFile(prefix="tclog-") as file:
-            for piece in pieces:
-                file.write(piece)
-            size, offset = file.tell(), 0
-            file.seek(0)
+        with spool(pieces) as file:
+            offset = 0
             while piece := file.read(PIECE_BYTES):
-                self._piece(entry.key, piece, offset, size)
+                self._piece(entry.key, piece, offset, entry.size)
                 offset += len(piece)
         self._objects += 1
         return

@@ -239,14 +239,25 @@ def test_a_temporary_folder_that_is_full(filled: User):
     filled("memory", "set", "big", "-", stdin=b"x" * 300_000).ok()
     filled("export", "-o", "log.jsonl").ok()
     prepare = """
-        mkdir temporary
+        mkdir -p temporary
         mount -t tmpfs -o size=64k tmpfs temporary
         export TMPDIR="$PWD/temporary"
         exec < log.jsonl
     """
-    done = mounted(filled, prepare, ["import", "-", "restored"])
-    assert failed(done, 1, "temporary", "No space left")["code"] == "file-unwritable"
-    assert not (filled.work / "restored").exists()
+    (filled.work / "large").write_bytes(bytes(9 << 20))
+    filled("artifact", "put", "large").ok()
+    commands = (
+        ["import", "-", "restored"],
+        ["export", "-o", "again.jsonl"],
+        ["export"],
+        ["clone", ".", "restored"],
+    )
+    for words in commands:
+        done = mounted(filled, prepare, words)._replace(out="")  # export prints until then
+        error = failed(done, 1, "temporary", "No space left")
+        assert error["code"] == "file-unwritable"
+        assert error["hint"] == f"df -h {filled.work / 'temporary'}"
+        assert not (filled.work / "again.jsonl").exists()
 
 
 def test_a_folder_that_is_gone(filled: User):

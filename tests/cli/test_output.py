@@ -316,6 +316,7 @@ def test_closed_streams(project: User):
     assert project.shell("tclog claim s <&- >&- 2>&-").code == 0
     assert project.shell("tclog step show s <&-").out.startswith("s\tclaimed\n")
     assert project.shell("tclog memory set k - <&-").said(2)
+    assert "standard input is closed" in project.shell("tclog import - there <&-").said(2)
     assert project.shell("tclog memory get k").out == "v\n"
     # A file that is opened later must not become the standard output of a child.
     project.shell("tclog exec e >&- 2>&- -- printf '%s%s' into void").ok()

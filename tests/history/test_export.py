@@ -228,6 +228,21 @@ def test_errors_are_one_line(project: Project):
     assert project.run("import", "tracecraft", "--json").error()["code"] == "not-there-yet"
 
 
+def test_an_export_replaces_no_link_and_nothing_that_is_no_file(project: Project):
+    (project.work / "link").symlink_to("log.jsonl")
+    project.run("export", "-o", "link").ok()
+    assert (project.work / "link").is_symlink()
+    assert (project.work / "log.jsonl").read_bytes().endswith(b"\n")
+    os.mkfifo(project.work / "pipe")
+    (project.work / "to-pipe").symlink_to("pipe")
+    for name in ("pipe", "to-pipe"):
+        error = project.run("export", "-o", name, "--json").error()
+        assert error["exit"] == 2
+        assert error["hint"] == f"tclog export -o - > {project.work / 'pipe'}"
+        assert (project.work / "pipe").is_fifo()
+    assert project.run("export", "-o", "", "--json").error()["message"] == "the path is empty"
+
+
 def test_a_damaged_stream_writes_nothing(project: Project):
     for nth in range(3):
         project.run("memory", "set", "k", f"v{nth}", "--id", f"id-{nth}", agent="alice").ok()

@@ -29,6 +29,7 @@ PLAIN = (
     "at",
     "key",
     "ctx.command_path",
+    "command",
 )
 
 # What hints may begin with; "run" is followed by "the command again".

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.files import write_whole
+from tclog.cli.files import file_to_write, write_whole
 from tclog.cli.here import Here
 from tclog.cli.output import size, write_bytes
-from tclog.errors import UsageError, quote, to_run
+from tclog.errors import UsageError
 
 
 @operation(
@@ -42,7 +41,7 @@ def report(here: Here, out: str, since: str | None, until: str | None, title: st
         raise UsageError("- prints the page itself, which --json excludes")
     from tclog.history.report import Wanted, build_report, render_page
 
-    target = None if out == options.STDIN else _target(here, out)
+    target = None if out == options.STDIN else file_to_write(out, here.start, "report", "run.html")
     history = here.history()
     wanted = Wanted(
         here.log(reader=True).project.name,
@@ -84,36 +83,6 @@ def report(here: Here, out: str, since: str | None, until: str | None, title: st
             f"thinned out to {counts['shown']} events; a shorter range shows all:"
             " tclog report --from POINT --to POINT"
         )
-
-
-def _target(here: Here, out: str) -> Path:
-    """Return the file to write; what cannot be one is said before the log is read."""
-    if not out:
-        raise UsageError("the path is empty", code="file-unwritable", hint="tclog report run.html")
-    # The file that a link leads to: a link such as /dev/stdout must not itself be replaced. The
-    # functions of os.path say no where those of Path would raise.
-    try:
-        target = os.path.realpath(Path(here.start, out))
-        if os.path.isdir(target):  # noqa: PTH112
-            raise UsageError(
-                f"{target} is a folder",
-                code="file-unwritable",
-                hint=to_run("tclog report", out.rstrip("/") + "/run.html"),
-            )
-        parent = os.path.dirname(target)  # noqa: PTH120
-        if not os.path.isdir(parent):  # noqa: PTH112
-            raise UsageError(
-                f"there is no folder {parent}",
-                code="folder-missing",
-                hint=to_run("mkdir -p", parent),
-            )
-        if os.path.exists(target) and not os.path.isfile(target):  # noqa: PTH110, PTH113
-            raise UsageError(f"{target} is not a file", hint=f"tclog report - > {quote(target)}")
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{out!r} is no path: {error}", code="file-unwritable", hint="tclog report run.html"
-        ) from None
-    return Path(target)
 
 
 def _write(target: Path, page: bytes) -> None:

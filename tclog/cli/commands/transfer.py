@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -13,11 +14,11 @@ import click
 
 from tclog.cli import config
 from tclog.cli.app import operation
-from tclog.cli.files import unreadable
+from tclog.cli.files import file_to_write, unreadable
 from tclog.cli.here import Here
 from tclog.cli.options import STDIN
 from tclog.cli.output import one_line, size, write_bytes, write_json, write_line
-from tclog.errors import Damaged, NotFound, TclogError, UsageError, to_run
+from tclog.errors import Damaged, NotFound, UsageError, to_run
 
 if TYPE_CHECKING:
     from tclog.history.copying import Copied
@@ -90,7 +91,7 @@ def export(here: Here, out: str | None, git: str | None) -> None:
     from tclog.log.log import SOFTWARE
 
     store = here.open_store(here.location())
-    with _written(out) as write, here.progress("Exporting") as progress:
+    with _written(here, out) as write, here.progress("Exporting") as progress:
         copied = run(write_log(write, _tell(here), software=SOFTWARE, progress=progress), store)
     objects = copied.blobs + copied.keys + copied.events + copied.packs + copied.versions
     record = {"type": "export", "file": out, "objects": objects, "bytes": copied.bytes}
@@ -100,30 +101,26 @@ def export(here: Here, out: str | None, git: str | None) -> None:
 
 
 @contextlib.contextmanager
-def _written(out: str | None) -> Iterator[Callable[[bytes], None]]:
+def _written(here: Here, out: str | None) -> Iterator[Callable[[bytes], None]]:
     """Give a way to write lines; a file appears only when it is whole."""
     if out is None:
         yield write_bytes
         return
-    target = Path(out)
-    if target.is_dir():
-        raise UsageError(f"{out} is a folder", code="output-failed", hint=to_run("ls -ld", out))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    target = file_to_write(out, here.start, "export -o", "log.jsonl")
+    part = target.with_name(f".{target.name[:48]}.{os.getpid()}.part")
     try:
-        with temporary.open("wb") as file:
+        with part.open("wb") as file:
             yield lambda line: _put(file, line)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(target)
+        part.replace(target)
     except OSError as error:
-        raise UsageError(
-            f"{out} cannot be written: {error.strerror}",
-            code="output-failed",
-            hint=to_run("ls -ld", target.parent),
-        ) from None
+        from tclog.log.artifacts import unwritable
+
+        raise unwritable(target, error) from None
     finally:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
 
 
 def _put(file: BinaryIO, line: bytes) -> None:
@@ -205,39 +202,22 @@ def _opened(file: str) -> Iterator[Reader]:
     What comes from standard input, or a pipe, is kept in a temporary file meanwhile: some of it can
     only be judged by the digest in the last line.
     """
+    from tclog.history.spool import spool
     from tclog.history.transfer import Reader, check_export, lines_of
 
+    if file == STDIN and sys.stdin is None:
+        raise UsageError("standard input is closed", code="file-unreadable")
     with contextlib.ExitStack() as stack:
         try:
             piped = file == STDIN
             source = sys.stdin.buffer if piped else stack.enter_context(Path(file).open("rb"))
             if piped or not source.seekable():
-                source = stack.enter_context(_kept(source))
+                source = stack.enter_context(spool(iter(partial(source.read, 1 << 20), b"")))
             check_export(Reader(lines_of(source)))
             source.seek(0)
         except OSError as error:
             raise unreadable(None if file == STDIN else file, error) from None
         yield Reader(lines_of(source))
-
-
-def _kept(source: BinaryIO) -> BinaryIO:
-    """Copy what can be read once into a temporary file."""
-    import tempfile
-
-    kept: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - for the caller to close
-    while data := source.read(1 << 20):
-        try:
-            kept.write(data)
-            kept.flush()
-        except OSError as error:
-            raise TclogError(
-                f"an import is kept in {tempfile.gettempdir()} until it was checked, which cannot"
-                f" be written: {error.strerror}",
-                code="file-unwritable",
-                hint=to_run("df -h", tempfile.gettempdir()),
-            ) from None
-    kept.seek(0)
-    return kept
 
 
 def _open_target(here: Here, location: Location) -> Store:

@@ -6,13 +6,15 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tclog.chain.drive import Protocol
+from tclog.chain.drive import Protocol, settled
 from tclog.clock import format_us
-from tclog.errors import Damaged, FormatNewer, NotFound, StoreError, UsageError
+from tclog.errors import Damaged, FormatNewer, NotFound, Refused, StoreError, UsageError
 from tclog.event import FORMAT, decode, digest, encode, encode_name, validate_name
-from tclog.store.base import Create, Get, Store
+from tclog.store.base import Create, Found, Get, List, Store
 
 MARK = "tclog.json"
+# What else a copy begins with.
+FOLDERS = ("blobs", "chains", "events", "once", "packs")
 # It also names the folder of the project's caches on each user's disk.
 PROJECT_ID_MAX = 64
 
@@ -152,7 +154,11 @@ def is_project_id(text: str) -> bool:
 
 
 def create_project(name: str, project_id: str, now_us: int) -> Protocol[Project]:
-    """Make the project's mark, or read the one that is there; safe to repeat and to race."""
+    """Make the project's mark, or read the one that is there; safe to repeat and to race.
+
+    Raises:
+        Refused: there is a log without a mark.
+    """
     raw = encode(
         {
             "created_at": format_us(now_us),
@@ -162,6 +168,9 @@ def create_project(name: str, project_id: str, now_us: int) -> Protocol[Project]
         }
     )
     failure: StoreError | None = None
+    found = yield from _look(name)
+    if found is not None:
+        return _project(found.data, name)
     for nth in range(5):
         try:
             yield Create(MARK, raw)
@@ -173,3 +182,25 @@ def create_project(name: str, project_id: str, now_us: int) -> Protocol[Project]
         if found is not None:
             return _project(found.data, name)
     raise failure or StoreError(f"{MARK} was written but cannot be read", hint="tclog doctor")
+
+
+def _look(name: str) -> Protocol[Found | None]:
+    """Return the mark, if any; refuse half a copy, whose mark comes last and is another project's.
+
+    Whoever makes a project begins to work in it only then, so the mark of one that was made
+    meanwhile is found by the second look.
+    """
+    found: Found | None = yield Get(MARK)
+    if found is not None:
+        return found
+    if not any(settled((yield tuple(List(folder, limit=1) for folder in FOLDERS)))):
+        return None
+    found = yield Get(MARK)
+    if found is None:
+        raise Refused(
+            f"a log of project {name} is there, but no {MARK}: of a clone or an import that was"
+            " stopped and is completed by repeating it, or the mark was lost",
+            code="mark-missing",
+            hint="tclog clone --help",
+        )
+    return found

@@ -283,6 +283,23 @@ def test_init_twice_is_safe(user: User):
     assert not (user.work / "sub" / ".tclog").exists()
 
 
+def test_init_begins_no_other_project_in_half_a_copy(user: User):
+    user("init", "--as", "alice", "--project", "demo").ok()
+    user("memory", "set", "k", "v").ok()
+    copy = user.folder / "copy"
+    user("clone", ".", str(copy)).ok()
+    mark = copy / "demo" / "tclog.json"
+    mark.unlink()  # as where the clone was killed: the mark comes last
+    (user.folder / "elsewhere").mkdir()
+    words = ["init", str(copy), "--project", "demo", "--json"]
+    error = user(*words, cwd=user.folder / "elsewhere").error(4)
+    assert error["code"] == "mark-missing"
+    assert not mark.exists()
+    assert not any((user.folder / "elsewhere").iterdir())
+    user("clone", ".", str(copy)).ok()
+    user(*words, cwd=user.folder / "elsewhere").ok()
+
+
 def test_init_elsewhere_in_a_configured_folder_is_refused(user: User):
     user("init").ok()
     before = config(user).read_text()

@@ -45,6 +45,7 @@ from tclog.event import (
     event_key,
     event_key_parts,
     once_key,
+    pack_key,
     slot_seq,
 )
 from tclog.event.names import SEQ_MAX
@@ -157,7 +158,7 @@ def _copy(copy: _Copy) -> Protocol[Copied]:
             break
     else:
         raise Refused("packs are made again and again", code="packs-changed")
-    yield from copy.tell_gone()
+    yield from copy.tell_missing(head)
     yield from copy.slots(broadcasts)
     yield from copy.slots(chains)
     yield from copy.owed()
@@ -330,21 +331,24 @@ class _Copy:
         entries = yield List(f"{self._mount}{PACKS_FOLDER}", limit=1)
         return (slot_seq(entries[0].key) or 0) if entries else 0
 
-    def tell_gone(self) -> Protocol[None]:
-        """Tell of what was listed and then missing, unless it was folded into packs."""
-        if not self._gone:
-            return
-        entries = yield List(f"{self._mount}{PACKS_FOLDER}", limit=1)
-        found = (yield Get(entries[0].key)) if entries else None
+    def tell_missing(self, head: int) -> Protocol[None]:
+        """Tell of packs that are named but not there, and of what was listed and then missing.
+
+        What was removed because it was folded into packs is none of either: these were looked for
+        between two looks at the chain of packs that saw the same version of it.
+        """
         state: State = state_of(PACKS, None)
-        if found is not None:
-            seq = slot_seq(entries[0].key) or 0
-            state = state_of(PACKS, decode_version(found.data, chain=PACKS, seq=seq))
-        named = {one.pack for one in state.packs}
+        if head:
+            found = yield Get(self._mount + _slot(PACKS_FOLDER, head))
+            with suppress(TclogError, AttributeError):  # told with the other versions
+                state = state_of(PACKS, decode_version(found.data, chain=PACKS, seq=head))
+        named = {pack_key(one.pack) for one in state.packs}
         for key in self._gone:
-            pack = pack_of(key)
-            if pack in named if pack is not None else key.split("/")[1] > state.floor:
+            if key in named if pack_of(key) is not None else key.split("/")[1] > state.floor:
                 self._damaged(key, "is missing")
+        for key in sorted(named):
+            if self._seen.add(key):
+                self._damaged(key, f"is missing, named by {PACKS}")
 
     # -- versions -----------------------------------------------------------------------------
 

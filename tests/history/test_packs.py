@@ -850,6 +850,24 @@ def test_a_copy_has_the_packs_that_it_names(folder: str, aging: Place, tmp_path:
     fresh.close()
 
 
+def test_a_copy_tells_of_a_pack_that_is_missing(store: Place, index: Index) -> None:
+    named(store)
+    packed_at(store, index)
+    (pack,) = keys(store, "packs")
+    store.delete(pack)
+    told: list[tuple[str, str]] = []
+
+    def tell(key: str, why: str) -> None:
+        told.append((key, why))
+
+    both = Mounted(**{"from": store, "to": MemoryStore()})
+    done = run(copy_log(Target("to/"), tell, mount="from/"), both)
+    assert (done.damaged, done.packs) == (1, 0)
+    done = run(export(lambda _: None, tell, software="test"), store)
+    assert (done.damaged, done.packs) == (1, 0)
+    assert told == [(pack, "is missing, named by pack/log")] * 2
+
+
 def test_a_copy_has_the_slots_of_what_was_packed_meanwhile(
     store: Place, index: Index, tmp_path: Path
 ) -> None:

@@ -115,6 +115,10 @@ def _located(store: Setting, bases: Mapping[str, str], start: str) -> Setting:
         raise UsageError(
             f"{store.value} in {store.source} begins with no user's name", code="bad-store"
         )
+    if ":" in folder:
+        from tclog.log.project import check_folder
+
+        check_folder(folder)
     # Not resolved: links stay as they are.
     base = bases.get(store.source, start)
     return store._replace(value=os.path.abspath(os.path.join(base, folder)))

@@ -22,6 +22,8 @@ _CUT_AT = 200
 _CUT_HASH = 32
 _LABEL_MAX = 80
 SEQ_MAX = 9_999_999_999
+# The longest key of all, of which two parts are names: that which binds an idempotency key.
+KEY_BYTES_MAX = len("once//.json") + 2 * ENCODED_MAX
 
 ALL = ChainId("inbox/@all")
 # Names the packs of the whole log.

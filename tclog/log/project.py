@@ -10,6 +10,7 @@ from tclog.chain.drive import Protocol, settled
 from tclog.clock import format_us
 from tclog.errors import Damaged, FormatNewer, NotFound, Refused, StoreError, UsageError
 from tclog.event import FORMAT, decode, digest, encode, encode_name, validate_name
+from tclog.event.names import KEY_BYTES_MAX
 from tclog.store.base import Create, Found, Get, List, Store
 
 MARK = "tclog.json"
@@ -45,12 +46,31 @@ def reached(location: Location, environ: Mapping[str, str] | None = None) -> Loc
     What is remembered of a place goes by this: of another one it would be wrong.
     """
     if "://" not in location.url:
+        check_folder(location.url)
         return location._replace(url=os.path.abspath(location.url))  # noqa: PTH100 - keeps links
     if location.endpoint is not None or not location.url.startswith("s3://"):
         return location
     from tclog.store.s3 import endpoint_in
 
     return location._replace(endpoint=endpoint_in(environ))
+
+
+def check_folder(word: str) -> None:
+    """Refuse a word that was meant to be a bucket and would make a folder.
+
+    Raises:
+        UsageError: it begins with ``s3:``; such a folder can be given as ``./s3:``.
+    """
+    if word.lower().startswith("s3:"):
+        raise _no_store(word)
+
+
+def _no_store(url: str) -> UsageError:
+    return UsageError(
+        f"{url} is neither a folder nor s3://bucket/prefix",
+        code="bad-store",
+        hint="tclog init --help",
+    )
 
 
 class Project(NamedTuple):
@@ -82,19 +102,27 @@ def open_store(
         root = os.path.join(os.path.abspath(location.url), segment)  # noqa: PTH100, PTH118
         return FileStore(root, create=create, fsync=location.fsync)
     if scheme != "s3":
-        raise UsageError(
-            f"{location.url} is neither a folder nor s3://bucket/prefix",
-            code="bad-store",
-            hint="tclog init --help",
-        )
-    from tclog.store.s3 import S3Settings, S3Store
+        raise _no_store(location.url)
+    from tclog.store.s3 import S3_KEY_BYTES_MAX, S3Settings, S3Store
 
     bucket, _, prefix = rest.partition("/")
     if not bucket:
-        raise UsageError(f"{location.url} names no bucket", code="bad-store", hint="tclog where")
-    parts = [part for part in prefix.split("/") if part]
+        raise _no_store(location.url)
+    parts = [validate_name("prefix", part) for part in prefix.split("/") if part]
     if any(part in (".", "..") for part in parts):
-        raise UsageError(f"{location.url} has a part that is . or ..", code="bad-store")
+        raise UsageError(
+            f"{location.url} has a part that is . or ..",
+            code="bad-store",
+            hint="tclog init s3://bucket/prefix",
+        )
+    size, most = len("/".join([*parts, segment]).encode()), S3_KEY_BYTES_MAX - KEY_BYTES_MAX - 1
+    if size > most:
+        raise UsageError(
+            f"the prefix and the project's name have {size} bytes; {most} is the most, because S3"
+            f" allows a key {S3_KEY_BYTES_MAX}",
+            code="bad-store",
+            hint="tclog init s3://bucket/prefix",
+        )
     settings = S3Settings(
         bucket=bucket,
         prefix="/".join([*parts, segment]),

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.stores import Server
 
+import tclog
 from tclog.cli.config import read_plain
+from tclog.errors import UsageError
 
 from .conftest import User
 
@@ -319,6 +321,30 @@ def test_init_elsewhere_in_a_configured_folder_is_refused(user: User):
     (user.work / "sub").mkdir()
     user("init", "st", "--project", "other", cwd=user.work / "sub").ok()
     assert tomllib.loads((user.work / "sub/.tclog/config.toml").read_text())["store"] == "st"
+
+
+def test_words_that_are_no_store_are_refused(user: User):
+    for store, said in (
+        ("s3:b/x", "s3:b/x is neither a folder nor s3://bucket/prefix"),
+        ("s3:/b/x", "neither a folder nor"),
+        ("S3://b/x", "neither a folder nor"),
+        ("s3://", "neither a folder nor"),
+        ("s3:///x", "neither a folder nor"),
+        ("file:///tmp/x", "neither a folder nor"),
+        ("s3://b/x/../y", "a part that is . or .."),
+        ("s3://b/x\ny", "control character U+000A"),
+        ("s3://b/x\udcff", "not UTF-8"),
+        ("s3://b/" + "/".join(["p" * 90] * 10), "bytes; 534 is the most"),
+    ):
+        error = user("init", store, "--json").error(2)
+        assert said in error["message"]
+        assert said in user("--store", store, "status", "--json").error(2)["message"]
+        for words in (["clone", store, "there"], ["clone", ".", store], ["import", "f", store]):
+            assert user(*words, "--json").code == 2
+    assert not any(user.work.iterdir())
+    with pytest.raises(UsageError):
+        tclog.open("s3:b/x", agent="alice", create=True)
+    user("init", "./s3:b").ok()
 
 
 def test_init_that_fails_its_probe_writes_nothing(user: User, rclone: Server):

@@ -24,7 +24,7 @@ from tclog.event import (
     slot_seq,
     validate_name,
 )
-from tclog.event.names import SEQ_MAX
+from tclog.event.names import ENCODED_MAX, KEY_BYTES_MAX, SEQ_MAX, pending_key
 
 from .making import hex_ids
 
@@ -226,6 +226,17 @@ def test_an_event_key_reads_as_a_timeline():
 def test_event_keys_sort_by_time_whatever_the_chain(one, other, chain, another):
     assume(one < other)
     assert event_key(one, chain, EventId("f" * 64)) < event_key(other, another, EventId("0" * 64))
+
+
+def test_no_key_is_longer_than_the_longest():
+    name, at, event = "k" * 200 + "#" * 13, hlc(1_795_448_525_512_345, 0), EventId("ab" * 32)
+    assert len(encode_name(name)) == ENCODED_MAX
+    assert len(once_key(name, name)) == KEY_BYTES_MAX
+    for kind in ("artifact", "barrier", "memory", "inbox"):
+        chain = chain_id(kind, name)
+        assert len(slot_key(chain, 1)) < KEY_BYTES_MAX
+        assert len(pending_key(chain, at, SEQ_MAX, event)) < KEY_BYTES_MAX
+        assert len(event_key(at, chain, event)) < KEY_BYTES_MAX
 
 
 def test_a_blob_is_named_by_its_hash():

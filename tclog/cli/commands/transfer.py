@@ -319,9 +319,14 @@ def clone(
 
 
 def _folder_or_url(word: str) -> str:
+    from tclog.log.project import check_folder
+
     if not word:
         raise UsageError("the store is empty", code="bad-store")
-    return word if "://" in word else os.path.abspath(word)  # noqa: PTH100 - keeps links as they are
+    if "://" in word:
+        return word
+    check_folder(word)
+    return os.path.abspath(word)  # noqa: PTH100 - keeps links as they are
 
 
 def _source(here: Here, word: str, project: str | None) -> Location:

@@ -263,6 +263,18 @@ def test_a_file_that_names_no_store_is_no_project_yet(user: User, store: tuple[s
     assert user("init", "--json").object()["project"] == "default"
 
 
+def test_init_below_another_project_names_it_after_its_own_folder(user: User):
+    user("init", "--project", "above").ok()
+    below = user.work / "below"
+    below.mkdir()
+    shared = str(user.folder / "shared")
+    assert user("init", shared, "--json", cwd=below).object()["project"] == "below"
+    assert user("init", shared, "--json", cwd=below).object()["project"] == "below"
+    (user.work / "third").mkdir()
+    said = user("init", shared, "--json", cwd=user.work / "third", env={"TCLOG_PROJECT": "said"})
+    assert said.object()["project"] == "said"
+
+
 def test_init_twice_is_safe(user: User):
     first = user("init", "--as", "alice", "--json").object()
     user("memory", "set", "k", "v").ok()

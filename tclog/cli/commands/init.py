@@ -124,7 +124,12 @@ def _location(here: Here, folder: str) -> Location:
     named = config.load(config.Flags(), {}, here.start).store.source == here.config.file
     if here.config.store.value is None:
         here.say(store=str(Path(folder, config.FOLDER, "store")))
-    if here.config.project.value is None and not named:
+    found = here.config
+    if found.file == config.file_in(folder):
+        usual = found.project.value is None and not named
+    else:  # the name in a file further up belongs to what is set up there
+        usual = found.project.source in ("default", found.file)
+    if usual:
         here.say(project=Path(folder).name or "default")
     return here.location()
 

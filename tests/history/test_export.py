@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -241,6 +242,13 @@ def test_an_export_replaces_no_link_and_nothing_that_is_no_file(project: Project
         assert error["hint"] == f"tclog export -o - > {project.work / 'pipe'}"
         assert (project.work / "pipe").is_fifo()
     assert project.run("export", "-o", "", "--json").error()["message"] == "the path is empty"
+
+
+def test_the_command_to_work_in_it_can_be_run_as_it_stands(project: Project):
+    project.run("export", "-o", "log.jsonl").ok()
+    note = project.run("import", "log.jsonl", "it's; here").ok().err.strip()
+    words = shlex.split(note.removeprefix("note: to work in it: "))
+    assert words == ["tclog", "init", str(project.work / "it's; here"), "--project", "story"]
 
 
 def test_a_damaged_stream_writes_nothing(project: Project):

@@ -18,7 +18,7 @@ from tclog.cli.files import file_to_write, unreadable
 from tclog.cli.here import Here
 from tclog.cli.options import STDIN
 from tclog.cli.output import one_line, size, write_bytes, write_json, write_line
-from tclog.errors import Damaged, NotFound, UsageError, to_run
+from tclog.errors import Damaged, NotFound, UsageError, quote, to_run
 
 if TYPE_CHECKING:
     from tclog.history.copying import Copied
@@ -178,7 +178,8 @@ def import_(
             )
         here.say(project=reader.head.project)
         location = here.location()
-        opened = _open_target(here, location)
+        opened = here.open_store(location, create=True)
+        _probe_new(opened)
         with here.progress("Importing") as progress:
             done = run(import_log(reader, progress), opened)
     here.emit(
@@ -220,25 +221,24 @@ def _opened(file: str) -> Iterator[Reader]:
         yield Reader(lines_of(source))
 
 
-def _open_target(here: Here, location: Location) -> Store:
-    """Open the store that a log goes into; a place that is new is probed first."""
+def _probe_new(opened: Store) -> None:
+    """Probe the store that a log goes into, if the place is new."""
     from tclog.history.objects import MARK
     from tclog.store.probe import probe
 
-    opened = here.open_store(location, create=True)
     if opened.stat(MARK) is None:
         probe(opened, os.urandom(8).hex())
-    return opened
 
 
 def _say_init(here: Here, location: Location) -> None:
     """Say how to work in what was just made, where that is not what is configured here."""
     before = config.load(config.Flags(), here.environ, here.start)
     if (before.store.value, before.project.value) != (location.url, location.project):
-        endpoint = f" --endpoint {location.endpoint}" if location.endpoint else ""
-        here.note(
-            f"to work in it: tclog init {location.url} --project {location.project}{endpoint}"
-        )
+        words = ["tclog", "init", location.url, "--project", location.project]
+        for name in ("endpoint", "region", "profile") if "://" in location.url else ():
+            value = getattr(location, name)
+            words += [] if value is None else [f"--{name}", value]
+        here.note(f"to work in it: {' '.join(map(quote, words))}")
 
 
 # -- clone ----------------------------------------------------------------------------------------
@@ -292,7 +292,9 @@ def clone(
         raise UsageError(f"FROM and TO are the same store, {begin.url}")
     here.say(store=begin.url, project=begin.project)
     ours = here.open_store(begin)
-    theirs = _open_target(here, end)
+    theirs = here.open_store(end, create=True)
+    _look_at_source(begin, ours)
+    _probe_new(theirs)
     with here.progress("Cloning") as progress:
         sink = Target("to/")
         copied = run(
@@ -316,6 +318,18 @@ def clone(
         f" {theirs.url}; {present} were there",
     )
     _end(here, copied, "copy")
+
+
+def _look_at_source(begin: Location, ours: Store) -> None:
+    """Say that there is nothing to copy before a place for the copy is made."""
+    from tclog.chain.drive import run
+    from tclog.log.project import read_project
+
+    try:
+        run(read_project(begin.project), ours)
+    except NotFound as missing:
+        missing.hint = "tclog clone FROM TO --project NAME"
+        raise
 
 
 def _folder_or_url(word: str) -> str:

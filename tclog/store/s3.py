@@ -126,7 +126,7 @@ def explain(failure: _Failure, settings: S3Settings) -> StoreError:
     """Map a failed request to the one error that says what to do about it."""
     where = f"s3://{settings.bucket}" + (f" at {settings.endpoint}" if settings.endpoint else "")
     code, status = failure.code, failure.status
-    if code == "NoSuchBucket":
+    if code in ("NoSuchBucket", "InvalidBucketName"):
         # Never to make it: where a log was, that would begin another one without a word.
         return StoreMissing(
             f"the bucket {settings.bucket!r} does not exist ({where})", hint="tclog where"
@@ -342,7 +342,9 @@ def _static_keys(settings: S3Settings, environ: Mapping[str, str]) -> dict[str, 
     return {name: value for name, value in keys.items() if value}
 
 
+# What a bucket may be called that was made long ago, or by another server; and a new one.
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_NEW_BUCKET = r"(?!.*\.\.|[\d.]+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 _ENDPOINT = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(\d{1,5}))?(/[!-~]*)?")
 
 
@@ -876,6 +878,21 @@ def _filled(reader: CheckedReader) -> bytes:
 # -- what only `init` and `doctor` need -----------------------------------------------------------
 
 
+def check_new_bucket(bucket: str) -> None:
+    """Refuse a name that no new bucket can have.
+
+    Raises:
+        UsageError: by the rules of AWS.
+    """
+    if not re.fullmatch(_NEW_BUCKET, bucket):
+        raise UsageError(
+            f"there is no bucket {bucket!r}, and none of that name can be made: 3 to 63 of a to z,"
+            " 0 to 9, - and .",
+            code="bad-store",
+            hint="tclog init s3://bucket/prefix --create-bucket",
+        )
+
+
 def create_bucket(settings: S3Settings, environ: Mapping[str, str] | None = None) -> bool:
     """Make the bucket; False if this account has it already.
 
@@ -894,6 +911,8 @@ def create_bucket(settings: S3Settings, environ: Mapping[str, str] | None = None
         failure = _boto3_failure(error)
         if failure.code == "BucketAlreadyOwnedByYou":
             return False
+        if failure.code == "InvalidBucketName":
+            check_new_bucket(settings.bucket)
         raise explain(failure, settings) from error
     return True
 

@@ -160,6 +160,14 @@ def test_create_bucket(user: User, moto: Server):
     assert done.code == 0 or json.loads(done.err)["code"] == "store-unfit"
 
 
+@pytest.mark.parametrize("name", ["Upper", "a", "a_b", "-a-b", "a..b", "1.2.3.4", "x" * 64])
+def test_a_name_that_no_bucket_can_have(user: User, moto: Server, name: str):
+    user.environ.update(moto.environ)
+    words = ["init", f"s3://{name}/x", "--endpoint", moto.endpoint, "--json"]
+    error = failed(user(*words), 2, repr(name), "none of that name can be made")
+    assert error["code"] == "bad-store"
+
+
 # -- folders --------------------------------------------------------------------------------------
 
 mounts = pytest.mark.skipif(not can_mount(), reason="this user may not mount anything")

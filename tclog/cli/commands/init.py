@@ -157,6 +157,10 @@ def _set_up(here: Here, location: Location) -> tuple[Report, Project, Store]:
         probed = probe(opened, os.urandom(8).hex())
     except StoreMissing as missing:
         if opened.concurrent:
+            from tclog.store.s3 import S3Store, check_new_bucket
+
+            assert isinstance(opened, S3Store)  # noqa: S101 - only buckets are concurrent
+            check_new_bucket(opened.settings.bucket)
             at = f" --endpoint {quote(location.endpoint)}" if location.endpoint else ""
             missing.hint = f"tclog init {quote(location.url)}{at} --create-bucket"
         raise

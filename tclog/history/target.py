@@ -123,7 +123,9 @@ class Target:
     def end(self, mark: bytes) -> Protocol[None]:
         """Make the mark: from now on this is a project."""
         if not self._marked:
+            present = self.present
             yield from self.put_slot(MARK, mark)
+            self.present = present  # the mark is none of the objects that are counted
 
 
 def _differs(key: str) -> Refused:

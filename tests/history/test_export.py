@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from support.project import Project
 
-from tclog.chain.drive import run
+from tclog.chain.drive import Protocol, run
 from tclog.errors import Damaged, Refused, TclogError
 from tclog.history.fsck import Patient, fsck
-from tclog.history.transfer import Reader, export, import_log
-from tclog.store.base import Store
+from tclog.history.transfer import Imported, Reader, export, import_log
+from tclog.store.base import Get, Store
 from tclog.store.memory import MemoryStore
 from tclog.testing.generate import generate
 
@@ -147,6 +147,26 @@ def test_what_is_there_is_never_replaced(store: Store, tmp_path: Path):
         run(import_log(Reader(lines)), store)
     assert refused.value.code == "project-differs"
     assert objects(store) == before
+
+
+def test_of_two_imports_at_once_none_counts_the_mark_of_the_other(tmp_path: Path):
+    lines = exported(filled_store(tmp_path / "files"))
+    store, slow = MemoryStore(), import_log(Reader(lines))
+    assert next(slow) == Get("tclog.json")
+    step = slow.send(None)  # there is none yet
+    quick = run(import_log(Reader(lines)), store)
+
+    def rest() -> Protocol[Imported]:
+        given = yield step
+        while True:
+            try:
+                following = slow.send(given)
+            except StopIteration as end:
+                return end.value
+            given = yield following
+
+    assert run(rest(), store) == Imported(quick.objects, quick.objects)
+    assert quick.present == 0
 
 
 def test_damaged_objects_are_told_and_left_out(tmp_path: Path):

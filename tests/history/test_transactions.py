@@ -26,6 +26,7 @@ from tclog.store.memory import MemoryStore
 
 def filled() -> World:
     world = World()
+    run(create_project("default", "0" * 32, BEGIN_US), world.store)
     client = world.client("setter")
     for key in ("a", "b"):
         finish(world, memory.set_value(client, key, 50, kind="json"))
@@ -100,7 +101,6 @@ def test_an_aborted_transaction_is_an_attempt(fresh):
 
 def damage(world: World) -> list[str]:
     """Check the whole store; return the words for what is wrong with it."""
-    run(create_project("default", "0" * 32, BEGIN_US), world.store)
     found: list[str] = []
     run(fsck("default", lambda row: found.append(row.code)), world.store)
     return found
@@ -121,7 +121,6 @@ def test_a_copy_has_all_of_a_transaction_that_others_rest_on(cut, monkeypatch):
     # Committed and built upon while the slots were listed, of one key before and of another after.
     monkeypatch.setattr(objects, "PAGE", 1)
     world = filled()
-    run(create_project("default", "0" * 32, BEGIN_US), world.store)
     copies = MemoryStore(), MemoryStore()
     lines: list[bytes] = []
     for sink, place in ((Target("to/"), copies[0]), (_Lines(lines.append, "test"), MemoryStore())):

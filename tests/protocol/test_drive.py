@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from types import FrameType
 
 import pytest
@@ -75,20 +76,23 @@ def test_what_is_no_error_of_the_store_is_raised():
 def test_an_interrupt_never_waits_for_ever():
     store, rng = Concurrent(), random.Random(5)
     keys = [f"k/{nth}" for nth in range(64)]
+    came = [False]
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         del number, frame
         if time.monotonic() - begun_s > STUCK_S:
             pytest.fail("still waiting")
+        came[0] = True
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         for _ in range(ROUNDS):
-            begun_s = time.monotonic()
+            came[0], begun_s = False, time.monotonic()
             signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0005, 0.003), STUCK_S + 0.5)
-            with pytest.raises(KeyboardInterrupt):
-                while True:
+            # Python drops an interrupt that comes while it collects garbage.
+            with suppress(KeyboardInterrupt):
+                while not came[0]:
                     run(many(*keys), store)
             signal.setitimer(signal.ITIMER_REAL, 0)
     finally:

@@ -228,7 +228,7 @@ def races(rows: Sequence[Record]) -> Chapter:
             if form == "ready" and (store, "bare", 50) in by:
                 bare_won, bare_lost = _took(by[store, "bare", 50])
                 found += f" (bare requests: {median(bare_lost) / median(bare_won):.2f} ×)"
-            who = "whole commands" if form == "commands" else "processes"
+            who = "whole commands" if form == "commands" else "processes, claim alone"
             aims.append(Aim(f"race of 50 {who}, {_place(store)}",
                             "one winner in 200 rounds; losers' median at most twice the winners'",
                             found, len(won) >= 200 and ratio <= 2))  # fmt: skip

@@ -96,8 +96,9 @@ def _machine(samples: Mapping[str, Sequence[Record]]) -> str:
     rows = [row for part in samples.values() for row in part if row["part"] == "machine"]
     first = rows[0]
     loads = [row["load"][0] for row in rows]
+    days = sorted({row["at"][:10] for row in rows})
     return (
-        f"Measured on {min(row['at'] for row in rows)[:10]}: {first['cores']} cores,"
+        f"Measured on {' to '.join(dict.fromkeys((days[0], days[-1])))}: {first['cores']} cores,"
         f" {first['memory_bytes'] / 2**30:.0f} GiB of memory, {first['system']}"
         f" {first['machine']}, Python {first['python']}. Other work ran on the machine meanwhile:"
         f" its load average was {min(loads):g} to {max(loads):g}. Where that is above the number of"

@@ -210,7 +210,7 @@ def _main_checkout(git: str) -> str | None:
         return None
     try:
         with open(git, "rb") as file:
-            word, _, target = file.read().decode().strip().partition(": ")
+            word, _, target = file.read().decode().rstrip("\r\n").partition(": ")
         folder = os.path.realpath(os.path.join(os.path.dirname(git), target))
     except (OSError, ValueError):
         return None  # not what git writes: not UTF-8, a NUL, a circle of links

@@ -222,9 +222,10 @@ def _ack(
     id: str | None = None,  # noqa: A002 - the field's own word
     id_key: str | None = None,
 ) -> Protocol[Any]:
-    if (n is None) == (id is None):
+    which = n if id is None else id
+    if which is None or None not in (n, id):
         raise UsageError("give the n or the id of a message", field="n")
-    return inbox.acknowledge_one(client, str(n) if id is None else id, id_key=id_key)
+    return inbox.acknowledge_one(client, which, id_key=id_key)
 
 
 def _wait_for(

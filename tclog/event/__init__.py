@@ -23,6 +23,7 @@ from tclog.event.names import (
     pending_key_parts,
     slot_key,
     slot_seq,
+    split_names,
     validate_name,
 )
 from tclog.event.records import (
@@ -77,6 +78,7 @@ __all__ = [
     "seal_version",
     "slot_key",
     "slot_seq",
+    "split_names",
     "stored_bytes",
     "validate_name",
 ]

@@ -65,6 +65,26 @@ def validate_name(kind: str, name: str) -> str:
     return name
 
 
+def split_names(kind: str, word: str) -> list[str]:
+    """Return the valid names that a word lists, with commas between them, each once.
+
+    A word without a comma is one name, exactly as it is.
+
+    Raises:
+        BadName: one is invalid, or begins or ends with a space in a list. Such a name is possible,
+            but after a comma the space is more likely a slip, so neither reading is chosen.
+    """
+    names = list(dict.fromkeys(word.split(",")))
+    for name in names:
+        validate_name(kind, name)
+        if len(names) > 1 and name != name.strip():
+            raise BadName(
+                f"the {kind} name {name!r} begins or ends with a space; a list has no spaces"
+                " around its commas"
+            )
+    return names
+
+
 @lru_cache(maxsize=1024)
 def encode_name(name: str) -> str:
     """Encode a valid name as one path segment of at most 239 ASCII characters."""

@@ -36,6 +36,8 @@ _ROWS = (
     " FROM events CROSS JOIN chains ON chains.id=events.chain"
     " CROSS JOIN versions ON versions.chain=events.chain AND versions.seq=events.seq"
 )
+# A chain by its exact name, or by a pattern: see ``_as_chain``.
+_IS_CHAIN = "(chains.name=? OR chains.name GLOB ?)"
 _VERSIONS = "SELECT versions.raw, versions.stored FROM versions"
 _Stream = tuple[str, tuple[Any, ...]]
 
@@ -195,10 +197,10 @@ class Asking(Database):
         went to many inboxes names all of them in each.
         """
         row = self._db.execute(
-            "SELECT events.at, chains.name, events.seq, events.place FROM events"
+            "SELECT events.at, chains.name, events.seq, events.place FROM events"  # noqa: S608 - as above
             " CROSS JOIN chains ON chains.id=events.chain"
-            " WHERE events.id=? AND chains.name GLOB ? ORDER BY events.at, chains.name LIMIT 1",
-            (bytes.fromhex(event), _glob(chain or "*")),
+            f" WHERE events.id=? AND {_IS_CHAIN} ORDER BY events.at, chains.name LIMIT 1",
+            (bytes.fromhex(event), *_as_chain(chain or "*")),
         ).fetchone()
         return None if row is None else tuple(row)
 
@@ -254,8 +256,8 @@ class Asking(Database):
         """Return the numbers of the chains that a pattern stands for, at most one too many."""
         prefix = _literal(pattern)
         rows = self._db.execute(
-            "SELECT id FROM chains WHERE name>=? AND name<? AND name GLOB ? LIMIT ?",
-            (prefix, prefix + _LAST, _glob(pattern), STREAMS_MAX + 1),
+            f"SELECT id FROM chains WHERE name>=? AND name<? AND {_IS_CHAIN} LIMIT ?",  # noqa: S608 - our own words
+            (prefix, prefix + _LAST, *_as_chain(pattern), STREAMS_MAX + 1),
         )
         return [number for (number,) in rows]
 
@@ -407,6 +409,11 @@ def _glob(pattern: str) -> str:
     return pattern.replace("[!", "[^")
 
 
+def _as_chain(pattern: str) -> tuple[str, str]:
+    """Return what ``_IS_CHAIN`` asks for: a name such as ``memory/a[1]`` stands for itself too."""
+    return pattern, _glob(pattern)
+
+
 def _literal(pattern: str) -> str:
     """Return the text that everything begins with that a shell pattern stands for."""
     ends = [at for mark in "*?[" if (at := pattern.find(mark)) >= 0]
@@ -429,7 +436,7 @@ def _where(
         # The plus sign keeps the pattern from choosing the index: its rows are in no order of time.
         add(f"+{table}.op GLOB ?", _glob(wanted.op))
     if wanted.chain is not None:
-        add(f"{chain} GLOB ?", _glob(wanted.chain))
+        add(f"({chain}=? OR {chain} GLOB ?)", *_as_chain(wanted.chain))
     if wanted.since is not None:
         add(f"{table}.at>?", wanted.since)
     if wanted.until is not None:

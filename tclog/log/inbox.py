@@ -19,11 +19,11 @@ from tclog.domain.content import Blob, make_content
 from tclog.domain.decision import Draft
 from tclog.domain.memory import check_value
 from tclog.errors import NotFound, OutcomeUnknown, UsageError, WaitTimeout
-from tclog.event import ALL, ChainId, Event, Version, chain_id, validate_name
+from tclog.event import ALL, ChainId, Event, Version, chain_id, split_names, validate_name
 from tclog.log.waiting import poll
 
 REPLY_TO_BYTES_MAX = 200
-EVERYBODY = ("@all", "_broadcast")
+EVERYBODY = "@all"
 
 
 def inbox_chain(agent: str) -> ChainId:
@@ -44,7 +44,7 @@ def send_message(
     step: str | None = None,
     id_key: str | None = None,
 ) -> Protocol[Message]:
-    """Send a text to an agent, to several (with commas), or to ``@all``.
+    """Send a text to an agent, to several (with commas), or to ``@all``; see ``message``.
 
     One event whoever it goes to. It is acknowledged when every inbox named has it; should the
     sender die between two inboxes, sending again under the same idempotency key completes it.
@@ -79,11 +79,15 @@ def send_message(
 def message(
     to: str, text: str, *, reply_to: str | None = None, step: str | None = None
 ) -> tuple[Sequence[ChainId], dict[str, Any], Sequence[Blob]]:
-    """Check a message; return the inboxes that it goes to, its body, and the blobs it needs."""
-    if to in EVERYBODY:
-        names, chains = ["@all"], [ALL]
+    """Check a message; return the inboxes that it goes to, its body, and the blobs it needs.
+
+    ``to`` is names, exactly as the agents have them. Other words for ``@all`` are the business of
+    the command line.
+    """
+    if to == EVERYBODY:
+        names, chains = [EVERYBODY], [ALL]
     else:
-        names = list(dict.fromkeys(name.strip() for name in to.split(",")))
+        names = split_names("agent", to)
         chains = [inbox_chain(name) for name in names]
     check_value("text", text)
     if not text:
@@ -258,18 +262,19 @@ def _acknowledge(
     return done.state  # type: ignore[no-any-return]
 
 
-def acknowledge_one(client: Client, which: str, *, id_key: str | None = None) -> Protocol[Message]:
-    """Acknowledge one message by its number or by an id prefix; returns it.
+def acknowledge_one(
+    client: Client, which: int | str, *, id_key: str | None = None
+) -> Protocol[Message]:
+    """Acknowledge one message by its number or, given a text, by an id prefix; returns it.
 
     Raises:
         NotFound: no such message in this inbox.
     """
-    word = which.lower().removeprefix("#")
-    if word.isascii() and word.isdigit() and len(word) < 11:
-        message, mailbox = yield from _at_number(client, int(word))
+    if isinstance(which, int):
+        message, mailbox = yield from _at_number(client, which)
     else:
         mailbox = yield from read_inbox(client, everything=True)
-        message = _by_id(mailbox, word, client.agent)
+        message = _by_id(mailbox, which.lower(), client.agent)
     yield from _acknowledge(client, [message.n], mailbox, id_key)
     return message._replace(unread=False)
 

@@ -180,13 +180,13 @@ class Log:
         return self.run(wait_inbox(self.client, timeout_s=timeout_s))
 
     def ack(self, which: Mailbox | int | str, *, id: str | None = None) -> None:  # noqa: A002
-        """Acknowledge a mailbox as it was read, or one message by number or id prefix."""
+        """Acknowledge a mailbox as it was read, or one message by number, or id prefix (a text)."""
         from tclog.log import inbox
 
         if isinstance(which, inbox.Mailbox):
             self.run(inbox.acknowledge(self.client, which, id_key=id))
         else:
-            self.run(inbox.acknowledge_one(self.client, str(which), id_key=id))
+            self.run(inbox.acknowledge_one(self.client, which, id_key=id))
 
     def wait_for(
         self, *ids: str, count: int | None = None, timeout_s: float | None = None

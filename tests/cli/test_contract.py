@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from support.stores import Around
 
+import tclog
 from tclog.cli.commands import status as status_command
-from tclog.errors import EXIT_STATUSES
+from tclog.errors import EXIT_STATUSES, NotFound
 from tclog.store.base import Created, Outcome
 
 from .conftest import User
@@ -148,6 +149,84 @@ def test_messages_have_a_number_in_an_inbox_and_none_when_sent(project: User):
     assert [(row["n"], row["unread"]) for row in acked] == [(1, False), (2, True), (3, True)]
     by_id = project("ack", acked[1]["id"][:12], "--json", agent="bob").object()
     check(by_id, "message", n=2)
+
+
+def inbox_of(project: User, agent: str) -> list[str]:
+    """The texts in an agent's inbox."""
+    return [row["text"] for row in project("inbox", "--all", "--json", agent=agent).objects()]
+
+
+def test_a_name_reaches_the_agent_of_that_name_and_no_other(project: User):
+    names = ["bob", "bob ", " bob", "\u00a0bob", "Bob", "_broadcast", "all"]
+    for name in names:
+        line = json.dumps({"op": "message.send", "to": name, "text": f"batch {name}"}).encode()
+        told = project("batch", stdin=line).object()
+        assert told["to"] == name
+        project("txn", stdin=line.replace(b"batch", b"txn"))
+    sent = {name: [f"batch {name}", f"txn {name}"] for name in names}
+    for name in names:
+        if name != "_broadcast":  # Tracecraft's word for everybody, where it is a word of send
+            assert project("send", name, f"word {name}", "--json").object()["to"] == name
+            sent[name].append(f"word {name}")
+    for name in names:
+        project("claim", f"for {name}", agent="carol")
+        project("complete", f"for {name}", "--to", name, agent="carol")
+        sent[name].append(f"step for {name} is complete")
+    log = tclog.open(str(project.work / ".tclog/store"), project="work", agent="dave")
+    for name in names:
+        log.send(name, f"api {name}")
+        sent[name].append(f"api {name}")
+    for name in names:
+        assert inbox_of(project, name) == sent[name], name
+    assert inbox_of(project, "nobody") == []
+
+
+def test_a_word_of_send_is_split_at_commas_and_names_are_left_as_they_are(project: User):
+    assert project("send", "_broadcast", "x", "--json").object()["to"] == "@all"
+    assert project("send", "Bob,bob,Bob", "x", "--json").object()["to"] == "Bob,bob"
+    # Is it " carol" that is meant, or carol? Neither is taken for the other.
+    for words in (
+        ("send", "bob, carol", "x"),
+        ("send", "bob ,carol", "x"),
+        ("step", "add", "s", "--after", "a, b"),
+    ):
+        error = project(*words, "--json").error(2)
+        assert error["code"] == "bad-name", words
+        assert "space" in error["message"]
+    for words in (("send", "bob,_broadcast", "x"), ("send", "bob,@all", "x"), ("send", "a,", "x")):
+        project(*words, "--json").error(2)
+    line = json.dumps({"op": "message.send", "to": "bob, carol", "text": "x"}).encode()
+    assert json.loads(project("batch", stdin=line).out)["code"] == "bad-name"
+    assert inbox_of(project, "carol") == inbox_of(project, " carol") == ["x"]
+    added = project("step", "add", "late", "--after", "a ", "--json").object()
+    assert added["after"] == ["a "]
+
+
+def test_a_message_is_acknowledged_by_its_number_or_its_id_never_by_the_other(project: User):
+    """An id may begin with digits only, such as ``20``; a number never stands for one."""
+    for n in range(3):
+        project("send", "bob", f"{n}")
+    line = json.dumps({"op": "message.ack", "id": "2"}).encode()
+    refused = project("batch", agent="bob", stdin=line)
+    assert json.loads(refused.out)["code"] == "message-missing"
+    line = json.dumps({"op": "message.ack", "n": 2}).encode()
+    assert project("batch", agent="bob", stdin=line).object()["n"] == 2
+    assert project("ack", "#3", "--json", agent="bob").object()["n"] == 3
+    log = tclog.open(str(project.work / ".tclog/store"), project="work", agent="bob")
+    with pytest.raises(NotFound):
+        log.ack("1")
+    log.ack(1)
+    assert project("inbox", "--json", agent="bob").objects() == []
+
+
+def test_a_chain_whose_name_looks_like_a_pattern_is_found_by_its_name(project: User):
+    for key in ("a[1]", "a1", "b*"):
+        project("memory", "set", key, "v")
+    for words in (("log",), ("watch", "--from", "1h", "--count", "2")):
+        found = project(*words, "--chain", "memory/a[1]", "--json").objects()
+        assert {event["chain"] for event in found} == {"memory/a[1]", "memory/a1"}
+    found = project("log", "--chain", "memory/b*", "--json").objects()
+    assert [event["chain"] for event in found] == ["memory/b*"]
 
 
 def test_a_change_of_a_step_prints_the_step_after_it(project: User):

@@ -227,12 +227,12 @@ def test_what_is_held_and_unread_is_what_the_commands_said_then(tmp_path: Path):
     alice.send("bob", "one")
     alice.send("@all", "two")
     bob.inbox()
-    bob.ack("1")
+    bob.ack(1)
     alice.steps.complete("a")
     bob.steps.release("b")
     bob.send("alice,bob", "three")
     bob.inbox()
-    bob.ack("2")
+    bob.ack(2)
     index = team.look().index
     standing = Standing(index)
     seen = []

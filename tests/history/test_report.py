@@ -219,8 +219,8 @@ def test_messages_say_who_read_them_and_when(tmp_path: Path):
     team["alice"].send("@all", "two")
     team["bob"].inbox()
     team["alice"].send("bob,carol", "three")
-    team["bob"].ack("2")
-    team["bob"].ack("1")
+    team["bob"].ack(2)
+    team["bob"].ack(1)
     team["carol"].send("@all", "four")
     data = build_report(team.look().index, Wanted("p"))
     names = data["agents"]

@@ -17,6 +17,12 @@ from tclog.cli.output import (
 )
 from tclog.errors import UsageError
 
+# Tracecraft's word for everybody. It means that only as a word of `send`: to every other command,
+# to the operations of batch and txn, and in Python, `_broadcast` is the name of an agent.
+EVERYBODY_TOO = "_broadcast"
+# More digits than a number of a message has belong to an id.
+NUMBER_DIGITS_MAX = 10
+
 
 @operation(
     "send",
@@ -39,8 +45,9 @@ def send(
     the message is in every inbox named, at a place that never changes; a broadcast gets its place
     in an inbox before anything that is sent after this.
     """
-    from tclog.log.inbox import send_message
+    from tclog.log.inbox import EVERYBODY, send_message
 
+    to = ",".join(EVERYBODY if name == EVERYBODY_TOO else name for name in to.split(","))
     log = here.log()
     sent = log.run(
         send_message(
@@ -126,7 +133,8 @@ def inbox(
 def ack(here: Here, which: tuple[str, ...], id_key: str | None) -> None:
     """Acknowledge messages by number or id.
 
-    The number is its place in your inbox; of an id the beginning is enough.
+    The number is its place in your inbox; of an id the beginning is enough. Up to ten digits are a
+    number.
     """
     from tclog.log.inbox import acknowledge_one
 
@@ -134,6 +142,15 @@ def ack(here: Here, which: tuple[str, ...], id_key: str | None) -> None:
     log = here.log()
     for nth, word in enumerate(which):
         message = log.run(
-            acknowledge_one(log.client, word, id_key=key and (f"{key}/{nth}" if nth else key))
+            acknowledge_one(
+                log.client, _number_or_id(word), id_key=key and (f"{key}/{nth}" if nth else key)
+            )
         )
         here.emit(message.as_json(), f"Acknowledged message {message.n} from {message.sender}")
+
+
+def _number_or_id(word: str) -> int | str:
+    word = word.removeprefix("#")
+    if word.isascii() and word.isdigit() and len(word) <= NUMBER_DIGITS_MAX:
+        return int(word)
+    return word

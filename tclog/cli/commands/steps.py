@@ -54,9 +54,10 @@ def add(
 
     Adding a step again with the same words changes nothing.
     """
+    from tclog.event import split_names
     from tclog.log.steps import add_step
 
-    names = [name.strip() for words in after for name in words.split(",")]
+    names = [name for words in after for name in split_names("step", words)]
     log = here.log()
     done = log.run(
         add_step(

@@ -26,6 +26,9 @@ from tclog.event.records import Event
 
 INTEGER_MAX = 2**63 - 1
 APPEND_BYTES_MAX = 64 << 20
+# What may stand around the digits of an integer kept as text. A fixed list, because languages
+# differ in what else they call white space.
+_ASCII_SPACE = " \t\n\v\f\r"
 
 
 class State(NamedTuple):
@@ -120,7 +123,7 @@ def _integer(state: State) -> int | None:
     if isinstance(value, int):
         return value
     if isinstance(value, str) and state.content["type"] == "text":
-        digits = value.strip()
+        digits = value.strip(_ASCII_SPACE)
         sign_free = digits[1:] if digits[:1] in ("-", "+") else digits
         if sign_free.isascii() and sign_free.isdigit() and len(sign_free) <= 19:
             return int(digits)

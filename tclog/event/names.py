@@ -183,7 +183,7 @@ def event_key_parts(key: str) -> tuple[Hlc, ChainId | None, EventId] | None:
 
     The chain is None where its label was cut short: then only the event itself names it.
     """
-    found = re.fullmatch(_EVENT_KEY, key)
+    found = re.fullmatch(_EVENT_KEY, key, re.ASCII)
     if found is None:
         return None
     hour, _, minute, second, counter, label, event = found.groups()
@@ -243,7 +243,7 @@ _PENDING_NAME = (
 
 def pending_key_parts(key: str) -> tuple[Hlc, int, EventId] | None:
     """Read the stamp, the version and the id out of an announcement's key; None if it is none."""
-    found = re.fullmatch(_PENDING_NAME, key.rpartition("/")[2])
+    found = re.fullmatch(_PENDING_NAME, key.rpartition("/")[2], re.ASCII)
     if found is None:
         return None
     hour, minute, second, after, event = found.groups()

@@ -24,7 +24,14 @@ from tclog.event import (
     slot_seq,
     validate_name,
 )
-from tclog.event.names import ENCODED_MAX, KEY_BYTES_MAX, SEQ_MAX, pending_key
+from tclog.event.names import (
+    ENCODED_MAX,
+    KEY_BYTES_MAX,
+    SEQ_MAX,
+    event_key_parts,
+    pending_key,
+    pending_key_parts,
+)
 
 from .making import hex_ids
 
@@ -215,6 +222,17 @@ def test_an_event_key_holds_its_hour_time_label_and_id(at, chain, event):
     assert f"{kind}.{segment}".startswith(label)
     assert len(file) <= 255
     assert len(key) < 1024
+
+
+def test_only_ascii_digits_are_digits_of_a_key():
+    chain, event = chain_id("inbox", "bob"), EventId("ab" * 32)
+    at = hlc(1_795_448_525_512_345, 0)
+    for key, read in (
+        (event_key(at, chain, event), event_key_parts),
+        (pending_key(chain, at, 1, event), pending_key_parts),
+    ):
+        assert read(key) is not None
+        assert read(key.replace("2026-", "202\u0666-")) is None
 
 
 def test_an_event_key_reads_as_a_timeline():

@@ -16,16 +16,20 @@ from tclog.store.base import Entry, Found
 
 
 class Damage(NamedTuple):
-    """One thing that is wrong: which object, as far as known of what and by whom, and why."""
+    """One thing that is wrong: which object, as far as known of what and by whom, and why.
+
+    What is ``harmless`` damages no object, and is only told.
+    """
 
     code: str
     message: str
     where: Writer
+    harmless: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON object."""
         return {
-            "type": "damage",
+            "type": "finding" if self.harmless else "damage",
             "object": self.where.key,
             "code": self.code,
             "message": self.message,
@@ -50,6 +54,10 @@ class Findings:
         """Tell of a damage."""
         self.damaged += 1
         self._report(Damage(code, message, where))
+
+    def note(self, code: str, message: str, where: Writer) -> None:
+        """Tell of what is no damage."""
+        self._report(Damage(code, message, where, harmless=True))
 
     def name_blobs(self, event: Event, where: Writer) -> None:
         """Note the blobs that an event names, as far as its op is known."""

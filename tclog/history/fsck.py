@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from blake3 import blake3
 
 from tclog.chain.drive import Protocol
-from tclog.clock import SECOND_US, parse_us
+from tclog.clock import SECOND_US, Stamp, parse_us
 from tclog.errors import Damaged, FormatNewer, StoreError, TclogError
 from tclog.event import (
     ALL,
@@ -32,6 +32,8 @@ from tclog.event import (
     pending_key_parts,
     slot_key,
 )
+from tclog.history.clocks import CODE as CLOCK_OFF
+from tclog.history.clocks import Clocks
 from tclog.history.findings import Damage, Findings, claimed
 from tclog.history.fsck_chains import ChainCheck
 from tclog.history.fsck_packs import PackCheck
@@ -81,16 +83,17 @@ def fsck(
     """
     with closing(Ledger()) as ledger:
         findings = Findings(ledger, report, progress or unseen)
-        yield from _check_mark(project, findings)
+        mark_stored = yield from _check_mark(project, findings)
         chains = ChainCheck(findings)
         yield from chains.check("chains", leave=ALL_FOLDER)
         yield from chains.check(ALL_FOLDER)
-        rest = _Rest(findings)
+        rest = _Rest(findings, Clocks(mark_stored))
         yield from rest.check_pending()
         yield from rest.check_events()
         packs = PackCheck(findings)
         yield from packs.check()
         rest.tell_gone()
+        rest.tell_clocks()
         yield from rest.check_keys()
         yield from rest.check_blobs()
         yield from rest.compare()
@@ -109,18 +112,18 @@ def fsck(
         )
 
 
-def _check_mark(expected: str, findings: Findings) -> Protocol[None]:
-    """Check ``tclog.json``."""
+def _check_mark(expected: str, findings: Findings) -> Protocol[Stamp | None]:
+    """Check ``tclog.json``; return the store's stamp of it."""
     found = yield Get(MARK)
     where = Writer(MARK)
     if found is None:
         findings.damage("mark-missing", f"{MARK} is missing", where)
-        return
+        return None
     try:
         record = decode(found.data, MARK)
     except Damaged as error:
         findings.damage("mark-damaged", error.message, where)
-        return
+        return found.stored
     fields = {"created_at": str, "format": int, "id": str, "project": str}
     if not isinstance(record, dict) or any(
         type(record.get(name)) is not kind for name, kind in fields.items()
@@ -131,13 +134,15 @@ def _check_mark(expected: str, findings: Findings) -> Protocol[None]:
     elif record["project"] != expected:
         named = record["project"]
         findings.damage("mark-damaged", f"{MARK} names another project, {named!a}", where)
+    return found.stored
 
 
 class _Rest:
     """Everything but the chains, and what these name."""
 
-    def __init__(self, found: Findings) -> None:
+    def __init__(self, found: Findings, clocks: Clocks) -> None:
         self.found = found
+        self.clocks = clocks
         self.blobs = self.keys = self.pending = self.strange = 0
         self._gone: list[Entry] = []
 
@@ -197,6 +202,12 @@ class _Rest:
             if event is None or not self.found.ledger.is_packed(event):
                 self.found.unread(entry, None, "event-damaged")
 
+    def tell_clocks(self) -> None:
+        """Tell of agents whose committed events have times far from the store's stamps."""
+        for clock in self.clocks.found():
+            where = Writer(clock.key, None, None, clock.agent)
+            self.found.note(CLOCK_OFF, clock.sentence(), where)
+
     def _see_name(self, entry: Entry) -> bool:
         """Note that an event has an object, be that damaged or not; False for a foreign name."""
         event = _event_named(entry.key)
@@ -210,13 +221,16 @@ class _Rest:
     def _event(self, entry: Entry, found: Found) -> None:
         named = _event_named(entry.key)
         assert named is not None  # noqa: S101 - its name was looked at before it was read
-        where = self.found.ledger.committed_as(named)
-        where = Writer(entry.key) if where is None else where._replace(key=entry.key)
+        committed = self.found.ledger.committed_as(named)
+        where = Writer(entry.key) if committed is None else committed._replace(key=entry.key)
         where = where._replace(agent=where.agent or claimed(found.data, "agent"))
         try:
             event = decode_event(found.data, expect=named, what=entry.key)
             key = event_key(event.at, event.chains[0], event.id)
             self.found.name_blobs(event, Writer(key, event.chains[0], None, event.agent))
+            # A client whose clock turns out to be wrong leaves its first event as an attempt.
+            if committed is not None:
+                self.clocks.see(event.agent, event.at, found.stored, key)
         except FormatNewer:
             self.found.unknown += 1
         except TclogError as error:

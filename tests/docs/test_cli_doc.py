@@ -172,6 +172,7 @@ log --attempts
 replay
 show NEWEST
 show VERSION
+CLOCK
 DAMAGE
 fsck
 completion bash
@@ -180,7 +181,7 @@ completion bash
 
 # One process for all, since forty starts of an interpreter take longer than what they do.
 DRIVER = """
-import io, json, pathlib, shlex, subprocess, sys
+import io, json, os, pathlib, shlex, subprocess, sys
 from tclog.cli.app import run_command
 def asked(*words):
     command = [sys.executable, "-m", "tclog", *words, "--json"]
@@ -195,6 +196,10 @@ for line in session.splitlines():
         newest = asked("log", "-n", "1")["id"]
         version = asked("show", newest)["changes"][0]["version_id"]
         words[-1] = newest if words[-1] == "NEWEST" else version
+    if words == ["CLOCK"]:
+        event = next(pathlib.Path(".tclog/store").glob("*/events/*/*-memory.*"))
+        os.utime(event, (event.stat().st_mtime + 3600,) * 2)
+        continue
     if words == ["DAMAGE"]:
         next(pathlib.Path(".tclog/store").glob("*/chains/memory/k/*")).write_bytes(b"{}")
         continue

@@ -60,6 +60,7 @@ def doctor(here: Here) -> None:
         if check("store", opened) and check("project", lambda: _project(here, stores[0])):
             writable = check("probe", lambda: _probe(here, stores[0]))
             check("log", lambda: _write(here, writable=writable))
+            check("clocks", lambda: _clocks(here, stores[0]))
             for name, detail in _details(here, stores[0]):
                 checks.append(Check(name, True, detail))
     _print(here, checks)
@@ -106,6 +107,19 @@ def _write(here: Here, *, writable: bool) -> str:
     log = here.log()
     log.run(join_project(log.client))
     return f"{log.agent} can read and write" if writable else f"{log.agent} can read"
+
+
+def _clocks(here: Here, store: Store) -> str:
+    """Tell of agents whose events have times far from the store's stamps."""
+    from tclog.chain.drive import run
+    from tclog.history.clocks import HOURS_LOOKED_AT, read_clocks
+
+    found = run(read_clocks(here.now_us()), store)
+    for clock in found:
+        here.note(clock.sentence())
+    names = ", ".join(f"{clock.agent} ({clock.off_s:+d} s)" for clock in found)
+    within = f"in the last {HOURS_LOOKED_AT} hours"
+    return f"wrong {within}: {names}" if found else f"no event {within} has a wrong time"
 
 
 def _details(here: Here, store: Store) -> list[tuple[str, str]]:

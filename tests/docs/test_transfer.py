@@ -11,9 +11,7 @@ TELLING = ("fsck*.py", "findings.py", "clocks.py")
 
 def test_every_code_of_fsck_is_in_the_document_and_no_other() -> None:
     told = {
-        code
-        for row in table(TRANSFER, "Code")
-        for code in re.findall(r"`([a-z-]+)`", row["Code"])
+        code for row in table(TRANSFER, "Code") for code in re.findall(r"`([a-z-]+)`", row["Code"])
     }
     folder = ROOT / "tclog" / "history"
     sources = [path.read_text() for name in TELLING for path in folder.glob(name)]

@@ -114,7 +114,7 @@ def fsck(
 
 def _check_mark(expected: str, findings: Findings) -> Protocol[Stamp | None]:
     """Check ``tclog.json``; return the store's stamp of it."""
-    found = yield Get(MARK)
+    found: Found | None = yield Get(MARK)
     where = Writer(MARK)
     if found is None:
         findings.damage("mark-missing", f"{MARK} is missing", where)

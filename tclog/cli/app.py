@@ -58,6 +58,11 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "export": ("transfer", "export", "Write the whole log as JSON lines or as a git repository."),
     "import": ("transfer", "import_", "Read an export back: the same project, the same bytes."),
     "clone": ("transfer", "clone", "Copy a project to another store; again, to copy what is new."),
+    "conformance": (
+        "conformance",
+        "conformance",
+        "Try another client of the format against tclog.",
+    ),
     "completion": ("completion", "completion", "Print the shell completion for bash, zsh or fish."),
 }
 # Other words for the same commands: ours, and Tracecraft's where it differs.

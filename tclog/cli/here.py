@@ -153,7 +153,22 @@ class Here:
             agent=agent,
             session=self.config.session.value,
             cache=os.path.join(self.config.cache, location.digest(project.id)),
+            wall_us=self._wall_us(),
         )
+
+    def _wall_us(self) -> Callable[[], int]:
+        """Return the machine's clock, which a trial of clients may set off."""
+        text = self.environ.get("TCLOG_TEST_CLOCK_OFFSET_S")
+        if not text:
+            return lambda: time.time_ns() // 1000
+        try:
+            offset_us = int(text) * 1_000_000
+        except ValueError:
+            raise UsageError(
+                f"TCLOG_TEST_CLOCK_OFFSET_S is {text!r}, which is no number of seconds",
+                hint="unset TCLOG_TEST_CLOCK_OFFSET_S",
+            ) from None
+        return lambda: time.time_ns() // 1000 + offset_us
 
     def open_store(self, location: Location, *, create: bool = False) -> Store:
         """Open the store of a project, which is taken to exist unless it is to be created.

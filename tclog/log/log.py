@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tclog import __version__
@@ -98,6 +98,8 @@ class Log:
         agent: who acts.
         session: stamped on every event.
         cache: a folder for this project's known heads; None keeps them in memory.
+        host: stamped on every event.
+        wall_us: the machine's clock, microseconds since 1970.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Log:
         session: str | None = None,
         cache: str | os.PathLike[str] | None = None,
         host: str | None = None,
+        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self.store = store
         self.project = project
@@ -124,7 +127,7 @@ class Log:
             session=_plain(session or f"pid-{os.getpid()}"),
             host=_plain(host or os.uname().nodename),
             software=SOFTWARE,
-            clock=HybridClock(lambda: time.time_ns() // 1000, offset_us=offset_us, last=last),
+            clock=HybridClock(wall_us, offset_us=offset_us, last=last),
             heads=heads,
             nonce=lambda: os.urandom(16).hex(),
             jitter=lambda: int.from_bytes(os.urandom(4), "big") / 2**32,

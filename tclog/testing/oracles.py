@@ -30,8 +30,7 @@ from tclog.event import (
     slot_key,
     slot_seq,
 )
-from tclog.store.base import Found
-from tclog.store.memory import MemoryStore
+from tclog.store.base import Found, Store
 from tclog.testing.scheduler import EVERYTHING, Operation, nonce_of
 
 _stamp = lru_cache(maxsize=4096)(stamp)
@@ -53,7 +52,7 @@ class Chains(NamedTuple):
 
 
 def read_chains(
-    store: MemoryStore,
+    store: Store,
     created_us: Mapping[str, int] | None = None,
     decode: Decode = decode_version,
 ) -> tuple[Chains, list[str]]:
@@ -88,7 +87,7 @@ def read_chains(
 def _read_chain(
     folder: str,
     rows: Sequence[tuple[int, Found]],
-    store: MemoryStore,
+    store: Store,
     objects: Mapping[str, str],
     chains: Chains,
     decode: Decode,
@@ -157,7 +156,7 @@ def _check_version(
             yield f"{what} names event {event.id}, which has no object"
 
 
-def _was_aborted(store: MemoryStore, txn: Mapping[str, Any]) -> bool | None:
+def _was_aborted(store: Store, txn: Mapping[str, Any]) -> bool | None:
     """Judge a transaction by its slots, in words of our own; None while it is undecided."""
     found = [store.get(slot_key(ChainId(chain), seq)) for chain, seq in txn["slots"].items()]
     if any(one is not None and orjson.loads(one.data).get("txn") != txn for one in found):
@@ -182,7 +181,7 @@ def shown_since(chains: Chains, created_us: Mapping[str, int]) -> dict[str, int]
     return shown_us
 
 
-def _check_objects(store: MemoryStore, objects: Mapping[str, str], chains: Chains) -> Iterator[str]:
+def _check_objects(store: Store, objects: Mapping[str, str], chains: Chains) -> Iterator[str]:
     """Events and blobs are what their names say; attempts too can be read."""
     committed = {
         event.id for versions in chains.versions.values() for v in versions for event in v.events

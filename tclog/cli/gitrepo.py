@@ -215,7 +215,7 @@ class Repository:
         """
         if not self.folder.exists() or self._is_empty():
             self._make()
-            self.git("config", _OWNER, project)
+            self._own(project)
             return
         try:
             git = self.git("rev-parse", "--git-dir")
@@ -226,7 +226,7 @@ class Repository:
                 raise
             git, owner, fresh = "", "", False
         if git in (".", ".git") and fresh:
-            self.git("config", _OWNER, project)
+            self._own(project)
             self.git("symbolic-ref", "HEAD", "refs/heads/main")
         elif owner != project or not git:
             raise Refused(
@@ -234,6 +234,14 @@ class Repository:
                 code="not-an-export",
                 hint="tclog export --git ANOTHER-FOLDER",
             )
+
+    def _own(self, project: str) -> None:
+        """Mark the repository as an export of a project, and set how git reads its files."""
+        self.git("config", _OWNER, project)
+        # Where an appended line is equal to an older one, git may take the older one for new.
+        self.git("config", "diff.indentHeuristic", "false")
+        # A carriage return is a part of the line.
+        self.git("config", "core.autocrlf", "false")
 
     def _is_empty(self) -> bool:
         try:

@@ -198,7 +198,8 @@ class _Walk:
                 if content is None:
                     self._settle(commit, lambda _: True)
                     return self.origins
-                if content != self.content:
+                # Not the values themselves: to Python true is 1.
+                if encode(content) != encode(self.content):
                     yield from self._compare(commit, content)
                 self.content = content
             version = before

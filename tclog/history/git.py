@@ -3,7 +3,13 @@
 What this makes is the input of ``git fast-import``. Invariant: the tree of a commit depends on the
 log up to that version only, so a later run adds commits and never changes one.
 
-    memory/KEY                  the value: a text as it is, JSON indented
+The files are made for git's blame, which is of lines. Every file ends with a newline: git takes a
+last line without one for changed as soon as another line follows. Each member, element and field
+has a line, which stays as it is when another comes before or after it. So no line ends with a
+comma.
+
+    memory/KEY                  the value: a text, with a newline added if it does not end with one;
+                                JSON with a line for each element or member, as `tclog blame` has it
     steps/STEP.json             as ``tclog state`` shows it
     inboxes/AGENT/N.txt         each message; inbox.json and read.json: how many, and which are read
     artifacts/NAME.json  barriers/NAME.json  tags/NAME.json
@@ -14,11 +20,10 @@ Names are encoded as in the store, and a dot at their beginning too, so none mea
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
-
-import orjson
+from typing import Any, NamedTuple
 
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import state_of
@@ -47,7 +52,13 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _CRUD = " .,:;<>\"\\'"
 _KNOWN_MAX = 10_000
 
-Change = tuple[str, bytes | None]
+
+class Change(NamedTuple):
+    """A file as a commit leaves it; ``ended`` says that a newline was added to a text."""
+
+    path: str
+    content: bytes | None
+    ended: bool = False
 
 
 def segment_of(name: str) -> str:
@@ -88,10 +99,11 @@ class Stream:
             f"committer {identity(version.by)} {_seconds(version.at)} +0000",
         ]
         self._write("\n".join(lines).encode() + b"\n")
-        self._data(_message(version).encode())
+        ended = any(change.ended for change in changes)
+        self._data(_message(version, ended=ended).encode())
         if parent is not None:
             self._write(f"from {parent}\n".encode())
-        for path, content in changes:
+        for path, content, _ in changes:
             if content is None:
                 self._write(f"D {path}\n".encode())
             else:
@@ -128,7 +140,7 @@ class Stream:
         shown = yield from show_chain(self._index, chain, head, at)
         kind, name = chain_kind(chain), segment_of(chain_name(chain))
         if kind == "memory":
-            return f"memory/{name}", None if shown is None else _value(shown)
+            return _value(f"memory/{name}", shown)
         match kind:
             case "inbox":
                 path = f"inboxes/{name}/inbox.json"
@@ -136,7 +148,7 @@ class Stream:
                 path = f"inboxes/{name}/read.json"
             case _:
                 path = f"{_FOLDERS.get(kind, encode_name(kind))}/{name}.json"
-        return path, None if shown is None else _pretty(shown)
+        return Change(path, None if shown is None else _fields(shown))
 
     def _dependants(self, before: Version | None, version: Version) -> Protocol[list[Change]]:
         """Return the steps that became ready, or ceased to be, by what a version did."""
@@ -164,7 +176,7 @@ class Stream:
         changes: list[Change] = []
         sent = (event for event in events if event.op == "message.send")
         for n, event in enumerate(sent, state.count + 1):
-            changes.append((f"{folder}/{n}.txt", (yield from _letter(event))))
+            changes.append(Change(f"{folder}/{n}.txt", (yield from _letter(event))))
         return changes
 
     def _claims(self, before: Version | None, version: Version) -> Iterator[Change]:
@@ -182,7 +194,7 @@ class Stream:
                 step = show_step(chain_name(chain), head, state_of(chain, head), ())
                 leases[step.id] = step.lease_until
             # When it was last seen, and on which machine, would change its file with each event.
-            content = _pretty(
+            content = _fields(
                 {
                     "type": "agent",
                     "name": name,
@@ -194,7 +206,7 @@ class Stream:
                 if len(self._agents) > _KNOWN_MAX:
                     self._agents.clear()
                 self._agents[name] = content
-                yield f"agents/{segment_of(name)}.json", content
+                yield Change(f"agents/{segment_of(name)}.json", content)
 
 
 def identity(agent: str) -> str:
@@ -207,7 +219,7 @@ def _seconds(at: Hlc) -> int:
     return max(0, parse_us(at) // SECOND_US)
 
 
-def _message(version: Version) -> str:
+def _message(version: Version, *, ended: bool) -> str:
     chain = version.chain
     if version.events:
         event = version.events[-1]
@@ -220,17 +232,39 @@ def _message(version: Version) -> str:
         subject = f"inbox.merge {chain}: takes in {taken} broadcast(s)"
     trailers = [f"Tclog-Event: {event.id}" for event in version.events]
     trailers += [f"{VERSION_TRAILER}: {version.id}", f"Tclog-Chain: {chain}#{version.seq}"]
+    trailers += ["Tclog-Final-Newline: added"] if ended else []
     return "\n".join([_CONTROL.sub(" ", subject), "", *trailers]) + "\n"
 
 
-def _value(shown: Mapping[str, Any]) -> bytes:
-    if shown["type"] == "memory" and isinstance(shown["value"], str):
-        return str(shown["value"]).encode()
-    return _pretty(shown["value"])
+def _value(path: str, shown: Mapping[str, Any] | None) -> Change:
+    """Return the file of a key."""
+    if shown is None:
+        return Change(path, None)
+    value = shown["value"]
+    if shown["value_type"] == "text":
+        ended = not value.endswith("\n")
+        return Change(path, (value + "\n" if ended else value).encode(), ended)
+    if value and isinstance(value, dict):
+        lines = [f"{_json(name)}: {_json(value[name])}" for name in sorted(value)]
+    elif value and isinstance(value, list):
+        lines = [f"- {_json(element)}" for element in value]
+    else:
+        lines = [_json(value)]
+    return Change(path, "\n".join([*lines, ""]).encode())
 
 
-def _pretty(value: Any) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+def _fields(shown: Mapping[str, Any]) -> bytes:
+    """Write an object as JSON, a line for each field.
+
+    The first one, its type, is always there, so only the others need a comma before them.
+    """
+    lines = [f"{_json(name)}: {_json(value)}" for name, value in shown.items()]
+    return ("{ " + "\n, ".join(lines) + "\n}\n").encode()
+
+
+def _json(value: Any) -> str:
+    # Not orjson: releases of it differ in how they write a float, and so would the commits' ids.
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _letter(event: Event) -> Protocol[bytes]:

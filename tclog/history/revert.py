@@ -20,7 +20,7 @@ from tclog.chain.read import read_standing
 from tclog.domain import steps
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
 from tclog.errors import Refused, quote, to_run
-from tclog.event import ChainId, Event, Version, chain_kind, chain_name
+from tclog.event import ChainId, Event, Version, chain_kind, chain_name, encode
 from tclog.history.points import need_id
 from tclog.history.rules import vain_events
 from tclog.history.snapshot import END, Snapshot, show_chain, show_tag
@@ -247,7 +247,8 @@ def _restore_value(now: Any, place: Place, content: Mapping[str, Any] | None) ->
     if content is None:
         return Unchanged() if now.content is None else Draft("memory.delete", {}, expect)
     plain = _plain(content)
-    if now.content is not None and _plain(now.content) == plain:
+    # Not the values themselves: to Python true is 1.
+    if now.content is not None and encode(_plain(now.content)) == encode(plain):
         return Unchanged()
     return Draft("memory.set", plain, expect)
 

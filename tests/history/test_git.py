@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import random
+import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,10 @@ from cli.conftest import User
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tclog.errors import TclogError
 from tclog.event import ALL, ChainId, chain_name
 from tclog.history.git import identity, segment_of, tag_ref
+from tclog.log.log import Log
 from tclog.store.file import FileStore
 from tclog.testing.generate import generate
 
@@ -86,9 +91,7 @@ def assert_same(files: dict[str, bytes], state: list[dict[str, Any]]) -> None:
             continue  # has only tried so far
         left.remove(path)
         if shown["type"] == "memory":
-            value = files[path].decode()
-            value = value if isinstance(shown["value"], str) else json.loads(value)
-            assert value == shown["value"], path
+            assert read_value(files[path].decode(), shown["value"]) == shown["value"], path
         elif shown["type"] == "agent":
             held = json.loads(files[path])
             assert (held["claims"], held["leases"]) == (shown["claims"], shown["leases"]), path
@@ -99,6 +102,21 @@ def assert_same(files: dict[str, bytes], state: list[dict[str, Any]]) -> None:
             letters = {one for one in files if one.startswith(f"{folder}/") and one[-4:] == ".txt"}
             assert letters == {f"{folder}/{n}.txt" for n in range(1, shown["messages"] + 1)}
     assert left == set()
+
+
+def read_value(text: str, value: Any) -> Any:
+    """Read the file of a value back, given the value for its kind only."""
+    if isinstance(value, str):
+        return text if value.endswith("\n") else text.removesuffix("\n")
+    lines = text.split("\n")[:-1]
+    if value and isinstance(value, list):
+        assert all(line.startswith("- ") for line in lines)
+        return [json.loads(line[2:]) for line in lines]
+    return (
+        json.loads("{" + ",".join(lines) + "}")
+        if value and isinstance(value, dict)
+        else json.loads(text)
+    )
 
 
 def test_git_finds_it_sound_and_counts_the_versions(user: User):
@@ -144,15 +162,193 @@ def test_a_generated_log_is_exported_as_it_was(tmp_path: Path):
         assert_same(tree(run, commit), user("state", "--at", tag["name"], "--json").objects())
 
 
-def test_blame_names_the_agent_of_each_line(user: User):
-    for nth, agent in enumerate(("alice", "bob", "carol", "alice", "dave")):
-        user("memory", "append", "lines", f"line {nth}", agent=agent).ok()
+# -- blame ----------------------------------------------------------------------------------------
+
+AGENTS = ("alice", "bob", "carol")
+CHAIN_FORMAT = "%(trailers:key=Tclog-Chain,valueonly,separator=)"
+Edit = Callable[[Log, str], Any]
+
+
+def versions_of(run: Path) -> dict[str, str]:
+    """Return the version of each commit, as ``memory/KEY#1``."""
+    rows = git(run, "log", f"--format=%H {CHAIN_FORMAT}", "main").splitlines()
+    return dict(row.split(" ", 1) for row in rows)
+
+
+def blamed_by_git(run: Path, path: str, versions: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Return each line of a file with its author, and the version that git blames for it."""
+    words = ("blame", "--line-porcelain", "--no-abbrev", "main", "--", path)
+    raw = subprocess.run(["git", "-C", str(run), *words], capture_output=True, check=True).stdout
+    rows, commit, author = [], "", ""
+    for line in raw.decode().split("\n"):
+        if re.match(r"[0-9a-f]{40} ", line):
+            commit = line[:40]
+        elif line.startswith("author "):
+            author = line.removeprefix("author ")
+        elif line.startswith("\t"):
+            rows.append((line[1:], author, commit))
+    return [(line, author, versions[commit]) for line, author, commit in rows]
+
+
+def blamed_by_tclog(user: User, key: str) -> list[tuple[str, str, str]]:
+    rows = []
+    blamed = user("blame", key, "--json")
+    for row in blamed.objects() if blamed.code != 3 else ():
+        line = row["value"]
+        if row["kind"] != "line":
+            line = json.dumps(line, ensure_ascii=False, sort_keys=True)
+        if row["kind"] == "member":
+            line = f"{json.dumps(row['name'], ensure_ascii=False)}: {line}"
+        elif row["kind"] == "element":
+            line = f"- {line}"
+        rows.append((line, row["agent"], f"memory/{key}#{row['version']}"))
+    return rows
+
+
+def appends(rng: random.Random) -> Iterator[Edit]:
+    """Yield appends of all sorts of lines: the same ones again and again, blank, indented."""
+    some = ("", "y", "  y", "    z", "}", "y\r", "\x00", "é")
+    for _ in range(rng.randint(2, 9)):
+        text = "\n".join(rng.choices(some, k=rng.randint(1, 4))) + rng.choice(("", "\n"))
+        between = rng.choice(("\n", "\n", "\n\n"))  # what else it could be changes the line before
+        yield lambda log, key, t=text, b=between: log.memory.append(key, t, separator=b)
+
+
+def edits(rng: random.Random) -> Iterator[Edit]:
+    """Yield edits anywhere; no line comes twice and none moves, so there is one right answer."""
+    fresh, lines = itertools.count(), []
+    for _ in range(rng.randint(2, 9)):
+        match rng.randrange(8):
+            case 0 if lines:
+                yield lambda log, key: log.memory.delete(key)
+                lines = []
+            case 1 | 2:
+                more = [f"{next(fresh)}" for _ in range(rng.randint(1, 3))]
+                between = rng.choice(("\n", "\r\n", ""))
+                text = "\n".join(more)
+                yield lambda log, key, t=text, b=between: log.memory.append(key, t, separator=b)
+                lines = between.join(["\n".join(lines), text][not lines :]).split("\n")
+                continue
+        for _ in range(rng.randint(0, 4)):
+            at = rng.randint(0, len(lines))
+            lines[at : at + rng.randint(0, 2)] = [
+                str(next(fresh)) + rng.choice(("", "\r", " ")) for _ in range(rng.randint(0, 2))
+            ]
+        text = "\n".join(lines)
+        # One that ends with a newline would be followed by a blank line when it is appended to.
+        yield lambda log, key, t=text: log.memory.set(key, t)
+    if lines:
+        text = "\n".join([*lines, ""])
+        yield lambda log, key, t=text: log.memory.set(key, t)
+
+
+def members(rng: random.Random) -> Iterator[Edit]:
+    """Yield JSON objects that gain, lose and change members, first and last ones too."""
+    value: dict[str, Any] = {}
+    for _ in range(rng.randint(2, 9)):
+        for name in rng.sample("abcdé\n", rng.randint(1, 3)):
+            value.pop(name, None)
+            if rng.random() < 0.7:
+                value[name] = rng.choice((1, 2.5, "x\ny", None, [1, {"b": 1, "a": "ü"}], {}))
+        if value:
+            yield lambda log, key, v=dict(value): log.memory.set(key, v)
+
+
+def elements(rng: random.Random) -> Iterator[Edit]:
+    """Yield JSON arrays that are edited and appended to."""
+    fresh, value = itertools.count(), [0.5]
+    for _ in range(rng.randint(2, 9)):
+        if rng.random() < 0.5:
+            at = rng.randint(0, len(value))
+            value[at : at + rng.randint(0, 2)] = [{"n": next(fresh), "a": [1]}]
+            yield lambda log, key, v=list(value): log.memory.set(key, v)
+        else:
+            value.append(f"{next(fresh)}")
+            yield lambda log, key, t=value[-1]: log.memory.append(key, t)
+
+
+def scalars(rng: random.Random) -> Iterator[Edit]:
+    for _ in range(rng.randint(1, 4)):
+        yield lambda log, key: log.memory.incr(key)
+    yield lambda log, key: log.memory.set(key, rng.choice((True, None, 1.5, 12)))
+
+
+KINDS = (appends, edits, members, elements, scalars)
+
+
+def test_git_blames_each_line_on_whom_tclog_blames_it_on(user: User):
+    rng = random.Random(20261130)
+    logs = [open_log(store_of(user), agent) for agent in AGENTS]
+    keys = [f"{kind.__name__} {nth}" for kind in KINDS for nth in range(7)]
+    histories = {key: list(KINDS[nth // 7](rng)) for nth, key in enumerate(keys)}
+    while left := [key for key in keys if histories[key]]:
+        key = rng.choice(left)
+        histories[key].pop(0)(rng.choice(logs), key)
     user("export", "--git", "run").ok()
-    said = git(user.work / "run", "blame", "--line-porcelain", "memory/lines").splitlines()
-    authors = [line.removeprefix("author ") for line in said if line.startswith("author ")]
-    # git gives a line to who wrote it last, and a newline at its end came with the next one.
-    assert authors[-1] == "dave"
-    assert authors == ["bob", "carol", "alice", "dave", "dave"]
+    run = user.work / "run"
+    versions, seen = versions_of(run), 0
+    for key in keys:
+        expected = blamed_by_tclog(user, key)
+        if expected:  # there is none of a key that ends deleted, and of an empty array
+            found = blamed_by_git(run, f"memory/{segment_of(key)}", versions)
+            assert found == expected, key
+        seen += len(expected)
+    assert seen > 120
+
+
+def test_the_very_text_of_each_version_is_in_the_repository(user: User):
+    texts = ["a", "a\n", "", "\n", "a\n\n", "a\r", "\x00", "a\r\n", "é"]
+    for text in texts:
+        user("memory", "set", "text", "-", stdin=text.encode()).ok()
+    user("export", "--git", "run").ok()
+    run = user.work / "run"
+    found = []
+    for nth in range(1, len(texts) + 1):
+        words = ("-1", f"--grep=^Tclog-Chain: memory/text#{nth}$")
+        trailers = "--format=%H %(trailers:key=Tclog-Final-Newline,valueonly,separator=)"
+        commit, _, newline = git(run, "log", *words, trailers, "main").strip().partition(" ")
+        raw = tree(run, commit)["memory/text"]
+        assert raw.endswith(b"\n")
+        found.append(raw[:-1].decode() if newline == "added" else raw.decode())
+    assert found == texts
+
+
+def test_git_blames_each_field_on_the_commit_that_changed_it(user: User):
+    rng = random.Random(3)
+    logs = [open_log(store_of(user), agent) for agent in AGENTS]
+    for _ in range(40):
+        steps = rng.choice(logs).steps
+        name = rng.choice("xyz")
+        with contextlib.suppress(TclogError):
+            rng.choice(
+                [
+                    lambda s=steps, n=name: s.add(n, title=rng.choice("ab"), priority=1),
+                    lambda s=steps, n=name: s.claim(n),
+                    lambda s=steps, n=name: s.note(n, rng.choice("cd")),
+                    lambda s=steps, n=name: s.complete(n, note="done", to="bob"),
+                    lambda s=steps, n=name: s.release(n),
+                    lambda s=steps, n=name: s.reopen(n),
+                ]
+            )()
+    user("export", "--git", "run").ok()
+    run = user.work / "run"
+    versions = versions_of(run)
+    for path in (f"steps/{name}.json" for name in "xyz"):
+        changed: dict[str, tuple[Any, str]] = {}
+        commits = git(run, "log", "--reverse", "--format=%H", "main", "--", path).split()
+        for commit in commits:
+            shown = json.loads(tree(run, commit)[path])
+            changed = {
+                name: changed[name]
+                if changed.get(name, ("?",))[0] == value
+                else (value, versions[commit])
+                for name, value in shown.items()
+            }
+        rows = {line: said for line, _, said in blamed_by_git(run, path, versions)}
+        assert len(rows) == len(changed) + 1, "a line for each field, and one that ends it"
+        for name, (_, said) in changed.items():
+            (line,) = [line for line in rows if line[2:].startswith(f'"{name}": ')]
+            assert rows[line] == said, (path, line)
 
 
 def test_again_adds_what_is_new_and_changes_no_commit(user: User):

@@ -56,6 +56,20 @@ def test_a_value_is_what_it_was_before(user: User) -> None:
     assert user("memory", "get", "k").code == 3
 
 
+def test_true_is_not_taken_for_1(user: User) -> None:
+    """They are equal in Python, but not in JSON."""
+    for value in ("1", "true", "[0]", "[false]"):
+        user("memory", "set", "k", value, "--type", "json").ok()
+    assert reverted(user)["value"] == [0]
+    (row,) = user("blame", "k", "--json").objects()
+    assert (row["value"], row["version"]) == (0, 5)
+    ids = [row["id"] for row in user("memory", "history", "k", "--json").objects()]
+    assert user("revert", ids[-2], "--force", "--json").object()["value"] == 1
+    user("memory", "set", "k", "true", "--type", "json").ok()
+    (row,) = user("blame", "k", "--json").objects()
+    assert (row["value"], row["version"]) == (True, 7)
+
+
 @pytest.mark.parametrize("op", ["set", "append", "incr", "delete"])
 def test_every_op_of_memory_can_be_undone_and_that_too(user: User, op: str) -> None:
     user("memory", "set", "k", "5").ok()

@@ -168,7 +168,7 @@ class HybridClock:
         self._last = _next(self._last, self.now_us())
         issued = hlc(*self._last)
         if after is not None and issued <= after:
-            return hlc(*_next(parse_hlc(after), 0))
+            return following(Hlc(after))
         return issued
 
     def learn(self, wall_us: int, stored: Stamp, *, resolution_us: int = SECOND_US) -> int:
@@ -183,6 +183,11 @@ class HybridClock:
             # Stamps issued by the wrong clock before it was known to be wrong are not kept.
             self._last, self._told = (0, 0), ""
         return self.offset_us
+
+
+def following(at: Hlc) -> Hlc:
+    """Return the next stamp after one, whatever any clock says."""
+    return hlc(*_next(parse_hlc(at), 0))
 
 
 def _next(last: tuple[int, int], now_us: int) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep, settled
-from tclog.chain.fold import fold, place_after, rules_of, state_of
+from tclog.chain.fold import fold, last_txn_after, place_after, rules_of, state_of
 from tclog.chain.once import Once, bind_once, find_once, resume_key
 from tclog.chain.read import accept, read_head, read_newest, read_on, read_onward
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Hlc, Stamp, parse_us
@@ -396,6 +396,7 @@ def seal_next(
         txn=txn,
         otherwise=otherwise,
         fills=fills,
+        last_txn=last_txn_after(head),
     )
 
 

@@ -107,6 +107,7 @@ class Client:
         head = self.heads.get(chain)
         if head is not None:
             self.clock.observe(head.at)
+            self.clock.observe(head.moment)
         return head
 
     def warn(self, text: str) -> None:

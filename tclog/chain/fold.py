@@ -141,6 +141,11 @@ def _stands_after(head: Version | None) -> int | None:
     return head.base if head is not None and head.void else None
 
 
+def last_txn_after(before: Version | None) -> Mapping[str, Any] | None:
+    """Return what a version says of the transactions that its chain was part of before it."""
+    return None if before is None else before.last_txn
+
+
 def unknown_ops(chain: ChainId, version: Version) -> list[str]:
     """Return the ops in a version that this client does not know; they fold to nothing."""
     known, events = rules_of(chain).ops, version.events
@@ -160,6 +165,8 @@ def verify(chain: ChainId, before: Version | None, version: Version) -> None:
         raise Damaged(f"{what} is not later than the version before it", hint="tclog fsck")
     if version.record.get("stands") != _stands_after(before):
         raise Damaged(f"{what} misnames the version that stands before it", hint="tclog fsck")
+    if version.record.get("last_txn") != last_txn_after(before):
+        raise Damaged(f"{what} misnames the transaction before it", hint="tclog fsck")
     if unknown_ops(chain, version):
         return  # a later client's rules made this state; only it can recompute it
     if not holds_its_state(state_of(chain, before), version):

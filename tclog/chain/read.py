@@ -10,7 +10,7 @@ since whoever writes ends it first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, settled, together
@@ -179,7 +179,7 @@ def _read_slot(client: Client, chain: ChainId, seq: int) -> Protocol[Version]:
     if found is None:
         raise Damaged(f"version {seq} of {chain} is missing", hint="tclog fsck")
     version = client.decode(found.data, chain=chain, seq=seq, stored=found.stored)
-    client.clock.observe(version.at)
+    _observe(client, version)
     return version
 
 
@@ -225,8 +225,14 @@ def _ended(judged: list[Version | None]) -> list[Version]:
     return versions
 
 
-def _seen(client: Client, version: Version) -> None:
+def _observe(client: Client, version: Version) -> None:
+    # Where the chain's stamps have run ahead, only the moment of a transaction can be merged.
     client.clock.observe(version.at)
+    client.clock.observe(version.moment)
+
+
+def _seen(client: Client, version: Version) -> None:
+    _observe(client, version)
     if version.settled:
         client.heads.put(version)
     for op in unknown_ops(version.chain, version):
@@ -270,19 +276,50 @@ def _check_follows(versions: Sequence[Version], version: Version) -> None:
 
 
 def read_at(client: Client, chain: ChainId, at: Hlc) -> Protocol[Version | None]:
-    """Return the newest version not after ``at``, by binary search: a chain's stamps only grow."""
+    """Return the newest version whose moment is not after ``at``, by binary search.
+
+    The stamps of a chain grow, and so do the moments of its transactions. Where stamps have run
+    ahead of the clocks, a transaction's moment is earlier than its stamp, and both are looked at.
+    """
     head = yield from read_head(client, chain)
-    if head is None or head.at <= at:
+    if head is None or head.moment <= at:
         return head
-    low, high, best = 1, head.seq - 1, None
+    best, above = yield from _last_where(client, chain, 0, head, lambda one: one.at <= at)
+    seq = 0 if best is None else best.seq
+    if not _last_txn(head, seq) or _last_txn(above, seq) > at:
+        return best  # no transaction follows, or the first of them is later
+    last, _ = yield from _last_where(
+        client, chain, seq, head, lambda one: _last_txn(one, seq) <= at
+    )
+    if last is None or last.last_txn is None or not _last_txn(last, seq):
+        return best
+    return (yield from read_version(client, chain, last.last_txn["seq"]))
+
+
+def _last_where(
+    client: Client, chain: ChainId, after: int, head: Version, holds: Callable[[Version], bool]
+) -> Protocol[tuple[Version | None, Version]]:
+    """Return the last version after ``after`` for which something holds, and the next one.
+
+    It holds for a beginning of these versions, if for any.
+    """
+    if holds(head):
+        return head, head
+    low, high, best, above = after + 1, head.seq - 1, None, head
     while low <= high:
         middle = (low + high) // 2
         version = yield from read_version(client, chain, middle)
-        if version.at <= at:
+        if holds(version):
             best, low = version, middle + 1
         else:
-            high = middle - 1
-    return best
+            above, high = version, middle - 1
+    return best, above
+
+
+def _last_txn(version: Version, after: int) -> str:
+    """Return the moment of the newest transaction after a number, up to a version; "" if none."""
+    last = version.last_txn
+    return "" if last is None or last["seq"] <= after else last["at"]
 
 
 def list_chains(kind: str, prefix: str = "") -> Protocol[list[ChainId]]:

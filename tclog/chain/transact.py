@@ -36,7 +36,7 @@ from tclog.chain.once import Once, bind_once, resumed_id
 from tclog.chain.read import accept, read_head, read_range, read_version
 from tclog.chain.verdict import mark_of
 from tclog.chain.view import Act, Sealed, View
-from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, parse_us
+from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Hlc, following, parse_us
 from tclog.errors import (
     NotFound,
     OutcomeUnknown,
@@ -61,6 +61,9 @@ from tclog.store.base import Found, Put, Stat
 RACES_MAX = 1_000
 GIVE_UP_S = 60.0
 OPERATIONS_MAX = 100
+# The moment of a transaction is after that of an earlier one of its chains, even where that one is
+# ahead of the clock, up to this: no client that the store lets write is further off.
+FOLLOWED_US = 3600 * SECOND_US
 # All events of one chain stand in one version, which whoever reads the chain has to read.
 BYTES_MAX = 4 << 20
 
@@ -300,20 +303,34 @@ class _Transaction:
         }
         if self.once is not None:
             txn["key"] = self.once.key
-        ats = [head.at for head in heads if head is not None]
-        for at in ats:
-            client.clock.observe(at)
-        at = client.clock.tick(after=max(ats, default=None))
+        txn["at"] = self._moment([head for head in heads if head is not None])
         versions = []
         for chain, stored in zip(chains, stamps, strict=True):
             found = view.chains[chain]
             place = found.place._replace(prev_stored=stored)
+            at = txn["at"]
+            if found.head is not None and found.head.at >= at:
+                at = following(found.head.at)
             versions.append(
                 seal_next(
                     client, chain, found.head, place, found.events, found.merge, at=at, txn=txn
                 )
             )
         return versions
+
+    def _moment(self, heads: Sequence[Version]) -> Hlc:
+        """Return the moment of the transaction, which all of its slots share.
+
+        It is after all earlier transactions in its chains, so no moment shows half of one of them.
+        It does not follow stamps that are far ahead: one wrong stamp stays in its chain.
+        """
+        clock = self.client.clock
+        for head in heads:
+            clock.observe(head.at)
+            clock.observe(head.moment)
+        earlier = [head.last_txn["at"] for head in heads if head.last_txn is not None]
+        bound_us = clock.now_us() + FOLLOWED_US
+        return clock.tick(max((at for at in earlier if parse_us(at) <= bound_us), default=None))
 
     def _is_old(self) -> bool:
         now_us = self.client.clock.now_us()

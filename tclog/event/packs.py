@@ -241,7 +241,7 @@ def summarize_packed(chain: ChainId, seq: int, row: Row) -> Summary | None:
         before = None if prev is None else bytes.fromhex(prev)
     except (ValueError, KeyError, TypeError):
         raise _wrong(chain, seq) from None
-    return Summary(chain, seq, blake3(raw).digest(), before, at, stored, raw, events)
+    return Summary(chain, seq, blake3(raw).digest(), before, at, stored, raw, False, events)
 
 
 def _wrong(chain: ChainId, seq: int) -> Damaged:

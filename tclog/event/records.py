@@ -87,6 +87,8 @@ class Version(NamedTuple):
     events: tuple[Event, ...]
     stored: Stamp | None = None
     aborted: bool | None = None
+    # Only the index knows it, where a later version of the chain shows that it was earlier.
+    effective: Hlc | None = None
 
     @property
     def chain(self) -> ChainId:
@@ -107,6 +109,23 @@ class Version(NamedTuple):
     def at(self) -> Hlc:
         """Its stamp, greater than that of the version before."""
         return self.record["at"]  # type: ignore[no-any-return]
+
+    @property
+    def moment(self) -> Hlc:
+        """The moment from which on it counts: the same in all slots of a transaction.
+
+        It is ``at``, except where the stamps of the chain ran ahead of the clocks.
+        """
+        txn = self.record.get("txn")
+        return self.effective or (self.at if txn is None else txn["at"])
+
+    @property
+    def last_txn(self) -> Mapping[str, Any] | None:
+        """The newest version of a transaction up to this one: its ``seq`` and moment ``at``."""
+        txn = self.record.get("txn")
+        if txn is not None:
+            return {"at": txn["at"], "seq": self.seq}
+        return self.record.get("last_txn")
 
     @property
     def by(self) -> str:
@@ -156,7 +175,7 @@ class Version(NamedTuple):
     def judged(self, *, aborted: bool) -> Version:
         """Return the version as it is once its transaction has ended."""
         events = () if aborted else self.events
-        return Version(self.id, self.raw, self.record, events, self.stored, aborted)
+        return self._replace(events=events, aborted=aborted)
 
 
 def seal_event(
@@ -213,11 +232,13 @@ def seal_version(
     txn: Mapping[str, Any] | None = None,
     otherwise: Mapping[str, Any] | None = None,
     fills: Mapping[str, Any] | None = None,
+    last_txn: Mapping[str, Any] | None = None,
 ) -> Version:
     """Make a version; its ``raw`` is what goes into the slot.
 
     ``stands`` is given where the version before changes nothing; ``txn`` and ``otherwise``, the
-    state should it be aborted, in a transaction; ``fills`` in one that ends a transaction.
+    state should it be aborted, in a transaction; ``fills`` in one that ends a transaction;
+    ``last_txn`` where a version before it is part of a transaction.
     """
     record: dict[str, Any] = {
         "at": at,
@@ -232,6 +253,8 @@ def seal_version(
     }
     if fills is not None:
         record["fills"] = fills
+    if last_txn is not None:
+        record["last_txn"] = last_txn
     if merge is not None:
         record["merge"] = merge
     if now is not None:
@@ -280,6 +303,7 @@ _VERSION_FIELDS: dict[str, tuple[type, ...]] = {
     "chain": (str,),
     "events": (list,),
     "fills": (dict, _ABSENT),
+    "last_txn": (dict, _ABSENT),
     "merge": (dict, _NULL, _ABSENT),
     "now": (str, _NULL, _ABSENT),
     "otherwise": (dict, _ABSENT),
@@ -293,6 +317,7 @@ _VERSION_FIELDS: dict[str, tuple[type, ...]] = {
 }
 _TXN_FIELDS: dict[str, tuple[type, ...]] = {
     "agent": (str,),
+    "at": (str,),
     "events": (list,),
     "id": (str,),
     "key": (str, _ABSENT),
@@ -376,6 +401,8 @@ def decode_version(raw: bytes, *, chain: ChainId, seq: int, stored: Stamp | None
         raise Damaged(f"{what} does not name the version before it", hint="tclog fsck")
     if "txn" in record:
         _check_txn(record, what)
+    if "last_txn" in record:
+        _check_last_txn(record, what)
     events = []
     for event in record["events"]:
         _check(event, _unfit_in_event, f"an event in {what}")
@@ -405,15 +432,34 @@ def _check_txn(record: Mapping[str, Any], what: str) -> None:
         and all("/" in chain and type(seq) is int and seq > 0 for chain, seq in slots.items())
         and slots.get(record["chain"]) == record["seq"]
         and ("otherwise" in record) == (len(slots) > 1)
+        and _is_hlc(txn["at"])
+        and txn["at"] <= record["at"]
     )
     if not sound:
         raise Damaged(f"{what} has no valid field 'txn'", hint="tclog fsck")
 
 
-def decode_stored_version(raw: bytes, stored: str | None) -> Version:
+def _check_last_txn(record: Mapping[str, Any], what: str) -> None:
+    """Refuse a version that misnames a transaction that its chain was part of."""
+    last = record["last_txn"]
+    seq, at = last.get("seq"), last.get("at")
+    if not (type(seq) is int and 0 < seq < record["seq"] and _is_hlc(at) and at < record["at"]):
+        raise Damaged(f"{what} has no valid field 'last_txn'", hint="tclog fsck")
+
+
+def _is_hlc(text: Any) -> bool:
+    try:
+        parse_hlc(text)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def decode_stored_version(raw: bytes, stored: str | None, at: str | None = None) -> Version:
     """Read the bytes of a version that were checked when they came from the store.
 
-    It was judged then: ``stored_bytes`` says how the bytes tell.
+    It was judged then: ``stored_bytes`` says how the bytes tell. ``at`` is its moment, as far as
+    later versions of its chain show it.
     """
     aborted = raw.startswith(_ABORTED)
     raw = raw.removeprefix(_ABORTED)
@@ -421,7 +467,7 @@ def decode_stored_version(raw: bytes, stored: str | None) -> Version:
     events = tuple(Event(EventId(digest(encode(event))), event) for event in record["events"])
     version = Version(
         VersionId(digest(raw)), raw, record, events, None if stored is None else Stamp(stored)
-    )
+    )._replace(effective=None if at is None else Hlc(at))
     return version.judged(aborted=aborted) if "txn" in record else version
 
 

@@ -26,7 +26,8 @@ class EventSummary(NamedTuple):
 class Summary(NamedTuple):
     """A version: ``id`` and ``prev`` are the bytes of hashes, ``raw`` what ``stored_bytes`` gives.
 
-    ``stored`` is the store's stamp; where it is not known, the version's own.
+    ``at`` is the version's moment, and ``earlier`` says that this is before its stamp. ``stored``
+    is the store's stamp; where it is not known, the version's own.
     """
 
     chain: ChainId
@@ -36,6 +37,7 @@ class Summary(NamedTuple):
     at: Hlc
     stored: Stamp
     raw: bytes
+    earlier: bool
     events: Sequence[EventSummary]
 
 
@@ -47,9 +49,10 @@ def summarize(version: Version) -> Summary:
         version.seq,
         bytes.fromhex(version.id),
         None if prev is None else bytes.fromhex(prev),
-        version.at,
+        version.moment,
         version.stored or Stamp(version.at[:27]),
         stored_bytes(version),
+        version.moment < version.at,
         [_summarize_event(event) for event in version.events],
     )
 

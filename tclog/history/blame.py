@@ -86,7 +86,7 @@ def _found(before: Version | None, version: Version) -> list[_Found]:
     turns = list(in_turn(before, version))
     left = [state for _, state, _ in turns[1:]] + [state_of(version.chain, version)]
     return [
-        _Found(Commit(version.at, version.chain, version.seq, place.index, event), state, after)
+        _Found(Commit(version.moment, version.chain, version.seq, place.index, event), state, after)
         for (event, state, place), after in zip(turns, left, strict=False)
     ]
 
@@ -373,7 +373,7 @@ def _ignored(index: Index, head: Version) -> list[Blame]:
     for version in index.versions(head.chain, first, head.seq):
         for event in vain_events(before, version):
             place = version.events.index(event)
-            commit = Commit(version.at, head.chain, version.seq, place, event)
+            commit = Commit(version.moment, head.chain, version.seq, place, event)
             rows.append(Blame(head.chain, "ignored", chain_name(head.chain), None, commit))
         before = version
     return rows

@@ -147,14 +147,14 @@ class _Reader:
             assert version is not None  # noqa: S101 - below a head that the index holds
             if version.events:
                 place = len(version.events) - 1
-                return Commit(version.at, chain, seq, place, version.events[-1])
+                return Commit(version.moment, chain, seq, place, version.events[-1])
             if version.merge is not None:
                 # A version that only takes in broadcasts: the last of them is what changed it.
                 through = self.index.version(ALL, version.merge["through"])
                 if through is not None and through.events:
                     place = len(through.events) - 1
                     event = through.events[-1]
-                    return Commit(version.at, ALL, through.seq, place, event)
+                    return Commit(version.moment, ALL, through.seq, place, event)
         return None
 
     def agents_concerned(self, changes: Iterable[Change]) -> dict[str, Commit | None]:

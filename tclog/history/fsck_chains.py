@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tclog.chain.drive import Protocol
-from tclog.chain.fold import holds_its_state, place_after, state_of, unknown_ops
+from tclog.chain.fold import (
+    holds_its_state,
+    last_txn_after,
+    place_after,
+    state_of,
+    unknown_ops,
+)
 from tclog.errors import Damaged, FormatNewer, TclogError
 from tclog.event import (
     ALL,
@@ -251,6 +257,8 @@ class ChainCheck:
             self.found.damage(
                 "stamp-order", f"{what} is not later than the version before it", where
             )
+        if version.record.get("last_txn") != last_txn_after(before):
+            self.found.damage("last-txn-wrong", f"{what} misnames the transaction before it", where)
         if chain_kind(chain) not in KINDS:
             return
         unknown = unknown_ops(chain, version)

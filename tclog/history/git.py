@@ -92,11 +92,11 @@ class Stream:
         """Write the commit of a version; ``parent`` is named for the first one only."""
         changes = yield from self._changes(version)
         event = version.events[-1] if version.events else None
-        author, made = (version.by, version.at) if event is None else (event.agent, event.at)
+        author, made = (version.by, version.moment) if event is None else (event.agent, event.at)
         lines = [
             f"commit {BRANCH}",
             f"author {identity(author)} {_seconds(made)} +0000",
-            f"committer {identity(version.by)} {_seconds(version.at)} +0000",
+            f"committer {identity(version.by)} {_seconds(version.moment)} +0000",
         ]
         self._write("\n".join(lines).encode() + b"\n")
         ended = any(change.ended for change in changes)
@@ -123,7 +123,7 @@ class Stream:
     # -- what a version changes ---------------------------------------------------------------
 
     def _changes(self, version: Version) -> Protocol[list[Change]]:
-        chain, at = version.chain, version.at
+        chain, at = version.chain, version.moment
         before = self._index.version(chain, version.seq - 1) if version.seq > 1 else None
         changes: list[Change] = []
         match chain_kind(chain):
@@ -157,9 +157,9 @@ class Stream:
         if (was == steps.COMPLETE) != (now == steps.COMPLETE):
             for name in derived.steps_after(self._index, chain_name(version.chain)):
                 chain = chain_id("step", name)
-                head = self._index.version_at(chain, version.at)
+                head = self._index.version_at(chain, version.moment)
                 if head is not None:
-                    changes.append((yield from self._file(chain, head, version.at)))
+                    changes.append((yield from self._file(chain, head, version.moment)))
         return changes
 
     def _messages(self, before: Version | None, version: Version) -> Protocol[list[Change]]:
@@ -189,8 +189,8 @@ class Stream:
             names |= {one.agent for one in holders if one.state == steps.CLAIMED}
         for name in sorted(names):
             leases: dict[str, str | None] = {}
-            for chain in derived.held_by(self._index, name, version.at):
-                head = self._index.version_at(chain, version.at)
+            for chain in derived.held_by(self._index, name, version.moment):
+                head = self._index.version_at(chain, version.moment)
                 step = show_step(chain_name(chain), head, state_of(chain, head), ())
                 leases[step.id] = step.lease_until
             # When it was last seen, and on which machine, would change its file with each event.

@@ -92,12 +92,12 @@ def lost_to(index: Index, attempt: Attempt) -> Commit | None:
     after = index.version(chain, 1 if before is None else before.seq + 1)
     if before is not None and _was_refused(chain, before, attempt):
         after = None
-    if after is not None and parse_us(after.at) - parse_us(attempt.at) > RACE_US:
+    if after is not None and parse_us(after.moment) - parse_us(attempt.at) > RACE_US:
         after = None if before is not None else after
     winner = after or before
     if winner is None or not winner.events:
         return None
-    return Commit(winner.at, chain, winner.seq, len(winner.events) - 1, winner.events[-1])
+    return Commit(winner.moment, chain, winner.seq, len(winner.events) - 1, winner.events[-1])
 
 
 def _was_refused(chain: ChainId, before: Version, attempt: Attempt) -> bool:

@@ -30,7 +30,7 @@ def resolve(client: Client, index: Index, moment: Moment) -> Protocol[Hlc]:
     if moment.id_prefix is not None:
         found = find_id(index, moment.id_prefix)
         if isinstance(found, Version):
-            return found.at
+            return found.moment
         if found is not None:
             return stamp_of_event(index, found)
     name = moment.tag or moment.id_prefix or ""

@@ -183,7 +183,7 @@ def _later(index: Index, commit: Commit, version: Version) -> Commit | None:
         for place in range(len(here.events) - 1, first - 1, -1):
             event = here.events[place]
             if event not in vain and event.op not in beside:
-                return Commit(here.at, commit.chain, seq, place, event)
+                return Commit(here.moment, commit.chain, seq, place, event)
     return None
 
 

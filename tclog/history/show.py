@@ -69,7 +69,7 @@ def _version(index: Index, version: Version) -> Protocol[dict[str, Any]]:
         "stored_at": version.stored,
         "follows": version.prev,
         "events": [
-            commit_json(Commit(version.at, chain, version.seq, place, event))
+            commit_json(Commit(version.moment, chain, version.seq, place, event))
             for place, event in enumerate(version.events)
         ],
         "merge": version.merge,

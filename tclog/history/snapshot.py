@@ -70,7 +70,7 @@ def show_chain(
         case "memory":
             return (yield from _memory(head, large))
         case "step":
-            return (yield from _step(index, head, at or head.at, large))
+            return (yield from _step(index, head, at or head.moment, large))
         case "inbox":
             return _inbox(chain, head)
         case "read":

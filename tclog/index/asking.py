@@ -38,7 +38,7 @@ _ROWS = (
 )
 # A chain by its exact name, or by a pattern: see ``_as_chain``.
 _IS_CHAIN = "(chains.name=? OR chains.name GLOB ?)"
-_VERSIONS = "SELECT versions.raw, versions.stored FROM versions"
+_VERSIONS = "SELECT versions.raw, versions.stored, versions.at FROM versions"
 _Stream = tuple[str, tuple[Any, ...]]
 
 
@@ -87,12 +87,12 @@ class Asking(Database):
     def inbox_heads(self) -> list[Version]:
         """Return the newest version of every inbox, that of broadcasts first."""
         rows = self._db.execute(
-            "SELECT versions.raw, versions.stored FROM chains CROSS JOIN versions"
+            "SELECT versions.raw, versions.stored, versions.at FROM chains CROSS JOIN versions"
             " ON versions.chain=chains.id AND versions.seq=chains.head"
             " WHERE chains.name>='inbox/' AND chains.name<'inbox0' AND chains.kind='inbox'"
             " ORDER BY chains.name"
         )
-        return [decode_stored_version(raw, stored) for raw, stored in rows]
+        return [decode_stored_version(*row) for row in rows]
 
     def last_row(self) -> int:
         """Return the number of the newest row of events, to be given to ``number``."""
@@ -116,12 +116,12 @@ class Asking(Database):
 
     def version_at(self, chain: ChainId, at: Hlc) -> Version | None:
         """Return the newest version of a chain that is not after a stamp."""
-        return self._version("chain=? AND at<=? ORDER BY at DESC LIMIT 1", chain, at)
+        return self._version("chain=? AND at<=? ORDER BY at DESC, seq DESC LIMIT 1", chain, at)
 
     def _version(self, where: str, chain: ChainId, value: Any) -> Version | None:
         number = self._number_of_chain(chain)
         row = self._db.execute(f"{_VERSIONS} WHERE {where}", (number, value)).fetchone()
-        return None if row is None else decode_stored_version(row[0], row[1])
+        return None if row is None else decode_stored_version(*row)
 
     def _number_of_chain(self, chain: ChainId) -> int:
         row = self._db.execute("SELECT id FROM chains WHERE name=?", (chain,)).fetchone()
@@ -135,7 +135,7 @@ class Asking(Database):
             f"{_VERSIONS} WHERE chain=? AND seq>=? AND seq<=? ORDER BY seq",
             (self._number_of_chain(chain), first, 2**62 if last is None else last),
         )
-        return (decode_stored_version(raw, stored) for raw, stored in rows)
+        return (decode_stored_version(*row) for row in rows)
 
     def chains_changed(self, after: Hlc, through: Hlc) -> list[ChainId]:
         """Return the chains that have a version after one stamp and not after another."""
@@ -154,7 +154,7 @@ class Asking(Database):
             f"{_VERSIONS} WHERE id>=? AND id<=? LIMIT 2",
             _id_range(prefix),
         )
-        return [decode_stored_version(raw, stored) for raw, stored in rows]
+        return [decode_stored_version(*row) for row in rows]
 
     def find_event(self, prefix: str) -> list[EventId]:
         """Return at most two ids of events, attempts included, that begin so (hex digits)."""
@@ -186,7 +186,8 @@ class Asking(Database):
     def places(self, event: EventId) -> list[Commit]:
         """Return where an event was committed, oldest first; several for several inboxes."""
         rows = self._db.execute(
-            f"{_ROWS} WHERE events.id=? ORDER BY events.at, chains.name", (bytes.fromhex(event),)
+            f"{_ROWS} WHERE events.id=? ORDER BY events.at, chains.name, events.seq",
+            (bytes.fromhex(event),),
         )
         return [_commit(row) for row in rows]
 
@@ -199,7 +200,8 @@ class Asking(Database):
         row = self._db.execute(
             "SELECT events.at, chains.name, events.seq, events.place FROM events"  # noqa: S608 - as above
             " CROSS JOIN chains ON chains.id=events.chain"
-            f" WHERE events.id=? AND {_IS_CHAIN} ORDER BY events.at, chains.name LIMIT 1",
+            f" WHERE events.id=? AND {_IS_CHAIN}"
+            " ORDER BY events.at, chains.name, events.seq LIMIT 1",
             (bytes.fromhex(event), *_as_chain(chain or "*")),
         ).fetchone()
         return None if row is None else tuple(row)
@@ -229,7 +231,10 @@ class Asking(Database):
     def _streams(self, wanted: Filter, order: str) -> list[_Stream]:
         """Return the queries whose rows, merged, are the commits asked for."""
         where, values = _where(wanted)
-        by_time = f"ORDER BY events.at {order}, chains.name {order}, events.place {order}"
+        by_time = (
+            f"ORDER BY events.at {order}, chains.name {order}, events.seq {order},"
+            f" events.place {order}"
+        )
         if wanted.chain is not None:
             chains = self._chains_like(wanted.chain)
             if len(chains) <= STREAMS_MAX:
@@ -263,7 +268,7 @@ class Asking(Database):
 
     def _seqs(self, chain: int, wanted: Filter) -> tuple[int, int]:
         """Return the versions of a chain after and up to the bounds in time."""
-        find = "SELECT seq FROM versions WHERE chain=? AND at<=? ORDER BY at DESC LIMIT 1"
+        find = "SELECT seq FROM versions WHERE chain=? AND at<=? ORDER BY at DESC, seq DESC LIMIT 1"
 
         def up_to(at: Hlc) -> int:
             row = self._db.execute(find, (chain, at)).fetchone()
@@ -386,9 +391,9 @@ class Asking(Database):
         return int(row[0])
 
 
-def _row_order(row: Sequence[Any]) -> tuple[str, bytes, int]:
+def _row_order(row: Sequence[Any]) -> tuple[str, bytes, int, int]:
     # SQLite compares texts by their bytes.
-    return row[0], row[1].encode(), row[3]
+    return row[0], row[1].encode(), row[2], row[3]
 
 
 def _commit(row: Sequence[Any]) -> Commit:

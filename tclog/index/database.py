@@ -10,6 +10,10 @@ writers need no agreement: each inserts what is missing, in one transaction a ba
     open       chains that an event names and that do not hold it (yet)
     meta       the schema, the epoch (a random name of this copy), and how far sync has come
 
+``at`` of versions and events is the moment from which on they count. It is the version's own, or
+that of a transaction which follows it, if that is earlier: then the stamps of its chain had run
+ahead. So it never falls within a chain, and all slots of a transaction have the same.
+
 ``events.n`` numbers the committed events in an order that every follower on this machine sees: see
 ``Writing.number``.
 """
@@ -25,9 +29,11 @@ from pathlib import Path
 
 from tclog.errors import TclogError, to_run
 
-SCHEMA = 3
+SCHEMA = 4
 BUSY_S = 60.0
 OPENS_MAX = 8
+# Under this stands the newest row of versions that the derived tables know.
+DERIVED = "derived"
 # A release with another schema has a folder of its own: two that take turns do not undo each other.
 FOLDER = f"index-{SCHEMA}"
 FILE = "log.sqlite"

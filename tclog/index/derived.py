@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 from tclog.clock import Hlc
 from tclog.event import ChainId, Version, chain_name, decode_stored_version
 from tclog.event.records import decode_stored_state
+from tclog.index.database import DERIVED
 
 if TYPE_CHECKING:
     from tclog.index.index import Index
 
 # Greater than every stamp: until this a claim is held that has not ended.
 STILL = Hlc("~")
-_MARK = "derived"
 _TRIES_MAX = 100
 
 _TABLES = """
@@ -67,7 +67,7 @@ def _newest(index: Index) -> int:
 
 
 def _is_current(index: Index) -> bool:
-    mark = index.meta(_MARK)
+    mark = index.meta(DERIVED)
     return mark is not None and int(mark) == _newest(index)
 
 
@@ -76,7 +76,7 @@ def _derive(index: Index) -> None:
     db = _db(index)
     for statement in _TABLES.split(";"):
         db.execute(statement)
-    mark, newest = int(index.meta(_MARK) or 0), _newest(index)
+    mark, newest = int(index.meta(DERIVED) or 0), _newest(index)
     touched = db.execute(
         "SELECT versions.chain, chains.name, min(seq) FROM versions"
         " JOIN chains ON chains.id=versions.chain"
@@ -85,7 +85,7 @@ def _derive(index: Index) -> None:
     ).fetchall()
     for number, chain, first in touched:
         _derive_step(db, number, chain_name(ChainId(chain)), first)
-    index.set_meta(_MARK, str(newest))
+    index.set_meta(DERIVED, str(newest))
 
 
 def _derive_step(db: sqlite3.Connection, number: int, step: str, first: int) -> None:
@@ -160,13 +160,13 @@ def acts_between(index: Index, after: Hlc, through: Hlc) -> dict[str, int]:
 def heads_at(index: Index, at: Hlc) -> Iterator[tuple[ChainId, Version]]:
     """Yield every chain that has a version by a moment, with the newest such version."""
     rows = _db(index).execute(
-        "SELECT chains.name, raw, stored FROM chains JOIN versions"
+        "SELECT chains.name, raw, stored, versions.at FROM chains JOIN versions"
         " ON versions.chain=chains.id AND versions.seq=(SELECT seq FROM versions v"
-        " WHERE v.chain=chains.id AND v.at<=? ORDER BY v.at DESC LIMIT 1)"
+        " WHERE v.chain=chains.id AND v.at<=? ORDER BY v.at DESC, v.seq DESC LIMIT 1)"
         " ORDER BY chains.name",
         (at,),
     )
-    return ((ChainId(name), decode_stored_version(raw, stored)) for name, raw, stored in rows)
+    return ((ChainId(name), decode_stored_version(*row)) for name, *row in rows)
 
 
 def events_between(index: Index, chain: ChainId, after: int, through: int) -> int:

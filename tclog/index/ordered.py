@@ -6,29 +6,29 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from tclog.clock import Hlc
-from tclog.event import ChainId, Version, VersionId, decode_stored_version
+from tclog.event import Version, VersionId, decode_stored_version
 from tclog.index import Index
 
 
 def version_ids(index: Index) -> Iterator[tuple[VersionId, Hlc]]:
     """Yield the id and the stamp of every version, in order."""
     rows = index._db.execute(  # noqa: SLF001 - this module is a part of the index
-        "SELECT at, chains.name, versions.id FROM versions"
+        "SELECT at, chains.name, seq, versions.id FROM versions"
         " JOIN chains ON chains.id=versions.chain WHERE seq<=head ORDER BY at"
     )
     # The index holds chains in the order in which it met them, which is another after a rebuild.
     for at, same in groupby(rows, key=lambda row: row[0]):
-        for _, name in sorted((ChainId(row[1]), row[2].hex()) for row in same):
-            yield VersionId(name), Hlc(at)
+        for _, _, name in sorted(row[1:] for row in same):
+            yield VersionId(name.hex()), Hlc(at)
 
 
 def versions_in_order(index: Index, since: Hlc | None = None) -> Iterator[Version]:
     """Yield every version whose stamp is not before ``since``, in order."""
     rows = index._db.execute(  # noqa: SLF001 - as above
-        "SELECT at, chains.name, versions.raw, versions.stored FROM versions"
+        "SELECT at, chains.name, seq, versions.raw, versions.stored FROM versions"
         " JOIN chains ON chains.id=versions.chain WHERE at>=? AND seq<=head ORDER BY at",
         (since or "",),
     )
-    for _, same in groupby(rows, key=lambda row: row[0]):
-        for _, raw, stored in sorted(row[1:] for row in same):
-            yield decode_stored_version(raw, stored)
+    for at, same in groupby(rows, key=lambda row: row[0]):
+        for _, _, raw, stored in sorted(row[1:] for row in same):
+            yield decode_stored_version(raw, stored, at)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tclog.clock import Stamp
 from tclog.event import ChainId, Event, Version, chain_kind
 from tclog.event.summary import Summary, summarize
-from tclog.index.database import Database
+from tclog.index.database import DERIVED, Database
 
 _GATHER = """
 CREATE INDEX IF NOT EXISTS events_id ON events(id);
@@ -105,6 +105,21 @@ class Writing(Database):
             self._db.execute(
                 "UPDATE chains SET head=?, head_id=? WHERE id=?", (head, head_id, number)
             )
+        return self._in_order(number, new) if any(one.earlier for _, one in new) else new
+
+    def _in_order(self, number: int, new: list[tuple[int, Summary]]) -> list[tuple[int, Summary]]:
+        """Let no version of a chain count from later than one that follows it."""
+        least = new[-1][1].at
+        for place in range(len(new) - 1, -1, -1):
+            one = new[place][1]
+            least = min(least, one.at)
+            new[place] = number, one._replace(at=least)
+        changed = 0
+        for table in ("versions", "events"):
+            move = f"UPDATE {table} SET at=? WHERE chain=? AND at>?"  # noqa: S608 - our own words
+            changed += self._db.execute(move, (least, number, least)).rowcount
+        if changed:
+            self.set_meta(DERIVED, "0")
         return new
 
     def _chain(self, chain: ChainId) -> _Chain:

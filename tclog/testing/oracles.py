@@ -144,6 +144,11 @@ def _check_version(
     stands = before.base if before is not None and before.void else None
     if version.record.get("stands") != stands:
         yield f"{folder}: version {version.seq} misnames the version that stands before it"
+    last = None if before is None else before.last_txn
+    if version.record.get("last_txn") != last:
+        yield f"{folder}: version {version.seq} misnames the transaction before it"
+    if last is not None and version.moment <= last["at"]:
+        yield f"{folder}: version {version.seq} counts from before the transaction that it follows"
     if version.prev != (None if before is None else digest(before.raw)):
         yield f"{folder}: version {version.seq} does not name the version before it"
     if before is not None and version.at <= before.at:

@@ -57,7 +57,7 @@ def claims_of(index: Index, chain: ChainId, until: Hlc | None = None) -> Iterato
     renewals: list[Hlc] = []
     last: Version | None = None
     for version in index.versions(chain):
-        if until is not None and version.at > until:
+        if until is not None and version.moment > until:
             break
         after = state_of(chain, version)
         granted = after.state == steps.CLAIMED and after.fence == version.seq
@@ -67,7 +67,7 @@ def claims_of(index: Index, chain: ChainId, until: Hlc | None = None) -> Iterato
         if granted:
             claim, renewals = _begun(chain, version, after), []
         elif claim is not None and after.held_version == version.seq:
-            renewals.append(version.at)
+            renewals.append(version.moment)
         before, last = after, version
     if claim is not None and last is not None:
         lease_end_us = _lease_end(before, last.seq, last.stored)
@@ -80,7 +80,7 @@ def _begun(chain: ChainId, version: Version, state: steps.State) -> Claim:
         chain_name(chain),
         state.agent or "",
         version.seq,
-        version.at,
+        version.moment,
         None if event is None else event.id,
         event is not None and event.op == "step.takeover",
     )
@@ -95,7 +95,7 @@ def _ended(claim: Claim, before: steps.State, after: steps.State, version: Versi
         outcome = after.state
     return claim._replace(
         outcome=outcome,
-        end=version.at,
+        end=version.moment,
         end_event=version.events[-1].id if version.events else None,
         ended_by=version.by,
         lease_end_us=_lease_end(before, version.seq - 1, version.prev_stored),

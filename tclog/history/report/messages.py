@@ -59,7 +59,7 @@ def _is_known(index: Index, name: str, until: Hlc) -> bool:
 
 def _broadcasts(index: Index, until: Hlc | None) -> list[tuple[int, _Sent]]:
     return [
-        (version.seq, _sent(event, version.at))
+        (version.seq, _sent(event, version.moment))
         for version in _until(index.versions(ALL), until)
         for event in version.events
         if event.op == "message.send"
@@ -68,7 +68,7 @@ def _broadcasts(index: Index, until: Hlc | None) -> list[tuple[int, _Sent]]:
 
 def _until(versions: Iterator[Version], until: Hlc | None) -> Iterator[Version]:
     for version in versions:
-        if until is not None and version.at > until:
+        if until is not None and version.moment > until:
             return
         yield version
 
@@ -102,7 +102,7 @@ def _numbered(
         for event in version.events:
             if event.op == "message.send":
                 number += 1
-                yield number, _sent(event, version.at)
+                yield number, _sent(event, version.moment)
     for _, sent in broadcasts[taken:]:
         yield None, sent
 
@@ -114,7 +114,7 @@ def _acks(index: Index, name: str, until: Hlc | None) -> list[tuple[Range, Hlc]]
     before: tuple[Range, ...] = ()
     for version in _until(index.versions(chain), until):
         ranges: tuple[Range, ...] = state_of(chain, version).ranges
-        found.extend((new, version.at) for new in _without(ranges, before))
+        found.extend((new, version.moment) for new in _without(ranges, before))
         before = ranges
     return sorted(found)
 

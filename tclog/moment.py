@@ -54,6 +54,11 @@ def parse_duration_s(text: str) -> float:
     return seconds
 
 
+def is_now(text: str) -> bool:
+    """Whether a point in time is the present."""
+    return text.strip().lower() in ("@", "now")
+
+
 def parse_moment(text: str, now_us: int) -> Moment:
     """Read a point in time.
 
@@ -69,7 +74,7 @@ def parse_moment(text: str, now_us: int) -> Moment:
     if not word:
         raise UsageError("the point in time is empty", code="bad-moment")
     lower = word.lower()
-    if lower in ("@", "now"):
+    if is_now(word):
         return Moment(us=now_us)
     if lower == "yesterday":
         return Moment(us=now_us - 86_400_000_000)

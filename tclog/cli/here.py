@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tclog.history.history import History
     from tclog.log.log import Log
     from tclog.log.project import Location, Project
+    from tclog.moment import Moment
     from tclog.store.base import Store
 
 # How long a bucket's project mark is taken as read. A folder's is read every time.
@@ -135,8 +136,8 @@ class Here:
 
     def log(self, *, reader: bool = False) -> Log:
         """Open the log; with ``reader`` a command that writes nothing needs no agent."""
+        agent = self.config.agent.value or "anonymous" if reader else self.agent()
         if self._log is None:
-            agent = self.config.agent.value or "anonymous" if reader else self.agent()
             self._log = self.open(agent)
         return self._log
 
@@ -221,10 +222,19 @@ class Here:
         replace_cached(self.mark_path(location), project.id.encode())
 
     def now_us(self) -> int:
-        """The present by the corrected clock."""
-        if self._log is not None:
-            return self._log.client.clock.now_us()
-        return time.time_ns() // 1000
+        """The present by the agent's corrected clock; every relative moment is counted from it."""
+        return self.log(reader=True).client.clock.now_us()
+
+    def moment(self, text: str) -> Moment:
+        """Read a point in time, relative ones to ``now_us``.
+
+        Raises:
+            UsageError: it is not one. This needs no log.
+        """
+        from tclog.moment import parse_moment
+
+        parse_moment(text, 0)
+        return parse_moment(text, self.now_us())
 
     def point(self, text: str | None) -> Hlc | None:
         """Read ``--at``; a moment that is not settled yet is answered, and said to be so.
@@ -234,9 +244,7 @@ class Here:
         """
         if text is None:
             return None
-        from tclog.moment import parse_moment
-
-        moment = parse_moment(text, self.now_us())
+        moment = self.moment(text)
         if moment.us is not None:
             from tclog.clock import last_of
 
@@ -308,9 +316,8 @@ class Here:
         """Read ``--since`` and ``--until``."""
         if text is None:
             return None
-        from tclog.moment import parse_moment
-
-        return self.history().resolve(parse_moment(text, self.now_us()))
+        moment = self.moment(text)
+        return self.history().resolve(moment)
 
     # -- printing -----------------------------------------------------------------------------
 

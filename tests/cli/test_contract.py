@@ -15,6 +15,7 @@ from support.stores import Around
 
 import tclog
 from tclog.cli.commands import status as status_command
+from tclog.clock import parse_us
 from tclog.errors import EXIT_STATUSES, NotFound
 from tclog.store.base import Created, Outcome
 
@@ -571,6 +572,54 @@ def test_the_last_line_of_stderr_is_the_error_though_notes_stand_before_it(proje
     note, error = done.err.splitlines()
     assert '"type":"note"' in note
     assert '"code":"key-missing"' in error
+
+
+PAST: list[tuple[str, ...]] = [
+    ("memory", "list", "--at", "T"),
+    ("memory", "history", "k", "--at", "T"),
+    ("inbox", "--all", "--at", "T"),
+    ("step", "list", "--at", "T"),
+    ("artifact", "list", "--at", "T"),
+    ("state", "--at", "T"),
+    ("agents", "--at", "T"),
+    ("tag", "--at", "T"),
+    ("log", "--until", "T"),
+]
+
+
+@pytest.mark.parametrize(("fast_s", "point", "shown"), [(3600, "10m", False), (-3600, "0s", True)])
+def test_every_relative_moment_is_counted_from_the_corrected_clock(
+    project: User, fast_s: int, point: str, shown: bool
+):
+    """A machine whose clock is an hour off knows the store's time from its own first write."""
+    project.environ["TCLOG_TEST_CLOCK_OFFSET_S"] = str(fast_s)
+    (project.work / "a").write_text("a")
+    for words in (
+        ("memory", "set", "k", "one"), ("send", "alice", "x"), ("step", "add", "s"),
+        ("artifact", "put", "a"), ("tag", "t", point), ("memory", "set", "k", "two"),
+    ):  # fmt: skip
+        project(*words)
+    for words in PAST:
+        found = project(*[point if word == "T" else word for word in words], "--json")
+        assert bool(found.out) == shown, found
+    for words in (("memory", "get", "k"), ("blame", "k"), ("step", "show", "s")):
+        assert (project(*words, "--at", point).code == 0) == shown, words
+    status = project("status", "--at", point, "--json").object()
+    assert bool(status["steps"]) == shown
+    changed = project("diff", point, "--json").objects()
+    assert bool([row for row in changed if row["chain"] == "memory/k"]) == (not shown)
+    line = json.dumps({"op": "memory.get", "key": "k", "at": point}).encode()
+    assert (project("batch", stdin=line).code == 0) == shown
+    (tag,) = project("tag", "--json").objects()
+    off_s = (parse_us(tag["moment"]) - time.time_ns() // 1000) / 1e6
+    assert -700 < off_s < 60
+    watched = project("watch", "--from", point, "--timeout", "100ms", "--json")
+    assert (watched.out == "") == shown
+
+
+def test_a_word_that_is_no_moment_is_said_before_anything_is_opened(user: User):
+    for words in (("state", "--at", ""), ("state", "--at", "2026-13-01"), ("diff", " ")):
+        assert user(*words, "--json").error(2)["code"] == "bad-moment"
 
 
 def test_lists_print_twenty_rows_on_a_terminal_and_all_in_a_pipe(project: User):

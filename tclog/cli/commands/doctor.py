@@ -153,4 +153,4 @@ def _print(here: Here, checks: list[Check]) -> None:
         return
     rows = [["ok" if row.ok else "bad", row.name, row.detail] for row in checks]
     columns = [Column("", "state"), Column("check"), Column("detail")]
-    write_rows(columns, rows, now_us=here.now_us(), limit=0)
+    write_rows(columns, rows, now_us=0, limit=0)

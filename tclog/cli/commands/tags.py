@@ -55,6 +55,7 @@ def tag(
     if delete and (move or point is not None):
         raise UsageError("--delete goes with neither POINT nor --move")
     from tclog.history import tags
+    from tclog.moment import is_now
 
     key = options.check_key(id_key)
     # Whoever writes has a name: the log is opened as that agent before a point is looked up.
@@ -64,7 +65,7 @@ def tag(
         here.emit(gone, f"Deleted tag {name}")
         return
     tags.check_tag_name(name)
-    moment = None if point in (None, "@") or point.lower() == "now" else here.boundary(point)
+    moment = None if point is None or is_now(point) else here.boundary(point)
     done = log.run(
         tags.set_tag(log.client, name, moment, move=move, point=point or "@", id_key=key)
     )

@@ -105,15 +105,15 @@ def watch(
 
 
 def _begin(here: Here, follower: Follower, since: str | None, file: _CursorFile | None) -> None:
-    from tclog.moment import parse_moment
+    from tclog.moment import is_now
 
     cursor = None if file is None else file.read()
     if cursor is not None:
         follower.begin_after(cursor)
-    elif since is None or since.strip().lower() in ("@", "now"):
+    elif since is None or is_now(since):
         follower.begin_now()
     else:
-        follower.begin_at(parse_moment(since, here.now_us()))
+        follower.begin_at(here.moment(since))
     if file is not None:
         # At once: what is committed between this start and the next must not be lost.
         file.write(follower.cursor)

@@ -48,7 +48,7 @@ def where(here: Here) -> None:
     write_rows(
         [Column("setting"), Column("value"), Column("from")],
         [[name, value, source] for name, (value, source) in rows.items()],
-        now_us=here.now_us(),
+        now_us=0,
         limit=0,
     )
 

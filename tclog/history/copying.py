@@ -19,9 +19,9 @@ which only the newest versions are missing.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from typing import Protocol as Structural
 
 from blake3 import blake3
@@ -46,6 +46,7 @@ from tclog.event import (
     event_key_parts,
     once_key,
     pack_key,
+    slot_key,
     slot_seq,
 )
 from tclog.event.names import SEQ_MAX
@@ -372,15 +373,38 @@ class _Copy:
             whole = owed.keys() - self._ended
             yield from self.slots([Range(one, first[one], owed[one]) for one in sorted(whole)])
 
-    def _owe(self, version: Version, *, followed: bool) -> None:
-        """Note what a version rests on: all slots of a transaction that was decided, broadcasts."""
-        slots = dict(version.txn["slots"]) if version.txn is not None and followed else {}
+    def _owe(self, version: Version, *, followed: bool) -> Protocol[None]:
+        """Note what a version rests on: the slots that decided its transaction, broadcasts."""
+        slots: dict[ChainId, int] = {}
+        if version.txn is not None and followed:
+            slots = yield from self._deciding(version.txn)
         if version.merge is not None:
             slots[ALL] = version.merge["through"]
+        fills = version.record.get("fills")
+        if fills is not None:
+            slots[ChainId(fills["chain"])] = fills["seq"]
         for chain, seq in slots.items():
             folder = chain_folder(chain)
             if seq > max(self._listed.get(folder, 0), self._owed.get(folder, 0)):
                 self._owed[folder] = seq
+
+    def _deciding(self, txn: Mapping[str, Any]) -> Protocol[dict[ChainId, int]]:
+        """Return the slots of a decided transaction that a copy needs to judge it alike.
+
+        These are all of one that was committed. Of one that was aborted, some may never be filled;
+        one that holds something else is there.
+        """
+        slots: dict[ChainId, int] = txn["slots"]
+        known = [self._listed.get(chain_folder(chain), 0) >= seq for chain, seq in slots.items()]
+        if all(known):
+            return {}
+        keys = [self._mount + slot_key(*slot) for slot in slots.items()]
+        replies = yield from read_each(keys, self.mark)
+        there = [reply for reply in replies if isinstance(reply, Found)]
+        if all(_is_part(txn, reply) for reply in there):
+            return dict(slots)
+        rows = zip(slots.items(), replies, strict=True)
+        return {chain: seq for (chain, seq), reply in rows if reply is not None}
 
     def _chain(self, wanted: Range) -> Protocol[None]:
         before: VersionId | None = None
@@ -391,7 +415,7 @@ class _Copy:
             found = yield Get(self._mount + key)
             with suppress(TclogError, AttributeError):
                 known = decode_version(found.data, chain=chain_in(key, found.data), seq=seq)
-                self._owe(known, followed=True)
+                yield from self._owe(known, followed=True)
         for start in range(wanted.first, wanted.last + 1, SLOTS_AT_ONCE):
             seqs = range(start, min(start + SLOTS_AT_ONCE, wanted.last + 1))
             keys = [_slot(wanted.folder, seq) for seq in seqs]
@@ -403,7 +427,7 @@ class _Copy:
                     if version is not None:
                         self._parted(wanted, seq, key)
                     return
-                self._owe(version, followed=seq < wanted.last)
+                yield from self._owe(version, followed=seq < wanted.last)
                 yield from self.sink.put_slot(key, version.raw)
                 before = version.id
                 self._count(versions=1, bytes=len(version.raw))
@@ -433,6 +457,15 @@ class _Copy:
                 object=other,
             )
         self._damaged(key, "does not follow the version before it; its chain ends before it")
+
+
+def _is_part(txn: Mapping[str, Any], found: Found) -> bool:
+    """Whether a slot holds its part of a transaction; what cannot be read is told by itself."""
+    try:
+        record = decode(found.data, "version")
+    except TclogError:
+        return True
+    return not isinstance(record, dict) or record.get("txn") == txn
 
 
 class Seen:

@@ -20,6 +20,7 @@ from tclog.history.transfer import Reader, _Lines, import_log
 from tclog.index import Index
 from tclog.log import memory
 from tclog.log.project import create_project
+from tclog.log.transactions import Transaction
 from tclog.store.base import List
 from tclog.store.memory import MemoryStore
 
@@ -116,9 +117,25 @@ def rewritten(world: World, chain: str, seq: int, **changes) -> None:
     world.store.put(key, encode(record))
 
 
+def committed(world: World) -> None:
+    finish(world, transfer(world.client("alice"), "a", "b"))
+    finish(world, memory.incr_value(world.client("bob"), "b", 1))
+
+
+def aborted(world: World) -> None:
+    """The author dies between its creates; who is in its way fills a slot that is still empty."""
+    alice = warm(world, "alice")
+    one = Walker(world, transfer(alice, "a", "b"))
+    while world.store.get(slot_key(ChainId("memory/a"), 2)) is None:
+        one.go(1)
+    finish(world, memory.incr_value(world.client("bob"), "a", 1))
+    finish(world, memory.incr_value(world.client("bob"), "b", 1))
+
+
+@pytest.mark.parametrize("what", [committed, aborted])
 @pytest.mark.parametrize("cut", range(1, 6))
-def test_a_copy_has_all_of_a_transaction_that_others_rest_on(cut, monkeypatch):
-    # Committed and built upon while the slots were listed, of one key before and of another after.
+def test_a_copy_has_all_of_a_transaction_that_others_rest_on(cut, what, monkeypatch):
+    # Decided and built upon while the slots were listed, of one key before and of another after.
     monkeypatch.setattr(objects, "PAGE", 1)
     world = filled()
     copies = MemoryStore(), MemoryStore()
@@ -132,8 +149,7 @@ def test_a_copy_has_all_of_a_transaction_that_others_rest_on(cut, monkeypatch):
                 step = protocol.send(given)
                 listed += isinstance(step, List) and step.prefix == "from/chains"
                 if listed == cut:
-                    finish(world, transfer(world.client("alice"), "a", "b"))
-                    finish(world, memory.incr_value(world.client("bob"), "b", 1))
+                    what(world)
                     listed = 99
                 many = type(step) is tuple
                 replies = [answer(one, both, lambda _: None) for one in (step if many else [step])]
@@ -141,6 +157,30 @@ def test_a_copy_has_all_of_a_transaction_that_others_rest_on(cut, monkeypatch):
     run(import_log(Reader(lines)), copies[1])
     for copy in copies:
         found = []
+        run(fsck("default", found.append), copy)
+        assert not found
+
+
+@pytest.mark.parametrize("died", range(1, 12))
+def test_a_copy_owes_nothing_to_a_transaction_that_was_aborted(died):
+    world = filled()
+    finish(world, memory.set_value(world.client("setter"), "c", 0, kind="json"))
+    txn = Transaction(world.client("alice"))
+    for key in ("a", "b", "c"):
+        txn.memory_incr(key, 1)
+    Walker(world, txn.protocol()).go(died)
+    # It ends the transaction by a version in one empty slot; the other stays empty.
+    finish(world, memory.incr_value(world.client("bob"), "a", 7))
+    copies = MemoryStore(), MemoryStore()
+    lines: list[bytes] = []
+    for sink, place in ((Target("to/"), copies[0]), (_Lines(lines.append, "test"), MemoryStore())):
+        both = Mounted(**{"from": world.store, "to": place})
+        told: list[tuple[str, str]] = []
+        run(copy_log(sink, lambda *row, told=told: told.append(row), mount="from/"), both)
+        assert not told
+    run(import_log(Reader(lines)), copies[1])
+    for copy in copies:
+        found: list[object] = []
         run(fsck("default", found.append), copy)
         assert not found
 

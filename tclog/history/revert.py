@@ -3,11 +3,13 @@
 The new event names the one that it undoes in the field ``reverts`` of its body. It is refused where
 a later event changed the same thing, because it would silently undo that too, unless it is forced;
 and where there is no way back, with the reason and the command that helps instead.
+
+An event of a transaction is reverted with all others of it, in one transaction, or not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from tclog.chain import show
@@ -15,8 +17,10 @@ from tclog.chain.append import Appended, append
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import fold, place_of, state_of
-from tclog.chain.once import once
+from tclog.chain.once import Once, once
 from tclog.chain.read import read_standing
+from tclog.chain.transact import transact
+from tclog.chain.view import Act
 from tclog.domain import steps
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
 from tclog.errors import Refused, quote, to_run
@@ -76,15 +80,20 @@ Undo = Callable[[Any, Place], Decision]
 
 
 class Reverted(NamedTuple):
-    """What a revert did: the event undone, and its object now; not ``written`` if it was so."""
+    """What a revert did: the event undone, and its object now; not ``written`` if it was so.
+
+    ``others`` are the objects that the event's transaction changed besides.
+    """
 
     event: Event
     shown: Snapshot
     written: bool
+    others: Sequence[Snapshot] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """The object after the change, and which event was undone."""
-        return {**self.shown, "reverts": self.event.id}
+        """The object after the change, which event was undone, and what was undone with it."""
+        also = {"others": list(self.others)} if self.others else {}
+        return {**self.shown, "reverts": self.event.id, **also}
 
 
 def revert_event(
@@ -104,24 +113,37 @@ def revert_event(
         Refused: ``revert-conflict``: changed since, by whom; ``not-revertible``: why, what instead.
     """
     commit = _find(index, prefix)
-    version = index.version(commit.chain, commit.seq)
-    assert version is not None  # noqa: S101 - the index holds the versions of its events
-    before = index.version(commit.chain, commit.seq - 1) if commit.seq > 1 else None
     event = commit.event
-    if event in vain_events(before, version):
+    if _is_vain(index, commit):
         _refuse(event, f"it was not allowed at its place, version {commit.seq}, and had no effect")
+    bound = once(id_key, {"op": "revert", "id": event.id, "force": force})
+    whole = _of_transaction(index, commit)
+    if len(whole) > 1:
+        return (yield from _revert_all(client, index, commit, whole, force, bound))
+    decide = _undoing(client, index, commit, force=force)
+    done: Appended = yield from append(client, commit.chain, decide, once=bound)
+    assert done.version is not None  # noqa: S101 - the event itself stands in one
+    shown = yield from _shown(client, index, done.version)
+    return Reverted(event, shown, done.event is not None)
+
+
+def _undoing(client: Client, index: Index, commit: Commit, *, force: bool) -> Undo:
+    """Return the decision that undoes an event, or refuses to, wherever its chain has got to."""
+    version, before = _around(index, commit)
     earlier = version.events[: commit.place]
     state = fold(
         commit.chain, state_of(commit.chain, before), earlier, place_of(version), version.merge
     )
     undo = _way_back(client, commit, state)
     later = None if force else _later(index, commit, version)
-    known = index.head(commit.chain)
+    head = index.version(commit.chain, index.head(commit.chain))
+    # Versions that change nothing do not count: a sync may never have found them.
+    known = 0 if head is None else head.base
 
     def decide(now: Any, place: Place) -> Decision:
         if later is not None:
             return _conflict(commit, later)
-        if not force and place.seq - 1 != known:
+        if not force and place.base != known:
             return Refused(
                 f"{commit.chain} was changed meanwhile",
                 code="revert-conflict",
@@ -129,14 +151,78 @@ def revert_event(
             )
         decision = undo(now, place)
         if isinstance(decision, Draft):
-            return decision._replace(body={**decision.body, "reverts": event.id})
+            return decision._replace(body={**decision.body, "reverts": commit.event.id})
         return decision
 
-    bound = once(id_key, {"op": "revert", "id": event.id, "force": force})
-    done: Appended = yield from append(client, commit.chain, decide, once=bound)
-    assert done.version is not None  # noqa: S101 - the event itself stands in one
-    shown = yield from _shown(client, index, done.version)
-    return Reverted(event, shown, done.event is not None)
+    return decide
+
+
+def _around(index: Index, commit: Commit) -> tuple[Version, Version | None]:
+    """Return the version of a committed event, and the one before."""
+    version = index.version(commit.chain, commit.seq)
+    assert version is not None  # noqa: S101 - the index holds the versions of its events
+    return version, index.version(commit.chain, commit.seq - 1) if commit.seq > 1 else None
+
+
+def _is_vain(index: Index, commit: Commit) -> bool:
+    version, before = _around(index, commit)
+    return commit.event in vain_events(before, version)
+
+
+# -- transactions ---------------------------------------------------------------------------------
+
+
+def _of_transaction(index: Index, commit: Commit) -> list[Commit]:
+    """Return the first effective event of the same transaction in each chain, the rest with it.
+
+    To undo the first one of a key is to undo all of them; of other things there is one only.
+    """
+    version, _ = _around(index, commit)
+    if version.txn is None:
+        return [commit]
+    named = [event for event in version.txn["events"] if event is not None]
+    found: dict[ChainId, Commit] = {}
+    for one in [place for event in named for place in index.places(event)]:
+        if _is_vain(index, one):
+            continue
+        first = found.setdefault(one.chain, one)
+        if first is not one and chain_kind(one.chain) != "memory":
+            _refuse(
+                commit.event,
+                f"it is part of a transaction, which did several things to {one.chain}",
+            )
+    return list(found.values())
+
+
+def _revert_all(
+    client: Client,
+    index: Index,
+    commit: Commit,
+    whole: Sequence[Commit],
+    force: bool,
+    bound: Once | None,
+) -> Protocol[Reverted]:
+    """Revert all that a transaction did, in one transaction."""
+    event = commit.event
+    try:
+        acts = [_act(one.chain, _undoing(client, index, one, force=force)) for one in whole]
+        done = yield from transact(client, acts, once=bound)
+    except Refused as refused:
+        raise Refused(
+            f"{event.op} {event.id[:12]} is part of a transaction, which is reverted as a whole:"
+            f" {refused.message}",
+            code=refused.code,
+            hint=refused.hint,
+            **refused.details,
+        ) from None
+    objects = []
+    for one in whole:
+        version = done.versions[one.chain]
+        assert version is not None  # noqa: S101 - the event itself stands in one
+        objects.append((yield from _shown(client, index, version)))
+    own = next(nth for nth, one in enumerate(whole) if one.chain == commit.chain)
+    others = [shown for nth, shown in enumerate(objects) if nth != own]
+    return Reverted(event, objects[own], any(done.events), others)
 
 
 def _find(index: Index, prefix: str) -> Commit:
@@ -158,6 +244,10 @@ def _find(index: Index, prefix: str) -> Commit:
     return places[0]
 
 
+def _act(chain: ChainId, decide: Undo) -> Act:
+    return Act(chain, lambda view: view.apply((chain,), decide))
+
+
 def _refuse(event: Event, why: str, hint: str = "") -> NoReturn:
     raise Refused(
         f"{event.op} {event.id[:12]} by {event.agent} cannot be reverted: {why}",
@@ -174,7 +264,9 @@ def _refuse(event: Event, why: str, hint: str = "") -> NoReturn:
 def _later(index: Index, commit: Commit, version: Version) -> Commit | None:
     """Return the newest later event that changed the same; those that had no effect do not."""
     beside = _BESIDE.get(commit.event.op, frozenset())
-    for seq in range(index.head(commit.chain), commit.seq - 1, -1):
+    # What its own transaction did to the same is undone with it.
+    first = commit.seq if version.txn is None else commit.seq + 1
+    for seq in range(index.head(commit.chain), first - 1, -1):
         here = version if seq == commit.seq else index.version(commit.chain, seq)
         assert here is not None  # noqa: S101 - below a head that the index holds
         before = index.version(commit.chain, seq - 1) if seq > 1 else None

@@ -293,7 +293,11 @@ class _Reader:
         yield from self.catch_up(lagging)
 
     def read_transactions(self) -> Protocol[None]:
-        """Read the other slots of the transactions that were met; all are there by now."""
+        """Read the other slots of the transactions that were met.
+
+        Those of a committed one are all there by now. One of an aborted one may hold a version
+        without events, which no event names.
+        """
         for _ in range(PASSES_MAX):
             slots, self._slots = self._slots, {}
             late = [chain for chain, seq in slots.items() if self.index.head(chain) < seq]
@@ -384,7 +388,8 @@ class _Reader:
         judged = yield from judge(self.client, versions)
         open_ = {v.chain: v.seq for v, one in zip(versions, judged, strict=True) if one is None}
         for version in judged:
-            for chain, seq in () if version is None else _slots_of(version).items():
+            slots = () if version is None or version.txn is None else version.txn["slots"].items()
+            for chain, seq in slots:
                 self._slots[chain] = max(seq, self._slots.get(chain, 0))
         return [v for v in judged if v is not None and v.seq < open_.get(v.chain, v.seq + 1)]
 

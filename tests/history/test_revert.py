@@ -8,11 +8,17 @@ from typing import Any
 
 import pytest
 from cli.conftest import User
+from simulation.transfers import Walker, filled, finish, warm
 
 from history.looking import Team, newest_id, project_of, state_at
-from tclog.errors import NotFound, Refused
+from tclog.errors import NotFound, Refused, TclogError
+from tclog.event import chain_id, decode, slot_key
+from tclog.history import sync as sync_module
 from tclog.history.revert import NO_WAY_BACK, revert_event
+from tclog.index import Index
+from tclog.log import memory
 from tclog.log.log import Log
+from tclog.log.transactions import Transaction
 from tclog.testing.generate import generate
 
 BIG = "a large value\n" * 3000
@@ -297,6 +303,111 @@ def test_words_that_are_no_id_are_refused(user: User) -> None:
     assert user("revert", "beefbeef", "--json").error(3)["code"] == "id-missing"
     del user.environ["TCLOG_AGENT"]
     assert user("revert", "beefbeef", "--json").error(2)["code"] == "agent-missing"
+
+
+# -- transactions ---------------------------------------------------------------------------------
+
+
+def move(user: User, *more: dict[str, Any]) -> None:
+    """Move a unit from one key to the other, in one transaction."""
+    acts = [
+        {"op": "memory.incr", "key": "a", "by": -1},
+        {"op": "memory.incr", "key": "b", "by": 1},
+        *more,
+    ]
+    user("txn", stdin="".join(json.dumps(act) + "\n" for act in acts).encode()).ok()
+
+
+def held(user: User) -> list[str]:
+    return [user("memory", "get", key).ok().out.strip() for key in ("a", "b")]
+
+
+@pytest.fixture
+def two(user: User) -> User:
+    for key in ("a", "b"):
+        user("memory", "set", key, "5").ok()
+    return user
+
+
+@pytest.mark.parametrize("key", ["a", "b"])
+def test_all_of_a_transaction_is_reverted_with_one_event_of_it(two: User, key: str) -> None:
+    move(two, {"op": "memory.set", "key": "note", "value": "moved"})
+    assert held(two) == ["4", "6"]
+    event = newest_id(two, "--chain", f"memory/{key}")
+    shown = two("revert", event[:12], "--json").object()
+    assert (shown["key"], shown["value"]) == (key, "5")
+    others = {one["key"]: one.get("value") for one in shown["others"]}
+    assert others == {"b" if key == "a" else "a": "5", "note": None}
+    assert held(two) == ["5", "5"]
+    assert len({row["txn"] for row in two("log", "-n", "3", "--json").objects()}) == 1
+    # What undid it was a transaction too, so it can be undone as a whole.
+    done = two("revert", newest_id(two, "--chain", "memory/a")[:12]).ok()
+    assert done.out.splitlines()[1:]
+    assert held(two) == ["4", "6"]
+
+
+def test_several_changes_of_one_key_in_a_transaction_are_undone_together(two: User) -> None:
+    move(two, {"op": "memory.incr", "key": "a", "by": -1})
+    assert held(two) == ["3", "6"]
+    reverted(two, "--chain", "memory/b")
+    assert held(two) == ["5", "5"]
+
+
+def test_a_transaction_is_not_reverted_where_a_part_of_it_cannot_be(two: User) -> None:
+    move(two, {"op": "message.send", "to": "bob", "text": "moved"})
+    event = newest_id(two, "--chain", "memory/a")
+    error = two("revert", event[:12], "--json").error(4)
+    assert error["code"] == "not-revertible"
+    assert "is part of a transaction" in error["message"]
+    assert "message.send" in error["message"]
+    assert held(two) == ["4", "6"]
+
+
+def test_a_later_change_of_a_part_is_a_conflict_of_the_whole(two: User) -> None:
+    move(two)
+    event = newest_id(two, "--chain", "memory/a")
+    two("memory", "set", "b", "9", agent="bob").ok()
+    error = two("revert", event[:12], "--json").error(4)
+    assert error["code"] == "revert-conflict"
+    assert "memory/b" in error["message"]
+    assert held(two) == ["4", "9"]
+    two("revert", event[:12], "--force").ok()
+    assert held(two) == ["5", "5"]
+
+
+def test_a_revert_of_a_transaction_is_done_once_under_its_key(two: User) -> None:
+    move(two)
+    event = newest_id(two, "--chain", "memory/a")
+    first = two("revert", event[:12], "--id", "k1", "--json").object()
+    assert two("revert", event[:12], "--id", "k1", "--json").object()["version"] == first["version"]
+    assert held(two) == ["5", "5"]
+
+
+@pytest.mark.parametrize("finds", [True, False])
+def test_a_version_that_ended_a_transaction_stands_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finds: bool
+) -> None:
+    world = filled()
+    index = Index(tmp_path)
+    looker = world.client("looker")
+    finish(world, sync_module.sync(looker, index))
+    txn = Transaction(warm(world, "alice"))
+    txn.memory_incr("a", 1)
+    txn.memory_get("b")
+    one = Walker(world, txn.protocol())
+    while world.store.get(slot_key(chain_id("memory", "a"), 2)) is None:
+        one.go(1)
+    finish(world, memory.incr_value(world.client("bob"), "a", 7))
+    filler = world.store.get(slot_key(chain_id("memory", "b"), 2))
+    assert "fills" in decode(filler.data, "version")
+    if not finds:
+        monkeypatch.setattr(sync_module._Reader, "read_transactions", lambda _: iter(()))
+    finish(world, sync_module.sync(looker, index))
+    assert index.head(chain_id("memory", "b")) == (2 if finds else 1)
+    event = index.version(chain_id("memory", "b"), 1).events[0].id
+    done = finish(world, revert_event(looker, index, event))
+    assert not isinstance(done, TclogError)
+    assert done.shown["deleted"]
 
 
 # -- what the log says of it ----------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from tclog.cli import options
@@ -106,10 +109,11 @@ def revert(here: Here, id_prefix: str, force: bool, id_key: str | None) -> None:
 
     A value becomes what it was before, a tag goes back, an artifact gets its version before as a
     new one, an ended step is reopened, your own claim released. Nothing is taken out of the log.
-    Refused (exit 4) where a later event changed the same since, and where there is no way back,
-    as for a message; then the hint says what helps instead.
+    Of a transaction all is undone, in one transaction. Refused (exit 4) where a later event changed
+    the same since, and where there is no way back, as for a message; then the hint says what helps
+    instead.
     """
-    from tclog.cli.wording import name_of, words_of
+    from tclog.cli.wording import name_of
     from tclog.history.revert import revert_event
 
     key = options.check_key(id_key)
@@ -118,7 +122,14 @@ def revert(here: Here, id_prefix: str, force: bool, id_key: str | None) -> None:
     done = log.run(revert_event(log.client, history.index, id_prefix, force=force, id_key=key))
     if not done.written:
         here.note("nothing was written: it is so already")
-    shown = done.shown
+    what = f"Reverted {done.event.op} of {name_of(done.shown)} by {done.event.agent}"
+    lines = [f"{what}: {_now(done.shown)}"]
+    lines += [f"with it {name_of(shown)}: {_now(shown)}" for shown in done.others]
+    here.emit(done.as_json(), "\n".join(lines))
+
+
+def _now(shown: Mapping[str, Any]) -> str:
+    from tclog.cli.wording import words_of
+
     now = "no value" if shown.get("deleted") else words_of(shown)
-    what = f"Reverted {done.event.op} of {name_of(shown)} by {done.event.agent}"
-    here.emit(done.as_json(), f"{what}: now {now} (version {shown['version']})")
+    return f"now {now} (version {shown['version']})"

@@ -1,4 +1,7 @@
-"""Writes docs/vectors, or with --check says whether it is up to date: see scripts/vectors."""
+"""Writes docs/vectors and the examples in docs/format-examples.md: see scripts/vectors.
+
+With --check it writes nothing, and ends with 1 if something is out of date.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vectors import protocol, states
+from vectors import examples, protocol, states
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "vectors"
+EXAMPLES = FOLDER.parent / "format-examples.md"
 # So deep a file is spread over lines; what is deeper stands on one.
 DEPTH = 4
 
@@ -46,15 +50,16 @@ def spread(value: Any, depth: int = 0) -> str:
 def main() -> int:
     """Write the files; with --check compare them."""
     stale = []
-    for name, content in vectors().items():
-        path, text = FOLDER / f"{name}.json", spread(content) + "\n"
+    texts = {FOLDER / f"{name}.json": spread(row) + "\n" for name, row in vectors().items()}
+    texts[EXAMPLES] = examples.written(EXAMPLES.read_text())
+    for path, text in texts.items():
         if path.exists() and path.read_text() == text:
             continue
         stale.append(path.name)
         if "--check" not in sys.argv[1:]:
             FOLDER.mkdir(exist_ok=True)
             path.write_text(text)
-    print(f"docs/vectors: {', '.join(stale) or 'nothing'} changed")
+    print(f"{', '.join(stale) or 'nothing'} changed")
     return 1 if stale and "--check" in sys.argv[1:] else 0
 
 

@@ -33,8 +33,8 @@ from tclog.event import (
 from tclog.event.names import event_key_parts, pending_key_parts, slot_seq
 from tclog.event.packs import PackReader
 from tclog.history.rules import blobs_in
-from vectors import fold
-from vectors.__main__ import FOLDER, spread, vectors
+from vectors import examples, fold
+from vectors.__main__ import EXAMPLES, FOLDER, spread, vectors
 from vectors.states import KINDS
 
 
@@ -51,6 +51,38 @@ def test_the_vectors_are_what_the_script_makes() -> None:
         path = FOLDER / f"{name}.json"
         assert path.read_text() == spread(content) + "\n", f"run scripts/vectors: {name}"
     assert {path.stem for path in FOLDER.glob("*.json")} == set(vectors())
+
+
+def test_the_examples_of_the_page_are_what_the_script_makes() -> None:
+    assert examples.written(EXAMPLES.read_text()) == EXAMPLES.read_text(), "run scripts/vectors"
+
+
+def test_a_second_reading_agrees_with_the_examples_of_the_page() -> None:
+    lines = examples.blocks(EXAMPLES.read_text())
+    records = {
+        name: json.loads(rows[0])
+        for name, rows in lines.items()
+        if not name.endswith(("key", "keys"))
+    }
+    for name, record in records.items():
+        assert fold.canonical(record).decode() == lines[name][0]
+        if "seq" in record:
+            assert fold.slot_key(record["chain"], record["seq"]) == lines[f"{name}-key"][0]
+    once = records["once"]
+    assert lines["once-key"] == [fold.once_key(once["agent"], once["key"], once["chain"])]
+    slots = {lines[f"transaction-{name}-key"][0]: records[f"transaction-{name}"] for name in "ab"}
+    before = {fold.slot_key(f"memory/{name}", 1): {"seq": 1, "state": {}} for name in "ab"}
+    whole, half = {**before, **slots}, {**before, **dict([*slots.items()][:1])}
+    assert fold.verdict(whole, records["transaction-a"]) == "committed"
+    assert fold.verdict(half, records["transaction-a"]) == "undecided"
+    assert records["merge"]["state"]["count"] == 2
+    assert records["merge"]["merge"]["count"] == records["broadcast"]["state"]["count"]
+    announced = records["announced"]
+    event, pending = lines["announced-keys"]
+    assert event == fold.event_key(announced)
+    name = fold.blake(fold.canonical(announced))
+    assert pending == fold.pending_key("inbox/carol", announced["at"], 1, name)
+    assert records["combined"]["events"][0] == announced
 
 
 def test_the_second_reading_imports_nothing_of_tclog() -> None:

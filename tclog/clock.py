@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import NewType
+
+from tclog.errors import Damaged
 
 Hlc = NewType("Hlc", str)
 Stamp = NewType("Stamp", str)
@@ -30,6 +32,13 @@ COUNTER_MAX = 0xFFFF
 AHEAD_TRUSTED_US = 120 * SECOND_US
 # Beyond this the user is told that a clock is wrong.
 OFFSET_REPORTED_US = 120 * SECOND_US
+
+# Records hold stamps of the years 2020 to 8999: no true clock is outside, and arithmetic with what
+# is inside, a lease added, still gives a date.
+BEGIN_US = 1_577_836_800 * SECOND_US
+END_US = 221_845_392_000 * SECOND_US
+# A client's own clock is taken to be so much before the end at most.
+CLOCK_ROOM_US = 86_400 * SECOND_US
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECONDS = re.compile(r":([0-5][0-9])\.([0-9]{6})Z")
@@ -79,9 +88,22 @@ def _no_stamp(text: str) -> str:
     return f"not a UTC stamp: {text!r}"
 
 
+@lru_cache(maxsize=512)
+def is_day(text: str) -> bool:
+    """Whether ten characters, digits where a date has them, are a day of the calendar."""
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
 def stamp(us: int) -> Stamp:
-    """Make a store stamp from microseconds since 1970."""
-    return Stamp(format_us(us))
+    """Make a store stamp from microseconds since 1970.
+
+    Records hold stamps of the years 1970 to 8999; a store's clock that says another is cut to that.
+    """
+    return Stamp(format_us(min(max(us, 0), END_US - 1)))
 
 
 def stamp_of(moment: datetime) -> Stamp:
@@ -162,10 +184,15 @@ class HybridClock:
         """Issue the next stamp: greater than all before and than ``after``, if given.
 
         ``after`` is obeyed even when it is too far ahead to be merged: a chain's stamps must grow.
+
+        Raises:
+            Damaged: ``after`` is the last of all stamps.
         """
         if after is not None:
             self.observe(after)
-        self._last = _next(self._last, self.now_us())
+        # A clock that was never set (1970) must not make what nobody may read.
+        now_us = min(max(self.now_us(), BEGIN_US), END_US - CLOCK_ROOM_US)
+        self._last = _next(self._last, now_us)
         issued = hlc(*self._last)
         if after is not None and issued <= after:
             return following(Hlc(after))
@@ -186,8 +213,15 @@ class HybridClock:
 
 
 def following(at: Hlc) -> Hlc:
-    """Return the next stamp after one, whatever any clock says."""
-    return hlc(*_next(parse_hlc(at), 0))
+    """Return the next stamp after one, whatever any clock says.
+
+    Raises:
+        Damaged: it is the last of all stamps.
+    """
+    us, counter = _next(parse_hlc(at), 0)
+    if us >= END_US:
+        raise Damaged(f"nothing can come after the stamp {at}", hint="tclog fsck")
+    return hlc(us, counter)
 
 
 def _next(last: tuple[int, int], now_us: int) -> tuple[int, int]:

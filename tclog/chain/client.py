@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from tclog.chain.heads import Heads
 from tclog.clock import OFFSET_REPORTED_US, SECOND_US, HybridClock, Stamp
 from tclog.event import ChainId, Version, decode_version
+from tclog.event.envelopes import HOST_MAX, SOFTWARE_MAX
 
 OFFSET_KEPT_US = 86_400 * SECOND_US
 # For so long after several shared a version, they are taken to be at work still.
@@ -78,8 +79,9 @@ class Client:
     ) -> None:
         self.agent = agent
         self.session = session
-        self.host = host
-        self.software = software
+        # A machine with a longer name than events may hold still writes.
+        self.host = host[:HOST_MAX]
+        self.software = software[:SOFTWARE_MAX]
         self.clock = clock
         self.heads = heads
         self.nonce = nonce

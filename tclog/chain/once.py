@@ -21,7 +21,7 @@ from tclog.chain.drive import Protocol, Sleep
 from tclog.chain.read import read_newest, read_range
 from tclog.clock import Stamp
 from tclog.errors import Damaged, OutcomeUnknown, Refused, StoreError, quote
-from tclog.event import ChainId, Event, Version, decode, digest, encode, once_key
+from tclog.event import ChainId, Event, Version, decode_record, digest, encode, once_key
 from tclog.store.base import Create, Found, Get, Outcome
 
 _RESUME = r"([0-9a-f]{16})\.([1-9][0-9]{0,9})"
@@ -61,7 +61,7 @@ def bind_once(client: Client, chain: ChainId, bound: Once) -> Protocol[int]:
         head = known if known is not None else (yield from read_newest(client, chain))
         after = 0 if head is None else head.seq
         resume = re.fullmatch(_RESUME, bound.key)
-        record = {
+        made = {
             "after": min(after, int(resume[2]) - 1) if resume else after,
             "agent": client.agent,
             "chain": chain,
@@ -69,18 +69,18 @@ def bind_once(client: Client, chain: ChainId, bound: Once) -> Protocol[int]:
             "format": 1,
             "key": bound.key,
         }
-        found = yield from _create(client, key, encode(record))
-    record = decode(found.data, key)
-    if not isinstance(record, dict) or record.get("chain") != chain or "after" not in record:
+        found = yield from _create(client, key, encode(made))
+    record = decode_record(found.data, "once", key)
+    if record["chain"] != chain:
         raise Damaged(f"{key} does not bind an idempotency key", hint="tclog fsck")
-    if record.get("command") != bound.command:
+    if record["command"] != bound.command:
         raise Refused(
             f"the idempotency key {bound.key!r} was already used by {client.agent}"
             " for another command",
             code="key-reused",
             hint=f"tclog log --agent {quote(client.agent)} --grep {quote(bound.key)}",
         )
-    return int(str(record["after"]))
+    return record["after"]  # type: ignore[no-any-return]
 
 
 def find_once(

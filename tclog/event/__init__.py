@@ -1,6 +1,7 @@
 """Records of format 1: events, versions, their canonical bytes, ids and names. Pure."""
 
 from tclog.event.canonical import decode, digest, encode
+from tclog.event.envelopes import RECIPIENTS_MAX, TXN_CHAINS_MAX, VOIDS_MAX
 from tclog.event.ids import BlobHash, ChainId, EventId, VersionId
 from tclog.event.names import (
     ALL,
@@ -28,10 +29,10 @@ from tclog.event.names import (
 )
 from tclog.event.records import (
     FORMAT,
-    TXN_CHAINS_MAX,
     Event,
     Version,
     decode_event,
+    decode_record,
     decode_stored_event,
     decode_stored_version,
     decode_version,
@@ -44,7 +45,9 @@ __all__ = [
     "ALL",
     "FORMAT",
     "PACKS",
+    "RECIPIENTS_MAX",
     "TXN_CHAINS_MAX",
+    "VOIDS_MAX",
     "BlobHash",
     "ChainId",
     "Event",
@@ -60,6 +63,7 @@ __all__ = [
     "decode",
     "decode_event",
     "decode_name",
+    "decode_record",
     "decode_stored_event",
     "decode_stored_version",
     "decode_version",

@@ -1,7 +1,7 @@
 """Canonical JSON: the one way in which records become bytes.
 
-UTF-8, no white space, object keys sorted by their UTF-8 bytes, integers within 64 bits, floats in
-their shortest form that reads back the same. Invariant: for bytes that ``decode`` accepts,
+UTF-8, no white space, object keys sorted by their UTF-8 bytes, integers within 64 bits, no floats
+(``tclog.event.schema`` refuses these in each record). Invariant: for bytes that ``decode`` accepts,
 ``encode(decode(b)) == b``. That is what makes the bytes of an event that stands inside a version
 the very bytes of its own object, so its id can be checked there too.
 """
@@ -47,13 +47,23 @@ def decode(raw: bytes, what: str) -> Any:
     return record
 
 
+# Below this many brackets no value is too deep to be written again.
+_BRACKETS_SAFE = 200
+
+
 def decode_json(raw: bytes) -> Any:
     """Read JSON that need not be in canonical form: values that users chose, never records.
 
     Raises:
-        ValueError: not JSON.
+        ValueError: not JSON, or nested so deep that it could not be written again.
     """
-    return orjson.loads(raw)
+    value = orjson.loads(raw)
+    if raw.count(b"[") + raw.count(b"{") > _BRACKETS_SAFE:
+        try:
+            encode(value)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+    return value
 
 
 def digest(raw: bytes) -> str:

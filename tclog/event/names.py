@@ -85,6 +85,23 @@ def split_names(kind: str, word: str) -> list[str]:
     return names
 
 
+_NAMED_FOR = {"inbox": "agent", "read": "agent", "agent": "agent", "step": "step"}
+
+
+def validate_chain(chain: str) -> bool:
+    """Whether a text may be a chain's id: a kind, ``/`` and a name that such a chain may have."""
+    kind, slash, name = chain.partition("/")
+    if not slash or not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", kind):
+        return False
+    if chain == ALL:
+        return True
+    try:
+        validate_name(_NAMED_FOR.get(kind, "key"), name)
+    except BadName:
+        return False
+    return kind != "pack" or chain == PACKS
+
+
 @lru_cache(maxsize=1024)
 def encode_name(name: str) -> str:
     """Encode a valid name as one path segment of at most 239 ASCII characters."""

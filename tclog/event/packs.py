@@ -21,6 +21,7 @@ from blake3 import blake3
 from tclog.clock import Stamp
 from tclog.errors import Damaged, FormatNewer
 from tclog.event.canonical import decode, digest, encode
+from tclog.event.envelopes import check_of
 from tclog.event.ids import ChainId, EventId
 from tclog.event.records import Event, decode_event, decode_version
 from tclog.event.summary import EventSummary, Summary
@@ -153,19 +154,20 @@ class PackReader:
     def _read_header(self) -> Header:
         try:
             record = orjson.loads(self._line())
-            if record["type"] != "pack" or type(record["format"]) is not int:
-                raise self._wrong()
-            if record["format"] > FORMAT:
-                raise FormatNewer(
-                    f"{self.what} has format {record['format']}; this client reads {FORMAT}",
-                    hint="pip install --upgrade tclog",
-                )
-            runs = tuple(Run(*run) for run in record["chains"])
-            if any(type(r.first) is not int or not 1 <= r.first <= r.last for r in runs):
-                raise self._wrong()
-            return Header(runs, tuple(record["events"]))
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             raise self._wrong() from None
+        number = record.get("format") if isinstance(record, dict) else None
+        if type(number) is int and number > FORMAT:
+            raise FormatNewer(
+                f"{self.what} has format {number}; this client reads {FORMAT}",
+                hint="pip install --upgrade tclog",
+            )
+        if check_of("pack")(record) is not None:
+            raise self._wrong()
+        runs = tuple(Run(*run) for run in record["chains"])
+        if any(run.first > run.last for run in runs):
+            raise self._wrong()
+        return Header(runs, tuple(record["events"]))
 
     def _line(self) -> bytes:
         line = next(self._lines, None)

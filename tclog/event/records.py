@@ -8,15 +8,16 @@ included, so nothing is lost by reading. Ids are always computed over bytes, nev
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
 
-from tclog.clock import Hlc, Stamp, parse_hlc
-from tclog.errors import Damaged, FormatNewer
+from tclog.clock import Hlc, Stamp
+from tclog.errors import BadValue, Damaged, FormatNewer
 from tclog.event.canonical import decode, digest, encode
+from tclog.event.envelopes import check_of
 from tclog.event.ids import ChainId, EventId, VersionId
+from tclog.event.names import ALL
 
 FORMAT = 1
 
@@ -193,7 +194,11 @@ def seal_event(
     key: str | None = None,
     txn: str | None = None,
 ) -> tuple[Event, bytes]:
-    """Make an event and its canonical bytes; ``txn`` is the transaction that it is made for."""
+    """Make an event and its canonical bytes; ``txn`` is the transaction that it is made for.
+
+    Raises:
+        BadValue: nobody could read it: a session or an idempotency key that is too long, ...
+    """
     record: dict[str, Any] = {
         "agent": agent,
         "at": at,
@@ -212,6 +217,9 @@ def seal_event(
         record["key"] = key
     if txn is not None:
         record["txn"] = txn
+    why = check_of("event")(record)
+    if why is not None:
+        raise BadValue(f"the event cannot be written: {why.lstrip('.')}")
     raw = encode(record)
     return Event(EventId(digest(raw)), record), raw
 
@@ -280,103 +288,55 @@ def seal_version(
     return Version(VersionId(digest(raw)), raw, record, tuple(events))
 
 
-_NULL = type(None)
-_ABSENT = type(...)  # an optional field that is not there
+def _check(record: Any, schema: str, what: str) -> None:
+    """Refuse a record that does not fit its schema.
 
-_EVENT_FIELDS: dict[str, tuple[type, ...]] = {
-    "agent": (str,),
-    "at": (str,),
-    "body": (dict,),
-    "chains": (list,),
-    "client": (str,),
-    "expect": (dict, _NULL, _ABSENT),
-    "host": (str,),
-    "key": (str, _NULL, _ABSENT),
-    "nonce": (str,),
-    "op": (str,),
-    "session": (str,),
-    "txn": (str, _ABSENT),
-}
-_VERSION_FIELDS: dict[str, tuple[type, ...]] = {
-    "at": (str,),
-    "by": (str,),
-    "chain": (str,),
-    "events": (list,),
-    "fills": (dict, _ABSENT),
-    "last_txn": (dict, _ABSENT),
-    "merge": (dict, _NULL, _ABSENT),
-    "now": (str, _NULL, _ABSENT),
-    "otherwise": (dict, _ABSENT),
-    "prev": (str, _NULL),
-    "prev_stored": (str, _NULL, _ABSENT),
-    "sum": (str,),
-    "seq": (int,),
-    "stands": (int, _ABSENT),
-    "state": (dict,),
-    "txn": (dict, _ABSENT),
-}
-_TXN_FIELDS: dict[str, tuple[type, ...]] = {
-    "agent": (str,),
-    "at": (str,),
-    "events": (list,),
-    "id": (str,),
-    "key": (str, _ABSENT),
-    "slots": (dict,),
-}
-TXN_CHAINS_MAX = 64
-
-
-def _check(record: Any, unfit: Callable[..., str | None], what: str) -> None:
-    if not isinstance(record, dict):
-        raise Damaged(f"{what} is not a JSON object", hint="tclog fsck")
-    number = record.get("format")
-    # The exact type, here and below: to Python true is an int, and equal to 1.
-    if type(number) is not int or number < 1:
-        raise Damaged(f"{what} has no format number", hint="tclog fsck")
-    if number > FORMAT:
-        raise FormatNewer(
-            f"{what} has format {number}; this client reads up to {FORMAT}",
-            hint="pip install --upgrade tclog",
-        )
-    name = unfit(tuple(record), *map(type, record.values()))
-    if name is not None:
-        raise Damaged(f"{what} has no valid field {name!r}", hint="tclog fsck")
-    try:
-        parse_hlc(record["at"])
-    except ValueError:
-        raise Damaged(f"{what} has no valid stamp", hint="tclog fsck") from None
-
-
-def _fields_check(fields: Mapping[str, tuple[type, ...]]) -> Callable[..., str | None]:
-    """Make what names the first field that is missing or of a wrong type, or None.
-
-    Records come in few shapes, by their names and types; each is looked at once.
+    Raises:
+        Damaged: it does not.
+        FormatNewer: it, or an event in it, was written by a later format.
     """
+    why = check_of(schema)(record)
+    if why is None:
+        return
+    for one in (record, *_inside(record)):
+        number = one.get("format") if isinstance(one, dict) else None
+        if type(number) is int and number > FORMAT:
+            raise FormatNewer(
+                f"{what} has format {number}; this client reads up to {FORMAT}",
+                hint="pip install --upgrade tclog",
+            )
+    raise Damaged(f"{what}{why}" if why[0] == " " else f"{what}: {why[1:]}", hint="tclog fsck")
 
-    @lru_cache(maxsize=256)
-    def unfit(names: tuple[str, ...], *types: type) -> str | None:
-        shape = dict(zip(names, types, strict=True))
-        return next((name for name in fields if shape.get(name, _ABSENT) not in fields[name]), None)
 
-    return unfit
+def _inside(record: Any) -> Sequence[Any]:
+    events = record.get("events") if isinstance(record, dict) else None
+    return events if isinstance(events, list) else ()
 
 
-_unfit_in_event = _fields_check(_EVENT_FIELDS)
-_unfit_in_version = _fields_check(_VERSION_FIELDS)
+def decode_record(raw: bytes, schema: str, what: str) -> Mapping[str, Any]:
+    """Read a record by the name of its schema: ``once`` or ``project``.
+
+    Raises:
+        Damaged: not canonical, or not as the schema says.
+        FormatNewer: written by a later format.
+    """
+    record = decode(raw, what)
+    _check(record, schema, what)
+    return record  # type: ignore[no-any-return]
 
 
 def decode_event(raw: bytes, *, expect: EventId | None = None, what: str = "event") -> Event:
     """Read an event's bytes and check its id.
 
     Raises:
-        Damaged: not canonical, a field is missing, or the id is not ``expect``.
+        Damaged: not canonical, not as the schema of events says, or the id is not ``expect``.
         FormatNewer: written by a later format.
     """
     found = EventId(digest(raw))
     if expect is not None and found != expect:
         raise Damaged(f"{what} does not hold what its name says", hint="tclog fsck")
     record = decode(raw, what)
-    _check(record, _unfit_in_event, what)
+    _check(record, "event", what)
     return Event(found, record)
 
 
@@ -384,12 +344,12 @@ def decode_version(raw: bytes, *, chain: ChainId, seq: int, stored: Stamp | None
     """Read a slot's bytes and check that they are version ``seq`` of ``chain``.
 
     Raises:
-        Damaged: not canonical, a field is missing, or another chain's or place's version.
+        Damaged: not canonical, not as the schema of versions says, or of another place.
         FormatNewer: written by a later format.
     """
     what = f"version {seq} of {chain}"
     record = decode(raw, what)
-    _check(record, _unfit_in_version, what)
+    _check(record, "version", what)
     # Only its successor knows a version's id, and the newest has none: it vouches for itself.
     if record["sum"] != digest(_without_sum(raw, record)):
         raise Damaged(f"{what} does not hold what was written", hint="tclog fsck")
@@ -399,15 +359,50 @@ def decode_version(raw: bytes, *, chain: ChainId, seq: int, stored: Stamp | None
         )
     if (record["prev"] is None) != (seq == 1):
         raise Damaged(f"{what} does not name the version before it", hint="tclog fsck")
-    if "txn" in record:
-        _check_txn(record, what)
-    if "last_txn" in record:
-        _check_last_txn(record, what)
-    events = []
-    for event in record["events"]:
-        _check(event, _unfit_in_event, f"an event in {what}")
-        events.append(Event(EventId(digest(encode(event))), event))
-    return Version(VersionId(digest(raw)), raw, record, tuple(events), stored)
+    _check_places(record, what)
+    events = tuple(Event(EventId(digest(encode(event))), event) for event in record["events"])
+    return Version(VersionId(digest(raw)), raw, record, events, stored)
+
+
+def _check_places(record: Mapping[str, Any], what: str) -> None:
+    """Refuse a version whose fields do not agree with each other, as no schema can say."""
+    for name, fits in _PLACES.items():
+        if name in record and not fits(record):
+            raise Damaged(f"{what} has no valid field {name!r}", hint="tclog fsck")
+
+
+def _txn_fits(record: Mapping[str, Any]) -> bool:
+    txn = record["txn"]
+    slots = txn["slots"]
+    mine = slots.get(record["chain"]) == record["seq"]
+    return mine and ("otherwise" in record) == (len(slots) > 1) and txn["at"] <= record["at"]
+
+
+def _voids_fit(record: Mapping[str, Any]) -> bool:
+    voids, seq = record["voids"], record["seq"]
+    below = list(range(seq - 1, seq - 1 - len(voids), -1))
+    named = [one["seq"] for one in voids] == below and below[-1] >= 1
+    return named and voids[0]["hash"] == record["prev"]
+
+
+def _last_txn_fits(record: Mapping[str, Any]) -> bool:
+    last: Mapping[str, Any] = record["last_txn"]
+    return bool(last["seq"] < record["seq"] and last["at"] < record["at"])
+
+
+def _merge_fits(record: Mapping[str, Any]) -> bool:
+    chain: str = record["chain"]
+    return chain.startswith("inbox/") and chain != ALL
+
+
+_PLACES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "last_txn": _last_txn_fits,
+    "merge": _merge_fits,
+    "otherwise": lambda record: "txn" in record,
+    "stands": lambda record: bool(record["stands"] < record["seq"]),
+    "txn": _txn_fits,
+    "voids": _voids_fit,
+}
 
 
 def _without_sum(raw: bytes, record: Mapping[str, Any]) -> bytes:
@@ -416,43 +411,10 @@ def _without_sum(raw: bytes, record: Mapping[str, Any]) -> bytes:
     ``raw`` is known to be canonical, so the sum stands last but for fields of later clients, and
     cutting it off gives what encoding anew would give.
     """
-    end = b',"sum":%b}' % encode(record["sum"])
+    end = b',"sum":"%b"}' % record["sum"].encode()
     if raw.endswith(end):
         return raw[: -len(end)] + b"}"
     return encode({name: value for name, value in record.items() if name != "sum"})
-
-
-def _check_txn(record: Mapping[str, Any], what: str) -> None:
-    """Refuse a version that does not say of which slots its transaction is made."""
-    txn = record["txn"]
-    slots = txn.get("slots")
-    sound = (
-        all(type(txn.get(name, ...)) in kinds for name, kinds in _TXN_FIELDS.items())
-        and 1 <= len(slots) <= TXN_CHAINS_MAX
-        and all("/" in chain and type(seq) is int and seq > 0 for chain, seq in slots.items())
-        and slots.get(record["chain"]) == record["seq"]
-        and ("otherwise" in record) == (len(slots) > 1)
-        and _is_hlc(txn["at"])
-        and txn["at"] <= record["at"]
-    )
-    if not sound:
-        raise Damaged(f"{what} has no valid field 'txn'", hint="tclog fsck")
-
-
-def _check_last_txn(record: Mapping[str, Any], what: str) -> None:
-    """Refuse a version that misnames a transaction that its chain was part of."""
-    last = record["last_txn"]
-    seq, at = last.get("seq"), last.get("at")
-    if not (type(seq) is int and 0 < seq < record["seq"] and _is_hlc(at) and at < record["at"]):
-        raise Damaged(f"{what} has no valid field 'last_txn'", hint="tclog fsck")
-
-
-def _is_hlc(text: Any) -> bool:
-    try:
-        parse_hlc(text)
-    except (ValueError, TypeError):
-        return False
-    return True
 
 
 def decode_stored_version(raw: bytes, stored: str | None, at: str | None = None) -> Version:

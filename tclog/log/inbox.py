@@ -19,7 +19,16 @@ from tclog.domain.content import Blob, make_content
 from tclog.domain.decision import Draft
 from tclog.domain.memory import check_value
 from tclog.errors import NotFound, OutcomeUnknown, UsageError, WaitTimeout
-from tclog.event import ALL, ChainId, Event, Version, chain_id, split_names, validate_name
+from tclog.event import (
+    ALL,
+    RECIPIENTS_MAX,
+    ChainId,
+    Event,
+    Version,
+    chain_id,
+    split_names,
+    validate_name,
+)
 from tclog.log.waiting import poll
 
 REPLY_TO_BYTES_MAX = 200
@@ -89,6 +98,12 @@ def message(
     else:
         names = split_names("agent", to)
         chains = [inbox_chain(name) for name in names]
+    if len(names) > RECIPIENTS_MAX:
+        raise UsageError(
+            f"a message goes to at most {RECIPIENTS_MAX} agents by name, not {len(names)}",
+            code="too-many-recipients",
+            hint="tclog send @all TEXT",
+        )
     check_value("text", text)
     if not text:
         raise UsageError("the message is empty", code="bad-value")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from tclog.chain.drive import Protocol, settled
-from tclog.clock import format_us
+from tclog.clock import stamp
 from tclog.errors import Damaged, FormatNewer, NotFound, Refused, StoreError, UsageError
-from tclog.event import FORMAT, decode, digest, encode, encode_name, validate_name
+from tclog.event import FORMAT, decode_record, digest, encode, encode_name, validate_name
 from tclog.event.names import KEY_BYTES_MAX
 from tclog.store.base import Create, Found, Get, List, Store
 
@@ -153,25 +153,17 @@ def read_project(name: str) -> Protocol[Project]:
 
 
 def _project(raw: bytes, name: str) -> Project:
-    record = decode(raw, MARK)
-    # The exact type: to Python true is an int, and equal to 1.
-    if not isinstance(record, dict) or type(record.get("format")) is not int:
-        raise Damaged(f"{MARK} of project {name} has no format number", hint="tclog doctor")
-    if record["format"] > FORMAT:
+    what = f"{MARK} of project {name}"
+    record = decode_record(raw, "project", what)
+    shards = record.get("shards", 1)
+    if shards > 1:
         raise FormatNewer(
-            f"project {name} has format {record['format']}; this client reads up to {FORMAT}",
+            f"project {name} is spread over {shards} shards; this client reads one",
             hint="pip install --upgrade tclog",
         )
-    for field in ("project", "id", "created_at"):
-        if type(record.get(field)) is not str:
-            raise Damaged(f"{MARK} of project {name} has no {field}", hint="tclog doctor")
     project = Project(record["project"], record["id"], record["created_at"])
-    if not is_project_id(project.id):
-        raise Damaged(f"{MARK} of project {name} has an id that is none", hint="tclog doctor")
     if project.name != name:
-        raise Damaged(
-            f"{MARK} of project {name} names the project {project.name}", hint="tclog doctor"
-        )
+        raise Damaged(f"{what} names the project {project.name}", hint="tclog doctor")
     return project
 
 
@@ -189,7 +181,7 @@ def create_project(name: str, project_id: str, now_us: int) -> Protocol[Project]
     """
     raw = encode(
         {
-            "created_at": format_us(now_us),
+            "created_at": stamp(now_us),
             "format": FORMAT,
             "id": project_id,
             "project": name,

@@ -426,9 +426,12 @@ def test_long_words_and_texts(project: User):
     ):
         project(*words).said(2)
     assert project("memory", "get", "k", "--version", "9" * 100).said(3)
-    many = ",".join(f"agent{n}" for n in range(200))
+    many = ",".join(f"agent{n}" for n in range(100))
     project("send", many, "hi").ok()
-    assert project("inbox", "--json", agent="agent199").object()["to"] == many
+    assert project("inbox", "--json", agent="agent99").object()["to"] == many
+    refused = project("send", f"{many},agent100", "hi", "--json").error(2)
+    assert refused["code"] == "too-many-recipients"
+    assert not project("inbox", "--json", agent="agent100").ok().out
     project("wait-for", *[f"s{n}" for n in range(300)], "--timeout", "10ms").said(5)
 
 

@@ -13,7 +13,7 @@ from support.project import Project
 
 from tclog.chain.drive import run
 from tclog.chain.fold import fold, place_of, rules_of, state_of
-from tclog.clock import format_us, hlc, parse_hlc, parse_us
+from tclog.clock import format_us, hlc, parse_hlc, parse_us, stamp
 from tclog.errors import Damaged
 from tclog.event import (
     ALL,
@@ -72,7 +72,9 @@ def test_nothing_is_invented_on_a_log_that_used_everything(store: Store, tmp_pat
 def test_nothing_is_invented_on_generated_logs(seed: int):
     store = MemoryStore()
     generate(store, events=1500, seed=seed)
-    store.put("tclog.json", encode({"created_at": "", "format": 1, "id": "0", "project": PROJECT}))
+    store.put(
+        "tclog.json", encode({"created_at": stamp(0), "format": 1, "id": "0", "project": PROJECT})
+    )
     assert check(store)[0] == []
 
 

@@ -14,6 +14,7 @@ import pytest
 from history.clocks import Clock
 from history.truth import Truth, assert_numbers, assert_same, read_truth
 from tclog.chain.drive import Protocol, answer, run
+from tclog.clock import stamp
 from tclog.errors import Damaged, Refused
 from tclog.event import (
     PACKS,
@@ -570,7 +571,9 @@ def without_packs(store: Place) -> dict[str, Found]:
 @pytest.mark.parametrize("seed", range(4))
 def test_after_gc_everything_answers_as_before(seed: int, tmp_path: Path) -> None:
     store = Place({})
-    store.put("tclog.json", encode({"created_at": "", "format": 1, "id": "x", "project": "demo"}))
+    store.put(
+        "tclog.json", encode({"created_at": stamp(0), "format": 1, "id": "x", "project": "demo"})
+    )
     rng = random.Random(seed)
     generate(store, events=rng.randint(60, 500), seed=seed, agents=rng.randint(2, 8))
     if seed % 2:
@@ -612,7 +615,9 @@ def test_after_gc_everything_answers_as_before(seed: int, tmp_path: Path) -> Non
 
 
 def test_fsck_names_what_is_wrong_with_packs(store: Place, index: Index) -> None:
-    store.put("tclog.json", encode({"created_at": "", "format": 1, "id": "x", "project": "demo"}))
+    store.put(
+        "tclog.json", encode({"created_at": stamp(0), "format": 1, "id": "x", "project": "demo"})
+    )
     packed_at(store, index)
     collected(store, later_h=48)
 
@@ -754,7 +759,9 @@ def test_what_was_committed_as_a_packed_hour_ended_is_seen(
 
 
 def named(store: Place) -> None:
-    store.put("tclog.json", encode({"created_at": "", "format": 1, "id": "x", "project": "demo"}))
+    store.put(
+        "tclog.json", encode({"created_at": stamp(0), "format": 1, "id": "x", "project": "demo"})
+    )
 
 
 def upset(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tclog.clock import (
     AHEAD_TRUSTED_US,
     COUNTER_MAX,
+    END_US,
     SECOND_US,
     HybridClock,
     format_us,
@@ -20,6 +21,7 @@ from tclog.clock import (
     stamp,
     stamp_of,
 )
+from tclog.errors import Damaged
 from tclog.log.log import Log
 from tclog.log.project import Project
 from tclog.store.memory import MemoryStore
@@ -52,16 +54,45 @@ def test_the_order_of_texts_is_the_order_of_times(us, counter, other_us, other_c
     assert (hlc(us, counter) < hlc(other_us, other_counter)) == (
         (us, counter) < (other_us, other_counter)
     )
-    assert (stamp(us) < stamp(other_us)) == (us < other_us)
+    assert (format_us(us) < format_us(other_us)) == (us < other_us)
+    assert (stamp(us) < stamp(other_us)) == (_cut(us) < _cut(other_us))
+
+
+def _cut(us):
+    return min(max(us, 0), END_US - 1)
 
 
 @given(micros, counters)
 def test_stamps_are_read_as_they_were_written(us, counter):
     assert parse_hlc(hlc(us, counter)) == (us, counter)
-    assert parse_us(stamp(us)) == parse_us(hlc(us, counter)) == us
+    assert parse_us(stamp(us)) == _cut(us)
+    assert parse_us(format_us(us)) == parse_us(hlc(us, counter)) == us
     assert rfc3339(hlc(us, counter)) == format_us(us)
     assert (len(hlc(us, counter)), len(stamp(us))) == (32, 27)
     assert datetime.fromisoformat(stamp(us)).tzinfo == UTC
+
+
+@pytest.mark.parametrize(
+    ("machine_us", "year"), [(0, "2020"), (EARLIEST_US, "2020"), (LATEST_US, "8999")]
+)
+def test_a_clock_out_of_bounds_makes_stamps_that_may_be_read(machine_us, year):
+    wall = Wall(machine_us)
+    clock = HybridClock(wall)
+    first = clock.tick()
+    assert first[:4] == year
+    assert first < clock.tick() < "9000"
+    # What the store says of the first write sets it right.
+    clock.learn(machine_us, stamp(T0_US))
+    assert clock.tick() == hlc(T0_US, 0)
+
+
+def test_nothing_comes_after_the_last_stamp():
+    clock = HybridClock(Wall())
+    last = hlc(END_US - 1, COUNTER_MAX)
+    assert clock.tick(after=hlc(END_US - 1, COUNTER_MAX - 1)) == last
+    with pytest.raises(Damaged, match="nothing can come after"):
+        clock.tick(after=last)
+    assert clock.tick() < hlc(T0_US + SECOND_US, 0)
 
 
 def test_a_stamp_of_another_zone_is_the_same_moment():

@@ -18,10 +18,12 @@ from tclog.event import (
 )
 from tclog.event.records import _without_sum
 
-from .making import T0_US, json_scalars, json_text, json_values
+from .making import T0_US, json_text, names, record_scalars, record_values
 
 CHAIN = chain_id("memory", "a")
+INBOX = chain_id("inbox", "bob")
 AT = hlc(T0_US, 7)
+MERGE = {"after": 0, "chain": "inbox/@all", "count": 3, "taken": 3, "through": 2}
 
 
 def sealed_event(**fields):
@@ -53,6 +55,12 @@ def sealed_version(**fields):
     return seal_version(**(given_fields | fields))
 
 
+def txn(**fields):
+    """Make what a version says of its transaction, sound by itself."""
+    slots = {"memory/a": 2, "memory/b": 1}
+    return {"agent": "alice", "at": AT, "events": [], "id": "t", "slots": slots} | fields
+
+
 def changed(raw, **fields):
     """Change a record as somebody would who knows the format: the sum is right again."""
     record = decode(raw, "it") | fields
@@ -65,13 +73,13 @@ def without(raw, field):
     return encode({key: value for key, value in decode(raw, "it").items() if key != field})
 
 
-bodies = st.dictionaries(json_text, json_values, max_size=3)
+bodies = st.dictionaries(json_text, record_values, max_size=3)
 
 
 @given(
     bodies,
-    st.none() | st.dictionaries(json_text, json_scalars, min_size=1, max_size=2),
-    st.none() | json_text,
+    st.none() | st.dictionaries(json_text, record_scalars, min_size=1, max_size=2),
+    st.none() | names,
 )
 def test_an_event_is_read_as_it_was_sealed(body, expect, key):
     event, raw = sealed_event(body=body, expect=expect, key=key)
@@ -88,12 +96,12 @@ def test_an_event_is_read_as_it_was_sealed(body, expect, key):
 @given(st.data())
 def test_a_version_is_read_as_it_was_sealed(data):
     now = data.draw(st.none() | st.just(stamp(T0_US + 1)))
-    merge = data.draw(st.none() | st.just({"after": 0, "count": 3, "taken": 3, "through": 2}))
-    version = sealed_version(now=now, merge=merge)
-    again = decode_version(version.raw, chain=CHAIN, seq=2, stored=stamp(5))
+    merge = data.draw(st.none() | st.just(MERGE))
+    version = sealed_version(now=now, merge=merge, chain=INBOX)
+    again = decode_version(version.raw, chain=INBOX, seq=2, stored=stamp(5))
     assert again == version._replace(stored=stamp(5))
     assert again.id == digest(version.raw)
-    assert (again.chain, again.seq, again.prev, again.by) == (CHAIN, 2, digest(b"1"), "alice")
+    assert (again.chain, again.seq, again.prev, again.by) == (INBOX, 2, digest(b"1"), "alice")
     assert (again.at, again.state, again.prev_stored) == (AT, {"in": 1}, stamp(T0_US))
     assert (again.now, again.merge) == (now, merge)
 
@@ -111,7 +119,7 @@ def test_fields_that_say_nothing_are_not_written():
 @pytest.mark.parametrize("position", ["event", "version", "embedded"])
 def test_fields_that_this_client_does_not_know_are_kept(position):
     _, raw = sealed_event()
-    later = changed(raw, later={"x": [1, True, 1.0]})
+    later = changed(raw, later={"x": [1, True, {"y": None}]})
     if position == "event":
         again = decode_event(later)
         assert encode(again.record) == later
@@ -125,7 +133,7 @@ def test_fields_that_this_client_does_not_know_are_kept(position):
     assert embedded == decode_event(later)
 
 
-@given(st.dictionaries(json_text, json_values, max_size=3), json_values)
+@given(st.dictionaries(json_text, record_values, max_size=3), record_values)
 def test_the_sum_is_that_of_all_other_fields_wherever_it_stands(later, state):
     # Read, the sum is cut off the bytes where it stands last. A later client's fields may follow
     # it, or hold what looks like it; the verdict is that of encoding the record anew.
@@ -223,6 +231,64 @@ def test_a_newer_format_is_refused_wherever_it_stands():
         {"prev_stored": 5},
         {"now": 5},
         {"merge": []},
+        {"merge": MERGE},
+        {"at": "2019-12-31T23:59:59.999999Z-ffff"},
+        {"at": "9000-01-01T00:00:00.000000Z-0000"},
+        {"at": "2026-02-30T15:42:05.512345Z-0000"},
+        {"at": "2026-11-23T24:00:00.000000Z-0000"},
+        {"now": "2026-02-30T15:42:05.512345Z"},
+        {"prev_stored": "9999-12-31T23:59:59.999999Z"},
+        {"prev": "A" * 64},
+        {"prev": "a" * 63},
+        {"by": "a,b"},
+        {"by": "@all"},
+        {"by": "a" * 201},
+        {"chain": "memory/"},
+        {"chain": "memory"},
+        {"chain": "../x"},
+        {"stands": 2},
+        {"stands": -1},
+        {"stands": True},
+        {"fills": {"chain": "memory/x", "seq": 0}},
+        {"fills": {"chain": "step/a,b", "seq": 1}},
+        {"otherwise": {}},
+        {"state": {"in": 1.0}},
+        {"events": [sealed_event()[0].record] * 1001},
+        {"sig": "x"},
+        {"auth": "1"},
+        {"checkpoint": "1.0123456789abcde"},
+        *(
+            {"voids": voids}
+            for voids in (
+                [],
+                [{"seq": 2, "hash": digest(b"1")}],
+                [{"seq": 1, "hash": digest(b"2")}],
+                [{"seq": 1, "hash": "x"}],
+                [{"seq": 1, "hash": digest(b"1")}, {"seq": 0, "hash": digest(b"0")}],
+            )
+        ),
+        *(
+            {"txn": txn(**fields), "otherwise": {}}
+            for fields in (
+                {"slots": {"memory/a": 3, "memory/b": 1}},
+                {"slots": {"memory/b": 1, "memory/c": 1}},
+                {"slots": {"memory/a": 2, "memory/b": 0}},
+                {"slots": {"memory/a": 2, "memory/b": True}},
+                {"slots": {"memory/a": 2, "memory/b": 9_999_999_999}},
+                {"slots": {"memory/a": 2, "step/a,b": 1}},
+                {"slots": {"memory/a": 2, "b": 1}},
+                {"slots": {"memory/a": 2, "Memory/b": 1}},
+                {"slots": {"memory/a": 2, **{f"memory/{n}": 1 for n in range(64)}}},
+                {"slots": {}},
+                {"slots": []},
+                {"agent": "a,b"},
+                {"events": ["x"]},
+                {"events": [1]},
+                {"id": ""},
+                {"key": 5},
+            )
+        ),
+        {"txn": txn()},
     ],
     ids=str,
 )
@@ -258,11 +324,76 @@ def test_an_event_without_a_required_field_is_damage(field):
         decode_event(changed(raw, **{field: None}))
 
 
-@pytest.mark.parametrize("fields", [{"expect": [1]}, {"key": 1}, {"body": []}], ids=str)
+def test_what_later_clients_may_say_is_read():
+    """Fields that no client of this release writes, as a later one will write them."""
+    fields = {
+        "auth": "3.0123456789abcdef",
+        "checkpoint": "12.0123456789abcdef",
+        "sig": f"0123456789abcdef.{'A' * 86}",
+        "voids": [{"hash": digest(b"1"), "seq": 2}, {"hash": digest(b"0"), "seq": 1}],
+    }
+    raw = changed(sealed_version(seq=3).raw, **fields)
+    assert decode_version(raw, chain=CHAIN, seq=3).record.items() >= fields.items()
+    fields = {
+        "reads": {"at": AT, "chains": {"step/x": 3}, "lists": ["step/"], "more": 2},
+        "session": "~1000.77.123@laptop",
+        "sig": f"0123456789abcdef.{'A' * 86}",
+    }
+    _, raw = sealed_event()
+    assert decode_event(changed(raw, **fields)).record.items() >= fields.items()
+    joined = changed(sealed_version().raw, txn=txn(), otherwise={})
+    assert decode_version(joined, chain=CHAIN, seq=2).txn == txn()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"expect": [1]},
+        {"expect": {"fence": "1"}},
+        {"expect": {"version": -1}},
+        {"key": 1},
+        {"key": ""},
+        {"body": []},
+        {"agent": "a,b"},
+        {"agent": "a\n"},
+        {"chains": []},
+        {"chains": ["inbox/@everybody"]},
+        {"chains": ["inbox/bob", "inbox/bob"]},
+        {"chains": [f"inbox/{n}" for n in range(101)]},
+        {"nonce": ""},
+        {"nonce": "../x"},
+        {"op": ""},
+        {"session": ""},
+        {"session": "s" * 201},
+        {"host": "h" * 256},
+        {"txn": "../x"},
+        {"reads": {"chains": {"x": 1}}},
+        {"reads": {"at": "now"}},
+        {"sig": 1},
+        {"at": "1970-01-01T00:00:00.000000Z-0000"},
+    ],
+    ids=str,
+)
 def test_an_event_with_a_field_of_another_type_is_damage(fields):
     _, raw = sealed_event()
     with pytest.raises(Damaged):
         decode_event(changed(raw, **fields))
+
+
+@pytest.mark.parametrize("where", ["body", "expect", "later", "deep"])
+@pytest.mark.parametrize("number", [1.5, 3.2e17, -0.0, 1e-300])
+def test_a_record_holds_no_float_anywhere(where, number):
+    fields = {"later": {"x": [{"y": [number]}]}} if where == "deep" else {where: {"x": number}}
+    _, raw = sealed_event()
+    raw = changed(raw, **fields)
+    with pytest.raises(Damaged, match="float"):
+        decode_event(raw)
+    with pytest.raises(Damaged, match="float"):
+        slot = changed(sealed_version().raw, events=[decode(raw, "it")])
+        decode_version(slot, chain=CHAIN, seq=2)
+    with pytest.raises(Damaged, match="float"):
+        slot = changed(sealed_version().raw, state={"in": number})
+        decode_version(slot, chain=CHAIN, seq=2)
 
 
 @pytest.mark.parametrize("raw", [b"[]", b"1", b"null", b'"a"'])

@@ -1,0 +1,46 @@
+"""The schemas as JSON Schema documents, each of which stands alone. For docs and tests only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tclog.event.envelopes import DEFS
+from tclog.event.schema import Schema
+
+_RECORDS = {
+    "event": "An event",
+    "version": "A version, with the events in it",
+    "once": "An idempotency key",
+    "project": "The mark of a project, tclog.json",
+    "pack": "The first line of a pack",
+}
+
+
+def documents() -> dict[str, str]:
+    """Return the text of each document by the name of its file."""
+    return {f"{name}.json": _text(title, DEFS[name]) for name, title in _RECORDS.items()}
+
+
+def _text(title: str, schema: Schema) -> str:
+    assert isinstance(schema, Mapping)  # noqa: S101 - a document is an object
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title}
+    return json.dumps({**head, **schema, "$defs": reached(schema)}, indent=2) + "\n"
+
+
+def reached(schema: Schema) -> dict[str, Schema]:
+    """Return the definitions that a schema rests on, by their names."""
+    found: dict[str, Schema] = {}
+    left: list[Any] = [schema]
+    while left:
+        one = left.pop()
+        if isinstance(one, Mapping):
+            name = str(one.get("$ref", "")).removeprefix("#/$defs/")
+            if name and name not in found:
+                found[name] = DEFS[name]
+                left.append(DEFS[name])
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+    return dict(sorted(found.items()))

@@ -1,0 +1,150 @@
+"""The schemas: what is shipped is what checks, and it says what JSON Schema says."""
+
+import json
+
+import jsonschema
+import pytest
+from docs.reading import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tclog.event import decode, encode
+from tclog.event.documents import documents
+from tclog.event.envelopes import DEFS, check_of
+from tclog.event.schema import FORMATS, compile_schema
+
+from .making import record_values
+from .test_records import sealed_event, sealed_version, txn
+
+SCHEMAS = ROOT / "docs" / "schemas"
+DOCUMENTS = documents()
+
+formats = jsonschema.FormatChecker(formats=())
+for _name, _check in FORMATS.items():
+    formats.checks(_name)(lambda value, check=_check: not isinstance(value, str) or check(value))
+
+
+def validator(name):
+    # In Python "$" stands before a final line feed, too; in JSON Schema it does not.
+    text = DOCUMENTS[name].replace('$"', '\\\\Z"')
+    return jsonschema.Draft202012Validator(json.loads(text), format_checker=formats)
+
+
+def test_the_documents_are_those_of_the_code():
+    """If this fails: .venv/bin/python scripts/docs-schemas"""
+    assert {path.name: path.read_text() for path in SCHEMAS.glob("*.json")} == DOCUMENTS
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_is_json_schema_and_uses_what_the_checker_knows(name):
+    document = json.loads(DOCUMENTS[name])
+    jsonschema.Draft202012Validator.check_schema(document)
+    known = {
+        *("$defs", "$ref", "$schema", "additionalProperties", "anyOf", "const", "enum"),
+        *("contentMediaType", "format", "items", "maxItems", "maxLength", "maxProperties"),
+        *("maximum", "minItems", "minLength", "minProperties", "minimum", "pattern"),
+        *("prefixItems", "properties", "propertyNames", "required", "title", "type"),
+        "uniqueItems",
+    }
+    left = [document]
+    while left:
+        schema = left.pop()
+        if not isinstance(schema, dict):
+            continue
+        assert set(schema) <= known
+        assert "$ref" not in schema or len(schema) == 1
+        pattern = schema.get("pattern", "^$")
+        assert (pattern[0], pattern[-1]) == ("^", "$")
+        for key in ("properties", "$defs"):
+            left += schema.get(key, {}).values()
+        left += schema.get("anyOf", []) + schema.get("prefixItems", [])
+        left += [schema.get(key) for key in ("items", "additionalProperties", "propertyNames")]
+
+
+RECORDS = {
+    "event.json": [
+        sealed_event(expect={"version": 1}, key="k")[0].record,
+        sealed_event()[0].record | {"reads": {"chains": {"step/x": 3}, "lists": ["step/"]}},
+    ],
+    "version.json": [
+        sealed_version().record,
+        sealed_version(txn=txn(), otherwise={}).record,
+        sealed_version().record | {"voids": [{"seq": 1, "hash": sealed_version().prev}]},
+        sealed_version(
+            fills={"chain": "memory/b", "seq": 3}, now="2026-11-23T00:00:00.000000Z"
+        ).record,
+    ],
+    "once.json": [
+        {"after": 0, "agent": "a", "chain": "step/x", "command": "c", "format": 1, "key": "k"}
+    ],
+    "project.json": [
+        {"created_at": "2026-11-23T00:00:00.000000Z", "format": 1, "id": "x", "project": "p"}
+    ],
+    "pack.json": [
+        {"chains": [["step/x", 1, 2]], "events": ["a" * 64], "format": 1, "type": "pack"}
+    ],
+}
+
+
+def places(value, path=()):
+    """Yield the path of each value inside a JSON value."""
+    yield path
+    if isinstance(value, dict | list):
+        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(one, (*path, key))
+
+
+def forged(record, path, value):
+    """Return a record with another value at a path; the path's field goes where it is ``...``."""
+    record = json.loads(json.dumps(record))
+    at = record
+    for key in path[:-1]:
+        at = at[key]
+    if value is ...:
+        del at[path[-1]]
+    else:
+        at[path[-1]] = value
+    return record
+
+
+odd = (
+    record_values
+    | st.sampled_from([..., 0, -1, 1, 2**63, "", "a,b", "@all", "a" * 64, "a" * 201, [], {}, True])
+    | st.sampled_from(["memory/a", "inbox/@all", "2026-02-30T00:00:00.000000Z", "a\n"])
+)
+
+
+@given(st.sampled_from(sorted(RECORDS)), st.data())
+def test_the_checker_says_what_json_schema_says(name, data):
+    record = data.draw(st.sampled_from(RECORDS[name]))
+    path = data.draw(st.sampled_from([path for path in places(record) if path]))
+    bad = forged(record, path, data.draw(odd))
+    check = check_of(name.removesuffix(".json"))
+    assert (check(bad) is None) == validator(name).is_valid(bad)
+    # A second look, at a shape and at names that were seen, is the same.
+    assert (check(bad) is None) == validator(name).is_valid(bad)
+    assert check(record) is None
+    assert validator(name).is_valid(record)
+
+
+def test_where_a_record_is_wrong_is_told():
+    record = decode(encode(sealed_version().record), "it")
+    record["events"][1]["chains"] = ["memory/a", "nowhere"]
+    assert check_of("version")(record) == ".events[1].chains[1] is not a valid chain"
+    del record["by"]
+    assert check_of("version")(record) == ".by is missing"
+
+
+def test_what_was_found_sound_in_one_field_is_not_so_in_another():
+    schema = {
+        "type": "object",
+        "properties": {
+            "a": {"type": "string", "maxLength": 1},
+            "b": {"type": "string", "maxLength": 2},
+        },
+    }
+    check = compile_schema(schema, DEFS)
+    assert check({"b": "bb"}) is None
+    assert check({"a": "bb"}) == ".a is not a valid text here"
+    assert check({"b": "bb", "a": "a"}) is None
+    assert check({"a": "bb", "b": "a"}) == ".a is not a valid text here"

@@ -161,6 +161,20 @@ class Damaged(TclogError):
 
     code = "damaged"
     exit = 8
+    # Versions of which one is wrong, where two that were read do not fit together.
+    versions: tuple[Any, ...] = ()
+
+
+class Forked(Damaged):
+    """The store holds another version in a slot than this machine has seen there."""
+
+    code = "forked"
+
+
+class RolledBack(Damaged):
+    """The store does not have a version any more that this machine has seen."""
+
+    code = "rolled-back"
 
 
 EXIT_STATUSES: dict[int, str] = {

@@ -160,7 +160,7 @@ def verify(chain: ChainId, before: Version | None, version: Version) -> None:
     """
     what = f"version {version.seq} of {chain}"
     if version.prev != (None if before is None else before.id):
-        raise Damaged(f"{what} does not follow the version before it", hint="tclog fsck")
+        raise does_not_follow(before, version)
     if before is not None and version.at <= before.at:
         raise Damaged(f"{what} is not later than the version before it", hint="tclog fsck")
     if version.record.get("stands") != _stands_after(before):
@@ -171,6 +171,16 @@ def verify(chain: ChainId, before: Version | None, version: Version) -> None:
         return  # a later client's rules made this state; only it can recompute it
     if not holds_its_state(state_of(chain, before), version):
         raise Damaged(f"{what} holds a state that its events do not give", hint="tclog fsck")
+
+
+def does_not_follow(before: Version | None, version: Version) -> Damaged:
+    """Return the error for two versions of which the later does not name the earlier."""
+    error = Damaged(
+        f"version {version.seq} of {version.chain} does not follow the version before it",
+        hint="tclog fsck",
+    )
+    error.versions = (version,) if before is None else (before, version)
+    return error
 
 
 def holds_its_state(state: Any, version: Version) -> bool:

@@ -1,10 +1,14 @@
 """Known heads: the newest version of each chain that this user's processes have seen.
 
-A cache and nothing more: slots never change, nor does what became of a transaction, so a remembered
-version is true for ever, and whether it is still the newest is always asked of the store (by
-reading, or by creating, the slot after it). It may be deleted at any moment. Many processes may use
-it: files are replaced whole, and one that does not decode is ignored. No version is kept whose
-transaction has not ended.
+A cache: slots never change, nor does what became of a transaction, so a remembered version is true
+for as long as the store is the same; whether it is still the newest is always asked of the store
+(by reading, or by creating, the slot after it). A store may be set back to an older copy, though.
+So a remembered version is compared with the store by its bytes (``tclog.chain.trust``): in a folder
+whenever it is used, in a bucket once a minute and project by the newest that is remembered. It is
+never replaced by another version of its number: what does not fit is evidence.
+
+Many processes may use it: files are replaced whole, and one that does not decode is ignored. No
+version is kept whose transaction has not ended. Deleting it costs requests and the evidence.
 """
 
 from __future__ import annotations
@@ -16,23 +20,52 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tclog.clock import Hlc, HybridClock, Stamp, parse_hlc
-from tclog.errors import TclogError
-from tclog.event import ChainId, Version, decode_version, digest, slot_key
+from tclog.errors import Damaged, TclogError
+from tclog.event import ChainId, Version, decode, decode_version, digest, slot_key
+from tclog.store.base import Found
 
 DENIAL_KEPT_S = 3600.0
+LOOK_EVERY_S = 60.0
+# Beside ``heads/``: the chain with the newest version, and when the store was asked for that last.
+NEWEST = "newest"
+LOOKED = "looked"
 # What one process remembers at most, as the store holds it; in memory it takes about three times
 # as much. A process that lives long meets any number of chains.
 KEPT_BYTES_MAX = 16 << 20
 
+Read = Callable[[str], Found | None]
+
 
 class Heads(Protocol):
-    """Where known heads are kept between commands, and whether objects may be removed."""
+    """Where known heads are kept between commands, and whether objects may be removed.
+
+    ``local``: remembered versions are compared with the store whenever they are used.
+    """
+
+    local: bool
 
     def get(self, chain: ChainId) -> Version | None:
-        """Return the newest version known, or None."""
+        """Return the newest version known, or None.
+
+        Raises:
+            Forked, RolledBack: ``local``, and the store does not hold it.
+        """
 
     def put(self, version: Version) -> None:
-        """Remember a version, unless a newer one is known."""
+        """Remember a version, unless a newer one is known.
+
+        Raises:
+            Forked: another version of its number is known.
+        """
+
+    def witness(self) -> Version | None:
+        """Return the newest version that is remembered of the project, unless ``local``."""
+
+    def due(self, now_s: float) -> Version | None:
+        """Return the witness if the store was not asked for it within ``LOOK_EVERY_S``."""
+
+    def looked(self, now_s: float, *, found: bool) -> None:
+        """Remember that the store was asked for the witness; not ``found``: without an answer."""
 
     def may_remove(self) -> bool:
         """Return whether the store was not seen lately to deny the removal of an object."""
@@ -42,31 +75,69 @@ class Heads(Protocol):
 
 
 class MemoryHeads:
-    """Known heads of one process: of the chains that it met last, up to ``KEPT_BYTES_MAX``."""
+    """Known heads of one process: of the chains that it met last, up to ``KEPT_BYTES_MAX``.
 
-    def __init__(self) -> None:
+    Args:
+        read: reads an object where that costs nothing (a folder); makes the heads ``local``.
+    """
+
+    def __init__(self, read: Read | None = None) -> None:
+        self.local = read is not None
+        self._read = read
         # In the order in which they were put.
         self._versions: dict[ChainId, Version] = {}
         self._kept_bytes = 0
         self._denied = False
+        # Stamp and chain of the newest version, and when the store was asked for it last.
+        self._newest: tuple[str, ChainId] | None = None
+        self._looked_s = -LOOK_EVERY_S
 
     def get(self, chain: ChainId) -> Version | None:
         """See ``Heads``."""
+        known = self._known(chain)
+        if known is not None and self._read is not None:
+            found = self._read(slot_key(chain, known.seq))
+            if found is None or found.data != known.raw:
+                raise _difference(known, found)
+        return known
+
+    def _known(self, chain: ChainId) -> Version | None:
         return self._versions.get(chain)
 
     def put(self, version: Version) -> None:
         """See ``Heads``."""
         known = self._versions.get(version.chain)
+        if known is not None and known.seq == version.seq and known.id != version.id:
+            raise _difference(known, Found(version.raw, version.stored or Stamp("")))
         if known is None or (known.seq, known.stored or "") <= (version.seq, version.stored or ""):
             self._forget(version.chain)
             self._versions[version.chain] = version
             self._kept_bytes += len(version.raw)
             while self._kept_bytes > KEPT_BYTES_MAX and len(self._versions) > 1:
                 self._forget(next(iter(self._versions)))
+            if not self.local and (self._newest is None or self._newest[0] <= version.at):
+                self._newest = version.at, version.chain
 
     def _forget(self, chain: ChainId) -> None:
         gone = self._versions.pop(chain, None)
         self._kept_bytes -= 0 if gone is None else len(gone.raw)
+
+    def witness(self) -> Version | None:
+        """See ``Heads``."""
+        return None if self._newest is None else self._known(self._newest[1])
+
+    def due(self, now_s: float) -> Version | None:
+        """See ``Heads``."""
+        if self.local or now_s - self._looked_s < LOOK_EVERY_S:
+            return None
+        witness = self.witness()
+        if witness is None:
+            self._looked_s = now_s  # what is put from now on was seen since
+        return witness
+
+    def looked(self, now_s: float, *, found: bool) -> None:  # noqa: ARG002 - as ``Heads`` says
+        """See ``Heads``."""
+        self._looked_s = now_s
 
     def may_remove(self) -> bool:
         """See ``Heads``."""
@@ -82,51 +153,72 @@ class FileHeads(MemoryHeads):
 
     Args:
         folder: a folder of its own under the user's cache; made when first needed.
-        exists: whether the store still has an object; asked of a remembered slot where that costs
-            nothing (a folder), so that a store which was set back to a backup is noticed.
+        read: as ``MemoryHeads`` takes it.
     """
 
-    def __init__(
-        self, folder: str | os.PathLike[str], exists: Callable[[str], bool] | None = None
-    ) -> None:
-        super().__init__()
+    def __init__(self, folder: str | os.PathLike[str], read: Read | None = None) -> None:
+        super().__init__(read)
         self._folder = os.fspath(folder)
         self._denial = f"{self._folder}/denied-removal"
-        self._exists = exists
+        self._look = f"{self._folder}/{LOOKED}"
+        self._newest_file = f"{self._folder}/{NEWEST}"
 
-    def get(self, chain: ChainId) -> Version | None:
-        """See ``Heads``."""
-        known = super().get(chain)
-        if known is not None:
-            return known
-        raw = _read(self._path(chain))
-        line, found, body = (raw or b"").partition(b"\n")
-        if not found:
-            return None
-        try:
-            seq, stored, verdict, _ = line.decode().split(" ")
-            version = decode_version(
-                body, chain=chain, seq=int(seq), stored=Stamp(stored) if stored != "-" else None
-            )
-            if version.txn is not None:
-                version = version.judged(aborted=verdict == "aborted")
-        except (ValueError, TclogError):
-            return None
-        if line != _line(version):
-            return None  # believed, it would be named as the version before the next
-        if self._exists is not None and not self._exists(slot_key(chain, version.seq)):
-            return None
-        super().put(version)
-        return version
+    def _known(self, chain: ChainId) -> Version | None:
+        known = super()._known(chain)
+        if known is None:
+            known = read_kept(self._path(chain), chain)
+            if known is not None:
+                MemoryHeads.put(self, known)
+        return known
 
     def put(self, version: Version) -> None:
         """See ``Heads``."""
-        before = super().get(version.chain)
+        before = super()._known(version.chain)
         super().put(version)
-        if super().get(version.chain) is not version:
+        if super()._known(version.chain) is not version:
             return
         if before is None or before.seq < version.seq or before.stored != version.stored:
-            replace_cached(self._path(version.chain), _line(version) + b"\n" + version.raw)
+            path = self._path(version.chain)
+            # Another process may have got further, or have seen another version.
+            line, _, body = (_read(path) or b"").partition(b"\n")
+            seq = line.partition(b" ")[0]
+            if seq == b"%d" % version.seq and body != version.raw:
+                kept = read_kept(path, version.chain)
+                if kept is not None:
+                    raise _difference(kept, Found(version.raw, version.stored or Stamp("")))
+            if not (seq.isdigit() and int(seq) > version.seq):
+                replace_cached(path, _line(version) + b"\n" + version.raw)
+            self._keep_newest(version)
+
+    def _keep_newest(self, version: Version) -> None:
+        if self.local:
+            return
+        kept = _newest(_read(self._newest_file))
+        if kept is None:
+            replace_cached(self._look, b"")
+        if kept is None or kept[0] < version.at:
+            text = f"{version.at} {version.chain}"
+            replace_cached(self._newest_file, text.encode())
+
+    def witness(self) -> Version | None:
+        """See ``Heads``."""
+        self._newest = _newest(_read(self._newest_file)) or self._newest
+        return super().witness()
+
+    def due(self, now_s: float) -> Version | None:
+        """See ``Heads``. Other processes of this user look, too."""
+        if not self.local and now_s - self._looked_s >= LOOK_EVERY_S:
+            with contextlib.suppress(OSError):
+                age_s = time.time() - os.stat(self._look).st_mtime  # noqa: PTH116 - as in _read
+                if age_s >= 0:
+                    self._looked_s = now_s - age_s
+        return super().due(now_s)
+
+    def looked(self, now_s: float, *, found: bool) -> None:
+        """See ``Heads``."""
+        super().looked(now_s, found=found)
+        if found:
+            replace_cached(self._look, b"")
 
     def may_remove(self) -> bool:
         """See ``Heads``. After an hour it is tried again: permissions change."""
@@ -143,6 +235,50 @@ class FileHeads(MemoryHeads):
 
     def _path(self, chain: ChainId) -> str:
         return f"{self._folder}/heads/{digest(chain.encode())[:32]}"
+
+
+def _difference(known: Version, found: Found | None) -> Damaged:
+    from tclog.chain.trust import Remembered, difference
+
+    error = difference(Remembered.of(known), found)
+    assert error is not None  # noqa: S101 - the caller has compared
+    return error
+
+
+def _newest(raw: bytes | None) -> tuple[str, ChainId] | None:
+    """Read which chain has the newest version that is remembered, and the stamp of that."""
+    try:
+        at, found, chain = (raw or b"").decode().partition(" ")
+        parse_hlc(at)
+    except ValueError:
+        return None
+    return (at, ChainId(chain)) if found and "/" in chain else None
+
+
+def read_kept(path: str, chain: ChainId | None = None) -> Version | None:
+    """Read a head's file; None if there is none, or it is not whole.
+
+    Args:
+        path: of the file.
+        chain: whose head it must be; by default that of the version in it.
+    """
+    raw = _read(path)
+    line, found, body = (raw or b"").partition(b"\n")
+    if not found:
+        return None
+    try:
+        if chain is None:
+            chain = ChainId(str(decode(body, path)["chain"]))
+        seq, stored, verdict, _ = line.decode().split(" ")
+        version = decode_version(
+            body, chain=chain, seq=int(seq), stored=Stamp(stored) if stored != "-" else None
+        )
+        if version.txn is not None:
+            version = version.judged(aborted=verdict == "aborted")
+    except (ValueError, KeyError, TypeError, TclogError):
+        return None
+    # One that was cut short and still decodes would be named as the version before the next.
+    return version if line == _line(version) else None
 
 
 def _line(version: Version) -> bytes:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, settled, together
-from tclog.chain.fold import unknown_ops, verify
+from tclog.chain.fold import does_not_follow, unknown_ops, verify
 from tclog.clock import Hlc
 from tclog.errors import Damaged
 from tclog.event import (
@@ -269,10 +269,7 @@ def read_range(
 
 def _check_follows(versions: Sequence[Version], version: Version) -> None:
     if versions and version.prev != versions[-1].id:
-        raise Damaged(
-            f"version {version.seq} of {version.chain} does not follow version {version.seq - 1}",
-            hint="tclog fsck",
-        )
+        raise does_not_follow(versions[-1], version)
 
 
 def read_at(client: Client, chain: ChainId, at: Hlc) -> Protocol[Version | None]:

@@ -52,6 +52,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "report": ("report", "report", "Write a run as one web page, for people."),
     "watch": ("watch", "watch", "Follow the log: each event when it is committed, once."),
     "sync": ("log", "sync", "Bring the local index of the history commands up to date."),
+    "trust": ("trust", "trust", "Decide whether to go on with a store that was set back."),
     "fsck": ("fsck", "fsck", "Check every object in the store."),
     "pack": ("packs", "pack", "Fold closed hours of history into packs."),
     "gc": ("packs", "gc", "Show which event objects packs hold, or remove those."),

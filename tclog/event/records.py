@@ -433,6 +433,11 @@ def decode_stored_version(raw: bytes, stored: str | None, at: str | None = None)
     return version.judged(aborted=aborted) if "txn" in record else version
 
 
+def slot_bytes(raw: bytes) -> bytes:
+    """Return the bytes of a slot from what the local index keeps of it."""
+    return raw.removeprefix(_ABORTED)
+
+
 def decode_stored_state(raw: bytes) -> Mapping[str, Any]:
     """Read only the state out of what ``decode_stored_version`` reads."""
     record = orjson.loads(raw.removeprefix(_ABORTED))

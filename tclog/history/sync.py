@@ -31,8 +31,10 @@ from tclog.chain.append import EVENT_AGE_MAX_S
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, settled, together
 from tclog.chain.fold import state_of
+from tclog.chain.heads import LOOK_EVERY_S
+from tclog.chain.trust import Remembered, check
 from tclog.clock import AHEAD_TRUSTED_US, Stamp, format_us, last_of, parse_us
-from tclog.errors import Damaged, StoreError
+from tclog.errors import Damaged, Forked, RolledBack, StoreError
 from tclog.event import (
     ALL,
     ChainId,
@@ -42,7 +44,6 @@ from tclog.event import (
     chain_of_slot,
     decode_event,
     decode_version,
-    digest,
     encode_name,
     event_key_parts,
     slot_key,
@@ -50,9 +51,9 @@ from tclog.event import (
 )
 from tclog.history.objects import Progress, chain_in, event_of, unseen
 from tclog.history.sync_packs import PackSync
-from tclog.index import Filter, Index, NotLinked, Outdated
+from tclog.index import Filter, Index, NotLinked
 from tclog.index.asking import COUNTED
-from tclog.store.base import Entry, Found, Get, List, Stat
+from tclog.store.base import Entry, Found, Get, List
 
 SECOND_US = 1_000_000
 # The clocks of two agents may each be off by what is trusted, and stores stamp whole seconds.
@@ -91,15 +92,46 @@ def sync(
 
     Raises:
         Damaged: an object does not hold what it should; ``tclog fsck`` finds all such.
-        Outdated: the index holds another past than the store, which was set back to a copy.
+        Forked, RolledBack: the index holds what the store does not, which was set back to a copy.
+            The index stays as it is, as evidence, until the user accepts the store.
     """
-    reader = _Reader(client, index, progress or unseen)
+    syncing = _sync(client, index, full=full, progress=progress or unseen)
+    try:
+        known = _witness(client, index)
+        if known is None:
+            return (yield from syncing)
+        # Beside the first request. A store that was set back lacks the newest version first.
+        _, synced = yield from together(check(known, local=client.heads.local), syncing)
+        index.looked_s = client.monotonic_s()
+    except (Forked, RolledBack) as error:
+        error.details["index"] = str(index.folder)
+        error.message += f"; the index of what was seen is in {index.folder}"
+        raise
+    return synced  # type: ignore[no-any-return]
+
+
+def _witness(client: Client, index: Index) -> Remembered | None:
+    """Return the newest version in the index, if it is to be looked for."""
+    if not index.finished():
+        return None  # a first sync: every chain that is there already is looked at
+    looked_s = client.monotonic_s() - index.looked_s
+    if not client.heads.local and looked_s < LOOK_EVERY_S:
+        return None
+    return _remembered(index.newest(last_of(client.clock.now_us() + AHEAD_TRUSTED_US)))
+
+
+def _remembered(row: tuple[ChainId, int, bytes, Stamp] | None) -> Remembered | None:
+    return None if row is None else Remembered(*row)
+
+
+def _sync(client: Client, index: Index, *, full: bool, progress: Progress) -> Protocol[Synced]:
+    reader = _Reader(client, index, progress)
     begun_us, begun_s = client.clock.now_us(), client.monotonic_s()
     numbered = index.last_row()
     horizon_us = _horizon_us(index, begun_us)
     cold = horizon_us is None and not full
     full = full or horizon_us is None or _is_old(index, horizon_us)
-    packs = PackSync(client, index, reader.catch_up, reader.judged, reader.progress)
+    packs = PackSync(client, index, reader.catch_up, reader.judged, reader.progress, reader.explain)
     since_us = None if full else horizon_us
     if full:
         packed_us = yield from packs.read_all(_listed_from(horizon_us))
@@ -245,7 +277,9 @@ class _Reader:
             expect = event_of(entry.key)
             event = decode_event(reply.data, expect=expect, what=entry.key)
             found.append((event, reply.data, reply.stored))
-        yield from self.catch_up([chain for event, _, _ in found for chain in event.chains])
+        # What looks like an attempt may stand where the index holds another version.
+        named = [chain for event, _, _ in found for chain in event.chains]
+        yield from self.catch_up(named, check=True)
         with self.index.writing():
             count = self.index.add_attempts(found)
         self.attempts += count
@@ -310,7 +344,7 @@ class _Reader:
     def catch_up(self, chains: Iterable[ChainId], *, check: bool = False) -> Protocol[None]:
         """Read chains from the version after the newest in the index.
 
-        With ``check`` the newest that is known is looked for in the store too.
+        With ``check`` the newest that is known is compared with the store, beside that.
         """
         wanted = iter(dict.fromkeys(chains))
         while part := list(islice(wanted, CHAINS_AT_ONCE)):
@@ -324,9 +358,21 @@ class _Reader:
     ) -> Protocol[Iterable[Version | tuple[ChainId, int]]]:
         """Return what is new in a chain: the first versions themselves, the slots of the rest."""
         head = self.index.head(chain)
+        if not (check and head):
+            return (yield from self._after(chain, head))
+        looking = self._look(chain, head)
+        _, news = yield from together(looking, self._after(chain, head))
+        return news  # type: ignore[no-any-return]
+
+    def _look(self, chain: ChainId, seq: int) -> Protocol[None]:
+        known = _remembered(self.index.kept(chain, seq))
+        if known is not None:
+            yield from check(known, local=self.client.heads.local)
+
+    def _after(
+        self, chain: ChainId, head: int
+    ) -> Protocol[Iterable[Version | tuple[ChainId, int]]]:
         news: list[Version | tuple[ChainId, int]] = []
-        if check and head and (yield Stat(slot_key(chain, head))) is None:
-            raise Outdated(f"the store has no version {head} of {chain}")
         for _ in range(STEPS_FORWARD_MAX if head else 0):
             found = yield Get(slot_key(chain, head + 1))
             if found is None:
@@ -351,7 +397,7 @@ class _Reader:
             with self.index.writing():
                 count = self.index.add_versions(versions)
         except NotLinked as broken:
-            yield from self._explain(broken.chain, broken.seq)
+            yield from self.explain(broken.chain, broken.seq)
             raise
         self.versions += count
         self.progress("versions", count)
@@ -393,12 +439,10 @@ class _Reader:
                 self._slots[chain] = max(seq, self._slots.get(chain, 0))
         return [v for v in judged if v is not None and v.seq < open_.get(v.chain, v.seq + 1)]
 
-    def _explain(self, chain: ChainId, seq: int) -> Protocol[None]:
-        """Say whether it is the store or the index that is wrong about a version's predecessor."""
-        if seq > 1 and self.index.head(chain) == seq - 1:
-            found = yield Get(slot_key(chain, seq - 1))
-            if found is not None and digest(found.data) != self.index.head_id(chain):
-                raise Outdated(f"the store has another version {seq - 1} of {chain}")
+    def explain(self, chain: ChainId, seq: int) -> Protocol[None]:
+        """Raise what is wrong about a version that does not follow the one in the index."""
+        if self.index.head(chain) == seq - 1:
+            yield from self._look(chain, seq - 1)
         raise Damaged(
             f"version {seq} of {chain} does not follow version {seq - 1}", hint="tclog fsck"
         )

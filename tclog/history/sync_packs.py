@@ -18,7 +18,6 @@ from tclog.chain.drive import Protocol
 from tclog.chain.fold import state_of
 from tclog.clock import SECOND_US, parse_us
 from tclog.domain.packs import State
-from tclog.errors import Damaged
 from tclog.event import PACKS, ChainId, Version, decode_version
 from tclog.event.summary import Summary, summarize
 from tclog.history.objects import Progress
@@ -35,6 +34,7 @@ REMOVED_AFTER_US = 20 * 3600 * SECOND_US
 
 CatchUp = Callable[[Iterable[ChainId]], Protocol[None]]
 Judge = Callable[[Sequence[Version]], Protocol[list[Version]]]
+Explain = Callable[[ChainId, int], Protocol[None]]
 
 
 class PackSync:
@@ -46,16 +46,24 @@ class PackSync:
         catch_up: reads chains from their slots.
         judged: says of versions what became of their transactions, by the slots.
         progress: told what is read.
+        explain: raises what is wrong about a version that does not follow the one in the index.
     """
 
     def __init__(
-        self, client: Client, index: Index, catch_up: CatchUp, judged: Judge, progress: Progress
+        self,
+        client: Client,
+        index: Index,
+        catch_up: CatchUp,
+        judged: Judge,
+        progress: Progress,
+        explain: Explain,
     ) -> None:
         self.client = client
         self.index = index
         self.catch_up = catch_up
         self.judged = judged
         self.progress = progress
+        self.explain = explain
         self.versions = 0
         self.attempts = 0
         self._read: set[str] = set()
@@ -164,7 +172,7 @@ class PackSync:
                             for chain, seq, row in batch.unjudged
                         ]
                         summaries = [summarize(v) for v in (yield from self.judged(found))]
-                    self._add(summaries)
+                    yield from self._add(summaries)
                     with self.index.writing():
                         self.index.add_attempts(batch.events)
                     self.progress("attempts", len(batch.events))
@@ -172,15 +180,12 @@ class PackSync:
                 return False
         return True
 
-    def _add(self, summaries: Iterable[Summary]) -> None:
+    def _add(self, summaries: Iterable[Summary]) -> Protocol[None]:
         try:
             with self.index.writing():
                 count = self.index.add_summaries(summaries)
         except NotLinked as broken:
-            raise Damaged(
-                f"version {broken.seq} of {broken.chain} in a pack does not follow version"
-                f" {broken.seq - 1}",
-                hint="tclog fsck",
-            ) from None
+            yield from self.explain(broken.chain, broken.seq)
+            raise
         self.versions += count
         self.progress("versions", count)

@@ -144,6 +144,7 @@ class Mounted:
         self._stores = stores
         self.url = " and ".join(store.url for store in stores.values())
         self.concurrent = any(store.concurrent for store in stores.values())
+        self.local = False
         self.resolution_us = max(store.resolution_us for store in stores.values())
 
     def _at(self, key: str) -> tuple[Store, str, str]:

@@ -16,7 +16,7 @@ import orjson
 from tclog.clock import Hlc, Stamp
 from tclog.event import ChainId, Event, EventId, Version, encode
 from tclog.event.names import NAME_BYTES_MAX
-from tclog.event.records import decode_stored_event, decode_stored_version
+from tclog.event.records import decode_stored_event, decode_stored_version, slot_bytes
 from tclog.index.database import Database
 from tclog.index.rows import Attempt, Commit, Filter
 
@@ -97,6 +97,26 @@ class Asking(Database):
     def last_row(self) -> int:
         """Return the number of the newest row of events, to be given to ``number``."""
         return int(self._db.execute("SELECT coalesce(max(row), 0) FROM events").fetchone()[0])
+
+    # -- what the store is compared with ------------------------------------------------------
+
+    def kept(self, chain: ChainId, seq: int) -> tuple[ChainId, int, bytes, Stamp] | None:
+        """Return chain, number, bytes and stamp of a version here."""
+        return self._kept("chains.name=? AND versions.seq=?", chain, seq)
+
+    def newest(self, until: Hlc) -> tuple[ChainId, int, bytes, Stamp] | None:
+        """Return the same of the newest version of all that is not after a stamp."""
+        return self._kept("versions.at<=? ORDER BY versions.at DESC LIMIT 1", until)
+
+    def _kept(self, where: str, *values: Any) -> tuple[ChainId, int, bytes, Stamp] | None:
+        row = self._db.execute(
+            "SELECT chains.name, versions.seq, versions.raw, versions.stored FROM versions"  # noqa: S608 - our own words
+            f" JOIN chains ON chains.id=versions.chain WHERE {where}",
+            values,
+        ).fetchone()
+        if row is None:
+            return None
+        return ChainId(row[0]), int(row[1]), slot_bytes(row[2]), Stamp(row[3])
 
     # -- chains and versions ------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ ahead. So it never falls within a chain, and all slots of a transaction have the
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import sqlite3
@@ -93,7 +94,7 @@ class IndexUnusable(TclogError):  # noqa: N818 - named for what happened, as in 
 
 
 class Outdated(sqlite3.DatabaseError):
-    """The index is of another schema or another past of the store; as good as damaged."""
+    """The index is of another schema; as good as damaged."""
 
 
 class Database:
@@ -108,6 +109,8 @@ class Database:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / FOLDER
+        # When the store was last asked for the newest version here, by a monotonic clock.
+        self.looked_s = -math.inf
         self._file: tuple[int, int] | None = None
         self._db = self._open()
 

@@ -16,6 +16,7 @@ from tclog import __version__
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, run
 from tclog.chain.heads import ClockFile, FileHeads, Heads, MemoryHeads
+from tclog.chain.trust import guard
 from tclog.clock import Hlc, HybridClock, last_of
 from tclog.errors import NotFound
 from tclog.event import validate_name
@@ -116,8 +117,9 @@ class Log:
         self.store = store
         self.project = project
         self.agent = validate_name("agent", agent)
-        exists = None if store.concurrent else lambda key: store.stat(key) is not None
-        heads: Heads = MemoryHeads() if cache is None else FileHeads(cache, exists)
+        # What is remembered of a folder is compared with it whenever it is used.
+        read = store.get if store.local else None
+        heads: Heads = MemoryHeads(read) if cache is None else FileHeads(cache, read)
         self._clock_file = None if cache is None else ClockFile(cache, agent)
         last, offset_us, learnt_us, epoch_us = (
             (None, 0, 0, 0) if self._clock_file is None else self._clock_file.read()
@@ -143,7 +145,7 @@ class Log:
     def run(self, protocol: Protocol[T]) -> T:
         """Run a protocol against the store, and keep the clock."""
         try:
-            return run(protocol, self.store)
+            return run(guard(self.client, protocol), self.store)  # type: ignore[no-any-return]
         finally:
             if self._clock_file is not None:
                 client = self.client

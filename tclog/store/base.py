@@ -47,11 +47,15 @@ class Found(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One row of a listing. For a folder, ``key`` ends in a slash and the rest is empty."""
+    """One row of a listing. For a folder, ``key`` ends in a slash and the rest is empty.
+
+    ``tag`` is a bucket's ETag, where one object was looked at.
+    """
 
     key: str
     size: int = 0
     stored: Stamp | None = None
+    tag: str = ""
 
 
 class Get(NamedTuple):
@@ -128,6 +132,8 @@ class Store(Protocol):
     url: str
     # Whether requests have latency worth hiding by threads.
     concurrent: bool
+    # Whether a read is so cheap that what is remembered is compared whenever it is used.
+    local: bool
     # How coarse its stamps are, in microseconds.
     resolution_us: int
 

@@ -65,6 +65,7 @@ class FileStore:
     """
 
     concurrent = False
+    local = True
     # The kernel stamps files with its coarse clock: one tick is at most 10 ms.
     resolution_us = 10_000
 

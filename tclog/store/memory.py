@@ -24,6 +24,7 @@ class MemoryStore:
 
     url = "memory:"
     concurrent = False
+    local = False
     resolution_us = 1
 
     def __init__(self, now_us: Callable[[], int] | None = None) -> None:

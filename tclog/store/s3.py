@@ -197,6 +197,7 @@ class S3Store:
     """
 
     concurrent = True
+    local = False
     resolution_us = SECOND_US
 
     def __init__(self, settings: S3Settings, environ: Mapping[str, str] | None = None) -> None:
@@ -422,6 +423,10 @@ def _stamp_in(meta: Mapping[str, Any]) -> Stamp:
     return stamp_of(moment)
 
 
+def _tag(text: str | None) -> str:
+    return (text or "").strip('"')
+
+
 class _Obstore:
     def __init__(self, settings: S3Settings, environ: Mapping[str, str]) -> None:
         import obstore
@@ -549,7 +554,7 @@ class _Obstore:
         except self._errors as error:
             self._absent(error)
             return None
-        return Entry(key, meta["size"], _stamp_in(meta))
+        return Entry(key, meta["size"], _stamp_in(meta), _tag(meta["e_tag"]))
 
     def delete(self, keys: Sequence[str]) -> None:
         try:
@@ -802,7 +807,8 @@ class _Boto3:
         except self._errors as error:
             self._absent(error)
             return None
-        return Entry(key, reply["ContentLength"], stamp_of(reply["LastModified"]))
+        stored = stamp_of(reply["LastModified"])
+        return Entry(key, reply["ContentLength"], stored, _tag(reply.get("ETag")))
 
     def delete(self, keys: Sequence[str]) -> None:
         try:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from tclog.chain.client import Client, Decode
 from tclog.chain.drive import Protocol, Sleep
 from tclog.chain.heads import MemoryHeads
+from tclog.chain.trust import guard
 from tclog.clock import HybridClock, Stamp, stamp
 from tclog.errors import OutcomeUnknown, StoreDenied, StoreError, StoreUnreachable, TclogError
 from tclog.event import ChainId, Version, decode_version
@@ -340,7 +341,7 @@ class Simulation:
         operation.place = operation.place or (process.number, len(self.operations))
         self.operations.append(operation)
         self._note(process.name, "begin", operation)
-        process.protocol = plan.protocol(process.client)
+        process.protocol = guard(process.client, plan.protocol(process.client))
         self._advance(process, None)
 
     def _advance(self, process: _Process, reply: Any) -> None:

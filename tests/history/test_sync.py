@@ -15,7 +15,7 @@ from history.truth import assert_numbers, assert_same, read_truth
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, answer, run
 from tclog.clock import parse_us, stamp
-from tclog.errors import Damaged
+from tclog.errors import Damaged, Forked, RolledBack
 from tclog.event import (
     ALL,
     ChainId,
@@ -30,7 +30,7 @@ from tclog.history import sync as module
 from tclog.history.history import History
 from tclog.history.log import read_log
 from tclog.history.sync import sync
-from tclog.index import Commit, Filter, Index, Outdated, asking
+from tclog.index import Commit, Filter, Index, asking
 from tclog.log.inbox import read_inbox, send_message
 from tclog.log.memory import set_value
 from tclog.store.base import Create, Entry, Get, List, Request
@@ -546,38 +546,55 @@ def test_a_missing_slot_is_named(store: MemoryStore, index: Index, client: Make)
         run(sync(client("reader"), index), store)
 
 
-@pytest.mark.parametrize("later", [1, 2, 3])
-def test_a_store_that_was_set_back_makes_the_index_anew(
-    later: int, store: MemoryStore, tmp_path: Path, client: Make, clock: Clock
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("later", [0, 1, 2, 3])
+def test_a_store_that_was_set_back_is_told_and_the_index_is_kept(
+    later: int, full: bool, store: MemoryStore, tmp_path: Path, client: Make, clock: Clock
 ) -> None:
     """A backup was restored and work went on from there: the index holds another past."""
-    chain = chain_id("memory", "a")
     for nth in range(4):
         written(client("w"), store, "a", str(nth))
     history = History(store, client("reader"), tmp_path)
     history.sync()
-    epoch = history.index.epoch
-    for seq in (3, 4):
-        store.delete(slot_key(chain, seq))
-    for entry in store.list("events", "", 99, False)[-2:]:
-        store.delete(entry.key)
-    clock.pass_s(60)
+    epoch, rows = history.index.epoch, history.index.last_row()
+    set_back(store, 2)
+    clock.pass_s(90)
     for nth in range(later):
         written(client(f"w{nth}"), store, "a", f"other {nth}")
-    if later < 3:
-        with pytest.raises(Outdated) if later < 2 else _nothing():
-            run(sync(client("reader"), Index(tmp_path), full=True), store)
-        history.sync(full=True)
+    for _ in range(2):
+        with pytest.raises(RolledBack if later < 2 else Forked) as told:
+            history.sync(full=full)
+        error = told.value
+        assert error.details["remembered"]["version"] == 4
+        found = error.details.get("found")
+        assert found is None or found["agent"] == "w1"
+        assert error.details["index"] == str(history.index.folder)
+    assert (history.index.epoch, history.index.last_row()) == (epoch, rows)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_one_chain_that_was_set_back_is_told(
+    full: bool, store: MemoryStore, tmp_path: Path, client: Make, clock: Clock
+) -> None:
+    """Also where newer versions of other chains are there: a new event of it stands in no slot."""
+    for key, count in (("a", 4), ("b", 1)):
+        for nth in range(count):
+            written(client("w"), store, key, str(nth))
+    history = History(store, client("reader"), tmp_path)
     history.sync()
-    if later != 2:
-        assert history.index.epoch != epoch
-        assert_same(history.index, read_truth(store))
+    store.delete(slot_key(chain_id("memory", "a"), 4))
+    written(client("other"), store, "a", "another 3")
+    with pytest.raises(Forked) as told:
+        history.sync(full=full)
+    assert told.value.details["found"]["agent"] == "other"
 
 
-def _nothing() -> Any:
-    from contextlib import nullcontext
-
-    return nullcontext()
+def set_back(store: MemoryStore, count: int) -> None:
+    chain = chain_id("memory", "a")
+    for seq in range(4, 4 - count, -1):
+        store.delete(slot_key(chain, seq))
+    for entry in store.list("events", "", 99, False)[-count:]:
+        store.delete(entry.key)
 
 
 def test_what_a_sync_holds_does_not_grow_with_what_is_new_in_a_chain(tmp_path: Path) -> None:

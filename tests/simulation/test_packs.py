@@ -29,7 +29,7 @@ def test_nothing_is_lost_while_others_work_under_faults(seed):
     assert len(upkeep.looks) > 15
 
 
-@pytest.mark.parametrize("seed", range(100, 103))
+@pytest.mark.parametrize("seed", [100, 101, 103])  # in each something is packed
 def test_nothing_is_lost_while_others_work(seed):
     broken, upkeep = run_upkeep(seed, NONE)
     assert not broken

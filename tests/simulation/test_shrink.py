@@ -20,7 +20,7 @@ def failing():
 @pytest.mark.parametrize(
     ("plant", "operations_max"),
     [
-        (no_answer_taken_as_nothing_written, 2),
+        (no_answer_taken_as_nothing_written, 3),
         (reads_answered_from_the_cache, 3),
         (lease_counted_from_the_claim_not_the_renewal, 4),
         (idempotency_key_bound_anew_at_each_use, 4),

@@ -65,7 +65,7 @@ def test_a_put_is_read_back_and_overwrites(store: Store, place: Place) -> None:
     assert found is not None
     assert found.data == b"second, longer"
     entry = store.stat("a/b")
-    assert entry == Entry("a/b", len(b"second, longer"), found.stored)
+    assert entry[:3] == Entry("a/b", len(b"second, longer"), found.stored)[:3]
     assert place.open().get("a/b") == found
 
 

@@ -222,6 +222,7 @@ class Around:
         self.inner = store
         self.url = store.url
         self.concurrent = store.concurrent
+        self.local = store.local
         self.resolution_us = store.resolution_us
 
     def get(self, key: str) -> Found | None:

@@ -38,6 +38,8 @@ def test_the_exit_statuses_are_those_of_the_command_line_contract():
         "StoreFull": 7,
         "StoreUnfit": 7,
         "Damaged": 8,
+        "Forked": 8,
+        "RolledBack": 8,
     }
 
 

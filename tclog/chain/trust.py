@@ -1,0 +1,234 @@
+"""Whether the store still is the one that this machine remembers.
+
+A remembered version is checked by its bytes, never by its number. A folder is asked at each use
+(``tclog.chain.heads``). In a bucket ``guard`` looks once a minute at the newest version that this
+machine remembers of the project, beside another request. A store that was set back to an older copy
+lacks that one first. Each version that is read is compared with the one before it by ``prev``. If
+they do not fit, ``guard`` finds out which of the two the store lacks.
+
+Nothing here accepts a store. ``tclog trust accept`` does, and forgets what is remembered.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tclog.chain.client import Client
+from tclog.chain.drive import Protocol, Sleep
+from tclog.clock import Stamp, rfc3339
+from tclog.errors import Damaged, Forked, RolledBack, StoreError
+from tclog.event import ChainId, Version, chain_folder, decode_version, slot_key, slot_seq
+from tclog.store.base import Create, Entry, Found, Get, List, Request, Stat
+
+# After a create the outcome of an operation may be open for so long; its answer goes first.
+QUIET_S = 120.0
+LOOKS = 3
+LOOK_PAUSE_S = 0.2
+ACCEPT = "tclog trust accept"
+
+
+class Remembered(NamedTuple):
+    """A version that was read or written before; ``stored`` is its slot's stamp, if it was told."""
+
+    chain: ChainId
+    seq: int
+    raw: bytes
+    stored: Stamp | None
+
+    @classmethod
+    def of(cls, version: Version) -> Remembered:
+        """Return what has to be there for a version to be there."""
+        return cls(version.chain, version.seq, version.raw, version.stored)
+
+
+def guard(client: Client, protocol: Protocol[Any]) -> Protocol[Any]:
+    """Run an operation; beside its requests look, when that is due, whether the store was set back.
+
+    Raises:
+        Forked, RolledBack: the store does not hold a version that this machine remembers.
+    """
+    try:
+        return (yield from _guarded(client, protocol))
+    except RolledBack as error:
+        yield from _say_newest(error)
+        raise
+    except Forked:
+        raise
+    except Damaged as damage:
+        yield from _explain(client, damage)
+        raise
+    finally:
+        protocol.close()
+
+
+def _guarded(client: Client, protocol: Protocol[Any]) -> Protocol[Any]:
+    quiet_s = 0.0
+    act: Any = protocol.send
+    argument: Any = None
+    while True:
+        try:
+            step = act(argument)
+        except StopIteration as end:
+            return end.value
+        witness = None
+        if type(step) is not Sleep:
+            now_s = client.monotonic_s()
+            if _creates(step):
+                quiet_s = now_s + QUIET_S
+            witness = None if now_s < quiet_s else client.heads.due(now_s)
+        act = protocol.send
+        try:
+            if witness is None:
+                argument = yield step
+            else:
+                argument = yield from _beside(client, step, witness)
+        except StoreError as error:
+            act, argument = protocol.throw, error
+
+
+def _creates(step: Any) -> bool:
+    return any(type(one) is Create for one in (step if type(step) is tuple else (step,)))
+
+
+def _beside(client: Client, step: Any, witness: Version) -> Protocol[Any]:
+    """Send a step together with a look at a remembered version; return the step's own reply."""
+    many = type(step) is tuple
+    steps: tuple[Request, ...] = step if many else (step,)
+    entry, *replies = yield (Stat(slot_key(witness.chain, witness.seq)), *steps)
+    now_s = client.monotonic_s()
+    if isinstance(entry, StoreError):
+        client.heads.looked(now_s, found=False)  # it says nothing; tried again in a minute
+    else:
+        if not is_same(Remembered.of(witness), entry):
+            found = yield from look(Remembered.of(witness))
+            client.heads.put(witness._replace(stored=found.stored))  # what the next look goes by
+        client.heads.looked(now_s, found=True)
+    if many:
+        return replies
+    if isinstance(replies[0], StoreError):
+        raise replies[0]
+    return replies[0]
+
+
+def check(known: Remembered, *, local: bool) -> Protocol[None]:
+    """Compare one remembered version with the store: one GET in a folder, in a bucket one HEAD.
+
+    Raises:
+        Forked, RolledBack: they differ.
+    """
+    if local or not is_same(known, (yield Stat(slot_key(known.chain, known.seq)))):
+        yield from look(known)
+
+
+def is_same(known: Remembered, entry: Entry | None) -> bool:
+    """Whether the store tells, without the bytes, that they are the remembered ones.
+
+    The ETag of an object that was put in one piece is the MD5 of its bytes, unless the bucket
+    encrypts with keys of its own (SSE-KMS, SSE-C). Otherwise stamp and size have to be the same.
+    """
+    if entry is None or entry.size != len(known.raw):
+        return False
+    if entry.tag and entry.tag == _md5(known.raw):
+        return True
+    return known.stored is not None and entry.stored == known.stored
+
+
+def _md5(data: bytes) -> str:
+    from hashlib import md5  # not on the way of most commands
+
+    return md5(data, usedforsecurity=False).hexdigest()
+
+
+def look(known: Remembered) -> Protocol[Found]:
+    """Read the slot of a remembered version; what is absent is asked for again.
+
+    Raises:
+        Forked, RolledBack: it holds something else, or nothing.
+    """
+    found: Found | None = None
+    for nth in range(LOOKS):
+        if nth:
+            yield Sleep(LOOK_PAUSE_S)
+        found = yield Get(slot_key(known.chain, known.seq))
+        if found is not None:
+            break
+    error = difference(known, found)
+    if error is not None:
+        raise error
+    return found  # type: ignore[return-value]
+
+
+def difference(known: Remembered, found: Found | None) -> Damaged | None:
+    """Return what is wrong if a slot does not hold the remembered version."""
+    if found is not None and found.data == known.raw:
+        return None
+    chain, seq = known.chain, known.seq
+    mine = decode_version(known.raw, chain=chain, seq=seq)
+    remembered = described(mine)
+    told = f"this machine has seen version {seq} of {chain} {_words(remembered)}"
+    if found is None:
+        return RolledBack(
+            f"{told}; the store does not have it any more", hint=ACCEPT, remembered=remembered
+        )
+    # Bytes that are no version are told as such.
+    theirs = described(decode_version(found.data, chain=chain, seq=seq))
+    return Forked(
+        f"{told}; the store has another one, {_words(theirs)}",
+        hint=ACCEPT,
+        remembered=remembered,
+        found=theirs,
+    )
+
+
+def described(version: Version) -> dict[str, Any]:
+    """Return what tells one version from another: for errors, and for who accepts the store."""
+    return {
+        "chain": version.chain,
+        "version": version.seq,
+        "id": version.id,
+        "agent": version.by,
+        "at": rfc3339(version.at),
+    }
+
+
+def _words(one: dict[str, Any]) -> str:
+    return f"by {one['agent']} ({one['at']}, id {one['id'][:12]})"
+
+
+def _say_newest(error: RolledBack) -> Protocol[None]:
+    """Add to a missing version which one is the newest that the store has."""
+    if "found" in error.details:
+        return
+    try:
+        newest = yield from newest_of(ChainId(error.details["remembered"]["chain"]))
+    except (StoreError, Damaged):
+        return
+    error.details["found"] = newest
+    has = "none" if newest is None else f"version {newest['version']} {_words(newest)}"
+    error.message += f": its newest is {has}"
+
+
+def newest_of(chain: ChainId) -> Protocol[dict[str, Any] | None]:
+    """Describe the newest version that the store has of a chain, None if it has none."""
+    entries = yield List(chain_folder(chain), limit=1)
+    seq = slot_seq(entries[0].key) if entries else None
+    found = (yield Get(slot_key(chain, seq))) if seq else None
+    if found is None:
+        return None
+    return described(decode_version(found.data, chain=chain, seq=seq or 0))
+
+
+def _explain(client: Client, damage: Damaged) -> Protocol[None]:
+    """Find out whether something looks damaged because the store was set back."""
+    suspects = [Remembered.of(version) for version in damage.versions]
+    witness = client.heads.witness()
+    if witness is not None:
+        suspects.append(Remembered.of(witness))
+    for known in suspects:
+        try:
+            found = yield Get(slot_key(known.chain, known.seq))
+        except StoreError:
+            return
+        error = difference(known, found)
+        if error is not None:
+            raise error from damage

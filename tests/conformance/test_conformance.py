@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from support.zygote import TCLOG
 
 from tclog.testing.conformance import PARTS, Check, conform
 
+SECOND = Path(__file__).with_name("second.py")
 BROKEN = Path(__file__).with_name("broken.py")
 JUDGED = (
     "chains", "writes", "answers", "order", "values", "guards", "claims", "fences", "leases",
@@ -45,6 +47,21 @@ def test_tclog_itself_passes(user: User) -> None:
     # That it was put to the test, and not left out.
     assert details["alone"] == details["clocks"] == ""
     assert int(details["answers"].split()[0]) > 100
+
+
+def test_a_client_written_from_the_document_alone_passes(tmp_path: Path) -> None:
+    source = ast.parse(SECOND.read_text())
+    imported = {
+        name
+        for node in ast.walk(source)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in [getattr(node, "module", None), *(row.name for row in node.names)]
+    }
+    assert not {name for name in imported if name and name.startswith("tclog")}
+    found = tried([sys.executable, str(SECOND)], tmp_path, rounds=1)
+    assert {name: check.detail for name, check in found.items() if not check.ok} == {}
+    assert "memory.append" in found["alone"].detail
+    assert found["clocks"].detail == ""
 
 
 # The bug, the part that shows it, and a check that must fail.
@@ -91,6 +108,15 @@ def test_the_command_fails_with_1_and_keeps_the_store(user: User) -> None:
     assert words[0] == "tclog"
     # The client folds what tclog ignores, so fsck finds its state wrong.
     assert user.process(*words[1:]).code == 8
+
+
+def test_a_clock_that_is_set_off_is_read_or_refused(user: User) -> None:
+    user("init", "--as", "alice").ok()
+    offset = {"TCLOG_TEST_CLOCK_OFFSET_S": "-7200", "TCLOG_AGENT": "alice"}
+    done = user("memory", "set", "k", "v", env=offset)
+    assert "7200 s behind" in done.ok().err
+    wrong = user("memory", "get", "k", "--json", env={"TCLOG_TEST_CLOCK_OFFSET_S": "soon"})
+    assert "TCLOG_TEST_CLOCK_OFFSET_S" in wrong.error(2)["message"]
 
 
 def test_what_cannot_be_tried_is_a_clear_error(user: User) -> None:

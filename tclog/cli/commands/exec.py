@@ -3,28 +3,27 @@
 The lease is renewed from a thread while the child runs. Should the claim be lost (somebody took
 over, or the store could not be reached until the lease was about to end) the child is killed
 before anybody else can hold the step: a process that works on a lost claim is what fencing is for,
-but one that has stopped needs none.
+but one that has stopped needs none. Where this process cannot do that, because it is stopped or
+killed itself, its watchdog does.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import signal
-import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
+from tclog.cli.child import KILL_AFTER_S, Child, Watchdog
 from tclog.cli.here import Here
 from tclog.cli.output import write_json
+from tclog.cli.watchdog import now_s
 from tclog.domain.steps import CLAIMED, LEASE_MS_DEFAULT
 from tclog.errors import NotFound, Refused, StoreError, TclogError, UsageError, to_run
 
@@ -32,17 +31,8 @@ if TYPE_CHECKING:
     from tclog.chain.results import Step
     from tclog.log.log import Log
 
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-KILL_AFTER_S = 5.0
 RENEWALS_PER_LEASE = 3
 POLL_S = 0.02
-# Linux's monotonic clock stands still while the machine sleeps; elsewhere that of POSIX does not.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def now_s() -> float:
-    """Return the seconds on a clock that nobody sets and that goes on while the machine sleeps."""
-    return time.clock_gettime(_CLOCK)
 
 
 class Keeper:
@@ -52,42 +42,77 @@ class Keeper:
     succeeded was sent, so it is never later than the lease's end by the store's clock.
     """
 
-    def __init__(self, here: Here, step: str, fence: int, lease_s: float, begun_s: float) -> None:
+    def __init__(
+        self,
+        here: Here,
+        step: str,
+        fence: int,
+        lease_s: float,
+        begun_s: float,
+        tell: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self._log = here.open(here.agent())
         self._step = step
         self._fence = fence
         self._lease_s = lease_s
-        self._deadline_s = begun_s + lease_s
+        self._renewed_s = begun_s
+        # Told each new deadline.
+        self._tell = tell
         # What a child gets for an orderly end, and still is gone when the lease ends.
         self.grace_s = min(KILL_AFTER_S, lease_s / 6)
-        self._stop = threading.Event()
+        # Set to renew at once, or to stop.
+        self._wake = threading.Event()
+        self._stopped = False
         self.lost: TclogError | None = None
         self._thread = threading.Thread(target=self._keep, daemon=True)
 
+    @property
+    def deadline_s(self) -> float:
+        """When the lease may end."""
+        return self._renewed_s + self._lease_s
+
     def start(self) -> None:
         """Begin to renew."""
+        self._tell(self.deadline_s)
         self._thread.start()
 
     def stop(self) -> None:
         """Renew no more; waits for a renewal that is under way, for a bounded time."""
-        self._stop.set()
+        self._stopped = True
+        self._wake.set()
         self._thread.join(timeout=30)
+
+    def renew_at_once(self) -> None:
+        """Renew now, not when the next renewal is due; ``renewed_since`` tells when it is done."""
+        self._wake.set()
+
+    def renewed_since(self, moment_s: float) -> bool:
+        """Whether the claim was renewed after a moment, or there is nothing to renew any more."""
+        return self._renewed_s >= moment_s
 
     def overdue(self) -> bool:
         """Whether the lease may end before the child could be stopped in order."""
-        return now_s() > self._deadline_s - self.grace_s
+        return now_s() > self.deadline_s - self.grace_s
+
+    def _renewed(self, moment_s: float) -> None:
+        self._renewed_s = moment_s
+        self._tell(self.deadline_s)
 
     def _keep(self) -> None:
         wait_s = self._lease_s / RENEWALS_PER_LEASE
-        while not self._stop.wait(wait_s):
+        while True:
+            self._wake.wait(wait_s)
+            self._wake.clear()
+            if self._stopped:
+                return
             sent_s = now_s()
             try:
                 self._log.steps.renew(self._step, lease_s=self._lease_s, fence=self._fence)
-                self._deadline_s = sent_s + self._lease_s
+                self._renewed(sent_s)
                 wait_s = self._lease_s / RENEWALS_PER_LEASE
             except Refused as refused:
                 if self._ended():
-                    self._deadline_s = math.inf
+                    self._renewed(math.inf)
                 else:
                     self.lost = refused
                 return
@@ -103,70 +128,6 @@ class Keeper:
             return False
 
 
-class Child:
-    """The command as a process. Signals that come for it before it runs are kept for it."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._own_group = False
-        self._early: list[int] = []
-
-    def start(self, here: Here, command: tuple[str, ...], step: str, fence: int) -> None:
-        """Start it; raises OSError where it cannot be."""
-        environ = {
-            **here.environ,
-            "TCLOG_AGENT": here.agent(),
-            "TCLOG_FENCE": str(fence),
-            "TCLOG_STEP": step,
-        }
-        # With a process group of its own the whole tree can be killed; but a child that reads from
-        # the terminal has to stay in the group that owns it.
-        self._own_group = not (sys.stdin and sys.stdin.isatty())
-        group: dict[str, Any] = {"process_group": 0} if self._own_group else {}
-        self._process = subprocess.Popen(command, env=environ, cwd=here.start, **group)  # noqa: S603
-        for number in self._early:
-            self.signal(number)
-
-    def wait(self, timeout_s: float) -> int | None:
-        """Return its status, negative for a signal; None if it still runs after the time."""
-        assert self._process is not None  # noqa: S101 - it was started
-        try:
-            return self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return None
-
-    def signal(self, number: int) -> None:
-        """Send a signal to it, and to what it started."""
-        if self._process is None:
-            self._early.append(number)
-            return
-        with suppress(ProcessLookupError):
-            if self._own_group:
-                # The group outlives its leader while a grandchild is left in it.
-                os.killpg(self._process.pid, number)
-            else:
-                self._process.send_signal(number)
-
-    def kill(self, grace_s: float) -> None:
-        """End it in order, then with force, and what it left behind in its group."""
-        self.signal(signal.SIGTERM)
-        self.wait(grace_s)
-        self.signal(signal.SIGKILL)
-        self.wait(KILL_AFTER_S)
-
-    @contextmanager
-    def forwarding(self) -> Iterator[None]:
-        """Pass signals on to it instead of dying of them."""
-        before = {
-            number: signal.signal(number, lambda got, _: self.signal(got)) for number in FORWARDED
-        }
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
 @operation(
     "exec",
     example="""
@@ -180,9 +141,10 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
     """Run a command while holding a step.
 
     Claims STEP, renews it while COMMAND runs, then completes it, or fails it. The command finds
-    TCLOG_STEP, TCLOG_FENCE and TCLOG_AGENT in its environment. Signals are forwarded to it. If the
-    claim is lost it is killed (exit 4). Otherwise exec ends with the command's own exit status,
-    128 + N when signal N ended it.
+    TCLOG_STEP, TCLOG_FENCE and TCLOG_AGENT in its environment. Signals are forwarded to it, and it
+    stops and goes on together with exec. If the claim is lost it is killed (exit 4). If exec is
+    stopped or killed, the command is ended before the lease can end. Otherwise exec ends with the
+    command's own exit status, 128 + N when signal N ended it.
     """
     log = here.log()
     lease_s = LEASE_MS_DEFAULT / 1000 if lease is None else lease
@@ -191,16 +153,33 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
     held = log.steps.claim(step_id, lease_s=lease_s, anew=True)
     assert held.fence is not None  # noqa: S101 - a claim has a token
     here.note(f"claimed step {step_id} as {log.agent} (fence {held.fence})")
-    keeper = Keeper(here, step_id, held.fence, lease_s, begun_s)
     child = Child()
+    environ = {
+        **here.environ,
+        "TCLOG_AGENT": here.agent(),
+        "TCLOG_FENCE": str(held.fence),
+        "TCLOG_STEP": step_id,
+    }
     with child.forwarding():
         try:
-            child.start(here, command, step_id, held.fence)
+            watchdog = Watchdog()
         except OSError as error:
+            log.steps.release(step_id, fence=held.fence)
+            raise _not_started(sys.executable, error) from None
+
+        def tell(deadline_s: float) -> None:
+            # Later than this process would tell it to end: only one of the two does.
+            watchdog.watch(child.target, deadline_s - keeper.grace_s / 2, deadline_s)
+
+        keeper = Keeper(here, step_id, held.fence, lease_s, begun_s, tell)
+        try:
+            child.start(command, environ, here.start)
+        except OSError as error:
+            watchdog.end()
             log.steps.release(step_id, fence=held.fence)
             raise _not_started(command[0], error) from None
         keeper.start()
-        status = _watch(child, keeper)
+        status = _watch(child, keeper, watchdog)
     keeper.stop()
     if status is None:
         raise _lost(here, step_id, keeper)
@@ -242,16 +221,27 @@ def _not_started(name: str, error: OSError) -> TclogError:
     return UsageError(f"{name} cannot be run: {error.strerror}", code="command-not-run")
 
 
-def _watch(child: Child, keeper: Keeper) -> int | None:
+def _watch(child: Child, keeper: Keeper, watchdog: Watchdog) -> int | None:
     """Return the child's exit status, or None when the claim was lost and it had to be killed."""
+    resumed_s: float | None = None
     while True:
         status = child.wait(POLL_S)
-        if keeper.lost is None and (status is not None or not keeper.overdue()):
-            if status is None:
-                continue
-            return 128 - status if status < 0 else status
-        child.kill(keeper.grace_s)
-        return None
+        if child.continued:
+            # Time has passed unseen. The command goes on when the claim is known to be there still.
+            child.continued = False
+            resumed_s = now_s()
+            keeper.renew_at_once()
+        if keeper.lost is not None or (status is None and keeper.overdue()):
+            watchdog.watch(child.target, math.inf, now_s() + keeper.grace_s)
+            child.kill(keeper.grace_s)
+            watchdog.end()
+            return None
+        if status is not None:
+            # Whatever the command made of the watchdog's signal, it was not done.
+            return None if watchdog.end() else 128 - status if status < 0 else status
+        if resumed_s is not None and keeper.renewed_since(resumed_s):
+            resumed_s = None
+            child.signal(signal.SIGCONT)
 
 
 def _lost(here: Here, step: str, keeper: Keeper) -> TclogError:

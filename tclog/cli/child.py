@@ -1,0 +1,150 @@
+"""The command that `tclog exec` runs, as a process, and the watchdog over it.
+
+Invariant: the command does not run on when the lease ends, whatever becomes of exec. ``Child``
+passes on what would end or stop exec; ``Watchdog`` does what is left to do when exec is stopped or
+killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from tclog.cli import watchdog
+
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+STOPPING = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+KILL_AFTER_S = 5.0
+
+
+class Watchdog:
+    """The other end of ``tclog.cli.watchdog``."""
+
+    def __init__(self) -> None:
+        # -I and -S: nothing of the user's own is imported. Its session is its own, and so no
+        # terminal stops it; it holds no stream open that somebody may wait for the end of.
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and our own file
+            [sys.executable, "-I", "-S", watchdog.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
+
+    def watch(self, target: int, end_s: float, kill_s: float) -> None:
+        """Have a process, or a group if negative, told to end at one time and killed at another."""
+        self._say(f"{target} {end_s!r} {kill_s!r}\n")
+
+    def end(self) -> bool:
+        """End it; returns whether it had told the command to end."""
+        self._say("\n")
+        assert self._process.stdin is not None  # noqa: S101 - asked for above
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            return self._process.wait(KILL_AFTER_S) == watchdog.ENDED_IT
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return False
+
+    def _say(self, line: str) -> None:
+        assert self._process.stdin is not None  # noqa: S101 - asked for above
+        # In one piece: two threads write, and a pipe keeps lines as short as these whole.
+        with suppress(BrokenPipeError):
+            os.write(self._process.stdin.fileno(), line.encode())
+
+
+class Child:
+    """The command as a process. Signals that come for it before it runs are kept for it."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._own_group = False
+        self._early: list[int] = []
+        # Set when this process was stopped, and goes on.
+        self.continued = False
+
+    def start(self, command: tuple[str, ...], environ: Mapping[str, str], folder: str) -> None:
+        """Start it; raises OSError where it cannot be."""
+        # With a process group of its own the whole tree can be killed; but a child that reads from
+        # the terminal has to stay in the group that owns it.
+        self._own_group = not (sys.stdin and sys.stdin.isatty())
+        group: dict[str, Any] = {"process_group": 0} if self._own_group else {}
+        self._process = subprocess.Popen(command, env=environ, cwd=folder, **group)  # noqa: S603
+        for number in self._early:
+            self.signal(number)
+
+    @property
+    def target(self) -> int:
+        """What ``os.kill`` reaches all of it by: negative for a group."""
+        assert self._process is not None  # noqa: S101 - it was started
+        return -self._process.pid if self._own_group else self._process.pid
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Return its status, negative for a signal; None if it still runs after the time."""
+        assert self._process is not None  # noqa: S101 - it was started
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it, and to what it started."""
+        if self._process is None:
+            self._early.append(number)
+            return
+        with suppress(ProcessLookupError):
+            if self._own_group:
+                # The group outlives its leader while a grandchild is left in it.
+                os.killpg(self._process.pid, number)
+            else:
+                self._process.send_signal(number)
+
+    def kill(self, grace_s: float) -> None:
+        """End it in order, then with force, and what it left behind in its group."""
+        self.signal(signal.SIGTERM)
+        self.signal(signal.SIGCONT)  # one that is stopped would not hear of it
+        self.wait(grace_s)
+        self.signal(signal.SIGKILL)
+        self.wait(KILL_AFTER_S)
+
+    @contextmanager
+    def forwarding(self) -> Iterator[None]:
+        """Pass signals on to it instead of dying of them, and stop and go on together with it.
+
+        What was ignored when this process began stays so, for the command too: ``nohup`` and shells
+        that start something in the background mean that.
+        """
+        handlers: dict[signal.Signals, Any] = {
+            **dict.fromkeys(FORWARDED, lambda got, _: self.signal(got)),
+            **dict.fromkeys(STOPPING, lambda got, _: self._stop(got)),
+            signal.SIGCONT: lambda *_: self._go_on(),
+        }
+        before = {
+            number: signal.signal(number, handler)
+            for number, handler in handlers.items()
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self, number: int) -> None:
+        """Stop the command, then this process, as if it had no handler."""
+        self.signal(number)
+        handler = signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        signal.signal(number, handler)
+        # Nothing stops in a group that nobody could continue; then the command may go on, too.
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self.continued = True

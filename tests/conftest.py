@@ -15,11 +15,19 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 from support import forked
-from support.stores import NO_CEPH, Server, bucket_of, find_ceph, run_moto, run_rclone
+from support.stores import (
+    NO_CEPH,
+    Server,
+    bucket_of,
+    can_mount,
+    find_ceph,
+    run_moto,
+    run_rclone,
+)
 
 from tclog.store import s3
 from tclog.store.s3 import S3Settings
@@ -122,14 +130,26 @@ def moto_url(moto: Server) -> str:
     return moto.endpoint
 
 
+def lacks(name: str, why: str) -> NoReturn:
+    """Skip what needs something that is not here; fail if ``TCLOG_TEST_REQUIRE`` names it."""
+    if name in REMEMBERED.get("TCLOG_TEST_REQUIRE", "").split(","):
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+@pytest.fixture(scope="session")
+def mounts() -> None:
+    """Skip where this user may mount nothing."""
+    if not can_mount():
+        lacks("mounts", "needs root or user namespaces, for a mount that only a child sees")
+
+
 @pytest.fixture(scope="session")
 def ceph() -> Iterator[Server]:
     """Give a real object store with a bucket of this run; skips without one."""
     server = _ceph()
     if server is None:
-        if "ceph" in REMEMBERED.get("TCLOG_TEST_REQUIRE", "").split(","):
-            pytest.fail(NO_CEPH)
-        pytest.skip(NO_CEPH)
+        lacks("ceph", NO_CEPH)
     # Removing every object takes as long as many tests do, and a server that was started for this
     # run is thrown away.
     with bucket_of(server, keep=REMEMBERED.get("TCLOG_TEST_CEPH") == "thrown away"):

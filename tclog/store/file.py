@@ -336,7 +336,8 @@ class FileStore:
         """Make a folder of the store, and see that its name is on the disk.
 
         Also where it is there already: whoever made it may not have come to its fsync yet, and
-        what is acknowledged in it must not vanish with it. Once for each folder and process.
+        what is acknowledged in it must not vanish with it. Once for each folder and process. The
+        store's own folder, and those above it, concern only the process that begins the store.
         """
         if folder in self._made:
             return
@@ -344,11 +345,17 @@ class FileStore:
         there = not inside and os.path.isdir(folder)  # noqa: PTH112 - as above
         if folder == self._root and not there and not self._create:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
+        above = os.path.dirname(folder)  # noqa: PTH120 - as above
         if not there:
-            self._make_folder(os.path.dirname(folder))  # noqa: PTH120 - as above
+            self._make_folder(above)
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder)  # noqa: PTH102 - as above
             self._sync_folder(folder)
+        elif self._create and above != folder:
+            self._make_folder(above)
+            # A folder above may be one that this user cannot read, and did not make.
+            with contextlib.suppress(OSError):
+                self._sync_folder(folder)
         self._made.add(folder)
 
     def _sync_folder(self, path: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.proxy import Fault, Proxy
-from support.stores import Server, can_mount
+from support.stores import Server
 
 from .conftest import Done, User, on_bucket
 
@@ -170,8 +170,6 @@ def test_a_name_that_no_bucket_can_have(user: User, moto: Server, name: str):
 
 # -- folders --------------------------------------------------------------------------------------
 
-mounts = pytest.mark.skipif(not can_mount(), reason="this user may not mount anything")
-
 
 def mounted(user: User, prepare: str, words: list[str]) -> Done:
     """Run a command in a mount namespace of its own that a script prepares."""
@@ -188,7 +186,7 @@ def filled(project: User) -> User:
     return project
 
 
-@mounts
+@pytest.mark.usefixtures("mounts")
 def test_a_read_only_folder(filled: User):
     prepare = 'mount --bind "$STORE" "$STORE"; mount -o remount,bind,ro "$STORE"'
     for words in (*WRITES, ["doctor"], ["init"]):
@@ -225,7 +223,7 @@ def test_where_a_file_may_not_be_written_the_hint_is_not_about_a_full_disk(fille
         assert error["hint"] == f"ls -ld {filled.work / 'shut'}"
 
 
-@mounts
+@pytest.mark.usefixtures("mounts")
 def test_a_full_disk(filled: User):
     prepare = """
         cp -a "$STORE" "$STORE.copy"
@@ -242,7 +240,22 @@ def test_a_full_disk(filled: User):
         mounted(filled, prepare, words).ok()
 
 
-@mounts
+def test_a_disk_that_takes_no_more(filled: User):
+    """By a limit of the process, which needs no mount: no file may have a single byte."""
+    before = {path: path.read_bytes() for path in filled.store.rglob("*") if path.is_file()}
+    script = 'ulimit -f 0; exec tclog "$@"'
+    for words in (*WRITES, ["doctor"], ["init"]):
+        done = filled.process("-c", script, "bash", *words, "--json", program="bash")
+        error = failed(done._replace(words=tuple(words)), 7, str(filled.store), "File too large")
+        assert error["code"] == "store-full"
+        assert error["hint"] == f"df -h {filled.store}"
+    for words in READS:
+        filled.process("-c", script, "bash", *words, "--json", program="bash").ok()
+    after = {path: path.read_bytes() for path in filled.store.rglob("*") if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.usefixtures("mounts")
 def test_a_temporary_folder_that_is_full(filled: User):
     filled("memory", "set", "big", "-", stdin=b"x" * 300_000).ok()
     filled("export", "-o", "log.jsonl").ok()

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.stores import Server, can_mount, fresh_bucket, open_s3, raw_client, run_moto
+from support.stores import Server, fresh_bucket, open_s3, raw_client, run_moto
 
 from tclog.chain.drive import run
 from tclog.log.project import create_project
@@ -123,7 +123,7 @@ def test_a_read_only_cache(project: User):
     intact(project)
 
 
-@pytest.mark.skipif(not can_mount(), reason="this user may not mount anything")
+@pytest.mark.usefixtures("mounts")
 def test_a_cache_on_a_full_disk(project: User):
     use(project)
     script = """

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from cli.conftest import User
-from conftest import REMEMBERED
+from conftest import lacks
 
 import tclog
 from tclog.clock import hlc
@@ -445,9 +445,7 @@ def test_a_reader_that_leaves_is_no_traceback(runs: Runs):
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Chromium]:
     if find_chromium() is None:
-        if "chromium" in REMEMBERED.get("TCLOG_TEST_REQUIRE", "").split(","):
-            pytest.fail("Chromium is not installed: scripts/chromium install")
-        pytest.skip("Chromium is not installed: scripts/chromium install")
+        lacks("chromium", "Chromium is not installed: scripts/chromium install")
     with run_chromium() as made:
         yield made
 

@@ -1,13 +1,17 @@
-"""Power cuts of a disk that keeps of a folder only the names that were fsynced.
+"""Power cuts of a disk that keeps only what was fsynced: bytes of files, names in folders.
 
-In each of these a writer is killed after its object got its name and before the disk has that name.
-What somebody else was told then, or built on it, has to be there after the power cut.
+A file that got its name before its bytes were fsynced is empty after the cut. A folder whose name
+was not fsynced is gone, with all that is in it. In most of these a writer is killed after its
+object got its name and before the disk has that name. What somebody else was told then, or built on
+it, has to be there after the power cut.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,9 +33,10 @@ class KilledError(BaseException):
 
 
 class Disk:
-    """Knows which names are not on the disk yet; a writer may be killed before it puts one there.
+    """Knows what is not on the disk yet; a writer may be killed before it puts it there.
 
-    It is killed when it fsyncs the folder of a name that ``victim`` accepts.
+    It is killed when it fsyncs the folder of a name that ``victim`` accepts: that of a file, or, if
+    it begins with ``folder ``, of a folder.
     """
 
     def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
@@ -39,7 +44,11 @@ class Disk:
         self.victim: Callable[[str], bool] = lambda _: False
         self.failing: Callable[[str], OSError | None] = lambda _: None
         self.unsynced: set[str] = set()
-        link, rename, fsync = os.link, os.rename, os.fsync
+        self.folders: set[str] = set()
+        # Of named files: which may be empty after a cut, and which bytes are on the disk by inode.
+        self.hollow: set[str] = set()
+        self.whole: dict[int, int] = {}
+        link, rename, fsync, mkdir = os.link, os.rename, os.fsync, os.mkdir
 
         def linked(source: str, target: str) -> None:
             link(source, target)
@@ -49,10 +58,19 @@ class Disk:
             rename(source, target)
             self.named(target)
 
+        def made(path: str, *mode: int) -> None:
+            mkdir(path, *mode)
+            if TEMPORARY not in path and path.startswith(str(self.root.parent)):
+                self.folders.add(path)
+
         def synced(handle: int) -> None:
+            status = os.fstat(handle)
+            if stat.S_ISREG(status.st_mode):
+                self.whole[status.st_ino] = status.st_size
             folder = os.readlink(f"/proc/self/fd/{handle}")
             here = {name for name in self.unsynced if os.path.dirname(name) == folder}
-            if any(self.victim(name) for name in here):
+            inside = {name for name in self.folders if os.path.dirname(name) == folder}
+            if any(map(self.victim, [*here, *(f"folder {name}" for name in inside)])):
                 self.victim = lambda _: False
                 raise KilledError
             failure = next(filter(None, map(self.failing, here)), None)
@@ -60,35 +78,105 @@ class Disk:
                 raise failure
             fsync(handle)
             self.unsynced -= here
+            self.folders -= inside
 
-        for name, act in (("link", linked), ("rename", renamed), ("fsync", synced)):
+        acts = {"link": linked, "rename": renamed, "fsync": synced, "mkdir": made}
+        for name, act in acts.items():
             patch.setattr(os, name, act)
 
     def named(self, path: str) -> None:
         if TEMPORARY not in path and path.startswith(str(self.root)):
             self.unsynced.add(path)
+            status = os.stat(path)
+            if self.whole.get(status.st_ino) != status.st_size:
+                self.hollow.add(path)
 
     def cut(self) -> None:
         """Lose what is not on the disk; all processes end."""
+        for path in self.hollow - self.unsynced:
+            Path(path).write_bytes(b"")
         for path in self.unsynced:
             Path(path).unlink()
+        for path in self.folders:
+            shutil.rmtree(path, ignore_errors=True)  # one in another has gone with that
         self.unsynced.clear()
+        self.folders.clear()
+        self.hollow.clear()
 
     def open(self, agent: str) -> Log:
         """Begin a process of an agent."""
         return Log(FileStore(self.root), Project("p", "id", ""), agent=agent)
 
     def killed(self, agent: str, part: str, act: Callable[[Log], object], nth: int = 1) -> None:
-        """Let an agent act; it is killed at the nth object of its with ``part`` in its name."""
+        """Let an agent act; it is killed at the nth object of its with ``part`` in its name.
+
+        With ``folder `` before it, ``part`` is how the name of a folder ends.
+        """
         count = iter(range(1, 100))
-        self.victim = lambda path: part in path and next(count) == nth
+
+        def victim(name: str) -> bool:
+            kind, path = part.startswith("folder "), part.removeprefix("folder ")
+            if kind != name.startswith("folder "):
+                return False
+            return (name.endswith(path) if kind else path in name) and next(count) == nth
+
+        self.victim = victim
         with pytest.raises(KilledError):
             act(self.open(agent))
 
 
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
-    return Disk(tmp_path / "store", monkeypatch)
+    return Disk(tmp_path / "above" / "store", monkeypatch)
+
+
+@pytest.mark.parametrize("size", [10, 3 << 20])
+def test_what_was_acknowledged_survives(disk: Disk, tmp_path: Path, size: int) -> None:
+    """Bytes of files and the names of all folders above them: nobody is killed here."""
+    path, copy = tmp_path / "report", tmp_path / "copy"
+    path.write_bytes(os.urandom(size))
+    alice = disk.open("alice")
+    alice.artifacts.put(path)
+    alice.memory.set("text", "x" * 100_000)
+    alice.memory.incr("n", id="once")
+    alice.steps.claim("build")
+    alice.send("bob", "hello")
+    transfer(alice)
+    assert not disk.unsynced
+    disk.cut()
+    carol = disk.open("carol")
+    carol.artifacts.get("report", copy)
+    assert copy.read_bytes() == path.read_bytes()
+    assert carol.memory.get("text").value == "x" * 100_000
+    assert carol.memory.get("n").value == 1
+    assert carol.steps.show("build").agent == "alice"
+    assert disk.open("alice").memory.incr("n", id="once").value == 1
+    assert [message.text for message in disk.open("bob").inbox().messages] == ["hello"]
+    assert carol.memory.get("b").value == "1"
+
+
+FOLDERS = [
+    "above",
+    "store",
+    "chains",
+    "chains/memory",
+    "chains/memory/n",
+    "events",
+    "once",
+    "once/alice",
+]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_is_written_in_a_folder_that_another_has_just_made_survives(
+    disk: Disk, folder: str
+) -> None:
+    """Whoever made it was killed before the disk had its name."""
+    disk.killed("alice", f"folder {folder}", lambda log: log.memory.incr("n", id="once"))
+    assert disk.open("alice").memory.incr("n", id="once").value == 1
+    disk.cut()
+    assert disk.open("bob").memory.get("n").value == 1
+    assert disk.open("alice").memory.incr("n", id="once").value == 1
 
 
 def test_what_a_repeated_command_is_told_survives(disk: Disk) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support.stores import REPOSITORY, can_mount, in_child, run_python
+from blake3 import blake3
+from support.stores import REPOSITORY, in_child, run_python
 
 from tclog.errors import OutcomeUnknown, StoreDenied, StoreError, StoreMissing, StoreUnfit
 from tclog.log.log import Log
@@ -20,18 +22,10 @@ from tclog.log.project import Project
 from tclog.store.base import Outcome
 from tclog.store.file import TEMPORARY, FileStore
 
-NO_MOUNTS = "needs root or user namespaces, for a mount that only the test's child sees"
-
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "store"
-
-
-@pytest.fixture(scope="module")
-def mounts() -> None:
-    if not can_mount():
-        pytest.skip(NO_MOUNTS)
 
 
 def names_in(root: Path) -> list[str]:
@@ -72,7 +66,8 @@ def test_who_comes_late_writes_nothing(root: Path, monkeypatch: pytest.MonkeyPat
 
 def test_names_stay_apart_where_case_is_ignored(root: Path) -> None:
     store = FileStore(root, ignores_case=True)
-    keys = ["chains/step/A/1", "chains/step/a/1", "chains/step/S1.A/1", "chains/step/s1.a/1"]
+    steps = ("A", "a", "S1.A", "Z", "s1.a", "z")
+    keys = [f"chains/step/{step}/1" for step in steps]
     for key in keys:
         assert store.create(key, key.encode()).outcome is Outcome.WON
     files = names_in(root)
@@ -226,6 +221,82 @@ def test_a_full_disk(root: Path, tmp_path: Path) -> None:
     ]
 
 
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source"
+    path.write_bytes(b"x" * 300_000)
+    return path
+
+
+def written_in_vain(store: FileStore, source: Path) -> str:
+    """Try every write of a file's bytes; return what each came to."""
+    data = source.read_bytes()
+    told = []
+    for name, write in (
+        ("put", lambda: store.put("new/put", data)),
+        ("create", lambda: store.create("new/create", data)),
+        ("put_file", lambda: store.put_file("new/file", source, blake3(data).hexdigest(), None)),
+    ):
+        try:
+            write()
+            told.append(f"{name} done")
+        except StoreError as error:
+            told.append(f"{name} {error.code}")
+    return " ".join(told)
+
+
+FULL = "put store-full create store-full put_file store-full"
+
+
+def test_a_disk_that_takes_no_more(root: Path, source: Path) -> None:
+    """By a limit of the process, which needs no mount: a part is written, then no more is."""
+    store = FileStore(root)
+    store.put("old/1", b"old")
+
+    def attempt() -> str:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        return written_in_vain(store, source)
+
+    assert in_child(attempt) == FULL
+    assert names_in(root) == ["old/1"]
+    assert not list((root / TEMPORARY).iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("call", ["write", "fsync", "link", "mkdir"])
+def test_a_full_disk_shows_nothing_at_whichever_call_it_says_so(
+    root: Path, source: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    """Some file systems find out only when they flush, or need a block for a name."""
+    store = FileStore(root)
+    store.put("old/1", b"old")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        told = written_in_vain(store, source)
+    # A file is written by Python itself, not by ``os.write``.
+    assert told == (FULL if call != "write" else FULL.replace("file store-full", "file done"))
+    assert [row.key for row in store.list("old", "", 10, False)] == ["old/1"]
+    assert [row.key for row in store.list("new", "", 10, False)] in ([], ["new/file"])
+    assert not list((root / TEMPORARY).iterdir())
+
+
+def test_an_error_without_words_is_told_with_its_own(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("the disk is on fire")
+
+    store = FileStore(root)
+    store.put("old/1", b"old")
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(StoreError, match="the disk is on fire"):
+        store.put("new/1", b"")
+
+
 def test_a_folder_of_somebody_else() -> None:
     # Not under pytest's own folder, which is closed to everybody else.
     with tempfile.TemporaryDirectory() as made:
@@ -328,6 +399,20 @@ def test_a_backup_by_hard_links_slows_no_reader(
     assert len(store.list("a", "", 100, False)) == 20
     assert all(store.get(f"a/{number}") for number in range(20))
     assert len(synced) == 1
+
+
+def test_what_its_writer_has_seen_on_the_disk_is_read_without_a_flush(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        FileStore(root).create(f"a/{number}", b"")
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    reader = FileStore(root)
+    assert len(reader.list("a", "", 10, False)) == 3
+    assert reader.get("a/1") is not None
+    assert reader.stat("a/2") is not None
+    assert not synced
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ETIMEDOUT])

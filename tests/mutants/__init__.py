@@ -1,0 +1,1 @@
+"""Single changes of the code, and the tests that notice them."""

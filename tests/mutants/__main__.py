@@ -1,0 +1,385 @@
+"""Changes the code in one place at a time, and runs the tests that cover the place.
+
+    scripts/mutants --count 150 --seed 7          a sample, the same share of each module
+    scripts/mutants --module tclog/log/claims.py  all changes of a module, or --line 192 of it
+    scripts/mutants --list                        only says what it would change
+
+A change is *killed* if a test fails, *timed out* if one does not end, and has *survived* if all
+pass. Each is a line of JSON; the last line is the sum. Run first are the tests of rules, protocol
+and history, then simulated schedules, then the tests that start processes; the first failure ends
+it. The tests are run in a copy of the code, never here. Which test runs which line is found out
+once and kept in the temporary folder; only files of tests that have changed are run for it again.
+
+`tests/mutants/explained.toml` names the changes that no test can or need notice, each with its
+reason. *Equivalent* ones cannot be noticed and are left out; *cost* ones make a command slower or
+word a message differently, and count as survived.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import tomllib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mutants.changes import Change, changed, changes
+
+ROOT = Path(__file__).resolve().parents[2]
+EXPLAINED = Path(__file__).with_name("explained.toml")
+KEPT = Path(tempfile.gettempdir()) / f"tclog-mutants-{os.getuid()}"
+# Where the guarantees live.
+MODULES = [
+    *(f"tclog/chain/{name}.py" for name in (
+        "append", "combine", "fold", "heads", "once", "read", "transact", "verdict", "view",
+    )),
+    "tclog/clock.py",
+    *(f"tclog/domain/{name}.py" for name in ("barriers", "content", "inbox", "memory", "steps")),
+    *(f"tclog/event/{name}.py" for name in ("canonical", "names", "records")),
+    *(f"tclog/history/{name}.py" for name in (
+        "copying", "diff", "fsck_chains", "gc", "packing", "revert", "snapshot", "sync",
+    )),
+    *(f"tclog/log/{name}.py" for name in ("claims", "inbox", "transactions", "waiting")),
+    "tclog/moment.py",
+    "tclog/store/file.py",
+]  # fmt: skip
+NEAR = ("tests/unit", "tests/protocol", "tests/stores", "tests/history")
+FAR = ("tests/cli", "tests/story", "tests/simulation")
+LEFT_OUT = {
+    "tests/stores/test_s3.py", "tests/stores/test_probe.py", "tests/protocol/test_crowd.py",
+    "tests/simulation/test_teeth.py", "tests/simulation/test_schedules.py",
+    "tests/simulation/test_shrink.py", "tests/history/test_scale.py",
+}  # fmt: skip
+SCHEDULES = (["--count", "300"], ["--count", "150", "--work", "txn"])
+# What the tests of one part may take by the time that they took when they were looked at.
+PART_S = 60.0
+TIME_LIMIT_S = 120.0
+
+
+class Mutant(NamedTuple):
+    """One change of one module."""
+
+    module: str
+    change: Change
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """What it is called by in ``explained.toml``: it stays when lines move."""
+        return self.module, self.change.where, self.change.shown
+
+
+class Test(NamedTuple):
+    """What a test runs, and how long that took."""
+
+    seconds: float
+    lines: dict[str, set[int]]
+
+
+class Tree:
+    """A copy of the code and its tests, with a Python of its own that finds no other tclog."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        left_out = shutil.ignore_patterns(".hypothesis", "*.pyc")
+        for part in ("tclog", "tests"):
+            shutil.copytree(ROOT / part, root / part, ignore=left_out)
+        for part in ("pyproject.toml", "README.md"):
+            shutil.copy(ROOT / part, root / part)
+        self.python = root / ".venv" / "bin" / "python"
+        self.packages = root / ".venv" / "lib" / f"python3.{sys.version_info[1]}" / "site-packages"
+        self.packages.mkdir(parents=True)
+        self.python.parent.mkdir()
+        for program in Path(sys.executable).parent.iterdir():
+            if program.name != "tclog":
+                link = program.resolve() if program.name.startswith("python") else program
+                (self.python.parent / program.name).symlink_to(link)
+        home = Path(sys.executable).resolve().parent
+        (root / ".venv" / "pyvenv.cfg").write_text(
+            f"home = {home}\ninclude-system-site-packages = false\n"
+        )
+        folders = [root, *(path for path in sys.path if path.endswith("site-packages"))]
+        (self.packages / "tree.pth").write_text("".join(f"{path}\n" for path in folders))
+        command = self.python.with_name("tclog")
+        command.write_text(f"#!{self.python}\nfrom tclog.cli import main\nmain()\n")
+        command.chmod(0o755)
+        no_ceph = root / "scripts" / "ceph"
+        no_ceph.parent.mkdir()
+        no_ceph.write_text("#!/bin/sh\nexit 1\n")
+        no_ceph.chmod(0o755)
+
+    def trace(self, folder: Path) -> None:
+        """Let each process of this tree write down its lines into a folder."""
+        shutil.copy(Path(__file__).with_name("covering.py"), self.packages)
+        start = f"covering.start({str(self.root)!r}, {str(folder)!r}, {MODULES!r})"
+        (self.packages / "trace.pth").write_text(f"import covering; {start}\n")
+
+    def run(self, *words: str, limit_s: float, **environ: str) -> tuple[int | None, str]:
+        """Run Python; return its exit status, None if it did not end, and the end of its output."""
+        told = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(self.root / "tests"), **environ}
+        with tempfile.TemporaryFile() as out:
+            process = subprocess.Popen(
+                [self.python, *words], cwd=self.root, env={**os.environ, **told},
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+            )  # fmt: skip
+            try:
+                status = process.wait(limit_s)
+            except subprocess.TimeoutExpired:
+                status = None
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+            out.seek(0)
+            return status, out.read().decode(errors="replace")[-4000:]
+
+    def pytest(self, names: Sequence[str], limit_s: float) -> tuple[int | None, str]:
+        """Run tests in this order until one fails."""
+        chosen = self.root / "chosen.json"
+        chosen.write_text(json.dumps(names))
+        files = list(dict.fromkeys(name.split("::")[0] for name in names))
+        words = ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "mutants.selecting",
+                 "--tb=line", *files]  # fmt: skip
+        return self.run(*words, limit_s=limit_s, MUTANTS_SELECT=str(chosen))
+
+
+# -- which test runs which line -------------------------------------------------------------------
+
+
+def test_files() -> list[str]:
+    """Return the files whose tests are run, those without processes first."""
+    found = [
+        str(path.relative_to(ROOT))
+        for part in (*NEAR, *FAR)
+        for path in sorted((ROOT / part).rglob("test_*.py"))
+    ]
+    return [name for name in found if name not in LEFT_OUT]
+
+
+def cover(files: Iterable[str], jobs: int) -> dict[str, Test]:
+    """Return what each test runs; files that have changed since they were looked at are run."""
+    KEPT.mkdir(exist_ok=True)
+    shared = hashlib.sha256(b"1")
+    for path in sorted((ROOT / "tests" / "support").glob("*.py")):
+        shared.update(path.read_bytes())
+
+    def look(name: str) -> dict[str, Test]:
+        key = hashlib.sha256(shared.digest() + (ROOT / name).read_bytes()).hexdigest()[:24]
+        kept = KEPT / f"{name.replace('/', '-')}-{key}.json"
+        if not kept.exists():
+            print(f"looking at {name}", file=sys.stderr, flush=True)
+            kept.write_text(json.dumps(_trace(name)))
+        return {
+            name: Test(seconds, {m: set(lines) for m, lines in ran.items()})
+            for name, (seconds, ran) in json.loads(kept.read_text()).items()
+        }
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return {name: test for found in pool.map(look, files) for name, test in found.items()}
+
+
+def _trace(name: str) -> dict[str, Any]:
+    """Run one file of tests; return, by test that passed, the seconds and the lines that it ran."""
+    with tempfile.TemporaryDirectory(prefix="tclog-mutants-") as root:
+        tree, folder = Tree(Path(root) / "tree"), Path(root) / "ran"
+        folder.mkdir()
+        tree.trace(folder)
+        # Most stories are slow, and all that processes do is told by one of them.
+        quick = ["-m", "not slow"] if not name.startswith("tests/story") else []
+        words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "mutants.selecting",
+                 "--tb=no", *quick, name]  # fmt: skip
+        tree.run(*words, limit_s=900, MUTANTS_NOW=str(folder))
+        times = folder / "times"
+        found: dict[str, Any] = {}
+        for line in times.read_text().splitlines() if times.exists() else []:
+            nth, test, seconds, passed = json.loads(line)
+            ran = defaultdict(set)
+            for entry in (folder / str(nth)).read_text().splitlines() if passed else []:
+                module, _, number = entry.rpartition(":")
+                ran[module].add(int(number))
+            if ran:
+                found[test] = seconds, {module: sorted(lines) for module, lines in ran.items()}
+        return found
+
+
+def choose(mutant: Mutant, tests: dict[str, Test], parts: Sequence[str]) -> list[str]:
+    """Return the tests of some folders that run a change's lines, the fastest files first."""
+    lines = set(range(mutant.change.first, mutant.change.last + 1))
+    here = {
+        name: test for name, test in tests.items()
+        if name.startswith(tuple(parts)) and mutant.module in test.lines
+    }  # fmt: skip
+    # What runs when a module is loaded is seen by no test: then all that use the module.
+    covering = {n: t for n, t in here.items() if t.lines[mutant.module] & lines}
+    if not covering and not mutant.change.where:
+        covering = here
+    chosen, spent_s = [], 0.0
+    for name, test in sorted(covering.items(), key=lambda item: item[1].seconds):
+        spent_s += test.seconds
+        if chosen and spent_s > PART_S:
+            break
+        chosen.append(name)
+    cost: Counter[str] = Counter()
+    for name in chosen:
+        cost[name.split("::")[0]] += tests[name].seconds  # type: ignore[assignment]
+    return sorted(chosen, key=lambda name: (cost[name.split("::")[0]], name.split("::")[0]))
+
+
+# -- one mutant -----------------------------------------------------------------------------------
+
+
+def judge(tree: Tree, mutant: Mutant, tests: dict[str, Test]) -> dict[str, Any]:
+    """Run what covers a change against it."""
+    path = tree.root / mutant.module
+    shipped = (ROOT / mutant.module).read_text()
+    path.write_text(changed(shipped, mutant.change))
+    begun = time.monotonic()
+    status, by = "survived", ""
+    try:
+        for part in (NEAR, SCHEDULES, FAR):
+            status, by = _part(tree, mutant, tests, part)
+            if status != "survived":
+                break
+    finally:
+        path.write_text(shipped)
+    return {**_told(mutant), "status": status, "by": by,
+            "seconds": round(time.monotonic() - begun, 1)}  # fmt: skip
+
+
+def _part(tree: Tree, mutant: Mutant, tests: dict[str, Test], part: Any) -> tuple[str, str]:
+    if part is SCHEDULES:
+        for words in SCHEDULES:
+            code, out = tree.run(
+                "-m", "tclog.testing", "--jobs", "1", "--no-shrink", *words, limit_s=TIME_LIMIT_S
+            )
+            if code != 0:
+                return _ended(code), "schedules" + (": " + _last(out) if code else "")
+        return "survived", ""
+    names = choose(mutant, tests, part)
+    if not names:
+        return "survived", ""
+    code, out = tree.pytest(names, limit_s=TIME_LIMIT_S + 2 * PART_S)
+    return ("survived", "") if code in (0, 5) else (_ended(code), _last(out))
+
+
+def _ended(code: int | None) -> str:
+    return "timed out" if code is None else "killed"
+
+
+def _last(out: str) -> str:
+    """Return what pytest says failed, or the last line."""
+    lines = [line for line in out.splitlines() if line.strip()]
+    named = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    return (named or lines or [""])[-1][:200]
+
+
+def _told(mutant: Mutant) -> dict[str, Any]:
+    return {"module": mutant.module, "line": mutant.change.line, "in": mutant.change.where,
+            "change": mutant.change.shown}  # fmt: skip
+
+
+# -- all of them ----------------------------------------------------------------------------------
+
+
+def sample(
+    modules: Sequence[str], lines: Sequence[int], count: int | None, seed: int
+) -> list[Mutant]:
+    """Return changes of modules: all, or as many of each module."""
+    rng, rows = random.Random(seed), []
+    for module in modules:
+        row = [Mutant(module, change) for change in changes((ROOT / module).read_text())]
+        row = [one for one in row if not lines or one.change.line in lines]
+        if count is not None:
+            rng.shuffle(row)
+        rows.append(row)
+    if count is None:
+        return [one for row in rows for one in row]
+    dealt = [row[nth] for nth in range(max(map(len, rows))) for row in rows if nth < len(row)]
+    return sorted(dealt[:count], key=lambda one: (modules.index(one.module), one.change.start))
+
+
+def explained() -> dict[tuple[str, str, str], tuple[str, str]]:
+    """Return the kind and the reason of each change that is explained."""
+    rows = tomllib.loads(EXPLAINED.read_text()).get("mutant", [])
+    return {(r["module"], r["in"], r["change"]): (r["kind"], r["why"]) for r in rows}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a sample and sum up; return 1 if a change survived that is not explained."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/mutants", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--module", action="append", help="only these modules")
+    parser.add_argument("--line", action="append", type=int, help="only these lines")
+    parser.add_argument("--count", type=int, help="how many; without it all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--list", action="store_true", help="run nothing")
+    told = parser.parse_args(words)
+    mutants = sample(told.module or MODULES, told.line or (), told.count, told.seed)
+    if told.list:
+        for mutant in mutants:
+            print(json.dumps(_told(mutant)))
+        return 0
+    why = explained()
+    left_out = [one for one in mutants if why.get(one.place, ("",))[0] == "equivalent"]
+    tests = cover(test_files(), told.jobs)
+    results = run([one for one in mutants if one not in left_out], tests, told.jobs, why)
+    return summarize(results, len(left_out))
+
+
+def run(
+    mutants: Sequence[Mutant], tests: dict[str, Test], jobs: int, why: dict[Any, tuple[str, str]]
+) -> list[dict[str, Any]]:
+    """Judge all, each process in a tree of its own; print each as soon as it is known."""
+    here = threading.local()
+    with tempfile.TemporaryDirectory(prefix="tclog-mutants-") as root:
+
+        def work(mutant: Mutant) -> dict[str, Any]:
+            if not hasattr(here, "tree"):
+                here.tree = Tree(Path(root) / f"{threading.get_ident()}")
+            result = judge(here.tree, mutant, tests)
+            if result["status"] == "survived" and mutant.place in why:
+                result["why"] = why[mutant.place][1]
+            print(json.dumps(result), flush=True)
+            return result
+
+        with ThreadPoolExecutor(jobs) as pool:
+            return list(pool.map(work, mutants))
+
+
+def summarize(results: Sequence[dict[str, Any]], equivalent: int) -> int:
+    """Print the sum; return 1 if a change survived that is not explained."""
+    count = Counter(result["status"] for result in results)
+    caught = count["killed"] + count["timed out"]
+    print(
+        json.dumps(
+            {
+                "mutants": len(results) + equivalent,
+                "equivalent": equivalent,
+                "killed": count["killed"],
+                "timed_out": count["timed out"],
+                "survived": count["survived"],
+                "explained": sum("why" in result for result in results),
+                "caught_percent": round(100 * caught / max(1, len(results)), 1),
+            }
+        )
+    )
+    return int(any(r["status"] == "survived" and "why" not in r for r in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from tclog.chain import heads
-from tclog.chain.heads import FileHeads, MemoryHeads
-from tclog.clock import Stamp
-from tclog.event import chain_id
+from tclog.chain.heads import ClockFile, FileHeads, MemoryHeads
+from tclog.clock import HybridClock, Stamp
+from tclog.event import Version, chain_id, slot_key, slot_seq
 from tclog.log.log import Log
 from tclog.log.project import Project
+from tclog.store.file import FileStore
 from tclog.store.memory import MemoryStore
 
 KEY = chain_id("memory", "k")
@@ -58,3 +61,80 @@ def test_a_process_that_meets_many_chains_remembers_the_last_of_them(
     monkeypatch.setattr(heads, "KEPT_BYTES_MAX", 10)
     in_memory.put(found[0])
     assert in_memory.get(found[0].chain) is found[0]
+
+
+def written(count: int, key: str = "k") -> list[Version]:
+    """Return the versions 1 to ``count`` of a key."""
+    log = Log(MemoryStore(), Project("p", "id", ""), agent="alice")
+    found = []
+    for nth in range(count):
+        log.memory.set(key, f"{nth}" * 200)
+        version = log.client.known(chain_id("memory", key))
+        assert version is not None
+        found.append(version)
+    return found
+
+
+def test_a_chain_that_grows_pushes_out_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    (other,), versions = written(1, "other"), written(30)
+    monkeypatch.setattr(heads, "KEPT_BYTES_MAX", len(other.raw) + 2 * len(versions[-1].raw))
+    kept = MemoryHeads()
+    kept.put(other)
+    for version in versions:
+        kept.put(version)
+    assert kept.get(other.chain) is other
+    assert kept.get(KEY) is versions[-1]
+
+
+def test_what_is_too_large_to_be_kept_pushes_out_the_rest_but_not_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (other,), (version,) = written(1, "other"), written(1)
+    monkeypatch.setattr(heads, "KEPT_BYTES_MAX", 10)
+    kept = MemoryHeads()
+    kept.put(other)
+    kept.put(version)
+    assert kept.get(other.chain) is None
+    assert kept.get(KEY) is version
+
+
+@pytest.mark.parametrize("kept", [MemoryHeads(), FileHeads("/dev/null/no-folder")])
+def test_who_was_denied_to_remove_remembers_it_also_without_a_cache(kept: MemoryHeads) -> None:
+    assert kept.may_remove()
+    kept.deny_removal()
+    assert not kept.may_remove()
+
+
+def test_a_denial_is_believed_for_an_hour_by_all_processes(tmp_path: Path) -> None:
+    FileHeads(tmp_path).deny_removal()
+    assert not FileHeads(tmp_path).may_remove()
+    for age_s, may in ((3595, False), (3605, True)):
+        then = time.time() - age_s
+        os.utime(tmp_path / "denied-removal", (then, then))
+        assert FileHeads(tmp_path).may_remove() == may
+
+
+def test_a_clock_that_was_never_kept_is_none(tmp_path: Path) -> None:
+    file = ClockFile(tmp_path, "alice")
+    assert file.read() == (None, 0, 0, 0)
+    clock = HybridClock(lambda: 1_800_000_000_000_000)
+    clock.tick()
+    file.write(clock, 5, 7)
+    assert file.read() == (clock.last, 0, 5, 7)
+    next(tmp_path.rglob("clocks/*")).write_text("garbled")
+    assert file.read() == (None, 0, 0, 0)
+
+
+def test_a_folder_that_was_set_back_gets_no_gap(tmp_path: Path) -> None:
+    """A process that remembers a version which is not there any more reads anew."""
+    store = FileStore(tmp_path / "store", fsync=False)
+
+    def write(value: str) -> int:
+        log = Log(store, Project("p", "id", ""), agent="alice", cache=tmp_path / "cache")
+        return log.memory.set("k", value).version
+
+    assert [write("one"), write("two"), write("three")] == [1, 2, 3]
+    for seq in (2, 3):
+        store.delete(slot_key(KEY, seq))
+    assert write("other") == 2
+    assert [slot_seq(row.key) for row in store.list("chains/memory/k", "", 10, False)] == [2, 1]

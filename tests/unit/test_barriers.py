@@ -78,3 +78,10 @@ def test_who_leaves_too_late_does_not_leave_the_next_generation():
     assert chain.act("alice", Leave("alice", 1)) == Unchanged()
     chain.commit("alice", "barrier.leave", {"generation": 1})
     assert chain.state == State(2, 2, ("alice",))
+
+
+def test_who_has_not_arrived_cannot_be_withdrawn_by_anybody():
+    chain = Chain(RULES)
+    chain.act("alice", Arrive("alice", 3))
+    chain.commit("bob", "barrier.leave", {"generation": 1})
+    assert chain.state == State(1, 3, ("alice",))

@@ -260,3 +260,14 @@ def test_an_agents_stamps_grow_though_its_processes_end_in_another_order(tmp_pat
     late = begin()
     late.memory.set("further", "third")
     assert late.client.clock.last > quick.client.clock.last
+
+
+def test_a_stamp_exceeds_the_one_it_is_issued_after_though_that_is_not_believed():
+    """The wall clock was set back, so what was issued last is ahead of it, and ``after`` more."""
+    wall = Wall()
+    clock = HybridClock(wall)
+    first = clock.tick()
+    wall.us -= HOUR_US
+    for counter in range(3):
+        after = hlc(parse_hlc(first)[0], parse_hlc(first)[1] + counter)
+        assert clock.tick(after=after) > after

@@ -326,3 +326,13 @@ def test_text_json_limits_and_100_levels_are_accepted():
     for kind, value in [("text", "\u00e9"), ("json", 2**64 - 1), ("json", -(2**63))]:
         check_value(kind, value)
     check_value("json", nested(100))
+
+
+def test_a_large_text_is_no_element_of_a_json_array_for_anybody():
+    """Its text is in a blob, which no state may need to be folded."""
+    key = Key(json(["a"]))
+    large = text("x" * (INLINE_BYTES_MAX + 1))
+    assert "blob" in large
+    assert refused(key.act("alice", Append(large)), "value-too-large")
+    key.commit("mallory", "memory.append", {"separator": "", "added": large})
+    assert key.value == ("json", ["a"])

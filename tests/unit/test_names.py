@@ -16,6 +16,7 @@ from tclog.event import (
     chain_id,
     chain_kind,
     chain_name,
+    chain_of_slot,
     decode_name,
     encode_name,
     event_key,
@@ -259,3 +260,22 @@ def test_no_key_is_longer_than_the_longest():
 
 def test_a_blob_is_named_by_its_hash():
     assert blob_key("5f" + "0" * 62) == f"blobs/5f/5f{'0' * 62}"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["tclog.json", "chains", "chains/memory", "chains/memory/k", "events/a/b/c",
+     "once/alice/k/9999999998.json", "chains/memory/k/x/9999999998.json"],
+)  # fmt: skip
+def test_what_is_no_slot_is_of_no_chain(key):
+    with pytest.raises(Damaged):
+        chain_of_slot(key)
+
+
+def test_a_slot_is_of_the_chain_in_its_key():
+    assert chain_of_slot(slot_key(chain_id("memory", "a/b"), 7)) == "memory/a/b"
+    assert chain_of_slot(slot_key(ALL, 1)) == ALL
+    assert chain_of_slot(slot_key(chain_id("memory", "x" * 200 + "é"), 1)) == chain_id(
+        "memory", "x" * 200 + "é"
+    )
+    assert chain_of_slot(slot_key(chain_id("memory", "é" * 90), 1)) is None

@@ -8,6 +8,7 @@ import pytest
 
 from simulation.crowds import (
     announce,
+    carry,
     check_many_that_died,
     check_repeated_announcements,
     send,
@@ -20,6 +21,7 @@ from tclog.chain import combine as combine_module
 from tclog.chain.combine import Joined
 from tclog.chain.drive import answer
 from tclog.chain.heads import DENIAL_KEPT_S, FileHeads
+from tclog.clock import HybridClock
 from tclog.errors import OutcomeUnknown, StoreDenied
 from tclog.event import ALL, chain_id, slot_key
 from tclog.log import inbox
@@ -209,6 +211,21 @@ def test_an_announcement_that_arrives_late_is_as_old_as_its_event():
     world.store.put(announced, b"")
     send(world, "bob", "one")
     assert texts(world) == ["one"]
+
+
+@pytest.mark.usefixtures("always_crowded")
+@pytest.mark.parametrize(("passed_s", "expected"), [(-60, ["from the dead", "one"]), (60, ["one"])])
+def test_an_announcement_lasts_no_longer_where_its_senders_clock_is_ahead(passed_s, expected):
+    """Its name is younger than it is; the store's stamp tells."""
+    world = World()
+    dead = world.client("alice")
+    dead.clock = HybridClock(lambda: world.now_us + 110_000_000)
+    dead.learnt_us, dead.epoch_us = dead.clock.wall_us(), dead.clock.wall_us() - world.now_us
+    assert dead.knows_offset()
+    carry(world, inbox.send_message(dead, "carol", "from the dead"), until="pending/")
+    world.now_us += combine_module.LINGERS_US + passed_s * 1_000_000
+    send(world, "bob", "one")
+    assert sorted(texts(world)) == expected
 
 
 @pytest.mark.usefixtures("always_crowded")

@@ -16,8 +16,9 @@ from support.project import Project
 from support.stores import Around, Counting, Server, fresh_bucket, open_s3
 
 from tclog.chain.drive import run
-from tclog.errors import Refused
-from tclog.history.copying import Copied, copy_log
+from tclog.errors import Refused, StoreError
+from tclog.event import digest
+from tclog.history.copying import Copied, broken, copy_log
 from tclog.history.fsck import Checked, Patient, fsck
 from tclog.history.target import Mounted, Target
 from tclog.store.base import Store
@@ -297,3 +298,78 @@ def test_where_there_is_nothing_to_copy_no_place_is_made(project: Project):
     assert "no project other" in error["message"]
     assert error["hint"] == "tclog clone FROM TO --project NAME"
     assert not (project.work / "x").exists()
+
+
+class Lossy(Around):
+    """A store in which objects vanish, or cannot be read, after they were listed."""
+
+    def __init__(self, store: Store, gone: set[str] = frozenset(), broken: set[str] = frozenset()):
+        super().__init__(store)
+        self.gone, self.broken = gone, broken
+
+    def get(self, key: str) -> Any:
+        if key in self.broken:
+            raise StoreError("the disk is on fire", hint="dmesg")
+        return None if key in self.gone else super().get(key)
+
+    def get_file(self, key: str) -> Any:
+        return None if key in self.gone else super().get_file(key)
+
+
+def told_by(source: Store, target: Store) -> dict[str, str]:
+    """Copy, and return what is told of each object that is left out."""
+    told: dict[str, str] = {}
+    done = clone(source, target, lambda key, why: told.update({key: why}))
+    assert done.damaged == len(told)
+    return told
+
+
+def one_of(store: Store, folder: str, *, large: bool = False) -> str:
+    found = [k for k, raw in objects(store).items() if k.startswith(f"{folder}/")]
+    return max(found, key=lambda key: len(store.get(key).data)) if large else found[0]
+
+
+@pytest.mark.parametrize("folder", ["blobs", "blobs large", "events", "once"])
+@pytest.mark.parametrize("how", ["gone", "broken"])
+def test_what_vanishes_or_cannot_be_read_is_told_and_the_rest_is_copied(
+    tmp_path: Path, folder: str, how: str
+):
+    source, target = filled_store(tmp_path / "files"), MemoryStore()
+    kind, _, large = folder.partition(" ")
+    key = one_of(source, kind, large=bool(large))
+    if large and how == "broken":
+        pytest.skip("read in pieces: a disk that fails then is told like a wrong hash")
+    told = told_by(Lossy(source, **{how: {key}}), target)
+    assert list(told) == [key]
+    assert ("is missing" if how == "gone" else "on fire") in told[key]
+    left_out = objects(source).keys() - objects(target).keys()
+    assert left_out == {key}
+
+
+def test_what_is_no_object_of_a_log_is_counted_and_not_copied(tmp_path: Path):
+    source, target = filled_store(tmp_path / "files"), MemoryStore()
+    whole = objects(source)
+    # An event's id is right and its content is none: its name would be anybody's choice.
+    junk = digest(b"junk")
+    misnamed = f"events/2026-11-23T19/190128.811942-0000-step.x-{junk}.json"
+    foreign = [
+        "chains/memory/9999999998.json",
+        "chains/memory/json/more/9999999998.json",
+        "chains/memory/json/readme.txt",
+        "events/readme.json",
+        "once/x.json",
+        "once/alice/deeper/x.json",
+        "blobs/zz/short",
+    ]
+    for key in foreign:
+        source.put(key, b"whatever")
+    source.put(misnamed, b"junk")
+    told: list[str] = []
+    done = clone(source, target, lambda key, _: told.append(key))
+    assert (done.foreign, done.damaged, told) == (len(foreign), 1, [misnamed])
+    assert objects(target) == whole
+    # Nor is it taken from a file.
+    for key in (*foreign, misnamed, "elsewhere/x", "tclog.json", "../x"):
+        assert broken(key, b"junk" if key == misnamed else b"whatever")
+    key = next(key for key in whole if key.startswith("events/"))
+    assert not broken(key, whole[key])

@@ -103,6 +103,7 @@ def test_what_an_agent_lost_to_another_is_its_change_too(tmp_path: Path) -> None
     assert (lost.before["claims"], lost.after["claims"]) == (["design"], [])
     assert lost.last.event.agent == "bob"
     assert lost.because == "step/design"
+    assert lost.events == 0  # she did nothing herself
 
 
 def test_what_came_and_went_between_is_no_change(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from support.project import Project
+from support.stores import Around
 
 from tclog.chain.drive import run
 from tclog.chain.fold import fold, place_of, rules_of, state_of
@@ -22,6 +23,7 @@ from tclog.event import (
     chain_of_slot,
     decode,
     decode_version,
+    digest,
     encode,
     event_key,
     pending_key,
@@ -30,9 +32,9 @@ from tclog.event import (
     slot_key,
     slot_seq,
 )
-from tclog.history.findings import Damage
+from tclog.history.findings import Damage, Writer
 from tclog.history.fsck import Checked, Patient, fsck
-from tclog.store.base import Found, Store
+from tclog.store.base import Entry, Found, Store
 from tclog.store.file import FileStore
 from tclog.store.memory import MemoryStore
 from tclog.testing.generate import generate
@@ -253,6 +255,8 @@ def test_a_missing_version_is_named(store: Store, tmp_path: Path, gone: list[int
     assert damage.where.key == slot_key(chain, gone[0])
     assert damage.where.chain == chain
     assert damage.where.version == gone[0]
+    which = f"version {gone[0]}" if len(gone) == 1 else f"versions {gone[0]} to {gone[-1]}"
+    assert damage.message.startswith(f"{which} of {chain} ")
 
 
 def test_a_missing_broadcast_that_an_inbox_has_taken_in_is_named(tmp_path: Path):
@@ -628,3 +632,90 @@ def test_an_announcement_under_another_name_is_damage(tmp_path: Path):
     store.put(other, event)
     found, _ = check(store)
     assert [damage.where.key for damage in found] == [other]
+
+
+# -- what is looked at beside the link ------------------------------------------------------------
+
+
+def remade(store: Store, chain: ChainId, seq: int, **fields: Any) -> str:
+    """Change the newest version of a chain, its sum mended; return its key."""
+    key = slot_key(chain, seq)
+    record = {k: v for k, v in decode(store.get(key).data, key).items() if k != "sum"} | fields
+    store.put(key, encode(record | {"sum": digest(encode(record))}))
+    return key
+
+
+def test_a_first_version_is_recomputed_like_any_other(tmp_path: Path):
+    store = filled_store(tmp_path / "files")
+    open_log(store, "alice").memory.set("young", "one")
+    key = remade(store, ChainId("memory/young"), 1, state={})
+    (damage,) = check(store)[0]
+    assert (damage.code, damage.where.key) == ("state-mismatch", key)
+
+
+@pytest.mark.parametrize("later_us", [0, -1, 1])
+def test_a_version_that_is_no_later_than_the_one_before_is_named(tmp_path: Path, later_us: int):
+    store = filled_store(tmp_path / "files")
+    chain = ChainId("memory/young")
+    for value in ("one", "two"):
+        open_log(store, "alice").memory.set("young", value)
+    first = decode(store.get(slot_key(chain, 1)).data, "version 1")
+    us, counter = parse_hlc(first["at"])
+    key = remade(store, chain, 2, at=hlc(us + later_us, counter))
+    found, _ = check(store)
+    expected = [] if later_us > 0 else [("stamp-order", key)]
+    assert [(damage.code, damage.where.key) for damage in found] == expected
+
+
+def test_a_fill_of_no_transaction_is_named_with_its_place(tmp_path: Path):
+    store = filled_store(tmp_path / "files")
+    chain = ChainId("memory/young")
+    open_log(store, "alice").memory.set("young", "one")
+    head = head_of(store, chain)
+    us, _ = parse_hlc(head.at)
+    sealed = seal_version(
+        chain=chain, seq=2, prev=head.id, prev_stored=head.stored, at=hlc(us + 1, 0),
+        by="mallory", events=(), state={"content": {"type": "text", "value": "one"}},
+        fills={"chain": "memory/json", "seq": 1},
+    )  # fmt: skip
+    store.put(slot_key(chain, 2), sealed.raw)
+    (damage,) = check(store)[0]
+    assert damage.code == "fill-wrong"
+    assert damage.where == Writer(slot_key(chain, 2), chain, 2, "mallory")
+
+
+def test_a_copy_with_other_stamps_is_judged_by_what_it_says_itself(tmp_path: Path):
+    """Takeovers rest on stamps of the store that they were made in."""
+    store, copy = filled_store(tmp_path / "files"), MemoryStore()
+    taken = [
+        key
+        for key, raw in objects(store).items()
+        if key.startswith("chains/step") and b"step.takeover" in raw
+    ]
+    assert taken
+    for key, raw in objects(store).items():
+        copy.put(key, raw)
+    assert check(copy)[0] == []
+
+
+class Behind(Around):
+    """A store whose listing of slots lacks some that are there: it was made while they came."""
+
+    def __init__(self, store: Store, hidden: set[str]) -> None:
+        super().__init__(store)
+        self.hidden = hidden
+
+    def list(self, prefix: str, after: str, limit: int, folders: bool) -> list[Entry]:
+        rows = super().list(prefix, after, limit, folders)
+        return [row for row in rows if row.key not in self.hidden]
+
+
+@pytest.mark.parametrize("seqs", [[1], [3], [2, 3], [1, 2, 3, 4]])
+def test_a_slot_that_came_while_they_were_listed_is_not_missing(tmp_path: Path, seqs: list[int]):
+    store, chain = filled_store(tmp_path / "files"), ChainId("step/design")
+    hidden = {slot_key(chain, seq) for seq in seqs}
+    assert check(Behind(store, hidden))[0] == []
+    # One of them really is: then that is told.
+    store.delete(slot_key(chain, seqs[0]))
+    (damage,) = check(Behind(store, hidden))[0]
+    assert damage.code == "version-missing"

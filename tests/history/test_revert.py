@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 from cli.conftest import User
 from simulation.transfers import Walker, filled, finish, warm
+from support.stores import Around
 
 from history.looking import Team, newest_id, project_of, state_at
-from tclog.errors import NotFound, Refused, TclogError
-from tclog.event import chain_id, decode, slot_key
+from tclog.errors import NotFound, Refused, StoreError, TclogError
+from tclog.event import ChainId, chain_id, decode, slot_key
 from tclog.history import sync as sync_module
 from tclog.history.revert import NO_WAY_BACK, revert_event
 from tclog.index import Index
 from tclog.log import memory
 from tclog.log.log import Log
 from tclog.log.transactions import Transaction
+from tclog.store.memory import MemoryStore
 from tclog.testing.generate import generate
 
 BIG = "a large value\n" * 3000
@@ -452,3 +454,65 @@ def test_any_value_of_a_long_run_can_be_restored(tmp_path: Path) -> None:
             assert (now or {}).get(field) == (was or {}).get(field)
         done += 1
     assert done > 5
+
+
+def test_a_version_that_holds_one_event_stands_for_it(tmp_path: Path) -> None:
+    team = Team(tmp_path)
+    alice = team["alice"]
+    for value in ("one", "two"):
+        alice.memory.set("k", value)
+    index = team.look().index
+    version = index.version(ChainId("memory/k"), 2)
+    assert alice.run(revert_event(alice.client, index, version.id)).shown["value"] == "one"
+
+
+def test_a_value_that_a_revert_has_restored_is_no_other_value(tmp_path: Path) -> None:
+    """What was restored says so in its body; that is no part of the value."""
+    team = Team(tmp_path)
+    alice = team["alice"]
+    alice.memory.set("k", "one")
+    second = alice.memory.set("k", "two")
+    alice.run(revert_event(alice.client, team.look().index, second.id))
+    other = alice.memory.set("k", "three")
+    alice.memory.set("k", "one")
+    index = team.look().index
+    again = alice.run(revert_event(alice.client, index, other.id, force=True))
+    assert not again.written
+    assert again.shown["version"] == 5
+
+
+def test_a_definition_that_was_taken_back_already_stays_so(tmp_path: Path) -> None:
+    team = Team(tmp_path)
+    alice = team["alice"]
+    alice.steps.add("build")
+    (event,) = [c.event for c in team.look().index.commits() if c.event.op == "step.add"]
+    assert alice.run(revert_event(alice.client, team.history.index, event.id)).written
+    index = team.look().index
+    assert not alice.run(revert_event(alice.client, index, event.id, force=True)).written
+
+
+def test_what_was_reverted_is_no_failure_where_the_value_cannot_be_read_for_the_answer(
+    tmp_path: Path,
+) -> None:
+    team = Team(tmp_path, Unread(MemoryStore()))
+    alice = team["alice"]
+    alice.memory.set("k", BIG)
+    second = alice.memory.set("k", "two")
+    index = team.look().index
+    team.store.broken = True
+    done = alice.run(revert_event(alice.client, index, second.id))
+    assert done.written
+    assert done.shown["value"] is None
+    team.store.broken = False
+    assert team["bob"].memory.get("k").value == BIG
+
+
+class Unread(Around):
+    """A store that reads no blobs while it is broken."""
+
+    broken = False
+
+    def get(self, key: str) -> Any:
+        if self.broken and key.startswith("blobs/"):
+            raise StoreError("the disk is on fire", hint="dmesg")
+        return super().get(key)

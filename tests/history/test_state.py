@@ -264,3 +264,16 @@ def test_a_step_is_shown_as_of_the_version_that_changed_it(tmp_path: Path, held:
     shown = state_at(team.look())["step/s"]
     assert team["bob"].steps.show("s").as_json() == shown
     assert [step.as_json() for step in team["bob"].steps.list()] == [shown]
+
+
+def test_where_only_the_index_is_asked_notes_and_large_values_are_left_out(tmp_path: Path) -> None:
+    team = Team(tmp_path)
+    team["alice"].steps.note("build", "half done")
+    team["alice"].steps.claim("build")
+    team["alice"].memory.set("big", "x" * 20_000)
+    whole, small = (state_at(team.look(), large=large) for large in (True, False))
+    assert whole["step/build"]["note"] == "half done"
+    assert small["step/build"].get("note") is None
+    assert whole["memory/big"]["value"] == "x" * 20_000
+    assert small["memory/big"]["value"] is None
+    assert small["memory/big"]["size"] == 20_000

@@ -260,7 +260,7 @@ def test_an_event_put_late_is_found(
     assert_same(index, read_truth(store))
 
 
-@pytest.mark.parametrize("away_s", [1, 290, 899])
+@pytest.mark.parametrize("away_s", [1, 290, 899, 24.5 * 60])
 def test_a_slot_that_lands_long_after_its_event_is_found(
     away_s: float, store: MemoryStore, index: Index, client: Make, clock: Clock
 ) -> None:

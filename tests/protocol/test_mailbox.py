@@ -1,0 +1,155 @@
+"""Inboxes: what is read and counted after acknowledgements, and messages to several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tclog.errors import OutcomeUnknown
+from tclog.log.inbox import Mailbox, acknowledge, acknowledge_one, read_inbox, send_message
+from tclog.store.base import Created, Get, Outcome
+
+from .world import World
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def send(world: World, agent: str, to: str, text: str, **options: Any) -> None:
+    world.run(send_message(world[agent], to, text, **options))
+
+
+def mailbox(world: World, agent: str = "carol", *, everything: bool = False) -> Mailbox:
+    return world.run(read_inbox(world[agent], everything=everything))
+
+
+def texts(found: Mailbox) -> list[tuple[int, str, bool]]:
+    return [(message.n, message.text, message.unread) for message in found.messages]
+
+
+@pytest.fixture
+def filled(world: World) -> World:
+    """Give an inbox with more messages than versions: it took in three broadcasts at once."""
+    for text in ("b1", "b2", "b3"):
+        send(world, "alice", "@all", text)
+    for text in ("m4", "m5"):
+        send(world, "bob", "carol", text)
+    return world
+
+
+def test_a_mailbox_says_how_many_messages_there_are_and_which_version_it_is_of(
+    filled: World,
+) -> None:
+    expected = [(1, "b1"), (2, "b2"), (3, "b3"), (4, "m4"), (5, "m5")]
+    found = mailbox(filled)
+    assert texts(found) == [(n, text, True) for n, text in expected]
+    assert (found.total, found.version) == (5, 2)
+    filled.run(acknowledge(filled["carol"], found))
+    # Also where nothing is unread.
+    for agent in (filled["carol"], filled.client("carol")):
+        empty = filled.run(read_inbox(agent))
+        assert (texts(empty), empty.total, empty.version) == ([], 5, 2)
+        whole = filled.run(read_inbox(agent, everything=True))
+        assert texts(whole) == [(n, text, False) for n, text in expected]
+        assert (whole.total, whole.version) == (5, 2)
+    # And after the next message.
+    send(filled, "bob", "carol", "m6")
+    assert texts(mailbox(filled)) == [(6, "m6", True)]
+    assert texts(mailbox(filled, everything=True))[0] == (1, "b1", False)
+    assert len(mailbox(filled, everything=True).messages) == 6
+
+
+def test_what_was_acknowledged_is_not_read_again(filled: World) -> None:
+    """Reading goes on from the version up to which all is acknowledged."""
+    filled.run(acknowledge(filled["carol"], mailbox(filled)))
+    send(filled, "bob", "carol", "m6")
+    filled.asked.clear()
+    mailbox(filled)
+    slots = [s.key for s in filled.asked if isinstance(s, Get) and "chains/inbox/carol" in s.key]
+    assert not [key for key in slots if key.endswith("/9999999998.json")]
+
+
+def test_one_that_was_left_out_stays_unread_however_many_come_after_it(filled: World) -> None:
+    for number in (1, 2, 4, 5):
+        filled.run(acknowledge_one(filled["carol"], str(number)))
+    assert texts(mailbox(filled)) == [(3, "b3", True)]
+    send(filled, "bob", "carol", "m6")
+    assert texts(mailbox(filled)) == [(3, "b3", True), (6, "m6", True)]
+    filled.run(acknowledge_one(filled["carol"], "#3"))
+    assert texts(mailbox(filled)) == [(6, "m6", True)]
+
+
+def test_an_agent_is_not_shown_its_own_broadcast_as_unread(filled: World) -> None:
+    send(filled, "bob", "alice", "for alice")
+    found = mailbox(filled, "alice")
+    assert texts(found) == [(4, "for alice", True)]
+    assert list(found.own) == [1, 2, 3]
+    filled.run(acknowledge(filled["alice"], found))
+    assert texts(mailbox(filled, "alice")) == []
+    assert not any(unread for _, _, unread in texts(mailbox(filled, "alice", everything=True)))
+
+
+def test_a_message_keeps_what_it_is_about(world: World) -> None:
+    send(world, "alice", "carol", "look", step="build", reply_to="abc123")
+    (message,) = mailbox(world).messages
+    assert (message.step, message.reply_to, message.sender) == ("build", "abc123", "alice")
+
+
+@pytest.mark.parametrize("before", [0, 1, 4])
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_message_to_several_whose_first_slot_is_unknown_can_be_repeated(
+    world: World, before: int, stored: bool
+) -> None:
+    """Under the key in the hint, which has to look back far enough in each inbox."""
+    for nth in range(before):
+        send(world, "bob", "carol", f"{nth}")
+    shipped = world.store.create
+
+    def create(key: str, data: bytes) -> Created:
+        if key.startswith("chains/inbox/carol"):
+            if stored:
+                shipped(key, data)
+            return Created(Outcome.UNKNOWN, cause="no answer")
+        return shipped(key, data)
+
+    got = world.store.get
+    world.store.create = create  # type: ignore[method-assign]
+    world.store.get = lambda key: None if _is_next(key, before) else got(key)  # type: ignore[method-assign]
+    with pytest.raises(OutcomeUnknown) as unknown:
+        send(world, "alice", "carol,dan", "to two")
+    world.store.create, world.store.get = shipped, got  # type: ignore[method-assign]
+    key = unknown.value.details["id_key"]
+    assert key in unknown.value.hint
+    for _ in range(2):
+        send(world, "alice", "carol,dan", "to two", id_key=key)
+        for agent in ("carol", "dan"):
+            told = [text for _, text, _ in texts(mailbox(world, agent, everything=True))]
+            assert told.count("to two") == 1
+
+
+def _is_next(key: str, before: int) -> bool:
+    return key == f"chains/inbox/carol/{9_999_999_998 - before:010d}.json"
+
+
+def test_a_message_to_several_that_died_between_two_inboxes_can_be_repeated(world: World) -> None:
+    for nth in range(3):
+        send(world, "bob", "dan", f"{nth}")
+    shipped = world.store.create
+
+    def create(key: str, data: bytes) -> Created:
+        if key.startswith("chains/inbox/dan"):
+            return Created(Outcome.UNKNOWN, cause="no answer")
+        return shipped(key, data)
+
+    world.store.create = create  # type: ignore[method-assign]
+    with pytest.raises(OutcomeUnknown) as unknown:
+        send(world, "alice", "carol,dan,eve", "to three")
+    world.store.create = shipped  # type: ignore[method-assign]
+    for _ in range(2):
+        send(world, "alice", "carol,dan,eve", "to three", id_key=unknown.value.details["id_key"])
+    for agent in ("carol", "dan", "eve"):
+        told = [text for _, text, _ in texts(mailbox(world, agent, everything=True))]
+        assert told.count("to three") == 1

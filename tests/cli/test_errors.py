@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.proxy import Fault, Proxy
-from support.stores import Server
+from support.stores import Server, raw_client
 
 from .conftest import Done, User, on_bucket
 
@@ -155,9 +155,13 @@ def test_create_bucket(user: User, moto: Server):
     error = failed(user.process(*words), 7)
     assert error["code"] == "store-missing"
     assert error["hint"] == f"tclog init {url} --endpoint {moto.endpoint} --create-bucket"
+    made = [row["Name"] for row in raw_client(moto).list_buckets()["Buckets"]]
+    assert url.split("/")[2] not in made
     # Moto has no lock: its races may be lost, but not for want of a bucket.
     done = user.process(*words, "--create-bucket")
-    assert done.code == 0 or json.loads(done.err)["code"] == "store-unfit"
+    assert done.code == 0 or done.error(7)["code"] == "store-unfit"
+    made = [row["Name"] for row in raw_client(moto).list_buckets()["Buckets"]]
+    assert url.split("/")[2] in made
 
 
 @pytest.mark.parametrize("name", ["Upper", "a", "a_b", "-a-b", "a..b", "1.2.3.4", "x" * 64])

@@ -70,6 +70,7 @@ def test_a_spoiled_cache_is_no_cache(project: User, spoil):
 
 
 def test_a_cache_that_lies_is_not_believed(project: User):
+    """What a changed byte may do at most is cost requests; ``protocol.test_heads`` tries all."""
     project("memory", "set", "n", "41").ok()
     use(project)
     rng = random.Random(7)
@@ -180,7 +181,9 @@ def test_a_store_that_is_begun_anew_shows_nothing_of_the_old(project: User):
     intact(project)
 
 
-@pytest.mark.xfail(reason="the mark of a bucket is believed for 15 minutes (MARK_KEPT_S)")
+@pytest.mark.xfail(
+    reason="the mark of a bucket is believed for 15 minutes (MARK_KEPT_S)", strict=True
+)
 def test_a_bucket_that_is_begun_anew_elsewhere_shows_nothing_of_the_old(user: User, moto: Server):
     on_bucket(user, moto)
     for _ in range(2):

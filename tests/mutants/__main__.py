@@ -31,12 +31,12 @@ import threading
 import time
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mutants.changes import Change, changed, changes
+from mutants.changes import Change, changed, changes, differs
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPLAINED = Path(__file__).with_name("explained.toml")
@@ -297,17 +297,29 @@ def sample(
     modules: Sequence[str], lines: Sequence[int], count: int | None, seed: int
 ) -> list[Mutant]:
     """Return changes of modules: all, or as many of each module."""
-    rng, rows = random.Random(seed), []
+    rng = random.Random(seed)
+    rows: list[Iterator[Mutant]] = []
     for module in modules:
-        row = [Mutant(module, change) for change in changes((ROOT / module).read_text())]
-        row = [one for one in row if not lines or one.change.line in lines]
+        source = (ROOT / module).read_text()
+        row = [one for one in changes(source) if not lines or one.line in lines]
         if count is not None:
             rng.shuffle(row)
-        rows.append(row)
+        rows.append(_made(module, source, row))
     if count is None:
         return [one for row in rows for one in row]
-    dealt = [row[nth] for nth in range(max(map(len, rows))) for row in rows if nth < len(row)]
+    dealt: list[Mutant] = []
+    while rows and len(dealt) < count:
+        for row in list(rows):
+            one = next(row, None)
+            if one is None:
+                rows.remove(row)
+            else:
+                dealt.append(one)
     return sorted(dealt[:count], key=lambda one: (modules.index(one.module), one.change.start))
+
+
+def _made(module: str, source: str, row: Iterable[Change]) -> Iterator[Mutant]:
+    return (Mutant(module, change) for change in row if differs(source, change))
 
 
 def explained() -> dict[tuple[str, str, str], tuple[str, str]]:

@@ -30,6 +30,7 @@ _COMPUTED = {
     ast.BitAnd: ast.BitOr,
 }
 _CALLED = {"min": "max", "max": "min", "any": "all", "all": "any"}
+_SHOWN_MAX = 300
 _REMOVED = (
     ast.Assign, ast.AugAssign, ast.Break, ast.Continue, ast.Delete, ast.Expr, ast.Raise,
 )  # fmt: skip
@@ -69,28 +70,31 @@ def changed(source: str, change: Change) -> str:
 
 
 def changes(source: str) -> list[Change]:
-    """Return all changes that can be made in a module, in the order of its source."""
+    """Return all changes that may be made in a module, in the order of its source.
+
+    Not each of them is one: ``differs`` tells, and costs more.
+    """
     raw = source.encode()
     offsets = [0]
     for line in raw.splitlines(keepends=True):
         offsets.append(offsets[-1] + len(line))
-    found = []
+    found = set()
     for node, place, afters in _visit(ast.parse(source), _Place("", 1, 1, set())):
         start = offsets[node.lineno - 1] + node.col_offset
         end = offsets[node.end_lineno - 1] + node.end_col_offset
-        for after in afters:
-            change = Change(
+        found |= {
+            Change(
                 node.lineno, place.first, place.last, place.where,
                 raw[start:end].decode(), after, start, end,
-            )  # fmt: skip
-            if _differs(source, change):
-                found.append(change)
-    return sorted(set(found), key=lambda change: (change.start, change.end, change.after))
+            )
+            for after in afters
+        }  # fmt: skip
+    short = [change for change in found if len(change.shown) <= _SHOWN_MAX]
+    return sorted(short, key=lambda change: (change.start, change.end, change.after))
 
 
-def _differs(source: str, change: Change) -> bool:
-    if len(change.shown) > 300:
-        return False
+def differs(source: str, change: Change) -> bool:
+    """Whether a change makes another program."""
     try:
         after = ast.dump(ast.parse(changed(source, change)))
     except SyntaxError:

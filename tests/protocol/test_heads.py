@@ -138,3 +138,20 @@ def test_a_folder_that_was_set_back_gets_no_gap(tmp_path: Path) -> None:
         store.delete(slot_key(KEY, seq))
     assert write("other") == 2
     assert [slot_seq(row.key) for row in store.list("chains/memory/k", "", 10, False)] == [2, 1]
+
+
+def test_no_byte_of_a_head_can_be_changed_into_a_lie(tmp_path: Path) -> None:
+    """Believed, it would be named as the version before the next, or answer a question wrongly."""
+    for version in (written(2)[-1], written(1)[-1]._replace(stored=None)):
+        folder = tmp_path / str(version.seq)
+        FileHeads(folder).put(version)
+        (path,) = (folder / "heads").iterdir()
+        raw = path.read_bytes()
+        found = FileHeads(folder).get(KEY)
+        assert found is not None
+        assert found.raw == version.raw
+        beside = raw.index(b"\n")
+        for place in range(len(raw)):
+            for bit in range(8) if place <= beside else (place % 8,):
+                path.write_bytes(raw[:place] + bytes([raw[place] ^ 1 << bit]) + raw[place + 1 :])
+                assert FileHeads(folder).get(KEY) is None, (place, bit)

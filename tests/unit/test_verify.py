@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tclog.chain.fold import verify
+from tclog.clock import SECOND_US, hlc, parse_hlc
 from tclog.errors import Damaged
 from tclog.event import ChainId, Version, chain_id, decode_version, digest, encode, slot_key
 from tclog.log.log import Log
@@ -52,7 +53,7 @@ def test_what_follows_is_accepted(versions: list[Version]) -> None:
     [
         ("prev", "0" * 64, "does not follow"),
         ("at", lambda before: before.at, "not later"),
-        ("at", lambda before: f"2000{before.at[4:]}", "not later"),
+        ("at", lambda before: hlc(parse_hlc(before.at)[0] - 3600 * SECOND_US, 0), "not later"),
         ("stands", 0, "misnames"),
         ("state", {"content": {"type": "json", "value": 7}}, "state"),
         ("state", {}, "state"),

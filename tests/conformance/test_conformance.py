@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -79,7 +80,7 @@ BUGS = [
 
 @pytest.mark.parametrize(("bug", "part", "check"), BUGS, ids=[row[0] for row in BUGS])
 def test_a_broken_client_is_caught(tmp_path: Path, bug: str, part: str, check: str) -> None:
-    found = tried([sys.executable, str(BROKEN), bug, "batch"], tmp_path, part, rounds=4)
+    found = tried([sys.executable, str(BROKEN), bug, "batch"], tmp_path, part, rounds=2)
     assert not found[check].ok, found
     assert found[check].detail
 
@@ -114,7 +115,7 @@ def test_a_clock_that_is_set_off_is_read_or_refused(user: User) -> None:
     user("init", "--as", "alice").ok()
     offset = {"TCLOG_TEST_CLOCK_OFFSET_S": "-7200", "TCLOG_AGENT": "alice"}
     done = user("memory", "set", "k", "v", env=offset)
-    assert "7200 s behind" in done.ok().err
+    assert re.search(r"(7199|720\d) s behind", done.ok().err)
     wrong = user("memory", "get", "k", "--json", env={"TCLOG_TEST_CLOCK_OFFSET_S": "soon"})
     assert "TCLOG_TEST_CLOCK_OFFSET_S" in wrong.error(2)["message"]
 
@@ -124,3 +125,22 @@ def test_what_cannot_be_tried_is_a_clear_error(user: User) -> None:
     assert missing.error(3)["code"] == "command-not-found"
     assert user("conformance", "--json", "--only", "x", "--", "true").error(2)["hint"]
     assert user("conformance", "--json").code == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "[]",
+        "1",
+        "{}",
+        "x",
+        '{"type":"memory","key":"a","value":"1","version":"1","id":7}',
+        '{"type":"list","items":[7,{"n":"1"}],"version":1,"id":"x"}',
+        '{"type":"error"}',
+        '{"type":"error","exit":"4","code":[]}',
+    ],
+)
+def test_whatever_a_client_answers_is_told_and_no_bug(tmp_path: Path, answer: str) -> None:
+    script = f"while read -r line; do echo '{answer}'; done"
+    found = tried(["/bin/sh", "-c", script], tmp_path, "alone", "races", "keys")
+    assert not found["alone"].ok

@@ -57,10 +57,10 @@ def conform(
     ends_s = time.monotonic() + seconds
     checks: list[Check] = []
 
-    def check(name: str, sentences: Iterator[str] | Sequence[str], words: str = "") -> None:
-        trial.notes.clear()
+    def check(name: str, sentences: Iterator[str] | Sequence[str], *notes: str) -> None:
+        trial.notes[:] = notes
         broken = _caught(sentences)
-        checks.append(Check(name, not broken, _shown(broken) or words or "; ".join(trial.notes)))
+        checks.append(Check(name, not broken, _shown(broken) or "; ".join(trial.notes)))
         tell(checks[-1])
 
     for name, part in _parts(trial, rounds, ends_s).items():
@@ -70,7 +70,7 @@ def conform(
             return False
     rows = trial.journal.rows()
     for promise, broken in judge(rows, trial.store):
-        check(promise, broken, f"{len(rows)} answers" if promise == "answers" else "")
+        check(promise, broken, *([f"{len(rows)} answers"] if promise == "answers" else []))
     check("fsck", _fsck(trial))
     return all(row.ok for row in checks)
 
@@ -105,10 +105,8 @@ def _shown(broken: Sequence[str]) -> str:
     )
 
 
-def _fsck(trial: Trial) -> Iterator[str]:
+def _fsck(trial: Trial) -> list[str]:
     found: list[str] = []
-    run(
-        fsck(PROJECT, lambda row: found.append(f"{row.code}: {row.message}"), None),
-        Patient(trial.store),
-    )
-    yield from found
+    check = fsck(PROJECT, lambda row: found.append(f"{row.code}: {row.message}"))
+    run(check, Patient(trial.store))
+    return found

@@ -38,6 +38,9 @@ EVENTS = {
 }
 
 
+_WITH_ID = ("memory.set", "memory.incr", "memory.append", "memory.delete", "message.send")
+
+
 class Judged(NamedTuple):
     """One promise and what broke it."""
 
@@ -95,7 +98,7 @@ def _operation(asked: Asked) -> Operation:
     made.invoked_us = made.began_us = asked.begun_us
     made.returned_us = asked.ended_us
     missing = asked.op == "memory.get" and asked.exit == 3
-    if asked.exit is None or asked.exit == 6:
+    if asked.exit is None or asked.exit == 6 or ill_typed(asked):
         made.outcome = "unknown"
     elif asked.ok or missing:
         made.outcome = "ok"
@@ -107,15 +110,30 @@ def _operation(asked: Asked) -> Operation:
     return made
 
 
-def _result(op: str, answer: object) -> SimpleNamespace:
-    told = dict(answer) if isinstance(answer, dict) else {}
+def ill_typed(asked: Asked) -> str:
+    """Name a field of an acknowledgement that is missing or of a wrong type; empty if none is."""
+    answer = asked.answer
+    if answer is None or not asked.ok:
+        return ""
+    if asked.op == "inbox.read":
+        items = answer.get("items")
+        sound = isinstance(items, list) and all(
+            isinstance(row, dict) and type(row.get("n")) is int and type(row.get("id")) is str
+            for row in items
+        )
+        return "" if sound else "items"
+    numbers = ["version"] if asked.op != "message.send" else []
+    numbers += ["fence"] if asked.op in ("step.claim", "step.renew") else []
+    wrong = [name for name in numbers if type(answer.get(name)) is not int]
+    if asked.op in _WITH_ID and type(answer.get("id")) is not str:
+        wrong.append("id")
+    return wrong[0] if wrong else ""
+
+
+def _result(op: str, answer: Mapping[str, Any]) -> SimpleNamespace:
     if op == "inbox.read":
-        items = told.get("items")
-        rows = [row for row in items if isinstance(row, dict)] if isinstance(items, list) else []
-        blank = {"n": None, "id": None}
-        return SimpleNamespace(messages=[SimpleNamespace(**{**blank, **row}) for row in rows])
-    blank = {"version": None, "id": None, "value": None, "fence": None}
-    return SimpleNamespace(**{**blank, **told})
+        return SimpleNamespace(messages=[SimpleNamespace(**row) for row in answer["items"]])
+    return SimpleNamespace(**{"value": None, "fence": None, **answer})
 
 
 def _matched(
@@ -156,8 +174,10 @@ def _fits(asked: Asked, event: Event) -> bool:
 
 
 def _silent(rows: Sequence[Asked]) -> Iterator[str]:
-    """A client that was not killed answers."""
+    """A client that was not killed answers, and with what the document says."""
     for asked in rows:
+        if wrong := ill_typed(asked):
+            yield f"the field {wrong} is missing or of a wrong type: {asked}"
         if asked.answer is None and not asked.line.get("id_key", "").startswith("killed"):
             yield f"no answer, or none that is a JSON object: {asked}"
 
@@ -240,7 +260,7 @@ def _winners(rows: Sequence[Asked]) -> Iterator[str]:
     """Each token was given to one agent."""
     holders: dict[tuple[str, int], set[str]] = defaultdict(set)
     for asked in rows:
-        if asked.op == "step.claim" and asked.ok and asked.answer is not None:
+        if asked.op == "step.claim" and asked.answer and asked.ok and not ill_typed(asked):
             holders[asked.line["id"], asked.answer.get("fence", 0)].add(asked.agent)
     for (step, fence), agents in holders.items():
         if len(agents) > 1:

@@ -19,7 +19,15 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep, settled
 from tclog.chain.fold import fold, last_txn_after, place_after, rules_of, state_of
 from tclog.chain.once import Once, bind_once, find_once, resume_key
-from tclog.chain.read import accept, read_head, read_newest, read_on, read_onward
+from tclog.chain.read import (
+    accept,
+    known_broadcasts,
+    read_broadcasts,
+    read_head,
+    read_newest,
+    read_on,
+    read_onward,
+)
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Hlc, Stamp, parse_us
 from tclog.domain.content import Blob
 from tclog.domain.decision import Decision, Draft, Place
@@ -155,7 +163,7 @@ def _join(race: Race, head: Version | None) -> Protocol[Appended]:
         draft = race.decide(state_of(race.chain, head), place_after(head))
         assert isinstance(draft, Draft)  # noqa: S101 - as ``joinable`` says
         if race.blobs or not race.client.knows_offset():
-            yield from _seal(race, draft)
+            yield from seal(race, draft)
         else:
             event, unput = seal_draft(race.client, draft, race.chains, key=race.key)
             race.sealed = Sealed(draft, event)
@@ -234,9 +242,9 @@ def _propose(
         decision = yield from _foreseen(race, head, decision)
     if isinstance(decision, Draft):
         if race.sealed is None or race.sealed.draft != decision or race.is_old():
-            yield from _seal(race, decision)
+            yield from seal(race, decision)
         head_stored = yield from stamp_of(client, chain, head)
-        assert race.sealed is not None  # noqa: S101 - _seal has set it
+        assert race.sealed is not None  # noqa: S101 - seal has set it
         if head_stored != place.prev_stored:
             place = place._replace(prev_stored=head_stored)
         if decision.judged:
@@ -250,7 +258,7 @@ def _propose(
         return Appended(head, state, None)
     if not race.looked:
         # The event was written for another inbox before; what was broadcast since goes first.
-        race.looked, race.broadcasts = True, (yield from read_head(client, ALL))
+        race.looked, race.broadcasts = True, (yield from read_broadcasts(client))
     proposal = yield from _version(race, head, state, place)
     # What grew old while it was made is sealed anew, for the same slot.
     return _Stale() if race.is_old() else proposal
@@ -271,7 +279,7 @@ def _foreseen(race: Race, head: Version | None, draft: Draft) -> Protocol[Decisi
     return decision if isinstance(decision, Refused) else draft
 
 
-def _seal(race: Race, draft: Draft) -> Protocol[None]:
+def seal(race: Race, draft: Draft) -> Protocol[None]:
     """Write the event's object, blobs before it; read its stamp where something rests on that."""
     client = race.client
     if race.blobs:
@@ -332,10 +340,10 @@ def _put_event(race: Race, key: str, raw: bytes) -> Protocol[Stamp | None]:
         stored = yield Put(key, raw)
         return stored
     race.looked = True
-    known = client.known(ALL)
+    known = known_broadcasts(client)
     seq = 1 if known is None else known.seq + 1
     stored, found = settled((yield (Put(key, raw), Get(slot_key(ALL, seq)))))
-    race.broadcasts = yield from read_on(client, ALL, known, found)
+    race.broadcasts = yield from read_broadcasts(client, read_on(client, ALL, known, found))
     return stored
 
 
@@ -375,6 +383,7 @@ def seal_next(
     at: Hlc | None = None,
     txn: Mapping[str, Any] | None = None,
     fills: Mapping[str, Any] | None = None,
+    voids: Sequence[Mapping[str, Any]] = (),
 ) -> Version:
     """Seal the version that follows ``head``, with the state that its merge and events give."""
     rules, before = rules_of(chain), state_of(chain, head)
@@ -384,7 +393,7 @@ def seal_next(
     return seal_version(
         chain=chain,
         seq=place.seq,
-        prev=None if head is None else head.id,
+        prev=voids[0]["hash"] if voids else None if head is None else head.id,
         prev_stored=place.prev_stored,
         at=at or client.clock.tick(after=None if head is None else head.at),
         by=client.agent,
@@ -397,6 +406,7 @@ def seal_next(
         otherwise=otherwise,
         fills=fills,
         last_txn=last_txn_after(head),
+        voids=voids,
     )
 
 
@@ -418,7 +428,7 @@ def merge_of(state: Any, broadcasts: Version | None) -> Mapping[str, Any] | None
         "after": state.all_version,
         "chain": ALL,
         "count": count,
-        "taken": count - state.all_count,
+        "taken": max(0, count - state.all_count),
         "through": broadcasts.seq,
     }
 
@@ -524,7 +534,7 @@ def _after_loss(
     Whoever can only be refused now does not wait: all who lost the same claim end here. Who
     ``joins`` the others does not race again, and goes on from the winner.
     """
-    winner = accept(client, chain, head, found)
+    winner = yield from accept(client, chain, head, found)
     if not winner.settled:
         winner = yield from end_transaction(client, winner)
         if race is not None:

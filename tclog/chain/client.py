@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from tclog.chain.heads import Heads
 from tclog.clock import OFFSET_REPORTED_US, SECOND_US, HybridClock, Stamp
+from tclog.errors import Damaged
 from tclog.event import ChainId, Version, decode_version
 from tclog.event.envelopes import HOST_MAX, SOFTWARE_MAX
 
@@ -100,6 +101,8 @@ class Client:
         # Transactions that have ended, by a digest of their record: whether they were aborted.
         self.verdicts: dict[str, bool] = {}
         self.warnings: list[str] = []
+        # What is damaged and was left out of an answer, by the chain's name or the object's.
+        self.left_out: dict[str, Damaged] = {}
 
     def known(self, chain: ChainId) -> Version | None:
         """Return the newest version known of a chain; acting on it is having seen it.
@@ -116,6 +119,10 @@ class Client:
         """Keep a warning for whoever shows them, once."""
         if text not in self.warnings:
             self.warnings.append(text)
+
+    def leave_out(self, what: str, error: Damaged) -> None:
+        """Take note that an answer goes without something that is damaged."""
+        self.left_out.setdefault(what, error)
 
     def knows_offset(self) -> bool:
         """Whether the offset towards the store's clock was learnt, and still is to be believed.

@@ -38,6 +38,8 @@ from tclog.chain.read import (
     CHASE_MAX,
     accept,
     admit,
+    known_broadcasts,
+    read_broadcasts,
     read_newest,
     read_next,
     read_on,
@@ -406,7 +408,7 @@ def _commit(
             seen.spent.update(one.key for one in chosen)
             return
         # At once again: who races without helping is as quick, and must not win for ever.
-        winner = accept(client, race.chain, seen.head, lost_to)
+        winner = yield from accept(client, race.chain, seen.head, lost_to)
         if not winner.settled:
             winner = yield from end_transaction(client, winner)
         seen.add(winner)
@@ -421,7 +423,10 @@ def _ahead(race: Race, seen: _Seen) -> list[Get]:
 
 def _take_in(race: Race, seen: _Seen, replies: Sequence[Found | None]) -> Protocol[None]:
     """Take in the versions that these slots hold, up to the first empty one."""
-    for found in replies:
+    first = 1 if seen.head is None else seen.head.seq + 1
+    for seq, found in enumerate(replies, first):
+        if seen.head is not None and seen.head.seq >= seq:
+            continue  # it was passed over with junk
         version = yield from admit(race.client, race.chain, seen.head, found)
         if version is None:
             return
@@ -452,14 +457,14 @@ def _read_pending(
     client, chain = race.client, race.chain
     names = [name for entry in waiting if (name := _named(race, entry)) is not None]
     gets = _ahead(race, seen)
-    known = client.known(ALL)
+    known = known_broadcasts(client)
     if race.merges:
         gets.append(Get(slot_key(ALL, 1 if known is None else known.seq + 1)))
     beside = len(gets)
     replies = settled((yield (*gets, *(Get(name.source) for name in names))))
     yield from _take_in(race, seen, replies[:AHEAD])
     if race.merges:
-        known = yield from read_on(client, ALL, known, replies[AHEAD])
+        known = yield from read_broadcasts(client, read_on(client, ALL, known, replies[AHEAD]))
     announced = [
         one
         for name, found in zip(names, replies[beside:], strict=True)

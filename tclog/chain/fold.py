@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from tclog.domain.decision import Place
 from tclog.errors import Damaged
-from tclog.event import ChainId, Event, Version, chain_kind, encode
+from tclog.event import VOID, ChainId, Event, Version, chain_kind, encode
 
 
 class Rules(NamedTuple):
@@ -125,15 +125,16 @@ def fold(
 
 def place_of(version: Version) -> Place:
     """Return the place at which a version's events are folded."""
-    stands = version.record.get("stands")
-    return Place(version.seq, 0, version.prev_stored, version.now, version.at, stands)
+    stands, voided = version.record.get("stands"), len(version.voids)
+    return Place(version.seq, 0, version.prev_stored, version.now, version.at, stands, voided)
 
 
-def place_after(head: Version | None) -> Place:
-    """Return the place of the version that would follow ``head``."""
+def place_after(head: Version | None, voided: int = 0) -> Place:
+    """Return the place of the version that would follow ``head``, past ``voided`` slots of junk."""
     if head is None:
-        return Place(1)
-    return Place(head.seq + 1, 0, head.stored, None, "", _stands_after(head))
+        return Place(1 + voided, voided=voided)
+    seq = head.seq + 1 + voided
+    return Place(seq, 0, head.stored, None, "", _stands_after(head), voided)
 
 
 def _stands_after(head: Version | None) -> int | None:
@@ -149,7 +150,8 @@ def last_txn_after(before: Version | None) -> Mapping[str, Any] | None:
 def unknown_ops(chain: ChainId, version: Version) -> list[str]:
     """Return the ops in a version that this client does not know; they fold to nothing."""
     known, events = rules_of(chain).ops, version.events
-    return [op for event in events if (op := event.op) not in known] if events else []
+    ops = [op for event in events if (op := event.op) not in known] if events else []
+    return [] if ops == [VOID] and version.voids else ops
 
 
 def verify(chain: ChainId, before: Version | None, version: Version) -> None:
@@ -159,7 +161,14 @@ def verify(chain: ChainId, before: Version | None, version: Version) -> None:
         Damaged: one of them does not hold.
     """
     what = f"version {version.seq} of {chain}"
-    if version.prev != (None if before is None else before.id):
+    seq = 0 if before is None else before.seq
+    if version.after < seq:
+        raise Damaged(
+            f"{what} ends version {seq} as junk, and version {seq} is sound", hint="tclog fsck"
+        )
+    # Whoever has read the junk has compared its hash with the one that is named.
+    linked = version.voids or version.prev == (None if before is None else before.id)
+    if version.after != seq or not linked:
         raise does_not_follow(before, version)
     if before is not None and version.at <= before.at:
         raise Damaged(f"{what} is not later than the version before it", hint="tclog fsck")

@@ -16,8 +16,9 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, settled, together
 from tclog.chain.fold import does_not_follow, unknown_ops, verify
 from tclog.clock import Hlc
-from tclog.errors import Damaged
+from tclog.errors import Damaged, Forked, NotFound, RolledBack, to_run
 from tclog.event import (
+    ALL,
     ChainId,
     Version,
     chain_folder,
@@ -25,13 +26,41 @@ from tclog.event import (
     slot_key,
     slot_seq,
 )
-from tclog.store.base import Found, Get, List
+from tclog.store.base import LIST_PAGE_MAX, Found, Get, List
 
 # After this many steps forward one listing is cheaper than more steps.
 FORWARD_MAX = 3
 CHASE_MAX = 4
 RANGE_AT_ONCE = 32
 CHAINS_MAX = 1_000_000
+PAGES_MAX = 10_000
+
+
+class Junk(Damaged):
+    """A slot holds bytes that are not the version of its place; ``raw`` are these bytes."""
+
+    def __init__(self, chain: ChainId, seq: int, why: str, raw: bytes) -> None:
+        key = slot_key(chain, seq)
+        super().__init__(
+            f"{why} ({key})",
+            hint=to_run("tclog void", chain, seq, then="--reason TEXT"),
+            object=key,
+            chain=chain,
+            version=seq,
+        )
+        self.chain, self.seq, self.raw = chain, seq, raw
+
+
+def decode_slot(client: Client, chain: ChainId, seq: int, found: Found) -> Version:
+    """Return the version that a slot holds.
+
+    Raises:
+        Junk: it holds something else.
+    """
+    try:
+        return client.decode(found.data, chain=chain, seq=seq, stored=found.stored)
+    except Damaged as error:
+        raise Junk(chain, seq, error.message, found.data) from None
 
 
 def read_head(client: Client, chain: ChainId) -> Protocol[Version | None]:
@@ -56,15 +85,17 @@ def read_young(client: Client, chain: ChainId) -> Protocol[Version | None]:
 
 def read_newest(client: Client, chain: ChainId) -> Protocol[Version | None]:
     """Return the newest version by listing: newer slots sort first."""
-    entries = yield List(chain_folder(chain), limit=1)
-    if not entries:
+    seq = yield from newest_slot(chain_folder(chain))
+    if not seq:
         # Whoever looks again waits for the first version, and asks for that one alone.
         client.empty.add(chain)
         return None
-    seq = slot_seq(entries[0].key)
-    if seq is None:
-        raise Damaged(f"{entries[0].key} is not a slot of {chain}", hint="tclog fsck")
-    version = yield from _read_slot(client, chain, seq)
+    try:
+        version = yield from _read_slot(client, chain, seq)
+    except Junk as junk:
+        from tclog.chain.junk import read_voiding
+
+        version = yield from read_voiding(client, junk)
     if not version.settled:
         judged = yield from _judge(client, version)
         if judged is None:
@@ -73,6 +104,23 @@ def read_newest(client: Client, chain: ChainId) -> Protocol[Version | None]:
     _seen(client, version)
     # Somebody may have gone on meanwhile; that version was the newest when the listing was made.
     return version
+
+
+def newest_slot(folder: str, mount: str = "") -> Protocol[int]:
+    """Return the number of the newest slot in a chain's folder, 0 if it has none.
+
+    What is no slot's name is passed over; most of what other programs leave sorts before slots.
+    """
+    place, after, limit = f"{mount}{folder}", "", 1
+    for _ in range(PAGES_MAX):
+        entries = yield List(place, after, limit)
+        for entry in entries:
+            if entry.key.rpartition("/")[0] == place and (seq := slot_seq(entry.key)):
+                return seq
+        if len(entries) < limit:
+            break
+        after, limit = max(entries[-1].key, f"{place}/0"), LIST_PAGE_MAX
+    return 0
 
 
 def read_forward(client: Client, known: Version) -> Protocol[Version]:
@@ -120,7 +168,9 @@ def read_next(client: Client, chain: ChainId, known: Version | None) -> Protocol
     ):
         gets = [Get(slot_key(chain, seq)) for seq in seqs]
         replies = [(yield gets[0])] if len(gets) == 1 else settled((yield tuple(gets)))
-        for found in replies:
+        for seq, found in zip(seqs, replies, strict=True):
+            if known is not None and known.seq >= seq:
+                continue  # it was passed over with junk
             version = yield from admit(client, chain, known, found)
             if version is None:
                 return news
@@ -129,12 +179,20 @@ def read_next(client: Client, chain: ChainId, known: Version | None) -> Protocol
     return news
 
 
-def read_heads(client: Client, chains: Sequence[ChainId]) -> Protocol[list[Version | None]]:
+def read_heads(
+    client: Client, chains: Sequence[ChainId], *, all_sound: bool = True
+) -> Protocol[list[Version | None]]:
     """Return the newest version of each chain, side by side.
 
-    Where one of them is a transaction's, the others are not from before it.
+    Where one of them is a transaction's, the others are not from before it. Unless ``all_sound``,
+    chains that are damaged are left out: None stands in their place.
     """
-    heads: list[Version | None] = yield from together(*(read_head(client, c) for c in chains))
+
+    def read(chain: ChainId) -> Protocol[Version | None]:
+        protocol = read_head(client, chain)
+        return protocol if all_sound else unless_damaged(client, chain, protocol)
+
+    heads: list[Version | None] = yield from together(*map(read, chains))
     for _ in range(FORWARD_MAX):
         least: dict[ChainId, int] = {}
         for head in heads:
@@ -145,22 +203,78 @@ def read_heads(client: Client, chains: Sequence[ChainId]) -> Protocol[list[Versi
             place
             for place, (chain, head) in enumerate(zip(chains, heads, strict=True))
             if least.get(chain, 0) > (0 if head is None else head.seq)
+            and chain not in client.left_out
         ]
         if not late:
             break
-        again = yield from together(*(read_head(client, chains[place]) for place in late))
+        again = yield from together(*(read(chains[place]) for place in late))
         for place, head in zip(late, again, strict=True):
             heads[place] = head
     return heads
+
+
+def unless_damaged(
+    client: Client, chain: ChainId, protocol: Protocol[Version | None]
+) -> Protocol[Version | None]:
+    """Run what reads a chain; None where that is damaged, which the client takes note of."""
+    try:
+        return (yield from protocol)
+    except (Forked, RolledBack):
+        raise
+    except Damaged as error:
+        client.leave_out(chain, error)
+        return None
+
+
+def read_sound(
+    client: Client, chains: Sequence[ChainId], at: Hlc | None
+) -> Protocol[list[Version | None]]:
+    """Return the newest version of each chain, or that of a time; damaged ones are left out."""
+    if at is None:
+        return (yield from read_heads(client, chains, all_sound=False))
+    protocols = (unless_damaged(client, chain, read_at(client, chain, at)) for chain in chains)
+    return (yield from together(*protocols))
+
+
+def known_broadcasts(client: Client) -> Version | None:
+    """Return the newest version of ``inbox/@all`` that is known, unless its slot holds junk now."""
+    try:
+        return client.known(ALL)
+    except (Forked, RolledBack):
+        raise
+    except Damaged as error:
+        client.leave_out(ALL, error)
+        return None
+
+
+def read_broadcasts(
+    client: Client, read: Protocol[Version | None] | None = None
+) -> Protocol[Version | None]:
+    """Return up to which version inboxes take broadcasts in: the newest, or that below junk."""
+    try:
+        return (yield from read or read_young(client, ALL))
+    except (Forked, RolledBack):
+        raise
+    except Damaged as error:
+        from tclog.chain.junk import read_below
+
+        client.leave_out(ALL, error)
+        return (yield from read_below(client, ALL, error))
 
 
 def read_version(client: Client, chain: ChainId, seq: int) -> Protocol[Version]:
     """Return version ``seq``, which must exist.
 
     Raises:
+        NotFound: it was junk, and is ended.
         Damaged: the slot is absent or does not hold what it should.
     """
-    version = yield from _read_slot(client, chain, seq)
+    try:
+        version = yield from _read_slot(client, chain, seq)
+    except Junk as junk:
+        from tclog.chain.junk import ended_by, read_voiding
+
+        raise ended_by(junk, (yield from read_voiding(client, junk))) from None
     if not version.settled:
         (version,) = _ended((yield from _judge_all(client, [version])))
     _seen(client, version)
@@ -178,15 +292,29 @@ def _read_slot(client: Client, chain: ChainId, seq: int) -> Protocol[Version]:
     found = yield Get(slot_key(chain, seq))
     if found is None:
         raise Damaged(f"version {seq} of {chain} is missing", hint="tclog fsck")
-    version = client.decode(found.data, chain=chain, seq=seq, stored=found.stored)
+    version = decode_slot(client, chain, seq, found)
+    if version.voids:
+        from tclog.chain.junk import confirm
+
+        yield from confirm(client, version)
     _observe(client, version)
     return version
 
 
-def accept(client: Client, chain: ChainId, before: Version | None, found: Found) -> Version:
-    """Decode the version after ``before`` and check it against that; it may be undecided."""
+def accept(
+    client: Client, chain: ChainId, before: Version | None, found: Found
+) -> Protocol[Version]:
+    """Decode the version after ``before`` and check it against that; it may be undecided.
+
+    Where the slot holds junk, what follows is the version that ends it.
+    """
     seq = 1 if before is None else before.seq + 1
-    version = client.decode(found.data, chain=chain, seq=seq, stored=found.stored)
+    try:
+        version = decode_slot(client, chain, seq, found)
+    except Junk as junk:
+        from tclog.chain.junk import read_voiding
+
+        version = yield from read_voiding(client, junk)
     verify(chain, before, version)
     _seen(client, version)
     return version
@@ -198,7 +326,7 @@ def admit(
     """Accept the version after ``before``; None if it is not there, or undecided as yet."""
     if found is None:
         return None
-    version = accept(client, chain, before, found)
+    version = yield from accept(client, chain, before, found)
     return version if version.settled else (yield from _judge(client, version))
 
 
@@ -244,9 +372,11 @@ def read_range(
 ) -> Protocol[list[Version]]:
     """Return versions ``first`` to ``last``, which must exist, oldest first.
 
-    ``head`` is the last of them, where it has been read already.
+    Slots with junk that was ended are passed over. ``head`` is the last of the versions, where it
+    has been read already.
     """
     versions: list[Version] = []
+    junk: list[Junk] = []
     newest = last if head is None else last - 1
     for start in range(first, newest + 1, RANGE_AT_ONCE):
         seqs = range(start, min(start + RANGE_AT_ONCE, newest + 1))
@@ -254,12 +384,21 @@ def read_range(
         for seq, found in zip(seqs, replies, strict=True):
             if found is None:
                 raise Damaged(f"version {seq} of {chain} is missing", hint="tclog fsck")
-            version = client.decode(found.data, chain=chain, seq=seq, stored=found.stored)
-            _check_follows(versions, version)
+            try:
+                version = decode_slot(client, chain, seq, found)
+            except Junk as one:
+                junk.append(one)
+                continue
+            _check_follows(versions, version, first, junk)
             versions.append(version)
+            junk.clear()
     if head is not None and first <= last:
-        _check_follows(versions, head)
+        _check_follows(versions, head, first, junk)
         versions.append(head)
+    elif junk:
+        from tclog.chain.junk import read_voiding
+
+        yield from read_voiding(client, junk[0])
     if not all(version.settled for version in versions):
         versions = _ended((yield from _judge_all(client, versions)))
     if versions:
@@ -267,7 +406,14 @@ def read_range(
     return versions
 
 
-def _check_follows(versions: Sequence[Version], version: Version) -> None:
+def _check_follows(
+    versions: Sequence[Version], version: Version, first: int, junk: Sequence[Junk]
+) -> None:
+    if junk or version.voids:
+        from tclog.chain.junk import check_ended
+
+        check_ended(version, first, junk)
+        return
     if versions and version.prev != versions[-1].id:
         raise does_not_follow(versions[-1], version)
 
@@ -305,11 +451,13 @@ def _last_where(
     low, high, best, above = after + 1, head.seq - 1, None, head
     while low <= high:
         middle = (low + high) // 2
-        version = yield from read_version(client, chain, middle)
-        if holds(version):
+        version = yield from read_up_to(client, chain, middle)
+        if version is None or version.seq <= after:
+            low = middle + 1
+        elif holds(version):
             best, low = version, middle + 1
         else:
-            above, high = version, middle - 1
+            above, high = version, version.seq - 1
     return best, above
 
 
@@ -319,34 +467,58 @@ def _last_txn(version: Version, after: int) -> str:
     return "" if last is None or last["seq"] <= after else last["at"]
 
 
-def list_chains(kind: str, prefix: str = "") -> Protocol[list[ChainId]]:
-    """List the chains of a kind whose name begins with ``prefix``, in byte order of their names."""
+def read_up_to(client: Client, chain: ChainId, seq: int) -> Protocol[Version | None]:
+    """Return version ``seq``, or the one before it if that slot holds junk that was ended."""
+    try:
+        return (yield from read_version(client, chain, seq))
+    except NotFound as ended:
+        before = ended.details["before"]
+        return (yield from read_version(client, chain, before)) if before else None
+
+
+def list_chains(client: Client, kind: str, prefix: str = "") -> Protocol[list[ChainId]]:
+    """List the chains of a kind whose name begins with ``prefix``, in byte order of their names.
+
+    A folder that is no chain's is passed over.
+    """
     chains: list[ChainId] = []
     entries = yield List(f"chains/{kind}", limit=CHAINS_MAX, folders=True)
     for entry in entries:
-        segment = entry.key.rstrip("/").rpartition("/")[2]
+        folder = entry.key.rstrip("/")
+        segment = folder.rpartition("/")[2]
         if segment == "@all":
             continue
-        name = decode_name(segment)
-        if name is None:
+        try:
             # A long name was cut to make the folder's; the record holds it in full.
-            name = yield from _full_name(kind, segment)
+            name = decode_name(segment) or (yield from full_name(folder))
+        except Damaged:
+            client.warn(f"{folder} is not the folder of a chain; tclog fsck looks at everything")
+            continue
         if name is not None and name.startswith(prefix):
             chains.append(ChainId(f"{kind}/{name}"))
     return sorted(chains, key=str.encode)
 
 
-def _full_name(kind: str, segment: str) -> Protocol[str | None]:
-    entries = yield List(f"chains/{kind}/{segment}", limit=1)
-    if not entries:
-        return None
-    found = yield Get(entries[0].key)
-    if found is None:
-        return None
-    from tclog.event import decode, encode_name
+def full_name(folder: str) -> Protocol[str | None]:
+    """Return the name that the slots of a folder with a cut name tell; None if it has no slot.
 
-    record = decode(found.data, entries[0].key)
-    name = str(record.get("chain", "")).partition("/")[2]
-    if encode_name(name) != segment:
-        raise Damaged(f"{entries[0].key} stands in another chain's folder", hint="tclog fsck")
-    return name
+    Raises:
+        Damaged: none of the newest tells a name that is cut like this.
+    """
+    from tclog.event import VOIDS_MAX, decode, encode_name
+    from tclog.event.names import SEQ_MAX
+
+    newest = yield from newest_slot(folder)
+    for seq in range(newest, max(0, newest - 1 - VOIDS_MAX), -1):
+        key = f"{folder}/{SEQ_MAX - seq:010d}.json"
+        found = yield Get(key)
+        try:
+            record = None if found is None else decode(found.data, key)
+        except Damaged:
+            continue
+        name = str(record.get("chain", "")).partition("/")[2] if isinstance(record, dict) else ""
+        if name and encode_name(name) == folder.rpartition("/")[2]:
+            return name
+    if newest:
+        raise Damaged(f"{folder} holds no version that tells its name", hint="tclog fsck")
+    return None

@@ -240,7 +240,7 @@ class _Transaction:
             for version, found in lost:
                 self.lost[version.chain] = self.lost.get(version.chain, 0) + 1
                 head = view.chains[version.chain].head
-                winner = accept(self.client, version.chain, head, found)
+                winner = yield from accept(self.client, version.chain, head, found)
                 if not winner.settled:
                     yield from end_transaction(self.client, winner)
             raise _Again

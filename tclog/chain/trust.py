@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep
+from tclog.chain.read import newest_slot
 from tclog.clock import Stamp, rfc3339
 from tclog.errors import Damaged, Forked, RolledBack, StoreError
-from tclog.event import ChainId, Version, chain_folder, decode_version, slot_key, slot_seq
-from tclog.store.base import Create, Entry, Found, Get, List, Request, Stat
+from tclog.event import ChainId, Version, chain_folder, decode_version, slot_key
+from tclog.store.base import Create, Entry, Found, Get, Request, Stat
 
 # After a create the outcome of an operation may be open for so long; its answer goes first.
 QUIET_S = 120.0
@@ -100,14 +101,25 @@ def _beside(client: Client, step: Any, witness: Version) -> Protocol[Any]:
         client.heads.looked(now_s, found=False)  # it says nothing; tried again in a minute
     else:
         if not is_same(Remembered.of(witness), entry):
-            found = yield from look(Remembered.of(witness))
-            client.heads.put(witness._replace(stored=found.stored))  # what the next look goes by
+            yield from _look_again(client, witness)
         client.heads.looked(now_s, found=True)
     if many:
         return replies
     if isinstance(replies[0], StoreError):
         raise replies[0]
     return replies[0]
+
+
+def _look_again(client: Client, witness: Version) -> Protocol[None]:
+    try:
+        found = yield from look(Remembered.of(witness))
+    except (Forked, RolledBack):
+        raise
+    except Damaged as error:
+        # Junk in one slot is no matter of the whole store.
+        client.warn(f"{slot_key(witness.chain, witness.seq)} is damaged: {error.message}")
+    else:
+        client.heads.put(witness._replace(stored=found.stored))  # what the next look goes by
 
 
 def check(known: Remembered, *, local: bool) -> Protocol[None]:
@@ -210,12 +222,9 @@ def _say_newest(error: RolledBack) -> Protocol[None]:
 
 def newest_of(chain: ChainId) -> Protocol[dict[str, Any] | None]:
     """Describe the newest version that the store has of a chain, None if it has none."""
-    entries = yield List(chain_folder(chain), limit=1)
-    seq = slot_seq(entries[0].key) if entries else None
+    seq = yield from newest_slot(chain_folder(chain))
     found = (yield Get(slot_key(chain, seq))) if seq else None
-    if found is None:
-        return None
-    return described(decode_version(found.data, chain=chain, seq=seq or 0))
+    return None if found is None else described(decode_version(found.data, chain=chain, seq=seq))
 
 
 def _explain(client: Client, damage: Damaged) -> Protocol[None]:
@@ -229,6 +238,9 @@ def _explain(client: Client, damage: Damaged) -> Protocol[None]:
             found = yield Get(slot_key(known.chain, known.seq))
         except StoreError:
             return
-        error = difference(known, found)
+        try:
+            error = difference(known, found)
+        except Damaged:
+            continue  # junk in that slot is another matter
         if error is not None:
             raise error from damage

@@ -21,11 +21,11 @@ from collections.abc import Mapping, Sequence
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep, settled
-from tclog.chain.read import read_head
+from tclog.chain.read import Junk, decode_slot, read_head
 from tclog.clock import SECOND_US, parse_us
 from tclog.errors import OutcomeUnknown, StoreUnreachable
 from tclog.event import ChainId, Version, digest, encode, slot_key
-from tclog.store.base import Found, Get
+from tclog.store.base import Get
 
 # How long whoever is in the way waits for a writer that may well be alive.
 GRACE_S = 2.0
@@ -52,9 +52,7 @@ def _verdicts(client: Client, versions: Sequence[Version]) -> Protocol[dict[str,
     """Read the other slots of the transactions side by side."""
     known: dict[str, bool | None] = {}
     asked: list[tuple[str, Version, Slot]] = []
-    for version in versions:
-        if version.settled:
-            continue
+    for version in (one for one in versions if not one.settled):
         mark = mark_of(version)
         if mark in client.verdicts or mark in known:
             known.setdefault(mark, client.verdicts.get(mark))
@@ -64,13 +62,50 @@ def _verdicts(client: Client, versions: Sequence[Version]) -> Protocol[dict[str,
     if not asked:
         return known
     replies = settled((yield tuple(Get(slot_key(*slot)) for _, _, slot in asked)))
+    junk: dict[str, tuple[Version, Junk]] = {}
     for (mark, version, slot), found in zip(asked, replies, strict=True):
-        if found is not None and not _is_part(client, version, slot, found):
+        try:
+            other = None if found is None else decode_slot(client, *slot, found)
+        except Junk as here:
+            junk[mark] = version, here
+            continue
+        if other is not None and other.txn != version.txn:
             known[mark] = True
-        elif found is None and known[mark] is False:
+        elif other is None and known[mark] is False:
             known[mark] = None
+    for mark, (version, one) in junk.items():
+        if known[mark] is not True:
+            known[mark] = yield from _despite_junk(client, version, one)
     client.verdicts |= {mark: aborted for mark, aborted in known.items() if aborted is not None}
     return known
+
+
+def _despite_junk(client: Client, version: Version, junk: Junk) -> Protocol[bool]:
+    """Return whether a transaction was aborted of which one slot holds junk.
+
+    Who wrote after a version of it knew, and says so by what stands before it. Otherwise whoever
+    ended the junk has ended the transaction.
+
+    Raises:
+        Junk: nobody has.
+    """
+    slots = [(version.chain, version.seq), *_others(version)]
+    asked = [Get(slot_key(chain, n)) for chain, seq in slots for n in (seq, seq + 1)]
+    replies = settled((yield tuple(asked)))
+    for (chain, seq), found, later in zip(slots, replies[::2], replies[1::2], strict=True):
+        try:
+            if found is None or later is None:
+                continue
+            part = decode_slot(client, chain, seq, found)
+            following = decode_slot(client, chain, seq + 1, later)
+        except Junk:
+            continue
+        if part.txn == version.txn and not part.void and following.prev == part.id:
+            return "stands" in following.record
+    from tclog.chain.junk import read_voiding
+
+    yield from read_voiding(client, junk)
+    return True
 
 
 def mark_of(version: Version) -> str:
@@ -81,12 +116,6 @@ def mark_of(version: Version) -> str:
 def _others(version: Version) -> list[Slot]:
     slots: Mapping[ChainId, int] = (version.txn or {})["slots"]
     return [slot for slot in sorted(slots.items()) if slot[0] != version.chain]
-
-
-def _is_part(client: Client, version: Version, slot: Slot, found: Found) -> bool:
-    chain, seq = slot
-    other = client.decode(found.data, chain=chain, seq=seq, stored=found.stored)
-    return other.txn == version.txn
 
 
 def resolve(client: Client, version: Version) -> Protocol[Version]:
@@ -147,7 +176,7 @@ def _fill(client: Client, version: Version) -> Protocol[None]:
     if lost_to is None:
         client.heads.put(filler)
         return
-    winner = accept(client, chain, head, lost_to)
+    winner = yield from accept(client, chain, head, lost_to)
     if not winner.settled and winner.seq < seq:
         # Only a foreign client declares a slot beyond an undecided one.
         yield from resolve(client, winner)

@@ -13,7 +13,7 @@ from tclog.chain.append import merge_of, seal_draft
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import place_after, rules_of, state_of
-from tclog.chain.read import read_head, read_newest
+from tclog.chain.read import read_broadcasts, read_head, read_newest
 from tclog.domain.content import Blob
 from tclog.domain.decision import Decision, Draft, Place
 from tclog.errors import Refused, UsageError
@@ -86,7 +86,7 @@ class View:
             if chain_kind(chain) == "inbox" and chain != ALL:
                 from tclog.domain import inbox
 
-                merge = merge_of(state, (yield from read_head(self.client, ALL)))
+                merge = merge_of(state, (yield from read_broadcasts(self.client)))
                 if merge is not None:
                     state = inbox.merge(state, merge["through"], merge["count"])
             known = self.chains[chain] = Chain(head, state, merge)

@@ -54,6 +54,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "sync": ("log", "sync", "Bring the local index of the history commands up to date."),
     "trust": ("trust", "trust", "Decide whether to go on with a store that was set back."),
     "fsck": ("fsck", "fsck", "Check every object in the store."),
+    "void": ("void", "void", "End a slot that holds junk, so that its chain goes on."),
     "pack": ("packs", "pack", "Fold closed hours of history into packs."),
     "gc": ("packs", "gc", "Show which event objects packs hold, or remove those."),
     "export": ("transfer", "export", "Write the whole log as JSON lines or as a git repository."),
@@ -168,6 +169,7 @@ def operation(
             finally:
                 # Beside an error too: a claim that is refused may be where a clock is found wrong.
                 here.finish()
+            here.check_whole()
 
         call.__doc__ = function.__doc__
         call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]

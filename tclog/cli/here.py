@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tclog.cli import config, output
-from tclog.errors import NotFound, StoreMissing, UsageError, quote, to_run
+from tclog.errors import NotFound, StoreMissing, TclogError, UsageError, quote, to_run
 
 if TYPE_CHECKING:
     from tclog.clock import Hlc
@@ -42,6 +42,8 @@ class Here:
         self._log: Log | None = None
         self._history: History | None = None
         self._synced = False
+        # Whether a look at what is damaged in parts ends with 8 (``--strict``).
+        self.strict = False
 
     def say(self, **flags: str | None) -> None:
         """Take what the command line says; it goes before everything else."""
@@ -342,14 +344,29 @@ class Here:
         else:
             output.write_line(output.harmless(line if isinstance(line, str) else line()))
 
-    def note(self, text: str) -> None:
-        """Say something beside the data, on stderr."""
+    def note(self, text: str, left_out: str = "", error: TclogError | None = None) -> None:
+        """Say something beside the data, on stderr; of what is left out also what it is."""
         if self.json:
-            output.write_json({"type": "note", "message": text}, sys.stderr)
+            more = {} if error is None else {"left_out": left_out, **output.error_record(error)}
+            output.write_json({**more, "type": "note", "message": text}, sys.stderr)
         else:
             output.write_line(f"note: {output.unbroken(text)}", sys.stderr)
 
     def finish(self) -> None:
-        """Show what was noticed on the way."""
-        for warning in () if self._log is None else self._log.warnings:
+        """Show what was noticed on the way, and what the answer goes without."""
+        if self._log is None:
+            return
+        for warning in self._log.warnings:
             self.note(warning)
+        for what, error in self._log.left_out.items():
+            self.note(f"{what} is left out: {error.message}; {error.hint}", what, error)
+
+    def check_whole(self) -> None:
+        """Refuse an answer that something was left out of, if that was asked for.
+
+        Raises:
+            Damaged: what was left out first.
+        """
+        if self.strict and self._log is not None:
+            for error in self._log.left_out.values():
+                raise error

@@ -67,6 +67,24 @@ attempts = click.option(
 )
 
 
+def _be_strict(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        from tclog.cli.here import Here
+
+        here = ctx.find_object(Here)
+        assert here is not None  # noqa: S101 - the root sets it
+        here.strict = True
+
+
+strict = click.option(
+    "--strict",
+    is_flag=True,
+    expose_value=False,
+    callback=_be_strict,
+    help="End with 8 if something is damaged and left out.",
+)
+
+
 def filters(command: F) -> F:
     """Give a listing of events the options that choose among them."""
     for decorate in (

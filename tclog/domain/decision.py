@@ -38,6 +38,7 @@ class Place(NamedTuple):
     store's stamp of the version before, ``now`` that of the event's own object; both are in the
     log, so every reader comes to the same verdict. ``at`` is the version's stamp. ``stands`` is the
     newest version before this one that changed something, where that is not the one before it.
+    ``voided`` slots right below hold junk that this version ends.
     """
 
     seq: int
@@ -46,8 +47,14 @@ class Place(NamedTuple):
     now: Stamp | None = None
     at: str = ""
     stands: int | None = None
+    voided: int = 0
+
+    @property
+    def before(self) -> int:
+        """The number of the version before this one."""
+        return self.seq - 1 - self.voided
 
     @property
     def base(self) -> int:
         """The number of the version whose change stands: what expectations are compared with."""
-        return self.seq - 1 if self.stands is None else self.stands
+        return self.before if self.stands is None else self.stands

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
-from tclog.event.records import Event
+from tclog.event.records import VOID, Event
 
 
 class State(NamedTuple):
@@ -42,17 +42,26 @@ def decide(state: State, command: Send, place: Place) -> Decision:  # noqa: ARG0
 
 
 def evolve(state: State, event: Event, place: Place) -> State:  # noqa: ARG001 - one shape for all
-    """Fold one event: a message takes the next number."""
+    """Fold one event: a message takes the next number.
+
+    Numbers of broadcasts that inboxes took in from what is junk by now are not given again.
+    """
     if event.op == "message.send":
         return State(state.count + 1, state.all_version, state.all_count)
+    if event.op == VOID:
+        lost = event.body.get("lost", 0)
+        return state._replace(count=state.count + lost) if type(lost) is int and lost > 0 else state
     return state
 
 
 def merge(state: State, all_version: int, all_count: int) -> State:
-    """Take in the broadcasts up to a version of ``inbox/@all``; never goes back."""
+    """Take in the broadcasts up to a version of ``inbox/@all``; never goes back.
+
+    Nor do the numbers, where broadcasts that were taken in have become junk that was ended.
+    """
     if all_version <= state.all_version:
         return state
-    return State(state.count + all_count - state.all_count, all_version, all_count)
+    return State(state.count + max(0, all_count - state.all_count), all_version, all_count)
 
 
 def pack(state: State, events: Sequence[Event]) -> Mapping[str, Any]:  # noqa: ARG001 - one shape for all

@@ -83,7 +83,7 @@ def decide(state: State, command: Command, place: Place) -> Decision:
         if state.floor >= command.floor:
             return Unchanged()
         draft = Draft("pack.floor", {"floor": command.floor}, expect)
-    if place.seq - 1 != command.version:
+    if place.before != command.version:
         return Refused(
             "somebody else has packed or removed history meanwhile",
             code="packs-changed",
@@ -94,7 +94,7 @@ def decide(state: State, command: Command, place: Place) -> Decision:
 
 def evolve(state: State, event: Event, place: Place) -> State:
     """Fold one event."""
-    if event.expect.get("version") != place.seq - 1 or place.index:
+    if event.expect.get("version") != place.before or place.index:
         return state
     body = event.body
     match event.op:

@@ -237,7 +237,7 @@ def _claim(state: State, command: Claim, place: Place) -> Decision:
         )
         if place.now is None:
             return takeover
-        ends_us = lease_ends_us(state, place.seq - 1, place.prev_stored)
+        ends_us = lease_ends_us(state, place.before, place.prev_stored)
         if ends_us is not None and parse_us(place.now) >= ends_us + LEASE_MARGIN_US:
             return takeover
         return _held(state, step, place.now, ends_us)
@@ -394,7 +394,7 @@ def rest(state: State, place: Place) -> State:
 
 
 def _recorded(state: State, place: Place) -> State:
-    if state.state == CLAIMED and state.lease_from is None and state.held_version == place.seq - 1:
+    if state.state == CLAIMED and state.lease_from is None and state.held_version == place.before:
         return state._replace(lease_from=place.prev_stored)
     return state
 

@@ -16,6 +16,7 @@ from tclog.event.names import (
     encode_name,
     event_key,
     event_key_parts,
+    event_named,
     once_key,
     pack_key,
     pending_begin,
@@ -29,6 +30,7 @@ from tclog.event.names import (
 )
 from tclog.event.records import (
     FORMAT,
+    VOID,
     Event,
     Version,
     decode_event,
@@ -47,6 +49,7 @@ __all__ = [
     "PACKS",
     "RECIPIENTS_MAX",
     "TXN_CHAINS_MAX",
+    "VOID",
     "VOIDS_MAX",
     "BlobHash",
     "ChainId",
@@ -72,6 +75,7 @@ __all__ = [
     "encode_name",
     "event_key",
     "event_key_parts",
+    "event_named",
     "once_key",
     "pack_key",
     "pending_begin",

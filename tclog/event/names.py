@@ -212,6 +212,15 @@ def event_key_parts(key: str) -> tuple[Hlc, ChainId | None, EventId] | None:
     return at, None if name is None else chain_id(kind, name), EventId(event)
 
 
+def event_named(key: str) -> EventId | None:
+    """Return the id that an event's key stands for; None if it is no such key."""
+    try:
+        parts = event_key_parts(key)
+    except Damaged:
+        return None
+    return None if parts is None else parts[2]
+
+
 def chain_of_slot(key: str) -> ChainId | None:
     """Return the chain that a slot's key belongs to; None where its name was cut short.
 

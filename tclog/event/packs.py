@@ -224,12 +224,12 @@ def summarize_packed(chain: ChainId, seq: int, row: Row) -> Summary | None:
 
     Returns:
         None for what is not the usual: what is part of a transaction, which somebody has to judge,
-        or was written by a client that knows more fields.
+        ends junk, or was written by a client that knows more fields.
     """
     raw, stored = row
     try:
         record = orjson.loads(raw)
-        if raw[-_SUM_BYTES:-66] != b',"sum":"' or "txn" in record:
+        if raw[-_SUM_BYTES:-66] != b',"sum":"' or "txn" in record or "voids" in record:
             return None
         if record["sum"] != blake3(raw[:-_SUM_BYTES] + b"}").hexdigest():
             raise _wrong(chain, seq)
@@ -243,7 +243,7 @@ def summarize_packed(chain: ChainId, seq: int, row: Row) -> Summary | None:
         before = None if prev is None else bytes.fromhex(prev)
     except (ValueError, KeyError, TypeError):
         raise _wrong(chain, seq) from None
-    return Summary(chain, seq, blake3(raw).digest(), before, at, stored, raw, False, events)
+    return Summary(chain, seq, blake3(raw).digest(), before, at, stored, raw, False, 0, events)
 
 
 def _wrong(chain: ChainId, seq: int) -> Damaged:

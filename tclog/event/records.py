@@ -20,6 +20,8 @@ from tclog.event.ids import ChainId, EventId, VersionId
 from tclog.event.names import ALL
 
 FORMAT = 1
+# The op of the one event that a version with ``voids`` holds; it changes no state.
+VOID = "chain.void"
 
 
 class Event(NamedTuple):
@@ -159,19 +161,29 @@ class Version(NamedTuple):
         return self.record.get("txn")
 
     @property
+    def voids(self) -> Sequence[Mapping[str, Any]]:
+        """The slots right below that hold junk, the highest first: ``seq`` and ``hash`` of each."""
+        return self.record.get("voids", ())  # type: ignore[no-any-return]
+
+    @property
+    def after(self) -> int:
+        """The number of the version before it, which is not that of the slot before if it voids."""
+        return self.seq - 1 - len(self.voids)
+
+    @property
     def settled(self) -> bool:
         """Whether it is known what it changes: it is part of no transaction, or that has ended."""
         return self.aborted is not None or "txn" not in self.record
 
     @property
     def void(self) -> bool:
-        """Whether it changes nothing: a read guard, one that fills a slot, or aborted."""
-        return not self.events and self.merge is None
+        """Whether it changes nothing: a guard, a filler, one that voids junk, or aborted."""
+        return self.merge is None and (not self.events or "voids" in self.record)
 
     @property
     def base(self) -> int:
         """The number of the newest version that changed something, up to this one; 0 if none."""
-        return int(self.record.get("stands", self.seq - 1)) if self.void else self.seq
+        return int(self.record.get("stands", self.after)) if self.void else self.seq
 
     def judged(self, *, aborted: bool) -> Version:
         """Return the version as it is once its transaction has ended."""
@@ -241,12 +253,14 @@ def seal_version(
     otherwise: Mapping[str, Any] | None = None,
     fills: Mapping[str, Any] | None = None,
     last_txn: Mapping[str, Any] | None = None,
+    voids: Sequence[Mapping[str, Any]] = (),
 ) -> Version:
     """Make a version; its ``raw`` is what goes into the slot.
 
     ``stands`` is given where the version before changes nothing; ``txn`` and ``otherwise``, the
     state should it be aborted, in a transaction; ``fills`` in one that ends a transaction;
     ``last_txn`` where a version before it is part of a transaction.
+    ``voids`` in one that ends slots with junk.
     """
     record: dict[str, Any] = {
         "at": at,
@@ -273,12 +287,14 @@ def seal_version(
         record["stands"] = stands
     if txn is not None:
         record["txn"] = txn
+    if voids:
+        record["voids"] = list(voids)
     raw = encode(record)
     record["sum"] = digest(raw)
-    # No name sorts after "sum" but that of a transaction.
+    # No name sorts after "sum" but these two.
     raw = (
         encode(record)
-        if "txn" in record
+        if "txn" in record or voids
         else b'%b,"sum":"%b"}'
         % (
             raw[:-1],
@@ -382,7 +398,9 @@ def _voids_fit(record: Mapping[str, Any]) -> bool:
     voids, seq = record["voids"], record["seq"]
     below = list(range(seq - 1, seq - 1 - len(voids), -1))
     named = [one["seq"] for one in voids] == below and below[-1] >= 1
-    return named and voids[0]["hash"] == record["prev"]
+    alone = not record.keys() & {"fills", "merge", "otherwise", "txn"}
+    ops = [event["op"] for event in record["events"]]
+    return named and alone and voids[0]["hash"] == record["prev"] and ops == [VOID]
 
 
 def _last_txn_fits(record: Mapping[str, Any]) -> bool:

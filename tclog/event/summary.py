@@ -27,7 +27,8 @@ class Summary(NamedTuple):
     """A version: ``id`` and ``prev`` are the bytes of hashes, ``raw`` what ``stored_bytes`` gives.
 
     ``at`` is the version's moment, and ``earlier`` says that this is before its stamp. ``stored``
-    is the store's stamp; where it is not known, the version's own.
+    is the store's stamp; where it is not known, the version's own. ``voids`` says how many slots
+    with junk right below it ends.
     """
 
     chain: ChainId
@@ -38,6 +39,7 @@ class Summary(NamedTuple):
     stored: Stamp
     raw: bytes
     earlier: bool
+    voids: int
     events: Sequence[EventSummary]
 
 
@@ -53,6 +55,7 @@ def summarize(version: Version) -> Summary:
         version.stored or Stamp(version.at[:27]),
         stored_bytes(version),
         version.moment < version.at,
+        len(version.voids),
         [_summarize_event(event) for event in version.events],
     )
 

@@ -32,26 +32,28 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, settled, together
 from tclog.chain.fold import state_of
 from tclog.chain.heads import LOOK_EVERY_S
+from tclog.chain.junk import check_ended
+from tclog.chain.read import Junk, decode_slot, full_name, newest_slot
 from tclog.chain.trust import Remembered, check
-from tclog.clock import AHEAD_TRUSTED_US, Stamp, format_us, last_of, parse_us
-from tclog.errors import Damaged, Forked, RolledBack, StoreError
+from tclog.clock import AHEAD_TRUSTED_US, Hlc, Stamp, format_us, last_of, parse_us
+from tclog.errors import Damaged, Forked, RolledBack
 from tclog.event import (
     ALL,
     ChainId,
     Event,
+    EventId,
     Version,
     chain_folder,
+    chain_id,
     chain_of_slot,
     decode_event,
-    decode_version,
     encode_name,
     event_key_parts,
     slot_key,
-    slot_seq,
 )
-from tclog.history.objects import Progress, chain_in, event_of, unseen
+from tclog.history.objects import Progress, event_of, unseen
 from tclog.history.sync_packs import PackSync
-from tclog.index import Filter, Index, NotLinked
+from tclog.index import Filter, Index, Noted, NotLinked
 from tclog.index.asking import COUNTED
 from tclog.store.base import Entry, Found, Get, List
 
@@ -91,7 +93,7 @@ def sync(
         progress: told what is being read, and how many more of it.
 
     Raises:
-        Damaged: an object does not hold what it should; ``tclog fsck`` finds all such.
+        Damaged: a pack does not hold what it should; ``tclog fsck`` finds all such.
         Forked, RolledBack: the index holds what the store does not, which was set back to a copy.
             The index stays as it is, as evidence, until the user accepts the store.
     """
@@ -101,7 +103,7 @@ def sync(
         if known is None:
             return (yield from syncing)
         # Beside the first request. A store that was set back lacks the newest version first.
-        _, synced = yield from together(check(known, local=client.heads.local), syncing)
+        _, synced = yield from together(_check(client, known), syncing)
         index.looked_s = client.monotonic_s()
     except (Forked, RolledBack) as error:
         error.details["index"] = str(index.folder)
@@ -120,6 +122,16 @@ def _witness(client: Client, index: Index) -> Remembered | None:
     return _remembered(index.newest(last_of(client.clock.now_us() + AHEAD_TRUSTED_US)))
 
 
+def _check(client: Client, known: Remembered) -> Protocol[None]:
+    """Compare a version with the store; junk in its slot is no matter of the whole store."""
+    try:
+        yield from check(known, local=client.heads.local)
+    except (Forked, RolledBack):
+        raise
+    except Damaged as error:
+        client.leave_out(known.chain, error)
+
+
 def _remembered(row: tuple[ChainId, int, bytes, Stamp] | None) -> Remembered | None:
     return None if row is None else Remembered(*row)
 
@@ -132,6 +144,8 @@ def _sync(client: Client, index: Index, *, full: bool, progress: Progress) -> Pr
     cold = horizon_us is None and not full
     full = full or horizon_us is None or _is_old(index, horizon_us)
     packs = PackSync(client, index, reader.catch_up, reader.judged, reader.progress, reader.explain)
+    noted = index.damage()
+    yield from reader.catch_up(noted, check=True)
     since_us = None if full else horizon_us
     if full:
         packed_us = yield from packs.read_all(_listed_from(horizon_us))
@@ -162,11 +176,16 @@ def _sync(client: Client, index: Index, *, full: bool, progress: Progress) -> Pr
             index.set_meta("horizon", max(index.meta("horizon") or "", moved))
             if full:
                 index.set_meta("full", moved)
+        index.note_damage(noted, {one: _noted(e) for one, e in reader.damaged.items()})
         index.number(numbered, before)
         index.set_meta(COUNTED, "{} {}".format(*index.count_events()))
     index.finish()
     versions, attempts = reader.versions + packs.versions, reader.attempts + packs.attempts
     return Synced(versions, attempts, full)
+
+
+def _noted(error: Damaged) -> Noted:
+    return {"message": error.message, "hint": error.hint}
 
 
 def _listed_from(horizon_us: int | None) -> str:
@@ -189,8 +208,19 @@ def _is_old(index: Index, horizon_us: int) -> bool:
     return full is None or horizon_us - parse_us(full) > FULL_EVERY_US
 
 
+class _Slot(NamedTuple):
+    """A slot that the index lacks, with what it holds where that was read already."""
+
+    chain: ChainId
+    seq: int
+    found: Found | None = None
+
+
 class _Reader:
-    """Reads from the store into the index; counts what was new."""
+    """Reads from the store into the index; counts what was new.
+
+    A chain with damage ends before it in the index, and the client takes note that it does.
+    """
 
     def __init__(self, client: Client, index: Index, progress: Progress) -> None:
         self.client = client
@@ -202,6 +232,9 @@ class _Reader:
         self._slots: dict[ChainId, int] = {}
         # Whether an event that was listed was removed before it could be read.
         self.gone = False
+        # The chains that end before damage, as found now, and slots with junk that may be ended.
+        self.damaged: dict[ChainId, Damaged] = {}
+        self._junk: dict[ChainId, list[Junk]] = {}
 
     # -- every chain --------------------------------------------------------------------------
 
@@ -221,15 +254,14 @@ class _Reader:
         """Return the chain of a folder; None, and a warning, if it is none of ours."""
         try:
             chain = chain_of_slot(f"{folder}/")
+            if chain is None:
+                # The name was cut short to make the folder's: a record holds it in full.
+                name = yield from full_name(folder)
+                chain = None if name is None else chain_id(folder.split("/")[1], name)
         except Damaged:
             self.client.warn(f"{folder} is no chain, and was left out; tclog fsck looks at all")
             return None
-        if chain is not None:
-            return chain
-        # The name was cut short to make the folder's: the record holds it in full.
-        entries = yield List(folder, limit=1)
-        found = (yield Get(entries[0].key)) if entries else None
-        return None if found is None else chain_in(entries[0].key, found.data)
+        return chain
 
     # -- new events ---------------------------------------------------------------------------
 
@@ -256,11 +288,12 @@ class _Reader:
     def _read_named(self, entries: Sequence[Entry]) -> Protocol[None]:
         """Read what a page of events names and the index lacks."""
         listed = {event: row for row in entries if (event := event_of(row.key)) is not None}
-        if len(listed) < len(entries):
-            strange = next(entry.key for entry in entries if event_of(entry.key) is None)
-            self.client.warn(f"{strange} is no event, and was left out; tclog fsck looks at all")
+        strange = [row.key for row in entries if event_of(row.key) is None]
         new = self.index.unknown_events(list(listed))
-        named = {i: event_key_parts(listed[i].key) for i in new}
+        named = {i: _parts_of(listed[i].key) for i in new}
+        strange += [listed[i].key for i in new if named[i] is None]
+        if strange:
+            self.client.warn(f"{strange[0]} is no event, and was left out; tclog fsck looks at all")
         yield from self.catch_up([p[1] for p in named.values() if p is not None and p[1]])
         # What its first chain does not hold lost its race, is on its way, or stands in another.
         left = [listed[i] for i in self.index.unknown_events(new) if named[i] is not None]
@@ -275,7 +308,11 @@ class _Reader:
                 self.gone = True  # gc may remove what a pack holds between the listing and now
                 continue
             expect = event_of(entry.key)
-            event = decode_event(reply.data, expect=expect, what=entry.key)
+            try:
+                event = decode_event(reply.data, expect=expect, what=entry.key)
+            except Damaged as error:
+                self.client.leave_out(entry.key, error)
+                continue
             found.append((event, reply.data, reply.stored))
         # What looks like an attempt may stand where the index holds another version.
         named = [chain for event, _, _ in found for chain in event.chains]
@@ -346,61 +383,94 @@ class _Reader:
 
         With ``check`` the newest that is known is compared with the store, beside that.
         """
-        wanted = iter(dict.fromkeys(chains))
+        wanted = (chain for chain in dict.fromkeys(chains) if chain not in self.damaged)
         while part := list(islice(wanted, CHAINS_AT_ONCE)):
             found = yield from together(*(self._news(chain, check=check) for chain in part))
-            news: Iterator[Version | tuple[ChainId, int]] = (one for many in found for one in many)
+            news: Iterator[_Slot] = (one for many in found for one in many)
             while some := list(islice(news, AT_ONCE)):
                 yield from self._read_slots(some)
+            for chain, junk in self._junk.items():
+                self._end(chain, junk[0])
+            self._junk.clear()
 
-    def _news(
-        self, chain: ChainId, *, check: bool
-    ) -> Protocol[Iterable[Version | tuple[ChainId, int]]]:
-        """Return what is new in a chain: the first versions themselves, the slots of the rest."""
+    def _end(self, chain: ChainId, error: Damaged) -> None:
+        """Take note that a chain ends before damage."""
+        self.damaged[chain] = error
+        self.client.leave_out(chain, error)
+
+    def _news(self, chain: ChainId, *, check: bool) -> Protocol[Iterable[_Slot]]:
+        """Return the slots that are new in a chain, the first of them read already."""
         head = self.index.head(chain)
         if not (check and head):
             return (yield from self._after(chain, head))
         looking = self._look(chain, head)
         _, news = yield from together(looking, self._after(chain, head))
-        return news  # type: ignore[no-any-return]
+        return () if chain in self.damaged else news
 
     def _look(self, chain: ChainId, seq: int) -> Protocol[None]:
         known = _remembered(self.index.kept(chain, seq))
-        if known is not None:
+        if known is None:
+            return
+        try:
             yield from check(known, local=self.client.heads.local)
+        except (Forked, RolledBack):
+            raise
+        except Damaged as error:
+            self._end(chain, error)
 
-    def _after(
-        self, chain: ChainId, head: int
-    ) -> Protocol[Iterable[Version | tuple[ChainId, int]]]:
-        news: list[Version | tuple[ChainId, int]] = []
+    def _after(self, chain: ChainId, head: int) -> Protocol[Iterable[_Slot]]:
+        news: list[_Slot] = []
         for _ in range(STEPS_FORWARD_MAX if head else 0):
             found = yield Get(slot_key(chain, head + 1))
             if found is None:
                 return news
             head += 1
-            news.append(_decode(chain, head, found))
-        entries = yield List(chain_folder(chain), limit=1)
-        newest = slot_seq(entries[0].key) if entries else head
-        if newest is None:
-            raise Damaged(f"{entries[0].key} is no slot of {chain}", hint="tclog fsck")
+            news.append(_Slot(chain, head, found))
+        newest = yield from newest_slot(chain_folder(chain))
         # Not a list: a chain may have a million.
-        return itertools.chain(news, ((chain, seq) for seq in range(head + 1, newest + 1)))
+        return itertools.chain(news, (_Slot(chain, seq) for seq in range(head + 1, newest + 1)))
 
-    def _read_slots(self, news: Sequence[Version | tuple[ChainId, int]]) -> Protocol[None]:
-        slots = [one for one in news if not isinstance(one, Version)]
-        replies = iter(settled((yield tuple(Get(slot_key(*slot)) for slot in slots))))
-        versions = [
-            one if isinstance(one, Version) else _decode(*one, next(replies)) for one in news
-        ]
-        versions = yield from self._whole(versions)
-        try:
-            with self.index.writing():
-                count = self.index.add_versions(versions)
-        except NotLinked as broken:
-            yield from self.explain(broken.chain, broken.seq)
-            raise
+    def _read_slots(self, news: Sequence[_Slot]) -> Protocol[None]:
+        versions = yield from self._whole((yield from self._read_sound(news)))
+        while True:
+            try:
+                with self.index.writing():
+                    count = self.index.add_versions(versions)
+                break
+            except NotLinked as broken:
+                chain, seq = broken.chain, broken.seq
+                try:
+                    yield from self.explain(chain, seq)
+                except (Forked, RolledBack):
+                    raise
+                except Damaged as error:
+                    self._end(chain, error)
+                versions = [v for v in versions if v.chain != chain or v.seq < seq]
         self.versions += count
         self.progress("versions", count)
+
+    def _read_sound(self, slots: Sequence[_Slot]) -> Protocol[list[Version]]:
+        """Read slots, of each chain from its first that the index lacks, up to what is damaged."""
+        asked = [one for one in slots if one.found is None]
+        replies = iter(settled((yield tuple(Get(slot_key(one.chain, one.seq)) for one in asked))))
+        versions: list[Version] = []
+        for chain, seq, here in slots:
+            found = here or next(replies)
+            if chain in self.damaged:
+                continue
+            try:
+                if found is None:
+                    raise _missing(chain, seq)
+                version = decode_slot(self.client, chain, seq, found)
+                junk = self._junk.pop(chain, [])
+                if junk or version.voids:
+                    check_ended(version, 1, junk)
+                versions.append(version)
+            except Junk as junk_here:
+                self._junk.setdefault(chain, []).append(junk_here)
+            except Damaged as error:
+                self._end(chain, error)
+        return versions
 
     def _whole(self, versions: Sequence[Version]) -> Protocol[list[Version]]:
         """Judge versions, and add what their transactions did to other chains.
@@ -415,12 +485,11 @@ class _Reader:
             for version in new:
                 for chain, seq in _slots_of(version).items():
                     first = 1 + max(self.index.head(chain), known.get(chain, 0))
-                    if seq < first + AT_ONCE:
+                    if seq < first + AT_ONCE and chain not in self.damaged:
                         slots |= dict.fromkeys((chain, n) for n in range(first, seq + 1))
             if not slots:
                 break
-            replies = settled((yield tuple(Get(slot_key(*slot)) for slot in slots)))
-            more = [_decode(*slot, reply) for slot, reply in zip(slots, replies, strict=True)]
+            more = yield from self._read_sound([_Slot(*slot) for slot in slots])
             new = yield from self.judged(more)
             found = [*found, *new]
         return found
@@ -431,7 +500,10 @@ class _Reader:
             return list(versions)
         from tclog.chain.verdict import judge
 
-        judged = yield from judge(self.client, versions)
+        try:
+            judged = yield from judge(self.client, versions)
+        except Damaged:
+            judged = yield from self._judged_singly(versions)
         open_ = {v.chain: v.seq for v, one in zip(versions, judged, strict=True) if one is None}
         for version in judged:
             slots = () if version is None or version.txn is None else version.txn["slots"].items()
@@ -439,10 +511,27 @@ class _Reader:
                 self._slots[chain] = max(seq, self._slots.get(chain, 0))
         return [v for v in judged if v is not None and v.seq < open_.get(v.chain, v.seq + 1)]
 
+    def _judged_singly(self, versions: Sequence[Version]) -> Protocol[list[Version | None]]:
+        """Judge transactions, of which one names a slot that is damaged: its chains end before."""
+        from tclog.chain.verdict import judge
+
+        judged: list[Version | None] = []
+        for version in versions:
+            one = None
+            if version.chain not in self.damaged:
+                try:
+                    (one,) = yield from judge(self.client, [version])
+                except Damaged as error:
+                    self._end(version.chain, error)
+            judged.append(one)
+        return judged
+
     def explain(self, chain: ChainId, seq: int) -> Protocol[None]:
         """Raise what is wrong about a version that does not follow the one in the index."""
         if self.index.head(chain) == seq - 1:
-            yield from self._look(chain, seq - 1)
+            known = _remembered(self.index.kept(chain, seq - 1))
+            if known is not None:
+                yield from check(known, local=self.client.heads.local)
         raise Damaged(
             f"version {seq} of {chain} does not follow version {seq - 1}", hint="tclog fsck"
         )
@@ -453,7 +542,12 @@ def _slots_of(version: Version) -> Mapping[ChainId, int]:
     return {} if version.txn is None or version.aborted else version.txn["slots"]
 
 
-def _decode(chain: ChainId, seq: int, found: Found | StoreError | None) -> Version:
-    if not isinstance(found, Found):
-        raise Damaged(f"version {seq} of {chain} is missing", hint="tclog fsck")
-    return decode_version(found.data, chain=chain, seq=seq, stored=found.stored)
+def _parts_of(key: str) -> tuple[Hlc, ChainId | None, EventId] | None:
+    try:
+        return event_key_parts(key)
+    except Damaged:
+        return None
+
+
+def _missing(chain: ChainId, seq: int) -> Damaged:
+    return Damaged(f"version {seq} of {chain} is missing", hint="tclog fsck")

@@ -13,7 +13,7 @@ from tclog.chain.append import Appended, append
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, together
 from tclog.chain.once import once
-from tclog.chain.read import list_chains, read_at, read_head
+from tclog.chain.read import list_chains, read_sound, read_standing
 from tclog.clock import Hlc, last_of, parse_us
 from tclog.domain import tags
 from tclog.errors import BadName, NotFound, UsageError, to_run
@@ -130,12 +130,10 @@ def deleted_tag(name: str, event: Event, version: int, at: Hlc, was: Hlc | None 
 
 def list_tags(client: Client, *, at: Hlc | None = None) -> Protocol[list[Snapshot]]:
     """Return all tags, or those that there were at a time, by the moments that they stand for."""
-    chains: list[ChainId] = yield from list_chains("tag")
-    if at is None:
-        heads = yield from together(*(read_head(client, chain) for chain in chains))
-    else:
-        heads = yield from together(*(read_at(client, chain, at) for chain in chains))
-    shown = [show_tag(head) for head in heads if head is not None]
+    chains: list[ChainId] = yield from list_chains(client, "tag")
+    heads = yield from read_sound(client, chains, at)
+    standing = yield from together(*(read_standing(client, head) for head in heads))
+    shown = [show_tag(head) for head in standing if head is not None]
     return sorted((one for one in shown if one is not None), key=_order)
 
 

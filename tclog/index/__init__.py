@@ -4,9 +4,18 @@ It is never the truth. It can be deleted at any moment, a damaged one is made an
 in it came from versions and events whose bytes were checked. ``tclog.history.sync`` fills it.
 """
 
-from tclog.index.database import IndexUnusable, Outdated
+from tclog.index.database import IndexUnusable, Noted, Outdated
 from tclog.index.index import Index
 from tclog.index.rows import Attempt, Commit, Filter
 from tclog.index.writing import NotLinked
 
-__all__ = ["Attempt", "Commit", "Filter", "Index", "IndexUnusable", "NotLinked", "Outdated"]
+__all__ = [
+    "Attempt",
+    "Commit",
+    "Filter",
+    "Index",
+    "IndexUnusable",
+    "NotLinked",
+    "Noted",
+    "Outdated",
+]

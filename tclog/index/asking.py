@@ -134,6 +134,10 @@ class Asking(Database):
         """Return a version."""
         return self._version("chain=? AND seq=?", chain, seq)
 
+    def version_before(self, version: Version) -> Version | None:
+        """Return the version before one; None if it is the first."""
+        return self.version(version.chain, version.after)
+
     def version_at(self, chain: ChainId, at: Hlc) -> Version | None:
         """Return the newest version of a chain that is not after a stamp."""
         return self._version("chain=? AND at<=? ORDER BY at DESC, seq DESC LIMIT 1", chain, at)

@@ -29,6 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tclog.errors import TclogError, to_run
+from tclog.event import ChainId
 
 SCHEMA = 4
 BUSY_S = 60.0
@@ -38,6 +39,8 @@ DERIVED = "derived"
 # A release with another schema has a folder of its own: two that take turns do not undo each other.
 FOLDER = f"index-{SCHEMA}"
 FILE = "log.sqlite"
+# Under this stands what is known of damage: chains, and what is said of each.
+DAMAGE = "damage"
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -85,6 +88,9 @@ _NOT_DAMAGE = {
     sqlite3.SQLITE_NOMEM: "there is no memory left",
 }
 _MOVED = sqlite3.SQLITE_READONLY | 4 << 8  # SQLITE_READONLY_DBMOVED: its file is not there any more
+
+
+Noted = dict[str, str]
 
 
 class IndexUnusable(TclogError):  # noqa: N818 - named for what happened, as in tclog.errors
@@ -243,6 +249,13 @@ class Database:
     def set_meta(self, name: str, value: str) -> None:
         """Remember something."""
         self._db.execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", (name, value))
+
+    def damage(self) -> dict[ChainId, Noted]:
+        """Return the chains of which the index ends before damage, with what is said of it."""
+        import orjson
+
+        noted: dict[ChainId, Noted] = orjson.loads(self.meta(DAMAGE) or "{}")
+        return noted
 
     @property
     def epoch(self) -> str:

@@ -91,8 +91,9 @@ def _derive(index: Index) -> None:
 def _derive_step(db: sqlite3.Connection, number: int, step: str, first: int) -> None:
     """Go on with one step from its first new version."""
     rows = db.execute(
-        "SELECT seq, at, raw FROM versions WHERE chain=? AND seq>=? ORDER BY seq",
-        (number, first - 1),
+        "SELECT seq, at, raw FROM versions WHERE chain=? AND seq>="
+        " (SELECT coalesce(max(seq), 0) FROM versions WHERE chain=? AND seq<?) ORDER BY seq",
+        (number, number, first),
     )
     held: tuple[str, int] | None = None
     after: set[str] = set()

@@ -1,21 +1,21 @@
 """What sync writes: versions with their events, attempts, and the numbers that followers go by.
 
 Invariant: of each chain the index holds the versions 1 to ``head`` and no other, each linked to the
-one before it by its hash.
+one before it by its hash; of slots with junk that was ended it holds nothing.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
 from tclog.clock import Stamp
-from tclog.event import ChainId, Event, Version, chain_kind
+from tclog.event import ChainId, Event, Version, chain_kind, encode
 from tclog.event.summary import Summary, summarize
-from tclog.index.database import DERIVED, Database
+from tclog.index.database import DAMAGE, DERIVED, Database, Noted
 
 _GATHER = """
 CREATE INDEX IF NOT EXISTS events_id ON events(id);
@@ -94,10 +94,10 @@ class Writing(Database):
         for one in run:
             if one.seq <= head:
                 continue
-            if one.seq != head + 1:
+            if one.seq != head + 1 + one.voids:
                 msg = f"version {one.seq} of {chain} would leave a gap after {head}"
                 raise ValueError(msg)
-            if one.prev != head_id:
+            if one.prev != head_id and not one.voids:
                 raise NotLinked(one)
             head, head_id = one.seq, one.id
             new.append((number, one))
@@ -169,6 +169,16 @@ class Writing(Database):
             ).fetchone()
             is not None
         )
+
+    # -- damage -------------------------------------------------------------------------------
+
+    def note_damage(self, asked: Iterable[ChainId], found: Mapping[ChainId, Noted]) -> None:
+        """Remember which chains end before damage; those that were asked and are not, are whole."""
+        known = self.damage()
+        noted = {chain: one for chain, one in known.items() if chain not in set(asked)}
+        noted |= found
+        if noted != known:
+            self.set_meta(DAMAGE, encode(noted).decode())
 
     # -- attempts -----------------------------------------------------------------------------
 

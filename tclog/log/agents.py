@@ -9,7 +9,7 @@ from tclog.chain.blobs import check_blob
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, settled
 from tclog.chain.fold import state_of
-from tclog.chain.read import list_chains
+from tclog.chain.read import list_chains, read_newest, unless_damaged
 from tclog.chain.results import Agent
 from tclog.chain.show import show_step
 from tclog.clock import rfc3339
@@ -19,14 +19,11 @@ from tclog.event import (
     PACKS,
     BlobHash,
     Event,
-    EventId,
     blob_key,
-    chain_folder,
     chain_id,
     chain_name,
     decode_event,
-    decode_version,
-    slot_seq,
+    event_named,
 )
 from tclog.event.canonical import decode_json
 from tclog.log.steps import list_rows
@@ -59,7 +56,7 @@ def list_agents(client: Client) -> Protocol[list[Agent]]:
     """
     names: set[str] = set()
     for kind in ("agent", "read"):
-        names |= {chain_name(chain) for chain in (yield from list_chains(kind))}
+        names |= {chain_name(chain) for chain in (yield from list_chains(client, kind))}
     rows = yield from list_rows(client)
     claims: dict[str, dict[str, str | None]] = {}
     for row in rows:
@@ -67,11 +64,11 @@ def list_agents(client: Client) -> Protocol[list[Agent]]:
             lease_until = show_step(row.id, row.head, row.state, ()).lease_until
             claims.setdefault(row.state.agent, {})[row.id] = lease_until
     names |= claims.keys()
-    seen = yield from _packed()
-    for name, newest in agents.last_seen((yield from _newest_events(names))).items():
+    seen = yield from _packed(client)
+    for name, newest in agents.last_seen((yield from _newest_events(client, names))).items():
         if name not in seen or seen[name].last_seen < newest.last_seen:
             seen[name] = newest
-    names |= {chain_name(chain) for chain in (yield from list_chains("inbox"))}
+    names |= {chain_name(chain) for chain in (yield from list_chains(client, "inbox"))}
     found = [
         Agent(
             name,
@@ -86,16 +83,10 @@ def list_agents(client: Client) -> Protocol[list[Agent]]:
     return sorted(by_name, key=lambda agent: agent.last_seen or "", reverse=True)
 
 
-def _packed() -> Protocol[dict[str, agents.Seen]]:
+def _packed(client: Client) -> Protocol[dict[str, agents.Seen]]:
     """Return who was last seen in packed history, whose events may have been removed."""
-    entries = yield List(chain_folder(PACKS), limit=1)
-    if not entries:
-        return {}
-    found = yield Get(entries[0].key)
-    seq = slot_seq(entries[0].key)
-    if found is None or seq is None:
-        raise Damaged(f"{entries[0].key} is missing, or no slot", hint="tclog fsck")
-    named = state_of(PACKS, decode_version(found.data, chain=PACKS, seq=seq)).agents
+    head = yield from unless_damaged(client, PACKS, read_newest(client, PACKS))
+    named = state_of(PACKS, head).agents
     if named is None:
         return {}
     blob = BlobHash(named["blob"])
@@ -107,20 +98,26 @@ def _packed() -> Protocol[dict[str, agents.Seen]]:
     }
 
 
-def _newest_events(names: set[str]) -> Protocol[Sequence[Event]]:
+def _newest_events(client: Client, names: set[str]) -> Protocol[Sequence[Event]]:
     hours = yield List("events", limit=HOURS_MAX, folders=True)
     events: list[Event] = []
     missing = set(names)
     for hour in reversed(hours):
         entries = yield List(hour.key.rstrip("/"), limit=1_000_000)
         for start in range(len(entries), 0, -AT_ONCE):
-            batch = [entry.key for entry in entries[max(0, start - AT_ONCE) : start]]
+            rows = entries[max(0, start - AT_ONCE) : start]
+            batch = [row.key for row in rows if event_named(row.key) is not None]
             replies = settled((yield tuple(Get(key) for key in batch)))
             for key, found in zip(batch, replies, strict=True):
-                if found is not None:
-                    event_id = EventId(key[-69:-5])
-                    events.append(decode_event(found.data, expect=event_id, what=key))
-                    missing.discard(events[-1].agent)
+                if found is None:
+                    continue
+                try:
+                    event = decode_event(found.data, expect=event_named(key), what=key)
+                except Damaged as error:
+                    client.leave_out(key, error)
+                    continue
+                events.append(event)
+                missing.discard(event.agent)
             if len(events) >= (EVENTS_MAX if missing else EVENTS_MIN):
                 return events
     return events

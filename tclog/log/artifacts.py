@@ -14,7 +14,15 @@ from tclog.chain.append import append
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, together
 from tclog.chain.once import once
-from tclog.chain.read import list_chains, read_at, read_head, read_range, read_version
+from tclog.chain.read import (
+    list_chains,
+    read_at,
+    read_head,
+    read_range,
+    read_sound,
+    read_standing,
+    read_version,
+)
 from tclog.chain.results import Artifact
 from tclog.chain.show import show_artifact
 from tclog.clock import Hlc
@@ -96,7 +104,9 @@ def find_artifact(
         head = yield from read_at(client, chain, at)
     else:
         head = yield from read_head(client, chain)
-    if head is None:
+    newest = head
+    head = yield from read_standing(client, head)
+    if head is None or newest is None:
         then = at is not None
         raise NotFound(
             f"there was no artifact {name} then" if then else f"there is no artifact {name}",
@@ -105,13 +115,14 @@ def find_artifact(
             name=name,
         )
     if version is not None:
-        if not 1 <= version <= head.seq:
+        if 1 <= version <= newest.seq:
+            head = yield from read_version(client, chain, version)
+        if head.seq != version or head.void:
             raise NotFound(
-                f"artifact {name} has versions 1 to {head.seq}, not {version}",
+                f"artifact {name} has versions 1 to {newest.base}, not {version}",
                 code="version-missing",
                 hint=to_run("tclog artifact history", name),
             )
-        head = yield from read_version(client, chain, version)
     return show_artifact(head)
 
 
@@ -165,14 +176,10 @@ def get_artifact(
 
 def list_artifacts(client: Client, *, at: Hlc | None = None) -> Protocol[list[Artifact]]:
     """Return the newest version of every artifact, in byte order of names."""
-    chains = yield from list_chains("artifact")
-    if at is None:
-        heads = yield from together(*(read_head(client, chain) for chain in chains))
-    else:
-        heads = yield from together(*(read_at(client, chain, at) for chain in chains))
-    return [
-        show_artifact(head) for chain, head in zip(chains, heads, strict=True) if head is not None
-    ]
+    chains = yield from list_chains(client, "artifact")
+    heads = yield from read_sound(client, chains, at)
+    standing = yield from together(*(read_standing(client, head) for head in heads))
+    return [show_artifact(head) for head in standing if head is not None]
 
 
 def read_history(
@@ -186,4 +193,4 @@ def read_history(
     newest = yield from find_artifact(client, name, at=at)
     first = 1 if limit is None else max(1, newest.version - limit + 1)
     versions = yield from read_range(client, chain_id("artifact", name), first, newest.version)
-    return [show_artifact(version) for version in reversed(versions)]
+    return [show_artifact(version) for version in reversed(versions) if not version.void]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tclog.chain.append import Appended, Sealed, append, take_in
@@ -10,7 +10,14 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, together
 from tclog.chain.fold import state_of
 from tclog.chain.once import once
-from tclog.chain.read import read_at, read_head, read_range, read_version, read_young
+from tclog.chain.read import (
+    read_at,
+    read_broadcasts,
+    read_head,
+    read_range,
+    read_version,
+    read_young,
+)
 from tclog.chain.results import Message
 from tclog.chain.show import show_message
 from tclog.clock import Hlc
@@ -18,7 +25,7 @@ from tclog.domain import inbox
 from tclog.domain.content import Blob, make_content
 from tclog.domain.decision import Draft
 from tclog.domain.memory import check_value
-from tclog.errors import NotFound, OutcomeUnknown, UsageError, WaitTimeout
+from tclog.errors import Damaged, NotFound, OutcomeUnknown, UsageError, WaitTimeout
 from tclog.event import (
     ALL,
     RECIPIENTS_MAX,
@@ -162,7 +169,7 @@ def read_inbox(
     if at is not None:
         head = yield from read_at(client, chain, at)
     else:
-        head, broadcasts = yield from together(read_young(client, chain), read_young(client, ALL))
+        head, broadcasts = yield from together(read_young(client, chain), read_broadcasts(client))
         if broadcasts is not None:
             head = yield from take_in(client, chain, head, broadcasts)
     if head is None:
@@ -174,6 +181,7 @@ def read_inbox(
     first = 1 if everything or read.version > head.seq else read.version + 1
     numbered = yield from _numbered(client, chain, first, head.seq, head)
     own = [n for n, event in numbered if _own_broadcast(event, agent)]
+    own += _lost(numbered, count)
     wanted = [
         show_message(event, n, unread=unread)
         for n, event in numbered
@@ -210,23 +218,47 @@ def _numbered(
     """
     versions = yield from read_range(client, chain, first, last, head)
     merges = [version.merge for version in versions if version.merge is not None]
-    ranges = yield from together(
-        *(read_range(client, ALL, merge["after"] + 1, merge["through"]) for merge in merges)
-    )
+    ranges = yield from together(*(_taken_in(client, merge) for merge in merges))
     broadcasts = dict(zip((merge["through"] for merge in merges), ranges, strict=True))
     numbered: list[tuple[int, Event]] = []
     for version in versions:
-        events: list[Event] = []
+        sent = _sent(version)
+        number = state_of(chain, version).count - len(sent)
         if version.merge is not None:
-            events += _sent(broadcasts[version.merge["through"]])
-        events += _sent([version])
-        number = state_of(chain, version).count - len(events)
-        numbered += [(number + place, event) for place, event in enumerate(events, 1)]
+            # They end where the messages that were sent to this inbox begin.
+            shift = number - version.merge["count"]
+            for one in broadcasts[version.merge["through"]]:
+                events = _sent(one)
+                before = shift + state_of(ALL, one).count - len(events)
+                numbered += [(before + place, event) for place, event in enumerate(events, 1)]
+        numbered += [(number + place, event) for place, event in enumerate(sent, 1)]
     return numbered
 
 
-def _sent(versions: Iterable[Version]) -> list[Event]:
-    return [event for version in versions for event in version.events if event.op == "message.send"]
+def _lost(numbered: Sequence[tuple[int, Event]], count: int) -> list[int]:
+    """Return the numbers of broadcasts that are junk by now: there is nothing to be shown."""
+    there = {number for number, _ in numbered}
+    return [n for n in range(min(there), count + 1) if n not in there] if there else []
+
+
+def _taken_in(client: Client, merge: Mapping[str, Any]) -> Protocol[list[Version]]:
+    """Return the versions of broadcasts that a merge names, but what is junk by now."""
+    first, last = merge["after"] + 1, merge["through"]
+    try:
+        return (yield from read_range(client, ALL, first, last))
+    except Damaged as error:
+        client.leave_out(ALL, error)
+    found = []
+    for seq in range(first, last + 1):
+        try:
+            found.append((yield from read_version(client, ALL, seq)))
+        except (Damaged, NotFound):
+            continue
+    return found
+
+
+def _sent(version: Version) -> list[Event]:
+    return [event for event in version.events if event.op == "message.send"]
 
 
 def wait_inbox(client: Client, *, timeout_s: float | None) -> Protocol[Mailbox]:
@@ -297,7 +329,7 @@ def acknowledge_one(
 def _at_number(client: Client, number: int) -> Protocol[tuple[Message, Mailbox]]:
     """Find a message by binary search: each version's state says how many there are up to it."""
     chain = inbox_chain(client.agent)
-    head, broadcasts = yield from together(read_young(client, chain), read_young(client, ALL))
+    head, broadcasts = yield from together(read_young(client, chain), read_broadcasts(client))
     if broadcasts is not None:
         head = yield from take_in(client, chain, head, broadcasts)
     count = 0 if head is None else state_of(chain, head).count

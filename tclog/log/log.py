@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tclog import __version__
@@ -18,7 +18,7 @@ from tclog.chain.drive import Protocol, run
 from tclog.chain.heads import ClockFile, FileHeads, Heads, MemoryHeads
 from tclog.chain.trust import guard
 from tclog.clock import Hlc, HybridClock, last_of
-from tclog.errors import NotFound
+from tclog.errors import Damaged, NotFound
 from tclog.event import validate_name
 from tclog.log.project import (
     Location,
@@ -155,6 +155,11 @@ class Log:
     def warnings(self) -> Sequence[str]:
         """What was noticed on the way: a wrong clock, unknown ops."""
         return tuple(self.client.warnings)
+
+    @property
+    def left_out(self) -> Mapping[str, Damaged]:
+        """What is damaged and was left out of answers: chains and objects, and why."""
+        return self.client.left_out
 
     def send(
         self,

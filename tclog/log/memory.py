@@ -14,8 +14,8 @@ from tclog.chain.read import (
     list_chains,
     read_at,
     read_head,
-    read_heads,
     read_range,
+    read_sound,
     read_standing,
     read_version,
 )
@@ -223,11 +223,8 @@ def list_values(
     client: Client, prefix: str = "", *, values: bool = False, at: Hlc | None = None
 ) -> Protocol[list[Memory]]:
     """List keys that have a value, in byte order; without ``values`` theirs are None."""
-    chains = yield from list_chains("memory", prefix)
-    if at is None:
-        heads = yield from read_heads(client, chains)
-    else:
-        heads = yield from together(*(read_at(client, chain, at) for chain in chains))
+    chains = yield from list_chains(client, "memory", prefix)
+    heads = yield from read_sound(client, chains, at)
     present = [
         read_standing(client, head)
         for chain, head in zip(chains, heads, strict=True)

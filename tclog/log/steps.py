@@ -11,7 +11,14 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, together
 from tclog.chain.fold import state_of
 from tclog.chain.once import once
-from tclog.chain.read import list_chains, read_at, read_heads, read_standing, read_version
+from tclog.chain.read import (
+    list_chains,
+    read_at,
+    read_heads,
+    read_sound,
+    read_standing,
+    read_version,
+)
 from tclog.chain.results import Step
 from tclog.clock import Hlc
 from tclog.domain import steps
@@ -32,16 +39,24 @@ class Row(NamedTuple):
     state: steps.State
 
 
-def read_rows(client: Client, ids: Sequence[str], *, at: Hlc | None = None) -> Protocol[list[Row]]:
-    """Read steps side by side: one GET each when warm."""
+def read_rows(
+    client: Client, ids: Sequence[str], *, at: Hlc | None = None, all_sound: bool = True
+) -> Protocol[list[Row]]:
+    """Read steps side by side: one GET each when warm.
+
+    Unless ``all_sound``, those whose chains are damaged are left out.
+    """
     chains = [chain_id("step", validate_name("step", name)) for name in ids]
-    if at is None:
+    if not all_sound:
+        heads = yield from read_sound(client, chains, at)
+    elif at is None:
         heads = yield from read_heads(client, chains)
     else:
         heads = yield from together(*(read_at(client, chain, at) for chain in chains))
     return [
         Row(name, head, state_of(chain, head))
         for name, chain, head in zip(ids, chains, heads, strict=True)
+        if all_sound or chain not in client.left_out
     ]
 
 
@@ -165,8 +180,9 @@ def is_complete(row: Row) -> bool:
 
 def list_rows(client: Client, *, at: Hlc | None = None) -> Protocol[list[Row]]:
     """Read all steps of the project."""
-    chains = yield from list_chains("step")
-    return (yield from read_rows(client, [chain_name(chain) for chain in chains], at=at))
+    chains = yield from list_chains(client, "step")
+    names = [chain_name(chain) for chain in chains]
+    return (yield from read_rows(client, names, at=at, all_sound=False))
 
 
 def list_steps(

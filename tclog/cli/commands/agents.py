@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 )
 @options.at
 @options.limit
+@options.strict
 def agents(here: Here, at: str | None, limit: int | None) -> None:
     """Show who is here: last seen, claims, lease left.
 

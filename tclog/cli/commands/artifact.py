@@ -160,6 +160,7 @@ COLUMNS = [
 @click.option("--step", metavar="S", help="Only what this step made.")
 @options.at
 @options.limit
+@options.strict
 def list_(here: Here, step: str | None, at: str | None, limit: int | None) -> None:
     """List the artifacts, each at its newest version."""
     from tclog.log.artifacts import list_artifacts

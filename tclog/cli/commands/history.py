@@ -41,6 +41,7 @@ EXIT_DIFFERENT = 1
 )
 @options.at
 @options.limit
+@options.strict
 def state(here: Here, at: str | None, limit: int | None) -> None:
     """Show everything as it was at a moment.
 
@@ -108,6 +109,7 @@ def _write_state(here: Here, items: list[Item], limit: int | None) -> None:
 @click.option("--stat", is_flag=True, help="Only how much changed, by groups.")
 @click.option("--exit-code", is_flag=True, help="End with 1 if there is a difference, else with 0.")
 @options.limit
+@options.strict
 def diff(
     here: Here, before: str, after: str | None, stat: bool, exit_code: bool, limit: int | None
 ) -> None:
@@ -208,6 +210,7 @@ def _write_changes(here: Here, changes: list[Change], limit: int | None) -> None
 @click.option("--step", "kind", flag_value="step", help="NAME is a step.")
 @options.at
 @options.limit
+@options.strict
 def blame(here: Here, name: str, kind: str | None, at: str | None, limit: int | None) -> None:
     """Show which event each line or field comes from.
 

@@ -55,6 +55,7 @@ COLUMNS = [
 @click.option("--reverse", is_flag=True, help="Oldest first.")
 @click.option("--oneline", is_flag=True, help="One short line an event.")
 @options.limit
+@options.strict
 def log(
     here: Here,
     agent: str | None,
@@ -159,6 +160,7 @@ def _winner(row: Row) -> dict[str, Any]:
     "--full", is_flag=True, help="List every chain, not only what the newest events name."
 )
 @click.option("--rebuild", is_flag=True, help="Throw the index away and begin anew.")
+@options.strict
 def sync(here: Here, full: bool, rebuild: bool) -> None:
     """Bring the local index of the history commands up to date.
 
@@ -185,6 +187,7 @@ def sync(here: Here, full: bool, rebuild: bool) -> None:
     """,
 )
 @click.argument("id_prefix", metavar="ID")
+@options.strict
 def show(here: Here, id_prefix: str) -> None:
     """Show one event or version by its id.
 

@@ -141,6 +141,7 @@ def value_text(found: Memory) -> str:
 @click.option("--values", is_flag=True, help="Show the values too.")
 @options.at
 @options.limit
+@options.strict
 def list_(here: Here, prefix: str, values: bool, at: str | None, limit: int | None) -> None:
     """List the keys that begin with PREFIX and have a value."""
     from tclog.log.memory import list_values

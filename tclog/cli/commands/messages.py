@@ -75,6 +75,7 @@ def send(
 @options.timeout()
 @options.at
 @options.limit
+@options.strict
 def inbox(
     here: Here,
     everything: bool,

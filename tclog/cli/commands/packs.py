@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import size
@@ -16,6 +17,7 @@ from tclog.errors import UsageError
     tclog pack --as alice
     """,
 )
+@options.strict
 def pack(here: Here) -> None:
     """Fold closed hours of history into packs.
 

@@ -55,6 +55,7 @@ ERASE_LINE = "\r\x1b[K"
 )
 @click.option("--step", "by_key", is_flag=True, help="Go on at Enter or space; q ends.")
 @options.attempts
+@options.strict
 def replay(
     here: Here,
     since: str | None,

@@ -30,6 +30,7 @@ from tclog.errors import UsageError
     metavar="T",
     help="The page's heading (default: the project's name).",
 )
+@options.strict
 def report(here: Here, out: str, since: str | None, until: str | None, title: str | None) -> None:
     """Write a run as one web page, for people.
 

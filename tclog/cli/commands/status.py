@@ -15,6 +15,7 @@ from tclog.cli.output import Fact, when, write_facts, write_json
     """,
 )
 @options.at
+@options.strict
 def status(here: Here, at: str | None) -> None:
     """Show the project on one screen.
 

@@ -83,6 +83,7 @@ def add(
 @click.option("--ready", is_flag=True, help="Only steps that can be claimed now.")
 @options.at
 @options.limit
+@options.strict
 def list_(here: Here, state: str | None, ready: bool, at: str | None, limit: int | None) -> None:
     """List the steps in the order in which claim --next would take them."""
     from tclog.log.steps import list_steps

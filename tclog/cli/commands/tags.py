@@ -30,6 +30,7 @@ from tclog.errors import UsageError, to_run
 @options.at
 @options.limit
 @options.id_key
+@options.strict
 def tag(
     here: Here,
     name: str | None,

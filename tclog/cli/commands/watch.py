@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 )
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End after N events.")
 @options.filters
+@options.strict
 def watch(
     here: Here,
     since: str | None,

@@ -1,0 +1,45 @@
+"""tclog void."""
+
+from __future__ import annotations
+
+import click
+
+from tclog.cli import options
+from tclog.cli.app import operation
+from tclog.cli.here import Here
+
+
+@operation(
+    "void",
+    example="""
+    tclog void memory/api.contract 3 --reason 'a disk error; nobody has these bytes'
+    """,
+)
+@click.argument("chain", metavar="CHAIN", type=options.TEXT)
+@click.argument("number", metavar="N", type=int)
+@click.option(
+    "--reason", metavar="TEXT", type=options.TEXT, required=True, help="Why, for all who look back."
+)
+def void(here: Here, chain: str, number: int, reason: str) -> None:
+    """End a slot that holds junk, so that its chain goes on.
+
+    CHAIN is a kind and a name, such as memory/api.contract or inbox/@all; N is the number of the
+    slot. A new version above it names the junk by its hash, and goes on from the newest sound
+    version below. Nothing is removed. A sound version is never ended, nor one that this machine
+    knows to have been sound: then its bytes belong back.
+    """
+    from tclog.history.voiding import check_chain
+    from tclog.history.voiding import void as end
+
+    named = check_chain(chain)
+    history = here.history()
+    done = history.run(end(history.client, history.index, named, number, reason))
+    history.client.left_out.pop(named, None)
+    record = done.as_json()
+    slots = ", ".join(map(str, reversed(record["voids"])))
+    line = f"Ended the junk in slot {slots} of {named} (version {done.version.seq})"
+    if done.already:
+        line = f"The junk in slot {slots} of {named} was ended by version {done.version.seq}"
+    here.emit(record, line)
+    for txn in done.ends:
+        here.note(f"the transaction {txn} wanted this slot, and is aborted now")

@@ -1,0 +1,328 @@
+"""One bad object does not stop a project: foreign names, junk in slots, and ``tclog void``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tclog.event import ChainId, chain_folder, slot_key
+
+from .conftest import Done, User
+
+JUNK = {"empty": b"", "zeros": b"\0" * 300, "text": b"{}", "cut": b'{"at":"2026'}
+
+
+def put(user: User, key: str, raw: bytes) -> Path:
+    path = user.store / key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(raw)
+    return path
+
+
+def spoil(user: User, chain: str, seq: int, raw: bytes = b"junk") -> Path:
+    return put(user, slot_key(ChainId(chain), seq), raw)
+
+
+@pytest.fixture
+def full(project: User) -> User:
+    """Give a project in which each primitive was used."""
+    for words in (
+        ("memory", "set", "a", "1"),
+        ("memory", "set", "a", "2"),
+        ("memory", "set", "b", "1"),
+        ("step", "add", "build"),
+        ("step", "add", "test", "--after", "build"),
+        ("step", "add", "docs"),
+        ("send", "bob", "hi"),
+        ("send", "@all", "all"),
+        ("artifact", "put", "f.txt"),
+        ("tag", "begin"),
+        ("barrier", "solo", "--parties", "1"),
+        ("inbox", "--ack"),
+    ):
+        (project.work / "f.txt").write_text("f")
+        project(*words).ok()
+    return project
+
+
+def afresh(user: User) -> User:
+    """Forget what the user's machine knows."""
+    import shutil
+
+    shutil.rmtree(Path(user.environ["XDG_CACHE_HOME"]), ignore_errors=True)
+    return user
+
+
+LOOKS = (
+    ("log",),
+    ("state",),
+    ("diff", "30d"),
+    ("memory", "list"),
+    ("step", "list"),
+    ("artifact", "list"),
+    ("agents",),
+    ("status",),
+    ("tag",),
+    ("sync", "--full"),
+    ("pack",),
+    ("report", "out.html"),
+    ("replay", "--speed", "0"),
+    ("watch", "--timeout", "0.2s", "--from", "30d", "-n", "1"),
+)
+
+
+def left_out(done: Done) -> set[str]:
+    found = [json.loads(line) for line in done.err.splitlines()]
+    return {one["left_out"] for one in found if "left_out" in one}
+
+
+# -- names that are not ours ------------------------------------------------------------------
+
+
+STRAYS = (
+    ".DS_Store",
+    "._x",
+    ".git/config",
+    "README.txt",
+    "chains/.DS_Store",
+    "chains/._memory",
+    "chains/memory/.DS_Store",
+    "chains/memory/._a",
+    "chains/memory/.Trash/x",
+    "chains/memory/100%/9999999998.json",
+    "chains/memory/a/.DS_Store",
+    "chains/memory/a/._9999999998.json",
+    "chains/memory/a/.9999999997.json.Xy3f",
+    "chains/memory/a/00/9999999998.json",
+    "chains/memory/a/9999999990.json~",
+    "chains/memory/a/1.txt",
+    "chains/inbox/@all/.DS_Store",
+    "chains/inbox/@all/0000",
+    "chains/inbox/bob/.DS_Store",
+    "chains/step/.DS_Store",
+    "chains/step/build/.DS_Store",
+    "chains/pack/log/.DS_Store",
+    "chains/agent/.DS_Store",
+    "events/.DS_Store",
+    "events/2026-11-23T19/.DS_Store",
+    "events/2999-01-01T00/zzz",
+    "blobs/.DS_Store",
+    "blobs/aa/.DS_Store",
+    "packs/.DS_Store",
+    "pending/.DS_Store",
+    "pending/inbox/.DS_Store",
+    "once/.DS_Store",
+    "once/alice/.DS_Store",
+)
+
+
+def test_names_that_are_not_ours_stop_nothing(full: User) -> None:
+    for key in STRAYS:
+        put(full, key, b"x")
+    for user in (full, afresh(full)):
+        assert user("memory", "get", "a").lines() == ["2"]
+        user("memory", "set", "a", "3").ok()
+        user("memory", "set", "a", "2").ok()
+        for words in (*LOOKS, ("memory", "history", "a"), ("blame", "a")):
+            done = user(*words, "--strict") if words[0] != "blame" else user(*words)
+            assert done.code == 0 or words[0] == "memory", (words, done)
+        user("send", "@all", "again").ok()
+        user("send", "bob", "again").ok()
+        user("inbox").ok()
+    assert full("claim", "--next").ok()
+
+
+def test_fsck_lists_names_that_are_not_ours(full: User) -> None:
+    for key in STRAYS:
+        put(full, key, b"x")
+    done = full("fsck", "--json")
+    assert done.code == 0, done
+    noted = {row["object"] for row in done.objects() if row["type"] == "note"}
+    assert noted == {key for key in STRAYS if "/" in key and not key.startswith(".git")} | {
+        ".DS_Store", "._x", "README.txt", ".git/config"
+    }
+
+
+# -- junk in a slot -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", JUNK)
+def test_junk_in_a_slot_damages_its_own_chain_only(full: User, kind: str) -> None:
+    spoil(full, "memory/a", 3, JUNK[kind])
+    for user in (full, afresh(full)):
+        for words in (("memory", "get", "a"), ("memory", "set", "a", "x"), ("memory", "incr", "a")):
+            told = user(*words, "--json").error(8)
+            assert slot_key(ChainId("memory/a"), 3) in told["message"]
+            assert told["hint"] == "tclog void memory/a 3 --reason TEXT"
+        assert user("memory", "get", "b").lines() == ["1"]
+        user("memory", "set", "b", "2").ok()
+        user("memory", "set", "b", "1").ok()
+        for words in LOOKS:
+            done = user(*words, "--json") if words[0] not in ("replay",) else user(*words)
+            assert done.code == 0, (words, done)
+            if words[0] in ("log", "state", "diff", "sync", "pack", "report", "watch"):
+                assert "memory/a" in left_out(done), (words, done)
+                assert user(*words, "--strict").code == 8, words
+        done = user("memory", "list", "--json")
+        assert [row["key"] for row in done.objects()] == ["b"]
+        assert left_out(done) == {"memory/a"}
+        assert user("memory", "list", "--strict").code == 8
+    assert full("fsck").code == 8
+
+
+def test_a_version_of_another_place_is_junk(full: User) -> None:
+    raw = (full.store / slot_key(ChainId("memory/b"), 1)).read_bytes()
+    spoil(full, "memory/a", 3, raw)
+    told = full("memory", "get", "a", "--json").error(8)
+    assert "holds version 1 of memory/b" in told["message"]
+    assert full("memory", "list").ok()
+
+
+def test_the_next_step_is_claimed_beside_a_junk_one(full: User) -> None:
+    spoil(full, "step/build", 2)
+    done = afresh(full)("claim", "--next", "--json")
+    assert done.object()["id"] == "docs"
+    assert left_out(done) == {"step/build"}
+    listed = full("step", "list", "--json")
+    assert {row["id"]: row["state"] for row in listed.objects()} == {
+        "docs": "claimed",
+        "test": "pending",
+    }
+
+
+def test_inboxes_work_beside_junk_among_the_broadcasts(full: User) -> None:
+    spoil(full, "inbox/@all", 2)
+    for user in (full, afresh(full)):
+        user("send", "bob", "direct").ok()
+        user("send", "bob,carol", "direct").ok()
+        texts = [row["text"] for row in user("inbox", "--json", agent="bob").objects()]
+        assert texts[:2] == ["hi", "all"]
+        user("inbox", "--ack", agent="carol").ok()
+        told = user("send", "@all", "more", "--json").error(8)
+        assert told["hint"] == "tclog void inbox/@all 2 --reason TEXT"
+    full("void", "inbox/@all", "2", "--reason", "test").ok()
+    full("send", "@all", "more").ok()
+    for name in ("bob", "carol", "dave"):
+        rows = full("inbox", "--all", "--json", agent=name).objects()
+        assert [row["n"] for row in rows] == list(range(1, len(rows) + 1))
+        assert [row["text"] for row in rows if row["text"] in ("all", "more")] == ["all", "more"]
+
+
+# -- void ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", JUNK)
+def test_a_voided_slot_lets_the_chain_go_on(full: User, kind: str) -> None:
+    path = spoil(full, "memory/a", 3, JUNK[kind])
+    done = full("void", "memory/a", "3", "--reason", "disk error", "--json").object()
+    assert (done["version"], done["voids"], done["goes_on_from"]) == (4, [3], 2)
+    assert path.read_bytes() == JUNK[kind]
+    again = full("void", "memory/a", "3", "--reason", "disk error", "--json").object()
+    assert again["already"]
+    for user in (full, afresh(full)):
+        got = user("memory", "get", "a", "--json").object()
+        assert (got["value"], got["version"]) == ("2", 2)
+        missing = user("memory", "get", "a", "--version", "3", "--json").error(3)
+        assert "was junk, which version 4 ended" in missing["message"]
+        for words in LOOKS:
+            assert user(*words, "--strict").code == 0, words
+        assert user("state", "--json").objects()
+        history = [row["version"] for row in user("memory", "history", "a", "--json").objects()]
+        assert history == [2, 1]
+    ops = [(row["op"], row["version"]) for row in full("log", "--chain", "memory/a", "--json").objects()]
+    assert ops == [("chain.void", 4), ("memory.set", 2), ("memory.set", 1)]
+    full("memory", "set", "a", "5", "--if-version", "2").ok()
+    assert full("memory", "get", "a", "--json").object()["version"] == 5
+    assert afresh(full)("memory", "get", "a", "--at", "1h", "--json").code == 3
+    checked = full("fsck")
+    assert checked.code == 0, checked
+
+
+def test_what_is_not_ended(full: User, tmp_path: Path) -> None:
+    other = User(tmp_path / "other")
+    other.work = full.work
+    other.environ["TCLOG_AGENT"] = "other"
+    assert full("void", "memory/a", "2", "--reason", "x", "--json").error(4)["code"] == "version-sound"
+    assert full("void", "memory/a", "9", "--reason", "x", "--json").error(3)["code"] == "version-missing"
+    assert full("void", "a", "9", "--reason", "x", "--json").error(2)["code"] == "bad-name"
+    slot = full.store / slot_key(ChainId("memory/a"), 2)
+    sound = slot.read_bytes()
+    slot.write_bytes(b"junk")
+    known = full("void", "memory/a", "2", "--reason", "x", "--json").error(4)
+    assert known["code"] == "version-known"
+    # Another machine knows nothing of it.
+    other("void", "memory/a", "2", "--reason", "x").ok()
+    assert other("memory", "get", "a").lines() == ["1"]
+    slot.write_bytes(sound)
+    for user in (other, full):
+        told = afresh(user)("memory", "get", "a", "--json").error(8)
+        assert "version 3 of memory/a ends version 2 as junk, and version 2 is sound" in told["message"]
+    assert full("fsck").code == 8
+
+
+def test_an_older_slot_that_became_junk_needs_no_end(full: User) -> None:
+    spoil(full, "memory/a", 1)
+    user = afresh(full)
+    assert user("memory", "get", "a").lines() == ["2"]
+    assert user("void", "memory/a", "1", "--reason", "x", "--json").error(4)["code"] == "version-followed"
+
+
+def test_junk_in_the_first_slots_is_ended(full: User) -> None:
+    for seq in (1, 2, 3):
+        spoil(full, "memory/c", seq, os.urandom(9))
+    assert full("memory", "set", "c", "1", "--json").error(8)
+    done = full("void", "memory/c", "2", "--reason", "x", "--json").object()
+    assert (done["version"], done["voids"], done["goes_on_from"]) == (4, [3, 2, 1], 0)
+    full("memory", "set", "c", "1", "--if-absent").ok()
+    for user in (full, afresh(full)):
+        assert user("memory", "get", "c", "--json").object()["version"] == 5
+        assert user("memory", "list", "--strict").code == 0
+        assert user("state", "--strict").code == 0
+
+
+def test_a_lease_goes_on_over_a_voided_slot(full: User) -> None:
+    full("claim", "docs").ok()
+    head = len(list((full.store / chain_folder(ChainId("step/docs"))).iterdir()))
+    spoil(full, "step/docs", head + 1)
+    assert full("renew", "docs", "--json").error(8)
+    full("void", "step/docs", str(head + 1), "--reason", "x", agent="bob").ok()
+    refused = full("claim", "docs", "--json", agent="bob").error(4)
+    assert refused["code"] == "step-held"
+    assert full("renew", "docs", "--json").object()["agent"] == "alice"
+    assert full("fsck").ok()
+
+
+def test_a_transaction_that_wanted_a_junk_slot_is_ended_with_it(full: User) -> None:
+    lines = '{"op":"memory.set","key":"a","value":"t"}\n{"op":"memory.set","key":"b","value":"t"}\n'
+    full("txn", stdin=lines.encode()).ok()
+    (full.store / slot_key(ChainId("memory/b"), 2)).write_bytes(b"junk")
+    user = afresh(full)
+    for key in ("a", "b"):
+        told = user("memory", "get", key, "--json").error(8)
+        assert told["hint"] == "tclog void memory/b 2 --reason TEXT"
+    assert user("state").code == 0
+    done = user("void", "memory/b", "2", "--reason", "x", "--json")
+    (ended,) = done.object()["ends"]
+    assert ended in done.err
+    for one in (user, afresh(user)):
+        assert one("memory", "get", "a").lines() == ["2"]
+        assert one("memory", "get", "b").lines() == ["1"]
+        assert one("state", "--strict").code == 0
+    full("memory", "set", "a", "after").ok()
+    assert full("fsck").ok()
+
+
+def test_a_later_version_tells_what_became_of_a_transaction(full: User) -> None:
+    lines = '{"op":"memory.set","key":"a","value":"t"}\n{"op":"memory.set","key":"b","value":"t"}\n'
+    full("txn", stdin=lines.encode()).ok()
+    full("memory", "append", "a", "x").ok()
+    (full.store / slot_key(ChainId("memory/b"), 2)).write_bytes(b"junk")
+    user = afresh(full)
+    assert user("memory", "get", "a").ok().out == "t\nx\n"
+    assert [row["version"] for row in user("memory", "history", "a", "--json").objects()] == [4, 3, 2, 1]
+    user("void", "memory/b", "2", "--reason", "x").ok()
+    assert [row["version"] for row in user("memory", "history", "a", "--json").objects()] == [4, 3, 2, 1]
+    assert afresh(user)("state", "--strict").code == 0

@@ -48,6 +48,8 @@ class Findings:
         self.ledger = ledger
         self.progress = progress
         self.unknown = self.damaged = 0
+        # A slot that was copied here, if one was met.
+        self.copied = ""
         self._report = report
 
     def damage(self, code: str, message: str, where: Writer) -> None:
@@ -58,6 +60,10 @@ class Findings:
     def note(self, code: str, message: str, where: Writer) -> None:
         """Tell of what is no damage."""
         self._report(Damage(code, message, where, harmless=True))
+
+    def stray(self, key: str) -> None:
+        """Tell of an object whose name is none of tclog's; readers pass over it."""
+        self.note("stray-object", f"{key} is not a name of tclog's", Writer(key))
 
     def name_blobs(self, event: Event, where: Writer) -> None:
         """Note the blobs that an event names, as far as its op is known."""

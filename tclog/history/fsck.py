@@ -20,12 +20,11 @@ from tclog.errors import Damaged, FormatNewer, StoreError, TclogError
 from tclog.event import (
     ALL,
     ChainId,
-    EventId,
     decode_event,
     decode_record,
     digest,
     event_key,
-    event_key_parts,
+    event_named,
     once_key,
     pending_key,
     pending_key_parts,
@@ -34,7 +33,7 @@ from tclog.event import (
 from tclog.history.clocks import CODE as CLOCK_OFF
 from tclog.history.clocks import Clocks
 from tclog.history.findings import Damage, Findings, claimed
-from tclog.history.fsck_chains import ChainCheck
+from tclog.history.fsck_chains import ChainCheck, tell_stamps
 from tclog.history.fsck_packs import PackCheck
 from tclog.history.ledger import Ledger, Writer
 from tclog.history.objects import (
@@ -93,13 +92,14 @@ def fsck(
         yield from packs.check()
         rest.tell_gone()
         rest.tell_clocks()
+        tell_stamps(findings, mark_stored)
         yield from rest.check_keys()
         yield from rest.check_blobs()
         yield from rest.compare()
         return Checked(
             chains.chains,
             chains.versions,
-            ledger.events() + rest.strange,
+            ledger.events(),
             ledger.attempts(),
             rest.blobs,
             ledger.leftovers(),
@@ -140,7 +140,7 @@ class _Rest:
     def __init__(self, found: Findings, clocks: Clocks) -> None:
         self.found = found
         self.clocks = clocks
-        self.blobs = self.keys = self.pending = self.strange = 0
+        self.blobs = self.keys = self.pending = 0
         self._gone: list[Entry] = []
 
     # -- announcements ------------------------------------------------------------------------
@@ -166,7 +166,7 @@ class _Rest:
         where = Writer(key)
         parts = pending_key_parts(key)
         if parts is None:
-            self.found.damage("pending-damaged", f"{key} announces no event", where)
+            self.found.stray(key)
             return
         if not raw:
             # Its name says where the event's object is, which its sender may have died before.
@@ -195,7 +195,7 @@ class _Rest:
     def tell_gone(self) -> None:
         """Tell of events that were listed and then missing, unless they were folded into packs."""
         for entry in self._gone:
-            event = _event_named(entry.key)
+            event = event_named(entry.key)
             if event is None or not self.found.ledger.is_packed(event):
                 self.found.unread(entry, None, "event-damaged")
 
@@ -207,16 +207,15 @@ class _Rest:
 
     def _see_name(self, entry: Entry) -> bool:
         """Note that an event has an object, be that damaged or not; False for a foreign name."""
-        event = _event_named(entry.key)
+        event = event_named(entry.key)
         if event is not None:
             self.found.ledger.see_event(event)
             return True
-        self.strange += 1
-        self.found.damage("stray-object", f"{entry.key} is no event's name", Writer(entry.key))
+        self.found.stray(entry.key)
         return False
 
     def _event(self, entry: Entry, found: Found) -> None:
-        named = _event_named(entry.key)
+        named = event_named(entry.key)
         assert named is not None  # noqa: S101 - its name was looked at before it was read
         committed = self.found.ledger.committed_as(named)
         where = Writer(entry.key) if committed is None else committed._replace(key=entry.key)
@@ -263,7 +262,9 @@ class _Rest:
         """Check all objects that bind idempotency keys."""
 
         def count(entry: Entry) -> bool:
-            del entry
+            if entry.key.count("/") != 2 or not entry.key.endswith(".json"):
+                self.found.stray(entry.key)
+                return False
             self.keys += 1
             return True
 
@@ -306,11 +307,11 @@ class _Rest:
                     self.found.progress("blobs", 1)
 
     def _see_blob(self, entry: Entry) -> bool:
-        self.blobs += 1
         blob = blob_of(entry.key)
         if blob is None:
-            self.found.damage("stray-object", f"{entry.key} is no blob's name", Writer(entry.key))
+            self.found.stray(entry.key)
             return False
+        self.blobs += 1
         self.found.ledger.see_blob(blob, entry.size)
         return True
 
@@ -416,11 +417,3 @@ class Patient:
 def _parts(rows: Iterable[tuple[Writer, str]]) -> Iterator[list[tuple[Writer, str]]]:
     found = list(rows)
     return (found[start : start + AT_ONCE] for start in range(0, len(found), AT_ONCE))
-
-
-def _event_named(key: str) -> EventId | None:
-    try:
-        parts = event_key_parts(key)
-    except Damaged:
-        return None
-    return None if parts is None else parts[2]

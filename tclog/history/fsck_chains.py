@@ -12,6 +12,7 @@ from tclog.chain.fold import (
     state_of,
     unknown_ops,
 )
+from tclog.clock import SECOND_US, Stamp, parse_us
 from tclog.errors import Damaged, FormatNewer, TclogError
 from tclog.event import (
     ALL,
@@ -29,7 +30,15 @@ from tclog.event import (
 from tclog.event.names import SEQ_MAX
 from tclog.history.findings import Findings, claimed
 from tclog.history.ledger import Writer
-from tclog.history.objects import AT_ONCE, PAGES_MAX, Listing, batches, chain_in, read_each
+from tclog.history.objects import (
+    AT_ONCE,
+    PAGES_MAX,
+    Listing,
+    batches,
+    chain_in,
+    is_chain,
+    read_each,
+)
 from tclog.history.rules import KINDS, blobs_in, ignored_events, merge_error, op_elsewhere
 from tclog.store.base import Entry, Found
 
@@ -37,11 +46,24 @@ from tclog.store.base import Entry, Found
 GAP_ASKED_MAX = 1000
 
 
+# A slot whose stamp is so much later than its version's own was copied here.
+COPIED_AFTER_US = 25 * 60 * SECOND_US
+
+
 class Slot(NamedTuple):
-    """What is remembered of a slot while the one below it is looked at."""
+    """What is remembered of a slot while those below it are looked at.
+
+    ``lowest`` is the lowest slot that was looked at since: those with junk that the version ended.
+    """
 
     seq: int
     version: Version | None
+    lowest: int
+
+    def ends(self, seq: int) -> str | None:
+        """Return the hash of the junk in a slot below that the version ends, if it ends that."""
+        voids = () if self.version is None else self.version.voids
+        return next((str(one["hash"]) for one in voids if one["seq"] == seq), None)
 
 
 class ChainCheck:
@@ -71,18 +93,20 @@ class ChainCheck:
         """Check one slot; they come with the newest of their chain first."""
         folder = entry.key.rpartition("/")[0]
         seq = slot_seq(entry.key)
-        if seq is None or folder.count("/") != 2:
-            self.found.damage(
-                "stray-object", f"{entry.key} is no slot of a chain", Writer(entry.key)
-            )
+        if seq is None or not is_chain(folder):
+            self.found.stray(entry.key)
             return
         if folder != self._folder:
             yield from self._end_chain()
             self._folder, self._above, self.chains = folder, None, self.chains + 1
         above = self._above
-        if above is not None and above.seq != seq + 1:
-            yield from self._gap(seq + 1, above.seq - 1)
+        if above is not None and above.lowest != seq + 1:
+            yield from self._gap(seq + 1, above.lowest - 1)
             above = None
+        if above is not None and found is not None and above.ends(seq) is not None:
+            self._ended(entry.key, above, seq, found)
+            self._above = above._replace(lowest=seq)
+            return
         version = None if found is None else self._decoded(entry.key, seq, found)
         if version is not None and version.txn is not None:
             version = yield from self._judged(version, newest=self._above is None)
@@ -93,15 +117,33 @@ class ChainCheck:
         self.versions += 1
         if above is not None and above.version is not None and found is not None:
             self._link(above.version, version, found)
-        self._above = Slot(seq, version)
+        self._above = Slot(seq, version, seq)
+
+    def _ended(self, key: str, above: Slot, seq: int, found: Found) -> None:
+        """Check that a slot holds the junk that a version above it ends."""
+        assert above.version is not None  # noqa: S101 - it ends this slot
+        where = Writer(key, above.version.chain, seq, above.version.by)
+        what = f"version {above.seq} of {above.version.chain} ended slot {seq} as junk"
+        try:
+            chain = chain_in(key, found.data)
+            decode_version(found.data, chain=chain, seq=seq, stored=found.stored)
+        except FormatNewer:
+            self.found.unknown += 1
+        except Exception:  # noqa: BLE001 - whatever bytes there are, the check goes on
+            if digest(found.data) == above.ends(seq):
+                self.found.note("slot-voided", what, where)
+            else:
+                self.found.damage("void-wrong", f"{what}, which holds other bytes now", where)
+        else:
+            self.found.damage("void-wrong", f"{what}, and version {seq} is sound", where)
 
     def _end_chain(self) -> Protocol[None]:
         above, self._above = self._above, None
         if above is not None:
-            if above.seq == 1 and above.version is not None:
+            if above.lowest == 1 and above.version is not None:
                 self._link(above.version, None, None)
-            elif above.seq > 1:
-                yield from self._gap(1, above.seq - 1)
+            elif above.lowest > 1:
+                yield from self._gap(1, above.lowest - 1)
         self._folder = ""
 
     def _gap(self, first: int, last: int) -> Protocol[None]:
@@ -233,7 +275,7 @@ class ChainCheck:
         where = Writer(slot_key(version.chain, version.seq), version.chain, version.seq, version.by)
         what = f"version {version.seq} of {version.chain}"
         prev = None if found is None else digest(found.data)
-        if version.prev != prev:
+        if version.prev != prev and not version.voids:
             if before is not None or found is None:
                 named, there = str(version.prev)[:16], str(prev)[:16]
                 self.found.damage(
@@ -272,6 +314,7 @@ class ChainCheck:
             return  # a later client's rules made this state; only it can recompute it
         self._merge(before, version, what, where)
         self._state(before, version, what, where)
+        self._stamp(before, version)
         for event in ignored_events(before, version):
             self.found.damage(
                 "rule-broken",
@@ -294,6 +337,16 @@ class ChainCheck:
                 "state-mismatch", f"{what} holds a state that its events do not give", where
             )
 
+    def _stamp(self, before: Version | None, version: Version) -> None:
+        """Note a stamp of the slot before that is not the store's."""
+        said, stored = version.prev_stored, None if before is None else before.stored
+        if before is None or said is None or stored is None:
+            return
+        if parse_us(stored) - parse_us(before.at) > COPIED_AFTER_US:
+            self.found.copied = slot_key(before.chain, before.seq)
+        elif abs(parse_us(said) - parse_us(stored)) >= SECOND_US:
+            self.found.ledger.stamp(version, said, stored)
+
     def _merge(self, before: Version | None, version: Version, what: str, where: Writer) -> None:
         if version.merge is None:
             return
@@ -302,6 +355,30 @@ class ChainCheck:
             self.found.damage("merge-wrong", f"{what} {wrong}", where)
         else:
             self.found.ledger.merge(version, version.merge["through"], version.merge["count"])
+
+
+def tell_stamps(found: Findings, mark_stored: Stamp | None) -> None:
+    """Tell of versions that say another stamp of the slot before them than the store does.
+
+    What is not newer than the project's mark was copied here, for a copy writes that last.
+    """
+    for where, said, stored in list(found.ledger.stamps()):
+        if mark_stored is None or stored <= mark_stored:
+            found.copied = where.key
+            continue
+        found.damage(
+            "stamp-wrong",
+            f"version {where.version} of {where.chain} says that the slot before it was stored at"
+            f" {said}; the store says {stored}",
+            where,
+        )
+    if found.copied:
+        found.note(
+            "stamps-copied",
+            f"{found.copied} was copied here, as others may have been: what versions say of the"
+            " stamps of such slots cannot be compared",
+            Writer(found.copied),
+        )
 
 
 def _record_of(reply: Any) -> dict[str, Any] | None:

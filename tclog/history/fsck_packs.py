@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import state_of
+from tclog.chain.read import newest_slot
 from tclog.domain.packs import Pack, State
 from tclog.errors import TclogError
-from tclog.event import PACKS, decode_version, event_key, pack_key, slot_key, slot_seq
+from tclog.event import PACKS, decode_version, event_key, pack_key, slot_key
 from tclog.history.findings import Findings
 from tclog.history.ledger import Writer
 from tclog.history.objects import PACKS_FOLDER, PAGES_MAX, Listing, pack_of, read_each
-from tclog.store.base import Found, List, Stat
+from tclog.store.base import Found, Stat
 
 if TYPE_CHECKING:
     from tclog.event.packs import PackReader
@@ -38,9 +39,7 @@ class PackCheck:
                 break
             for row in page:
                 if pack_of(row.key) is None:
-                    self.found.damage(
-                        "stray-object", f"{row.key} is no pack's name", Writer(row.key)
-                    )
+                    self.found.stray(row.key)
 
     def _check_named(self) -> Protocol[None]:
         """Check what the chain names, until it names nothing new.
@@ -69,13 +68,12 @@ class PackCheck:
     def _state(self) -> Protocol[State]:
         """Return what the chain says; damage of it was told with the other chains."""
         empty: State = state_of(PACKS, None)
-        entries = yield List(PACKS_FOLDER, limit=1)
-        if not entries:
+        seq = yield from newest_slot(PACKS_FOLDER)
+        if not seq:
             return empty
-        (reply,) = yield from read_each([entries[0].key])
+        (reply,) = yield from read_each([slot_key(PACKS, seq)])
         try:
             if isinstance(reply, Found):
-                seq = slot_seq(entries[0].key) or 0
                 state: State = state_of(PACKS, decode_version(reply.data, chain=PACKS, seq=seq))
                 return state
         except TclogError:

@@ -30,6 +30,7 @@ CREATE TABLE merges(
 CREATE TABLE broadcasts(seq INTEGER PRIMARY KEY, counted INTEGER);
 CREATE TABLE slots(chain TEXT, seq INTEGER, id BLOB, PRIMARY KEY(chain, seq)) WITHOUT ROWID;
 CREATE TABLE packed(event BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE stamps(key TEXT, chain TEXT, seq INTEGER, agent TEXT, said TEXT, stored TEXT);
 CREATE TABLE judged(key TEXT, chain TEXT, seq INTEGER, agent TEXT, event TEXT, now TEXT);
 """
 
@@ -117,6 +118,11 @@ class Ledger:
         at = event_key(event.at, event.chains[0], event.id)
         self._insert("judged", (key, version.chain, version.seq, version.by, at, now))
 
+    def stamp(self, version: Version, said: Stamp, stored: Stamp) -> None:
+        """Note that a version says another stamp of the slot before it than the store does."""
+        key = slot_key(version.chain, version.seq)
+        self._insert("stamps", (key, version.chain, version.seq, version.by, said, stored))
+
     def _insert(self, table: str, row: tuple[Any, ...]) -> bool:
         marks = ",".join("?" * len(row))
         statement = f"INSERT OR IGNORE INTO {table} VALUES({marks})"
@@ -181,6 +187,11 @@ class Ledger:
             " WHERE broadcasts.counted IS NULL OR broadcasts.counted<>merges.counted"
         )
         return ((Writer(*row[:4]), row[4], row[5], row[6]) for row in rows)
+
+    def stamps(self) -> Iterator[tuple[Writer, Stamp, Stamp]]:
+        """Yield versions that misname a stamp: what they say, and what the store says."""
+        rows = self._db.execute("SELECT key, chain, seq, agent, said, stored FROM stamps")
+        return ((Writer(*row[:4]), Stamp(row[4]), Stamp(row[5])) for row in rows)
 
     def judgements(self) -> Iterator[tuple[Writer, str, Stamp]]:
         """Yield versions that rest on a stamp of their event, with its key and the stamp."""

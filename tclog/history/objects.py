@@ -135,15 +135,24 @@ def pack_of(key: str) -> str | None:
     return name if _BLOB.fullmatch(name) and key == pack_key(name) else None
 
 
+def is_chain(folder: str) -> bool:
+    """Whether a folder may be that of a chain."""
+    try:
+        chain_of_slot(f"{folder}/")
+    except Damaged:
+        return False
+    return _KIND.fullmatch(folder.split("/")[1]) is not None
+
+
 def chain_in(key: str, raw: bytes) -> ChainId:
     """Return the chain of a slot: by its key or, where that was cut short, by its record.
 
     Raises:
         Damaged: the key is no slot's, or the record belongs elsewhere.
     """
-    chain = chain_of_slot(key)
-    if not _KIND.fullmatch(key.split("/")[1]):
+    if not is_chain(key.rpartition("/")[0]):
         raise Damaged(f"{key} is no slot of a chain", hint="tclog fsck")
+    chain = chain_of_slot(key)
     if chain is not None:
         return chain
     record = decode(raw, key)

@@ -73,6 +73,13 @@ class Place(MemoryStore):
         return Place(self._objects)
 
 
+def fscked(store: MemoryStore) -> list[Damage]:
+    """Return all that fsck tells."""
+    found: list[Damage] = []
+    run(fsck("demo", found.append), store)
+    return found
+
+
 @pytest.fixture(scope="module", name="made")
 def given_made() -> dict[str, Found]:
     made = Place({})
@@ -601,7 +608,7 @@ def test_after_gc_everything_answers_as_before(seed: int, tmp_path: Path) -> Non
     lines: list[bytes] = []
     run(export(lines.append, tell, software="test"), store)
     run(import_log(Reader(lines)), copies[1])
-    assert not told
+    assert not [one for one in told if not getattr(one, "harmless", False)]
     for nth, copy in enumerate(copies):
         copy.clock.us = store.clock.us
         assert {k: f.data for k, f in copy._objects.items()} == {
@@ -623,9 +630,7 @@ def test_fsck_names_what_is_wrong_with_packs(store: Place, index: Index) -> None
     collected(store, later_h=48)
 
     def codes() -> set[str]:
-        found: list[Damage] = []
-        run(fsck("demo", found.append), store)
-        return {damage.code for damage in found}
+        return {damage.code for damage in fscked(store) if damage.code != "stamps-copied"}
 
     assert codes() == set()
     (entry,) = store.list("packs", "", 9, False)
@@ -822,7 +827,7 @@ def test_a_pack_that_was_folded_into_another_is_not_missed(
         "sync": lambda: sync(client, index),
     }[who]()
     upset(aging, protocol, "packs/", lambda: fold(aging, tmp_path))
-    assert not told
+    assert not [one for one in told if not getattr(one, "harmless", False)]
     fresh, _ = cold(aging, tmp_path / "fresh", aging.clock.us)
     assert fresh.head(PACKS) >= 3
     fresh.close()
@@ -836,9 +841,8 @@ def copied(store: Place, folder: str, meanwhile: Any) -> Place:
     target = copy_log(Target("to/"), lambda key, why: told.append(f"{key} {why}"), mount="from/")
     both = Mounted(**{"from": store, "to": copy})
     done = upset(store, target, f"from/{folder}", meanwhile, both)
-    assert not told
-    found: list[Damage] = []
-    run(fsck("demo", found.append), copy)
+    assert not [one for one in told if not getattr(one, "harmless", False)]
+    found = [damage for damage in fscked(copy) if not damage.harmless]
     assert not found
     assert (done.present, done.versions) == (0, len(keys(copy, "chains")))
     return copy
@@ -899,8 +903,7 @@ def test_fsck_misses_the_newest_version_that_a_pack_holds(store: Place, index: I
     packed_at(store, index)
     chain = next(c for c in index.chains("memory"))
     store.delete(slot_key(chain, index.head(chain)))
-    found: list[Damage] = []
-    run(fsck("demo", found.append), store)
+    found = [damage for damage in fscked(store) if not damage.harmless]
     assert [(one.code, one.where.chain) for one in found] == [("version-missing", chain)]
 
 
@@ -937,8 +940,7 @@ def test_an_event_whose_version_comes_while_its_pack_is_folded_stays_in_packs(
 
     run(sync(store.clock.client("packer"), index), store)
     upset(store, pack(store.clock.client("packer"), index), "blobs/", arrive)
-    found: list[Damage] = []
-    run(fsck("demo", found.append), store)
+    found = [damage for damage in fscked(store) if not damage.harmless]
     assert not found
 
 

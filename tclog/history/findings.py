@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tclog.chain.drive import Protocol
+from tclog.clock import Stamp
 from tclog.errors import StoreError
 from tclog.event import Event
 from tclog.event.canonical import decode_json
@@ -48,8 +49,9 @@ class Findings:
         self.ledger = ledger
         self.progress = progress
         self.unknown = self.damaged = 0
-        # A slot that was copied here, if one was met.
+        # A slot that was copied here, if one was met, and the oldest stamp of a slot.
         self.copied = ""
+        self.oldest: Stamp | None = None
         self._report = report
 
     def damage(self, code: str, message: str, where: Writer) -> None:

@@ -12,7 +12,7 @@ from tclog.chain.fold import (
     state_of,
     unknown_ops,
 )
-from tclog.clock import SECOND_US, Stamp, parse_us
+from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Stamp, parse_us
 from tclog.errors import Damaged, FormatNewer, TclogError
 from tclog.event import (
     ALL,
@@ -115,6 +115,8 @@ class ChainCheck:
         if version is not None:
             self._checked(version)
         self.versions += 1
+        if found is not None:
+            self.found.oldest = min(self.found.oldest or found.stored, found.stored)
         if above is not None and above.version is not None and found is not None:
             self._link(above.version, version, found)
         self._above = Slot(seq, version, seq)
@@ -345,7 +347,7 @@ class ChainCheck:
         if parse_us(stored) - parse_us(before.at) > COPIED_AFTER_US:
             self.found.copied = slot_key(before.chain, before.seq)
         elif abs(parse_us(said) - parse_us(stored)) >= SECOND_US:
-            self.found.ledger.stamp(version, said, stored)
+            self.found.ledger.stamp(version, said, before)
 
     def _merge(self, before: Version | None, version: Version, what: str, where: Writer) -> None:
         if version.merge is None:
@@ -360,10 +362,13 @@ class ChainCheck:
 def tell_stamps(found: Findings, mark_stored: Stamp | None) -> None:
     """Tell of versions that say another stamp of the slot before them than the store does.
 
-    What is not newer than the project's mark was copied here, for a copy writes that last.
+    A copy writes the project's mark last, or has slots that are not newer than the mark and was
+    brought up to date since. There a stamp that may have been the original's is not compared.
     """
-    for where, said, stored in list(found.ledger.stamps()):
-        if mark_stored is None or stored <= mark_stored:
+    copy = mark_stored is None or (found.oldest or mark_stored) <= mark_stored
+    for where, said, stored, at in list(found.ledger.stamps()):
+        original = said < stored and parse_us(said) >= parse_us(at) - AHEAD_TRUSTED_US
+        if copy and original:
             found.copied = where.key
             continue
         found.damage(

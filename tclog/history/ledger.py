@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from tclog.clock import Stamp
+from tclog.clock import Hlc, Stamp
 from tclog.event import BlobHash, ChainId, Event, EventId, Version, event_key, slot_key
 
 _TABLES = """
@@ -30,7 +30,8 @@ CREATE TABLE merges(
 CREATE TABLE broadcasts(seq INTEGER PRIMARY KEY, counted INTEGER);
 CREATE TABLE slots(chain TEXT, seq INTEGER, id BLOB, PRIMARY KEY(chain, seq)) WITHOUT ROWID;
 CREATE TABLE packed(event BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE stamps(key TEXT, chain TEXT, seq INTEGER, agent TEXT, said TEXT, stored TEXT);
+CREATE TABLE stamps(
+    key TEXT, chain TEXT, seq INTEGER, agent TEXT, said TEXT, stored TEXT, at TEXT);
 CREATE TABLE judged(key TEXT, chain TEXT, seq INTEGER, agent TEXT, event TEXT, now TEXT);
 """
 
@@ -118,10 +119,12 @@ class Ledger:
         at = event_key(event.at, event.chains[0], event.id)
         self._insert("judged", (key, version.chain, version.seq, version.by, at, now))
 
-    def stamp(self, version: Version, said: Stamp, stored: Stamp) -> None:
+    def stamp(self, version: Version, said: Stamp, before: Version) -> None:
         """Note that a version says another stamp of the slot before it than the store does."""
         key = slot_key(version.chain, version.seq)
-        self._insert("stamps", (key, version.chain, version.seq, version.by, said, stored))
+        self._insert(
+            "stamps", (key, version.chain, version.seq, version.by, said, before.stored, before.at)
+        )
 
     def _insert(self, table: str, row: tuple[Any, ...]) -> bool:
         marks = ",".join("?" * len(row))
@@ -188,10 +191,13 @@ class Ledger:
         )
         return ((Writer(*row[:4]), row[4], row[5], row[6]) for row in rows)
 
-    def stamps(self) -> Iterator[tuple[Writer, Stamp, Stamp]]:
-        """Yield versions that misname a stamp: what they say, and what the store says."""
-        rows = self._db.execute("SELECT key, chain, seq, agent, said, stored FROM stamps")
-        return ((Writer(*row[:4]), Stamp(row[4]), Stamp(row[5])) for row in rows)
+    def stamps(self) -> Iterator[tuple[Writer, Stamp, Stamp, Hlc]]:
+        """Yield versions that misname a stamp: what they say, what the store says.
+
+        Last comes the time that the version before says itself.
+        """
+        rows = self._db.execute("SELECT key, chain, seq, agent, said, stored, at FROM stamps")
+        return ((Writer(*row[:4]), Stamp(row[4]), Stamp(row[5]), Hlc(row[6])) for row in rows)
 
     def judgements(self) -> Iterator[tuple[Writer, str, Stamp]]:
         """Yield versions that rest on a stamp of their event, with its key and the stamp."""

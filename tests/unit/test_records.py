@@ -16,7 +16,7 @@ from tclog.event import (
     seal_event,
     seal_version,
 )
-from tclog.event.records import _without_sum
+from tclog.event.records import VOID, _without_sum
 
 from .making import T0_US, json_text, names, record_scalars, record_values
 
@@ -330,7 +330,6 @@ def test_what_later_clients_may_say_is_read():
         "auth": "3.0123456789abcdef",
         "checkpoint": "12.0123456789abcdef",
         "sig": f"0123456789abcdef.{'A' * 86}",
-        "voids": [{"hash": digest(b"1"), "seq": 2}, {"hash": digest(b"0"), "seq": 1}],
     }
     raw = changed(sealed_version(seq=3).raw, **fields)
     assert decode_version(raw, chain=CHAIN, seq=3).record.items() >= fields.items()
@@ -343,6 +342,34 @@ def test_what_later_clients_may_say_is_read():
     assert decode_event(changed(raw, **fields)).record.items() >= fields.items()
     joined = changed(sealed_version().raw, txn=txn(), otherwise={})
     assert decode_version(joined, chain=CHAIN, seq=2).txn == txn()
+
+
+VOIDS = [{"hash": digest(b"1"), "seq": 2}, {"hash": digest(b"0"), "seq": 1}]
+
+
+def voiding(**fields):
+    event, _ = sealed_event(op=VOID)
+    given = {"seq": 3, "prev": digest(b"1"), "events": [event], **fields}
+    return sealed_version(**given).raw
+
+
+def test_a_version_that_ends_junk_does_nothing_else():
+    version = decode_version(voiding(voids=VOIDS), chain=CHAIN, seq=3)
+    assert (version.after, version.base, version.void) == (0, 0, True)
+    several = [sealed_event(op=VOID)[0], sealed_event()[0]]
+    for fields in (
+        {"voids": VOIDS[1:]},
+        {"voids": VOIDS[::-1]},
+        {"voids": [VOIDS[0], VOIDS[1] | {"seq": 0}]},
+        {"voids": VOIDS, "prev": digest(b"0")},
+        {"voids": VOIDS, "events": []},
+        {"voids": VOIDS, "events": [sealed_event()[0]]},
+        {"voids": VOIDS, "events": several},
+        {"voids": VOIDS, "fills": {"chain": "memory/b", "seq": 3}},
+        {"voids": VOIDS, "txn": txn() | {"slots": {CHAIN: 3}}},
+    ):
+        with pytest.raises(Damaged, match="voids"):
+            decode_version(voiding(**fields), chain=CHAIN, seq=3)
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,8 @@ from tclog.store.base import Entry, Found
 GAP_ASKED_MAX = 1000
 
 
-# A slot whose stamp is so much later than its version's own was copied here.
-COPIED_AFTER_US = 25 * 60 * SECOND_US
+# A slot whose stamp is so far from its version's own was copied here.
+COPIED_US = 25 * 60 * SECOND_US
 
 
 class Slot(NamedTuple):
@@ -344,7 +344,7 @@ class ChainCheck:
         said, stored = version.prev_stored, None if before is None else before.stored
         if before is None or said is None or stored is None:
             return
-        if parse_us(stored) - parse_us(before.at) > COPIED_AFTER_US:
+        if abs(parse_us(stored) - parse_us(before.at)) > COPIED_US:
             self.found.copied = slot_key(before.chain, before.seq)
         elif abs(parse_us(said) - parse_us(stored)) >= SECOND_US:
             self.found.ledger.stamp(version, said, before)

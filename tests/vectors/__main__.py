@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vectors import examples, protocol, states
+from vectors import examples, protocol, refused, states
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "vectors"
 EXAMPLES = FOLDER.parent / "format-examples.md"
@@ -29,6 +29,7 @@ def vectors() -> dict[str, Any]:
         "keys": protocol.keys(),
         "once": {"cases": [protocol.once_objects()]},
         "canonical": protocol.canonical(),
+        "refused": refused.refused(),
         "packs": protocol.packs(known),
     }
 

@@ -16,7 +16,7 @@ import pytest
 import zstandard
 
 from tclog.chain.fold import rules_of, verify
-from tclog.errors import Damaged
+from tclog.errors import Damaged, FormatNewer
 from tclog.event import (
     BlobHash,
     ChainId,
@@ -24,6 +24,7 @@ from tclog.event import (
     Version,
     blob_key,
     decode,
+    decode_event,
     decode_name,
     decode_version,
     digest,
@@ -247,6 +248,27 @@ def test_bytes_that_are_not_canonical_are_refused(row: dict[str, Any]) -> None:
     raw = bytes.fromhex(row["hex"])
     with pytest.raises(Damaged):
         decode(raw, "it")
+
+
+def test_sound_records_are_taken() -> None:
+    found = read("refused")
+    slot, sound = found["slot"], found["sound"]
+    decode_event(encode(sound["event"]))
+    raw = encode(sound["version"])
+    decode_version(raw, chain=ChainId(slot["chain"]), seq=slot["version"])
+
+
+@pytest.mark.parametrize("row", read("refused")["events"], ids=lambda row: row["why"])
+def test_damaged_events_are_refused(row: dict[str, Any]) -> None:
+    with pytest.raises((Damaged, FormatNewer)):
+        decode_event(encode(row["record"]))
+
+
+@pytest.mark.parametrize("row", read("refused")["versions"], ids=lambda row: row["why"])
+def test_damaged_versions_are_refused(row: dict[str, Any]) -> None:
+    slot = read("refused")["slot"]
+    with pytest.raises(Damaged):
+        decode_version(encode(row["record"]), chain=ChainId(slot["chain"]), seq=slot["version"])
 
 
 def test_the_pack_holds_its_lines() -> None:

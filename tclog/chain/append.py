@@ -31,7 +31,7 @@ from tclog.chain.read import (
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Hlc, Stamp, parse_us
 from tclog.domain.content import Blob
 from tclog.domain.decision import Decision, Draft, Place
-from tclog.errors import OutcomeUnknown, Refused, StoreError, quote
+from tclog.errors import NotFound, OutcomeUnknown, Refused, StoreError, quote
 from tclog.event import (
     ALL,
     ChainId,
@@ -253,7 +253,7 @@ def _propose(
     if not isinstance(decision, Draft):
         if not fresh:
             return _Stale()
-        if isinstance(decision, Refused):
+        if isinstance(decision, Refused | NotFound):
             raise decision
         return Appended(head, state, None)
     if not race.looked:
@@ -276,7 +276,7 @@ def _foreseen(race: Race, head: Version | None, draft: Draft) -> Protocol[Decisi
     stored = yield from stamp_of(race.client, race.chain, head)
     place = place_after(head)._replace(prev_stored=stored, now=sealed.now)
     decision = race.decide(state_of(race.chain, head), place)
-    return decision if isinstance(decision, Refused) else draft
+    return decision if isinstance(decision, Refused | NotFound) else draft
 
 
 def seal(race: Race, draft: Draft) -> Protocol[None]:

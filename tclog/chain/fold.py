@@ -45,7 +45,7 @@ def _load(kind: str) -> Rules:
         case "step":
             from tclog.domain import steps as s
 
-            names = "add withdraw claim takeover renew note release complete reopen"
+            names = "add withdraw claim takeover move renew note release complete reopen"
             ops = {f"step.{name}" for name in names.split()}
             return Rules(s.EMPTY, s.evolve, s.pack, s.unpack, frozenset(ops), True, s.rest)
         case "inbox":

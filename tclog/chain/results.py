@@ -76,7 +76,9 @@ class Message(NamedTuple):
 class Step(NamedTuple):
     """One step. ``state`` includes the derived ``ready``; ``lease_until`` is the store's time.
 
-    ``waiting`` names the dependencies that are not complete.
+    ``session`` is that of ``agent``. ``waiting`` names the dependencies that are not complete. The
+    answer to a claim says whether the session held the step before (``renewed``), and whether the
+    step is ``new``: nobody had added it.
     """
 
     id: str
@@ -93,6 +95,9 @@ class Step(NamedTuple):
     note: str | None = None
     note_by: str | None = None
     handoff: Mapping[str, Any] | None = None
+    session: str | None = None
+    renewed: bool = False
+    new: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The pinned object, and what else is known."""
@@ -101,6 +106,7 @@ class Step(NamedTuple):
             "id": self.id,
             "state": self.state,
             "agent": self.agent,
+            "session": self.session,
             "fence": self.fence,
             "lease_until": self.lease_until,
             "version": self.version,
@@ -110,6 +116,10 @@ class Step(NamedTuple):
             "waiting": list(self.waiting),
             "at": self.at,
         }
+        if self.renewed:
+            record["renewed"] = True
+        if self.new:
+            record["new"] = True
         if self.note is not None:
             record |= {"note": self.note, "note_by": self.note_by}
         if self.handoff is not None:

@@ -79,6 +79,7 @@ def show_step(
         after=state.after,
         waiting=waiting,
         at=None if head is None else rfc3339(head.at),
+        session=state.session,
     )
 
 

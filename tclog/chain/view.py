@@ -16,7 +16,7 @@ from tclog.chain.fold import place_after, rules_of, state_of
 from tclog.chain.read import read_broadcasts, read_head, read_newest
 from tclog.domain.content import Blob
 from tclog.domain.decision import Decision, Draft, Place
-from tclog.errors import Refused, UsageError
+from tclog.errors import NotFound, Refused, UsageError
 from tclog.event import ALL, ChainId, Event, Version, chain_kind
 
 Decide = Callable[[Any, Place], Decision]
@@ -107,7 +107,7 @@ class View:
         for chain in chains:
             state, place = yield from self.read(chain)
             decision = decide(state, place)
-            if isinstance(decision, Refused):
+            if isinstance(decision, Refused | NotFound):
                 raise decision
             if not isinstance(decision, Draft):
                 continue

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tclog.cli.session import find_session
 from tclog.errors import UsageError, to_run
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def load(flags: Flags, environ: Mapping[str, str], start: str) -> Config:
         store=_located(find("store"), bases, start),
         project=find("project"),
         agent=find("agent"),
-        session=_session(environ),
+        session=Setting(*find_session(environ)),
         endpoint=find("s3.endpoint"),
         region=find("s3.region"),
         profile=find("s3.profile"),
@@ -286,15 +287,6 @@ def _dig(table: Mapping[str, Any], name: str, source: str) -> str | None:
     raise UsageError(
         f"{name} in {source} is not text", code="bad-config", hint=to_run("cat", source)
     )
-
-
-def _session(environ: Mapping[str, str]) -> Setting:
-    """The harness's own session id, so that the log can be joined with its transcripts."""
-    for variable in ("TCLOG_SESSION", "CLAUDE_SESSION_ID", "CODEX_SESSION_ID"):
-        if environ.get(variable):
-            return Setting(environ[variable], variable)
-    # The shell that runs the commands is what a person would call the session.
-    return Setting(f"ppid-{os.getppid()}", "default")
 
 
 def _user_folder(environ: Mapping[str, str], variable: str, usual: str) -> str:

@@ -44,6 +44,7 @@ class Here:
         self._synced = False
         # Whether a look at what is damaged in parts ends with 8 (``--strict``).
         self.strict = False
+        self._session: str | None = None
 
     def say(self, **flags: str | None) -> None:
         """Take what the command line says; it goes before everything else."""
@@ -103,10 +104,19 @@ class Here:
             )
         return self.config.agent.value
 
+    @property
+    def session(self) -> str:
+        """The id of the session that acts."""
+        return self._session or self.config.session.value or ""
+
+    def enter(self, session: str) -> None:
+        """Act as another session from now on."""
+        self._session, self._log = session, None
+
     def fence_of(self, step: str) -> int | None:
         """Return the token of the claim under which ``tclog exec`` runs this, if it is of a step.
 
-        With it a completion is refused if the claim was lost meanwhile.
+        It proves that the command acts for the claim, and is refused once that was lost.
 
         Raises:
             UsageError: what should be the token is no number, so nothing could be refused.
@@ -154,7 +164,7 @@ class Here:
             store,
             project,
             agent=agent,
-            session=self.config.session.value,
+            session=self.session,
             cache=os.path.join(self.config.cache, location.digest(project.id)),
             wall_us=self._wall_us(),
         )

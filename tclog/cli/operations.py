@@ -171,6 +171,9 @@ def _claim(
     lease_s: float | None = None,
     wait: bool = False,
     timeout_s: float | None = None,
+    fence: int | None = None,
+    steal: bool = False,
+    reason: str | None = None,
     id_key: str | None = None,
 ) -> Protocol[Any]:
     if next == (step is not None):
@@ -179,6 +182,8 @@ def _claim(
         raise UsageError("id_key goes with a named step: repeated, next would pick another one")
     if timeout_s is not None and not wait:
         raise UsageError("timeout goes with wait", field="timeout")
+    if (next or wait) and (steal or fence is not None):
+        raise UsageError("fence and steal go with a named step, and not with wait", field="fence")
     if step is None:
         if wait:
             return claims.next_waiting(client, lease_s=lease_s, timeout_s=timeout_s)
@@ -187,7 +192,8 @@ def _claim(
         return claims.claim_waiting(
             client, step, lease_s=lease_s, timeout_s=timeout_s, id_key=id_key
         )
-    return claims.claim_step(client, step, lease_s=lease_s, id_key=id_key)
+    why = claims.check_steal(step, steal, reason)
+    return claims.claim_step(client, step, lease_s=lease_s, fence=fence, steal=why, id_key=id_key)
 
 
 def _read_inbox(
@@ -366,14 +372,28 @@ OPERATIONS: Mapping[str, Operation] = {
             "lease": LEASE,
             "wait": Field(FLAG),
             "timeout": Field(DURATION, "timeout_s"),
+            "fence": FENCE,
+            "steal": Field(FLAG),
+            "reason": Field(TEXT),
             "id_key": ID_KEY,
         },
     ),
     "step.renew": Operation(
         claims.renew_step, {"id": STEP, "lease": LEASE, "fence": FENCE, "id_key": ID_KEY}
     ),
-    "step.note": Operation(steps.note_step, {"id": STEP, "text": NAMED, "id_key": ID_KEY}),
-    "step.release": Operation(claims.release_step, {"id": STEP, "fence": FENCE, "id_key": ID_KEY}),
+    "step.note": Operation(
+        steps.note_step, {"id": STEP, "text": NAMED, "fence": FENCE, "id_key": ID_KEY}
+    ),
+    "step.release": Operation(
+        claims.release_step,
+        {
+            "id": STEP,
+            "fence": FENCE,
+            "force": Field(FLAG),
+            "reason": Field(TEXT),
+            "id_key": ID_KEY,
+        },
+    ),
     "step.reopen": Operation(steps.reopen_step, {"id": STEP, "id_key": ID_KEY}),
     "step.complete": Operation(
         handoff.complete_step,

@@ -11,6 +11,8 @@ import click
 from tclog.errors import BadValue, UsageError, quote
 
 STDIN = "-"
+# What is done for the claim that ``tclog exec`` holds, unless it names another token.
+FENCED = ("step.renew", "step.note", "step.release", "step.complete")
 
 
 class Duration(click.ParamType[float]):

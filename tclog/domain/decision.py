@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tclog.clock import Stamp
-from tclog.errors import Refused
+from tclog.errors import NotFound, Refused
 
 
 class Draft(NamedTuple):
@@ -28,7 +28,8 @@ class Unchanged(NamedTuple):
     """The state already is what the command asks for; nothing is written."""
 
 
-Decision = Draft | Unchanged | Refused
+# The errors say that it may not be, or that it is about something that is not there.
+Decision = Draft | Unchanged | Refused | NotFound
 
 
 class Place(NamedTuple):

@@ -1,6 +1,7 @@
 """Steps: claims with leases and fencing tokens, hand-offs, dependencies.
 
-The first valid claim in a step's chain holds it. Its fencing token is its version number, so it
+The first valid claim in a step's chain holds it. A claim belongs to a session of an agent: see
+``holds``, which ``decide`` and ``evolve`` share. Its fencing token is its version number, so it
 never restarts. A lease is judged by the store's clock only: it ends ``lease_ms`` after the store's
 stamp of the holder's last version in the chain, and a takeover carries the stamp of its own event,
 which the store gave before the takeover was decided. Both stamps are in the log, so the fold comes
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 from tclog.clock import SECOND_US, Stamp, format_us, parse_us
 from tclog.domain.content import Content
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
-from tclog.errors import Refused, UsageError, to_run
+from tclog.errors import NotFound, Refused, UsageError, to_run
 from tclog.event.records import Event
 
 PENDING = "pending"
@@ -36,6 +37,8 @@ LEASE_MS_MAX = 30 * 86_400_000
 # they look. A takeover waits this much longer, so it is never early.
 LEASE_MARGIN_US = SECOND_US
 AFTER_MAX = 100
+# How the id of a weak session begins. The two others are those of tclog 0.1.0.
+WEAK = ("~", "pid-", "ppid-")
 
 
 class State(NamedTuple):
@@ -44,6 +47,7 @@ class State(NamedTuple):
     ``agent`` holds the step, or is who finished it. ``fence`` is the newest claim's token, also
     after its end, until the step is opened again. ``held_version`` is the holder's last version
     and ``lease_from`` the store's stamp of it, once a later version has recorded it.
+    ``reopened_version`` is the newest version that opened the step again.
     """
 
     state: str = PENDING
@@ -61,9 +65,51 @@ class State(NamedTuple):
     after: tuple[str, ...] = ()
     note_version: int = 0
     handoff_version: int = 0
+    reopened_version: int = 0
 
 
 EMPTY = State()
+
+
+# -- who holds a step -----------------------------------------------------------------------------
+
+
+def is_weak(session: str | None) -> bool:
+    """Whether a session id says only where a command ran, so that several claimants may share it.
+
+    No id at all is weak, too.
+    """
+    return session is None or session.startswith(WEAK)
+
+
+def is_same(state: State, agent: str, session: str | None, fence: int | None = None) -> bool:
+    """Whether a session of an agent is the one that holds a step, or that ended it.
+
+    Two strong sessions of one name are two claimants. The claim's token proves that a session may
+    act for the other one. A weak session is known by its agent's name only.
+    """
+    if state.agent != agent:
+        return False
+    proven = fence is not None and fence == state.fence
+    return proven or session == state.session or is_weak(session) or is_weak(state.session)
+
+
+def holds(state: State, agent: str, session: str | None, fence: int | None = None) -> bool:
+    """Whether a session of an agent holds a step: the one rule of ``decide`` and ``evolve``."""
+    return state.state == CLAIMED and is_same(state, agent, session, fence)
+
+
+def is_known(state: State) -> bool:
+    """Whether a step was ever added or claimed; one whose definition was taken back is not."""
+    return (
+        state.added
+        or state.fence is not None
+        or state.state != PENDING
+        or state.reopened_version > 0
+    )
+
+
+# -- commands -------------------------------------------------------------------------------------
 
 
 class Add(NamedTuple):
@@ -84,11 +130,14 @@ class Withdraw(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """Claim a step, renew what one holds, or take over what has lapsed.
+    """Claim a step, renew what this very strong session holds, or take over what has lapsed.
 
     ``waiting`` names dependencies that are not complete, each with its state; ``seen`` is the
     version of each dependency's chain that the verdict rests on, kept in the event for audits.
     Without ``takeover`` a step that somebody holds is refused without asking for the store's time.
+    Without ``renews`` what this session holds is refused, too. With a ``fence`` the claim of that
+    token moves to this session, and so does what the strong session ``parent`` holds. ``steal`` is
+    the reason to take over a lease that has not ended.
     """
 
     step: str
@@ -97,6 +146,11 @@ class Claim(NamedTuple):
     waiting: tuple[str, ...] = ()
     seen: Mapping[str, int] | None = None
     takeover: bool = True
+    session: str | None = None
+    renews: bool = True
+    fence: int | None = None
+    parent: str | None = None
+    steal: str | None = None
 
 
 class Renew(NamedTuple):
@@ -106,21 +160,26 @@ class Renew(NamedTuple):
     agent: str
     lease_ms: int | None = None
     fence: int | None = None
+    session: str | None = None
 
 
 class Note(NamedTuple):
-    """Say something about a step."""
+    """Say something about a step; with the claim's token this renews the lease as a holder's."""
 
     step: str
     note: Content
+    fence: int | None = None
 
 
 class Release(NamedTuple):
-    """Give a claim back."""
+    """Give a claim back; with ``force`` somebody else's, for a reason."""
 
     step: str
     agent: str
     fence: int | None = None
+    session: str | None = None
+    force: bool = False
+    reason: str | None = None
 
 
 class Complete(NamedTuple):
@@ -133,6 +192,7 @@ class Complete(NamedTuple):
     force: bool = False
     reason: str | None = None
     handoff: Mapping[str, Any] | None = None
+    session: str | None = None
 
 
 class Reopen(NamedTuple):
@@ -158,14 +218,16 @@ def decide(state: State, command: Command, place: Place) -> Decision:
             return Draft("step.withdraw", {})
         case Claim():
             return _claim(state, command, place)
-        case Renew(step, agent, lease_ms, fence):
-            return _not_held(state, step, agent, fence) or Draft(
+        case Renew(step, agent, lease_ms, fence, session):
+            return _not_held(state, step, agent, session, fence) or Draft(
                 "step.renew", {"lease_ms": lease_ms or state.lease_ms}, _fenced(fence)
             )
-        case Note(_, note):
-            return Draft("step.note", {"note": note})
-        case Release(step, agent, fence):
-            return _not_held(state, step, agent, fence) or Draft("step.release", {}, _fenced(fence))
+        case Note(step, note, fence):
+            return _missing_or_stale(state, step, fence) or Draft(
+                "step.note", {"note": note}, _fenced(fence)
+            )
+        case Release():
+            return _release(state, command)
         case Complete():
             return _complete(state, command)
         case Reopen(step):
@@ -208,15 +270,28 @@ def _fenced(fence: int | None) -> Mapping[str, Any] | None:
     return None if fence is None else {"fence": fence}
 
 
+def _release(state: State, command: Release) -> Decision:
+    step, agent, fence, session, force, reason = command
+    refused = _not_held(state, step, agent, session, fence)
+    if refused is not None and not (force and refused.code == "not-yours"):
+        return refused
+    return Draft("step.release", _forced(force, reason), _fenced(fence))
+
+
+def _forced(force: bool, reason: str | None) -> dict[str, Any]:
+    body: dict[str, Any] = {"force": True} if force else {}
+    if reason is not None:
+        body["reason"] = reason
+    return body
+
+
 def _claim(state: State, command: Claim, place: Place) -> Decision:
     step, agent, lease_ms = command.step, command.agent, command.lease_ms
+    if command.fence is not None:
+        refused = _not_held(state, step, agent, command.session, command.fence)
+        return refused or _move(command, command.fence)
     if state.state == COMPLETE:
-        return Refused(
-            f"step {step} is already complete, by {state.agent}",
-            code="step-complete",
-            hint=to_run("tclog reopen", step),
-            holder=state.agent,
-        )
+        return _already_complete(state, step, agent, to_run("tclog reopen", step))
     if state.state in STUCK:
         return Refused(
             f"step {step} is {state.state}, set by {state.agent}",
@@ -224,23 +299,8 @@ def _claim(state: State, command: Claim, place: Place) -> Decision:
             hint=to_run("tclog reopen", step),
             holder=state.agent,
         )
-    if state.state == CLAIMED and state.agent == agent:
-        return Draft("step.renew", {"lease_ms": lease_ms})
-    if state.state == CLAIMED and not command.takeover:
-        return _held(state, step, None, None)
     if state.state == CLAIMED:
-        takeover = Draft(
-            "step.takeover",
-            {"fence": state.fence, "from": state.agent, "lease_ms": lease_ms},
-            judged=True,
-            exclusive=True,
-        )
-        if place.now is None:
-            return takeover
-        ends_us = lease_ends_us(state, place.before, place.prev_stored)
-        if ends_us is not None and parse_us(place.now) >= ends_us + LEASE_MARGIN_US:
-            return takeover
-        return _held(state, step, place.now, ends_us)
+        return _claim_held(state, command, place)
     if command.waiting:
         return Refused(
             f"step {step} waits for {', '.join(command.waiting)}",
@@ -254,20 +314,75 @@ def _claim(state: State, command: Claim, place: Place) -> Decision:
     return Draft("step.claim", body, exclusive=command.takeover)
 
 
-def _held(state: State, step: str, now: Stamp | None, ends_us: int | None) -> Refused:
+def _move(command: Claim, fence: int | None) -> Draft:
+    return Draft("step.move", {"lease_ms": command.lease_ms}, _fenced(fence), exclusive=True)
+
+
+def _is_own(state: State, agent: str, session: str | None) -> bool:
+    """Whether a step is claimed by this very session: a weak one may be any of several."""
+    return state.agent == agent and state.session == session and not is_weak(session)
+
+
+def _claim_held(state: State, command: Claim, place: Place) -> Decision:
+    """Decide on a claim of a step that somebody holds, perhaps this very session."""
+    if command.renews and _is_own(state, command.agent, command.session):
+        return Draft("step.renew", {"lease_ms": command.lease_ms})
+    if _is_own(state, command.agent, command.parent):
+        return _move(command, state.fence)
+    takeover = Draft(
+        "step.takeover",
+        {
+            "fence": state.fence,
+            "from": state.agent,
+            "lease_ms": command.lease_ms,
+            **_forced(command.steal is not None, command.steal),
+        },
+        judged=command.steal is None,
+        exclusive=True,
+    )
+    if command.steal is not None:
+        return takeover
+    if not command.takeover:
+        return _held(state, command, None, None)
+    if place.now is None:
+        return takeover
+    ends_us = lease_ends_us(state, place.before, place.prev_stored)
+    if ends_us is not None and parse_us(place.now) >= ends_us + LEASE_MARGIN_US:
+        return takeover
+    return _held(state, command, place.now, ends_us)
+
+
+def _held(state: State, command: Claim, now: Stamp | None, ends_us: int | None) -> Refused:
+    """Refuse a claim of a held step; of another session of this agent say which one it is.
+
+    Nobody is told the token of another session's claim here: it would pass for that session's.
+    """
     until = None if ends_us is None else format_us(ends_us)
+    details: dict[str, Any] = {}
+    words = f"step {command.step} is claimed by {state.agent}"
+    if ends_us is not None and now is not None:
+        heard_us = ends_us - state.lease_ms * 1000
+        details["age_s"] = max(0.0, (parse_us(now) - heard_us) / SECOND_US)
+    if state.agent == command.agent:
+        words += f" in session {state.session}"
+        if "age_s" in details:
+            words += f", which last wrote {details['age_s']:.0f} s before,"
     left_s = None
     if ends_us is not None and now is not None:
         left_s = max(0.0, (ends_us + LEASE_MARGIN_US - parse_us(now)) / SECOND_US)
+    # By name alone one cannot claim twice, but renew.
+    by_name = is_same(state, command.agent, command.session) and is_weak(command.session)
     return Refused(
-        f"step {step} is claimed by {state.agent}"
-        + (f" until {until} by the store's clock" if until else ""),
+        words + (f" until {until} by the store's clock" if until else ""),
         code="step-held",
-        hint=to_run("tclog claim", step, then="--wait"),
+        hint=to_run("tclog renew", command.step)
+        if by_name
+        else to_run("tclog claim", command.step, then="--wait"),
         holder=state.agent,
-        fence=state.fence,
+        session=state.session,
         lease_until=until,
         lease_left_s=left_s,
+        **details,
     )
 
 
@@ -283,9 +398,37 @@ def lease_ends_us(state: State, head: int, head_stored: Stamp | None) -> int | N
     return None if since is None else parse_us(since) + state.lease_ms * 1000
 
 
-def _not_held(state: State, step: str, agent: str, fence: int | None) -> Refused | None:
-    if fence is not None and fence != state.fence:
-        return _stale(state, step, fence)
+def missing(step: str) -> NotFound:
+    """Make the error for a step that nobody ever added or claimed."""
+    return NotFound(
+        f"there is no step {step}",
+        code="step-missing",
+        hint=to_run("tclog step add", step),
+        step=step,
+    )
+
+
+def _missing_or_stale(state: State, step: str, fence: int | None) -> Refused | NotFound | None:
+    if not is_known(state):
+        return missing(step)
+    if fence is None or fence == state.fence:
+        return None
+    return Refused(
+        f"the fencing token {fence} of step {step} is stale: the claim was lost; it is"
+        f" {state.state}" + (f" by {state.agent}" if state.agent else ""),
+        code="stale-fence",
+        hint=to_run("tclog step show", step),
+        holder=state.agent,
+        session=state.session,
+    )
+
+
+def _not_held(
+    state: State, step: str, agent: str, session: str | None, fence: int | None
+) -> Refused | NotFound | None:
+    refused = _missing_or_stale(state, step, fence)
+    if refused is not None:
+        return refused
     if state.state != CLAIMED:
         return Refused(
             f"step {step} is {state.state}; nobody holds it",
@@ -294,26 +437,32 @@ def _not_held(state: State, step: str, agent: str, fence: int | None) -> Refused
             if state.state == PENDING
             else to_run("tclog step show", step),
         )
-    if state.agent != agent:
-        return Refused(
-            f"step {step} is claimed by {state.agent}, not {agent}",
-            code="not-yours",
-            hint=to_run("tclog step show", step),
-            holder=state.agent,
-            fence=state.fence,
-        )
+    if not holds(state, agent, session, fence):
+        return _not_yours(state, step, agent, to_run("tclog step show", step))
     return None
 
 
-def _stale(state: State, step: str, fence: int) -> Refused:
+def _not_yours(state: State, step: str, agent: str, hint: str) -> Refused:
+    words = f"claimed by {state.agent}, not {agent}"
+    if state.agent == agent:
+        words = f"claimed by {agent} in session {state.session}, which is not this one"
     return Refused(
-        f"the fencing token {fence} of step {step} is stale: the claim was lost;"
-        f" it is {state.state}"
-        + (f" by {state.agent} with token {state.fence}" if state.fence else ""),
-        code="stale-fence",
-        hint=to_run("tclog step show", step),
+        f"step {step} is {words}",
+        code="not-yours",
+        hint=hint,
         holder=state.agent,
-        fence=state.fence,
+        session=state.session,
+    )
+
+
+def _already_complete(state: State, step: str, agent: str, hint: str) -> Refused:
+    where = f" in session {state.session}" if state.agent == agent else ""
+    return Refused(
+        f"step {step} is already complete, by {state.agent}{where}",
+        code="step-complete",
+        hint=hint,
+        holder=state.agent,
+        session=state.session,
     )
 
 
@@ -324,26 +473,17 @@ def _complete(state: State, command: Complete) -> Decision:
             f"{command.outcome!r} is no outcome of a step; there are {', '.join(OUTCOMES)}",
             code="bad-outcome",
         )
-    if fence is not None and fence != state.fence:
-        return _stale(state, step, fence)
-    if state.state == command.outcome and state.agent == agent:
+    refused = _missing_or_stale(state, step, fence)
+    if refused is not None:
+        return refused
+    if _is_ended(state, command.outcome, agent, command.session, fence):
         return Unchanged()
-    if not _completable(state, agent, command.force):
+    if not _completable(state, agent, command.session, fence, command.force):
         if state.state == COMPLETE:
-            return Refused(
-                f"step {step} is already complete, by {state.agent}",
-                code="step-complete",
-                hint=to_run("tclog step show", step),
-                holder=state.agent,
-            )
+            return _already_complete(state, step, agent, to_run("tclog step show", step))
         if state.state == CLAIMED:
-            return Refused(
-                f"step {step} is claimed by {state.agent}, not {agent}",
-                code="not-yours",
-                hint=to_run("tclog complete", step, then="--force --reason TEXT"),
-                holder=state.agent,
-                fence=state.fence,
-            )
+            hint = to_run("tclog complete", step, then="--force --reason TEXT")
+            return _not_yours(state, step, agent, hint)
         return Refused(
             f"step {step} is {state.state}; nobody holds it",
             code="step-not-claimed",
@@ -352,22 +492,26 @@ def _complete(state: State, command: Complete) -> Decision:
             else to_run("tclog reopen", step),
         )
     body: dict[str, Any] = {"outcome": command.outcome}
-    if command.force:
-        body["force"] = True
-    if command.reason is not None:
-        body["reason"] = command.reason
+    body |= _forced(command.force, command.reason)
     if command.handoff:
         body["handoff"] = command.handoff
     return Draft("step.complete", body, _fenced(fence))
 
 
-def _completable(state: State, agent: str, force: bool) -> bool:
+def _is_ended(
+    state: State, outcome: str, agent: str, session: str | None, fence: int | None
+) -> bool:
+    """Whether this session has ended the step so already."""
+    return state.state == outcome and is_same(state, agent, session, fence)
+
+
+def _completable(
+    state: State, agent: str, session: str | None, fence: int | None, force: bool
+) -> bool:
     """The holder may end a step; anybody may approve one that waits for review."""
     if state.state == COMPLETE:
         return False
-    return (
-        force or (state.state == CLAIMED and state.agent == agent) or (state.state == NEEDS_REVIEW)
-    )
+    return force or state.state == NEEDS_REVIEW or holds(state, agent, session, fence)
 
 
 # -- evolve ---------------------------------------------------------------------------------------
@@ -380,7 +524,7 @@ def evolve(state: State, event: Event, place: Place) -> State:
     if fence is not None and fence != state.fence:
         return state
     folded = _folded(state, event, place)
-    if folded is state or folded.state != CLAIMED or folded.agent != event.agent:
+    if folded is state or not holds(folded, event.agent, event.session, fence):
         return folded
     # Whatever the holder writes about its step renews the lease; a claim says so itself.
     if folded.held_version == place.seq and folded.lease_from is None:
@@ -401,28 +545,25 @@ def _recorded(state: State, place: Place) -> State:
 
 def _folded(state: State, event: Event, place: Place) -> State:
     body, agent = event.body, event.agent
-    holds = state.state == CLAIMED and state.agent == agent
+    held = holds(state, agent, event.session, event.expect.get("fence"))
     match event.op:
         case "step.add":
             return _added(state, event)
         case "step.withdraw":
             return _withdrawn(state) if _withdrawable(state, agent) else state
-        case "step.claim":
-            return _granted(state, event, place) if state.state == PENDING else state
-        case "step.takeover":
-            return _granted(state, event, place) if _lapsed(state, event, place) else state
+        case "step.claim" | "step.takeover" | "step.move":
+            return _granted(state, event, place) if _gets(state, event, place) else state
         case "step.renew":
-            return state._replace(lease_ms=body["lease_ms"]) if holds else state
+            return state._replace(lease_ms=body["lease_ms"]) if held else state
         case "step.note":
-            return state._replace(note_version=place.seq)
+            return state._replace(note_version=place.seq) if is_known(state) else state
         case "step.release":
-            return _let_go(state, PENDING)._replace(agent=None) if holds else state
+            gives = held or (state.state == CLAIMED and body.get("force", False))
+            return _let_go(state, PENDING)._replace(agent=None) if gives else state
         case "step.complete":
             return _ended(state, event, place)
         case "step.reopen":
-            stays = state.state in (PENDING, CLAIMED)
-            # No token is left either: else it would look like a claim that its holder gave back.
-            return state if stays else _let_go(state, PENDING)._replace(agent=None, fence=None)
+            return _opened(state, place)
     return state
 
 
@@ -446,14 +587,25 @@ def _withdrawn(state: State) -> State:
     )
 
 
+def _opened(state: State, place: Place) -> State:
+    if state.state in (PENDING, CLAIMED):
+        return state
+    # No token is left either: else it would look like a claim that its holder gave back.
+    opened = _let_go(state, PENDING)
+    return opened._replace(agent=None, fence=None, reopened_version=place.seq)
+
+
 def _ended(state: State, event: Event, place: Place) -> State:
-    body, agent = event.body, event.agent
+    body, agent, session = event.body, event.agent, event.session
+    outcome, force, fence = body["outcome"], body.get("force", False), event.expect.get("fence")
     # An outcome that is none, "claimed" above all, would make a holder without a claim.
-    if body["outcome"] not in OUTCOMES or not _completable(state, agent, body.get("force", False)):
+    if outcome not in OUTCOMES or not _completable(state, agent, session, fence, force):
+        return state
+    if _is_ended(state, outcome, agent, session, fence):
         return state
     # Without a hand-off of its own an end has none: that of an earlier end is history.
-    return _let_go(state, body["outcome"])._replace(
-        agent=agent, session=event.session, handoff_version=place.seq if "handoff" in body else 0
+    return _let_go(state, outcome)._replace(
+        agent=agent, session=session, handoff_version=place.seq if "handoff" in body else 0
     )
 
 
@@ -469,10 +621,25 @@ def _granted(state: State, event: Event, place: Place) -> State:
     )
 
 
-def _lapsed(state: State, event: Event, place: Place) -> bool:
-    if state.state != CLAIMED or event.agent == state.agent or place.now is None:
+def _gets(state: State, event: Event, place: Place) -> bool:
+    """Whether a claim of any kind is granted."""
+    match event.op:
+        case "step.claim":
+            return state.state == PENDING
+        case "step.move":
+            # Only a token moves a claim; that it is this claim's was asked before.
+            proof = event.expect.get("fence")
+            return proof is not None and holds(state, event.agent, event.session, proof)
+    return _taken(state, event, place)
+
+
+def _taken(state: State, event: Event, place: Place) -> bool:
+    """Whether a takeover is allowed: for the claim that it names, by force or after its lease."""
+    if state.state != CLAIMED or event.body["fence"] != state.fence:
         return False
-    if event.body["fence"] != state.fence or state.lease_from is None:
+    if event.body.get("force", False):
+        return True
+    if place.now is None or state.lease_from is None:
         return False
     ends_us = parse_us(state.lease_from) + state.lease_ms * 1000
     return parse_us(place.now) >= ends_us + LEASE_MARGIN_US

@@ -73,7 +73,7 @@ def is_ignored(kind: str, rules: Rules, state: Any, event: Event, place: Place) 
         case "step":
             settled = rules.evolve(state, nothing, place)
             # So that an end or a note in the same words as the one before is still a change.
-            apart = settled._replace(session="\0", note_version=-1, held_version=-1)
+            apart = settled._replace(note_version=-1, held_version=-1)
             return bool(rules.evolve(apart, event, place) == rules.evolve(apart, nothing, place))
         case "barrier" | "pack":
             return bool(rules.evolve(state, event, place) == state)

@@ -110,7 +110,7 @@ def _memory(head: Version, large: bool) -> Protocol[Snapshot | None]:
 
 def _step(index: Index, head: Version, at: Hlc, large: bool) -> Protocol[Snapshot | None]:
     state: steps.State = state_of(head.chain, head)
-    if not (state.added or state.fence is not None or state.state != steps.PENDING):
+    if not steps.is_known(state):
         return None
     waiting = []
     for name in state.after if state.state == steps.PENDING else ():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tclog.chain.append import Appended, append
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
@@ -16,11 +18,18 @@ from tclog.log.waiting import poll
 
 
 def pass_barrier(
-    client: Client, name: str, parties: int, *, timeout_s: float | None, id_key: str | None = None
+    client: Client,
+    name: str,
+    parties: int,
+    *,
+    timeout_s: float | None,
+    id_key: str | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Protocol[Barrier]:
     """Arrive at a barrier and wait until ``parties`` agents have.
 
     An agent that gives up waiting withdraws its arrival, so nobody is counted who is gone.
+    ``tell`` is told before the wait if the agent's name is counted already.
 
     Raises:
         Refused: the barrier is forming for another number of parties.
@@ -45,6 +54,11 @@ def pass_barrier(
         raise
     assert done.version is not None  # noqa: S101 - who has arrived stands in a version
     waits = _Waits(client, done.version)
+    if done.event is None:
+        (tell or client.warn)(
+            f"{client.agent} is counted at barrier {name} already, perhaps by another session:"
+            " this one waits with it"
+        )
 
     def look() -> Protocol[Barrier | None]:
         passed = yield from waits.look()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tclog.chain.append import Appended
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
+from tclog.chain.fold import place_of
 from tclog.chain.results import Step
 from tclog.clock import parse_us
 from tclog.domain import steps
@@ -19,13 +21,15 @@ from tclog.errors import (
     quote,
     to_run,
 )
+from tclog.event import Event, Version
 from tclog.log.steps import (
     Row,
     append_step,
     changed_step,
+    check_forced,
+    check_short,
     claim_order,
     is_complete,
-    is_known,
     list_rows,
     read_result,
     read_rows,
@@ -50,28 +54,48 @@ def claim_step(
     *,
     lease_s: float | None = None,
     takeover: bool = True,
-    anew: bool = False,
+    renews: bool = True,
+    fence: int | None = None,
+    parent: str | None = None,
+    steal: str | None = None,
     id_key: str | None = None,
 ) -> Protocol[Step]:
-    """Claim a step, renew one's own claim, or take over one whose lease has ended.
+    """Claim a step, renew this session's own claim, or take over one whose lease has ended.
 
-    With ``anew`` one's own claim is not renewed but refused like anybody else's: its lease is not
-    touched, since the process that holds it counts on it.
+    Args:
+        client: who claims.
+        step: which.
+        lease_s: how long the claim lasts.
+        takeover: whether a lease that has ended is taken over.
+        renews: whether what this very strong session holds is renewed; else it is refused.
+        fence: the token of a claim of this agent that moves to this session.
+        parent: a strong session of this agent; what it holds moves to this session.
+        steal: why a lease that has not ended is taken over.
+        id_key: under which a repetition cannot apply twice.
 
     Raises:
         Refused: held by somebody else (who, until when), waiting for others, ended.
     """
-    lease_ms = lease_ms_of(lease_s)
+    claim = steps.Claim(
+        step,
+        client.agent,
+        lease_ms_of(lease_s),
+        takeover=takeover,
+        session=client.session,
+        renews=renews,
+        fence=fence,
+        parent=parent,
+        steal=steal,
+    )
+    words = {"op": "step.claim", "step": step, "lease_ms": claim.lease_ms}
+    words |= {} if fence is None else {"fence": fence}
+    words |= {} if steal is None else {"steal": steal}
     after: tuple[str, ...] = ()
     rows: Sequence[Row] = ()
     for _ in range(2 + steps.AFTER_MAX):
-        command = steps.Claim(
-            step,
-            client.agent,
-            lease_ms,
-            tuple(f"{row.id} ({says(row.state)})" for row in rows if not is_complete(row)),
-            {row.id: row.head.seq for row in rows if row.head is not None},
-            takeover,
+        command = claim._replace(
+            waiting=tuple(f"{row.id} ({says(row.state)})" for row in rows if not is_complete(row)),
+            seen={row.id: row.head.seq for row in rows if row.head is not None},
         )
 
         def decide(
@@ -82,8 +106,6 @@ def claim_step(
         ) -> Any:
             if state.state == steps.PENDING and state.after != looked:
                 raise _NeedsDependencies(state.after)
-            if anew and state.state == steps.CLAIMED and state.agent == client.agent:
-                return _held_already(step, state)
             return steps.decide(state, command, place)
 
         try:
@@ -91,7 +113,7 @@ def claim_step(
                 client,
                 step,
                 decide,
-                bound=id_key and {"op": "step.claim", "step": step, "lease_ms": lease_ms},
+                bound=id_key and words,
                 id_key=id_key,
                 optimistic=True,
             )
@@ -99,19 +121,21 @@ def claim_step(
             after = needs.after
             rows = yield from read_rows(client, after)
             continue
-        return (yield from read_result(client, step, done.version, done.state))
+        return (yield from _claimed(client, step, done))
     raise Refused(f"the dependencies of step {step} keep changing", code="step-waiting")
 
 
-def _held_already(step: str, state: steps.State) -> Refused:
-    return Refused(
-        f"step {step} is already claimed by {state.agent}, perhaps by another process that still"
-        " works on it",
-        code="step-held",
-        hint=to_run("tclog release", step),
-        holder=state.agent,
-        fence=state.fence,
-    )
+def _claimed(client: Client, step: str, done: Appended) -> Protocol[Step]:
+    assert done.version is not None  # noqa: S101 - a claim is never unchanged
+    assert done.event is not None  # noqa: S101 - as above
+    result = yield from read_result(client, step, done.version, done.state)
+    return mark(result, done.version, done.event, done.state)
+
+
+def mark(result: Step, version: Version, event: Event, state: steps.State) -> Step:
+    """Say in the answer to a claim what it found: a claim of its own, or no step at all."""
+    new = event.op == "step.claim" and place_of(version).base == 0 and not state.added
+    return result._replace(renewed=event.op == "step.renew", new=new)
 
 
 def lease_ms_of(lease_s: float | None) -> int:
@@ -130,6 +154,7 @@ def claim_waiting(
     *,
     lease_s: float | None,
     timeout_s: float | None,
+    fence: int | None = None,
     id_key: str | None = None,
 ) -> Protocol[Step]:
     """Claim a step as soon as it can be had.
@@ -156,7 +181,9 @@ def claim_waiting(
                 return None
             seen[0] = places
         try:
-            return (yield from claim_step(client, step, lease_s=lease_s, id_key=id_key))
+            return (
+                yield from claim_step(client, step, lease_s=lease_s, fence=fence, id_key=id_key)
+            )
         except Refused as refused:
             if refused.code not in ("step-held", "step-waiting"):
                 raise
@@ -177,7 +204,8 @@ def claim_waiting(
 def claim_next(client: Client, *, lease_s: float | None = None) -> Protocol[Step]:
     """Claim the ready step with the highest priority, the oldest first.
 
-    Also takes over a step whose lease has ended, when nothing else is ready. It takes no
+    Also takes over a step whose lease has ended, when nothing else is ready. It never renews: what
+    a lost race shows to be held is held, by whatever name and session. It takes no
     idempotency key, for repeated it would pick another step; an unknown outcome names the step.
 
     Raises:
@@ -214,7 +242,9 @@ def _claim_picked(
     client: Client, step: str, lease_s: float | None, *, takeover: bool
 ) -> Protocol[Step]:
     try:
-        return (yield from claim_step(client, step, lease_s=lease_s, takeover=takeover))
+        return (
+            yield from claim_step(client, step, lease_s=lease_s, takeover=takeover, renews=False)
+        )
     except OutcomeUnknown as unknown:
         key = quote(unknown.details["id_key"])
         unknown.hint = to_run("tclog claim", step, then=f"--id {key}")
@@ -224,16 +254,14 @@ def _claim_picked(
 def _ready(rows: Sequence[Row]) -> list[Row]:
     done = {row.id for row in rows if is_complete(row)}
     ready = [
-        row
-        for row in rows
-        if row.state.state == steps.PENDING and is_known(row) and done.issuperset(row.state.after)
+        row for row in rows if row.state.state == steps.PENDING and done.issuperset(row.state.after)
     ]
     return sorted(ready, key=claim_order)
 
 
 def _seems_lapsed(client: Client, row: Row) -> bool:
     """Whether an attempt is worth making; the verdict is the store's clock's, not this one's."""
-    if row.state.state != steps.CLAIMED or row.head is None or row.state.agent == client.agent:
+    if row.state.state != steps.CLAIMED or row.head is None:
         return False
     if not client.knows_offset():
         # A clock that is behind would wait for leases that are long over. One attempt corrects it.
@@ -308,13 +336,44 @@ def renew_step(
 ) -> Protocol[Step]:
     """Extend the lease of a step that one holds."""
     lease_ms = None if lease_s is None else lease_ms_of(lease_s)
-    command = steps.Renew(step, client.agent, lease_ms, fence)
+    command = steps.Renew(step, client.agent, lease_ms, fence, client.session)
     return (yield from changed_step(client, step, command, id_key=id_key))
 
 
 def release_step(
-    client: Client, step: str, *, fence: int | None = None, id_key: str | None = None
+    client: Client,
+    step: str,
+    *,
+    fence: int | None = None,
+    force: bool = False,
+    reason: str | None = None,
+    id_key: str | None = None,
 ) -> Protocol[Step]:
-    """Give a claim back."""
-    command = steps.Release(step, client.agent, fence)
+    """Give a claim back; with ``force`` somebody else's, for a ``reason``."""
+    command = release_command(client, step, fence, force, reason)
     return (yield from changed_step(client, step, command, id_key=id_key))
+
+
+def check_steal(step: str, steal: bool, reason: str | None) -> str | None:
+    """Return the reason to steal a claim, or None; what is stolen has one.
+
+    Raises:
+        UsageError: ``reason-missing``, or a reason for nothing.
+    """
+    if steal and not reason:
+        raise UsageError(
+            "what is stolen needs a reason",
+            code="reason-missing",
+            hint=to_run("tclog claim", step, then="--steal --reason TEXT"),
+        )
+    if reason is not None and not steal:
+        raise UsageError("a reason goes with steal", field="reason")
+    return None if reason is None else check_short("reason", reason)
+
+
+def release_command(
+    client: Client, step: str, fence: int | None, force: bool, reason: str | None
+) -> steps.Release:
+    """Check that what is forced has a reason."""
+    check_forced("tclog release", step, force, reason)
+    return steps.Release(step, client.agent, fence, client.session, force, reason)

@@ -21,7 +21,7 @@ from tclog.domain.memory import check_value
 from tclog.errors import Refused, UsageError, to_run
 from tclog.event import chain_id, digest, encode, validate_name
 from tclog.log.inbox import send_message
-from tclog.log.steps import change_step, check_short, read_result
+from tclog.log.steps import change_step, check_forced, check_short, read_result
 
 
 def complete_step(
@@ -86,16 +86,11 @@ def complete_command(
     """Check the end of a step; return the command, and the blobs that it needs."""
     if outcome not in steps.OUTCOMES:
         raise UsageError(f"{outcome!r} is not an outcome", code="bad-value")
-    if force and not reason:
-        raise UsageError(
-            "a forced completion needs a reason",
-            code="reason-missing",
-            hint=to_run("tclog complete", step, then="--force --reason TEXT"),
-        )
-    if reason is not None:
-        check_short("reason", reason)
+    check_forced("tclog complete", step, force, reason)
     body, blobs = handoff
-    command = steps.Complete(step, client.agent, outcome, fence, force, reason, body or None)
+    command = steps.Complete(
+        step, client.agent, outcome, fence, force, reason, body or None, client.session
+    )
     return command, blobs
 
 

@@ -19,7 +19,7 @@ from tclog.chain.heads import ClockFile, FileHeads, Heads, MemoryHeads
 from tclog.chain.trust import guard
 from tclog.clock import Hlc, HybridClock, last_of
 from tclog.errors import Damaged, NotFound
-from tclog.event import validate_name
+from tclog.event import digest, validate_name
 from tclog.log.project import (
     Location,
     Project,
@@ -61,7 +61,8 @@ def open_log(
         agent: the agent's name, 1 to 200 bytes.
         project: the project's name inside the store.
         create: make the project if it does not exist. The store is probed first.
-        session: stamped on every event; by default one for this process.
+        session: which run of the agent this is; only it may go on with its claims. By default each
+            ``Log`` is a weak session of its own (docs/guarantees.md, Claims).
         endpoint: the S3 endpoint, by default ``AWS_ENDPOINT_URL`` or AWS itself.
         region: the S3 region, by default ``AWS_REGION``.
         profile: an AWS profile; otherwise the standard credential chain.
@@ -97,7 +98,7 @@ class Log:
         store: where it is.
         project: what its mark says.
         agent: who acts.
-        session: stamped on every event.
+        session: stamped on every event; by default a weak one of its own.
         cache: a folder for this project's known heads; None keeps them in memory.
         host: stamped on every event.
         wall_us: the machine's clock, microseconds since 1970.
@@ -124,10 +125,11 @@ class Log:
         last, offset_us, learnt_us, epoch_us = (
             (None, 0, 0, 0) if self._clock_file is None else self._clock_file.read()
         )
+        host = _plain(host or os.uname().nodename)
         self.client = Client(
             agent,
-            session=_plain(session or f"pid-{os.getpid()}"),
-            host=_plain(host or os.uname().nodename),
+            session=_plain(session or f"~{os.getuid()}.{os.getpid()}.{os.urandom(4).hex()}@{host}"),
+            host=host,
             software=SOFTWARE,
             clock=HybridClock(wall_us, offset_us=offset_us, last=last),
             heads=heads,
@@ -251,8 +253,15 @@ def _until(us: int | None) -> Hlc | None:
 
 
 def _plain(name: str) -> str:
-    """Make a name that comes from outside fit for a record: a wrong byte in it stops no work."""
-    return name[:SURROUNDINGS_MAX].encode(errors="backslashreplace").decode()
+    """Make a name that comes from outside fit for a record: a wrong byte in it stops no work.
+
+    One that is too long ends in a hash, so that two of them stay two.
+    """
+    raw = name.encode(errors="backslashreplace")
+    if len(raw) > SURROUNDINGS_MAX:
+        head = raw[: SURROUNDINGS_MAX - 17].decode(errors="ignore")
+        return f"{head}~{digest(raw)[:16]}"
+    return raw.decode()
 
 
 class MemoryOperations:
@@ -375,12 +384,15 @@ class StepOperations:
         lease_s: float | None = None,
         wait: bool = False,
         timeout_s: float | None = None,
-        anew: bool = False,
+        fence: int | None = None,
+        steal: bool = False,
+        reason: str | None = None,
         id: str | None = None,  # noqa: A002 - the command's own word
     ) -> Step:
-        """Claim a step; renews one's own claim, takes over one whose lease has ended.
+        """Claim a step; takes over one whose lease has ended.
 
-        With ``anew`` one's own claim is refused like anybody else's, and left as it is.
+        A strong session renews what it holds. With ``fence`` the claim of that token moves to this
+        session. With ``steal`` a lease is taken over that has not ended, for a ``reason``.
 
         Raises:
             Refused: ``step-held`` (who, until when), ``step-waiting``, ``step-complete``, ...
@@ -392,7 +404,18 @@ class StepOperations:
             return self._log.run(
                 claims.claim_waiting(client, step, lease_s=lease_s, timeout_s=timeout_s, id_key=id)
             )
-        return self._log.run(claims.claim_step(client, step, lease_s=lease_s, anew=anew, id_key=id))
+        why = claims.check_steal(step, steal, reason)
+        return self._log.run(
+            claims.claim_step(client, step, lease_s=lease_s, fence=fence, steal=why, id_key=id)
+        )
+
+    def claim_below(self, step: str, parent: str, *, lease_s: float | None = None) -> Step:
+        """Claim a step for this session alone; what the strong session ``parent`` holds moves."""
+        from tclog.log.claims import claim_step
+
+        return self._log.run(
+            claim_step(self._log.client, step, lease_s=lease_s, renews=False, parent=parent)
+        )
 
     def claim_next(
         self, *, lease_s: float | None = None, wait: bool = False, timeout_s: float | None = None
@@ -415,17 +438,33 @@ class StepOperations:
 
         return self._log.run(renew_step(self._log.client, step, lease_s=lease_s, fence=fence))
 
-    def note(self, step: str, text: str, *, id: str | None = None) -> Step:  # noqa: A002
+    def note(
+        self,
+        step: str,
+        text: str,
+        *,
+        fence: int | None = None,
+        id: str | None = None,  # noqa: A002 - the command's own word
+    ) -> Step:
         """Say something about a step."""
         from tclog.log.steps import note_step
 
-        return self._log.run(note_step(self._log.client, step, text, id_key=id))
+        return self._log.run(note_step(self._log.client, step, text, fence=fence, id_key=id))
 
-    def release(self, step: str, *, fence: int | None = None) -> Step:
-        """Give a claim back."""
+    def release(
+        self,
+        step: str,
+        *,
+        fence: int | None = None,
+        force: bool = False,
+        reason: str | None = None,
+    ) -> Step:
+        """Give a claim back; with ``force`` somebody else's, for a ``reason``."""
         from tclog.log.claims import release_step
 
-        return self._log.run(release_step(self._log.client, step, fence=fence))
+        return self._log.run(
+            release_step(self._log.client, step, fence=fence, force=force, reason=reason)
+        )
 
     def complete(
         self,

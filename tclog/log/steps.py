@@ -163,11 +163,6 @@ def refuse_cycle(
         )
 
 
-def is_known(row: Row) -> bool:
-    """Whether a step was ever added or claimed; a note alone, or a withdrawn one, makes no work."""
-    return row.state.added or row.state.fence is not None or row.state.state != steps.PENDING
-
-
 def claim_order(row: Row) -> tuple[int, str, str]:
     """Sort steps as `claim --next` takes them: the highest priority, then the oldest."""
     return -row.state.priority, row.state.added_at or "", row.id
@@ -179,18 +174,22 @@ def is_complete(row: Row) -> bool:
 
 
 def list_rows(client: Client, *, at: Hlc | None = None) -> Protocol[list[Row]]:
-    """Read all steps of the project."""
+    """Read all steps of the project; what was never added or claimed is none."""
     chains = yield from list_chains(client, "step")
     names = [chain_name(chain) for chain in chains]
-    return (yield from read_rows(client, names, at=at, all_sound=False))
+    rows = yield from read_rows(client, names, at=at, all_sound=False)
+    return [row for row in rows if steps.is_known(row.state)]
 
 
 def list_steps(
     client: Client, *, state: str | None = None, at: Hlc | None = None
 ) -> Protocol[list[Step]]:
-    """Return all steps in the order in which they would be claimed, or those in one state."""
+    """Return all steps in the order in which they would be claimed, or those in one state.
+
+    The token of another session's claim is left out: it would pass for that session's.
+    """
     rows = yield from list_rows(client, at=at)
-    rows = yield from _standing(client, [row for row in rows if is_known(row)])
+    rows = yield from _standing(client, rows)
     rows = sorted(rows, key=claim_order)
     done = {row.id for row in rows if is_complete(row)}
     found = [
@@ -202,7 +201,17 @@ def list_steps(
         )
         for row in rows
     ]
-    return [step for step in found if state is None or step.state == state]
+    return [
+        step if is_own(client, step) else step._replace(fence=None)
+        for step in found
+        if state is None or step.state == state
+    ]
+
+
+def is_own(client: Client, step: Step) -> bool:
+    """Whether a step is free, or claimed by this very session."""
+    mine = (step.agent, step.session) == (client.agent, client.session)
+    return step.state != steps.CLAIMED or mine
 
 
 def _waiting(state: steps.State, done: set[str]) -> tuple[str, ...]:
@@ -217,11 +226,12 @@ def show_step(client: Client, step: str, *, at: Hlc | None = None) -> Protocol[S
     """
     (row,) = yield from _standing(client, (yield from read_rows(client, [step], at=at)))
     if row.head is None:
-        then = at is not None
+        if at is None:
+            raise steps.missing(step)
         raise NotFound(
-            f"there was no step {step} then" if then else f"there is no step {step}",
+            f"there was no step {step} then",
             code="step-missing",
-            hint=to_run("tclog step show", step) if then else to_run("tclog step add", step),
+            hint=to_run("tclog step show", step),
             step=step,
         )
     return (yield from read_result(client, step, row.head, row.state, notes=True, at=at))
@@ -260,19 +270,35 @@ def read_result(
     )
 
 
-def note_step(client: Client, step: str, text: str, *, id_key: str | None = None) -> Protocol[Step]:
+def note_step(
+    client: Client,
+    step: str,
+    text: str,
+    *,
+    fence: int | None = None,
+    id_key: str | None = None,
+) -> Protocol[Step]:
     """Say something about a step; anybody may, and the holder's note renews its lease."""
-    command, blobs = note_command(step, text)
+    command, blobs = note_command(step, text, fence)
     done = yield from change_step(client, step, command, blobs=blobs, id_key=id_key)
-    result = yield from read_result(client, step, done.version, done.state)
+    state: steps.State = done.state
+    named = state.state == steps.CLAIMED and state.agent == client.agent
+    if named and not steps.holds(state, client.agent, client.session, fence):
+        client.warn(
+            f"step {step} is claimed by {state.agent} in session {state.session}, not in this one:"
+            " the note does not renew the lease"
+        )
+    result = yield from read_result(client, step, done.version, state)
     return result._replace(note=text, note_by=client.agent)
 
 
-def note_command(step: str, text: str) -> tuple[steps.Note, Sequence[Any]]:
+def note_command(
+    step: str, text: str, fence: int | None = None
+) -> tuple[steps.Note, Sequence[Any]]:
     """Check a note; return the command, and the blobs that it needs."""
     check_value("text", text)
     content, blobs = make_content("text", text)
-    return steps.Note(step, content), blobs
+    return steps.Note(step, content, fence), blobs
 
 
 def reopen_step(client: Client, step: str, *, id_key: str | None = None) -> Protocol[Step]:
@@ -287,6 +313,22 @@ def check_short(what: str, text: str) -> str:
     if len(text.encode()) > 4096:
         raise UsageError(f"the {what} has over 4096 bytes", code="bad-value")
     return text
+
+
+def check_forced(command: str, step: str, force: bool, reason: str | None) -> None:
+    """Check that what is done by force has a reason.
+
+    Raises:
+        UsageError: ``reason-missing``.
+    """
+    if force and not reason:
+        raise UsageError(
+            "what is done by force needs a reason",
+            code="reason-missing",
+            hint=to_run(command, step, then="--force --reason TEXT"),
+        )
+    if reason is not None:
+        check_short("reason", reason)
 
 
 def changed_step(
@@ -311,11 +353,18 @@ def change_step(
             client,
             step,
             lambda state, place: steps.decide(state, command, place),
-            bound=id_key and {"op": type(command).__name__, "with": command._asdict()},
+            bound=id_key and words_of(command),
             id_key=id_key,
             blobs=blobs,
         )
     )
+
+
+def words_of(command: steps.Command) -> dict[str, Any]:
+    """Return what an idempotency key stands for; a later session may repeat the command."""
+    words = command._asdict()
+    words.pop("session", None)
+    return {"op": type(command).__name__, "with": words}
 
 
 def append_step(
@@ -342,9 +391,16 @@ def append_step(
 
 
 def wait_for_steps(
-    client: Client, ids: Sequence[str], *, count: int | None = None, timeout_s: float | None
+    client: Client,
+    ids: Sequence[str],
+    *,
+    count: int | None = None,
+    timeout_s: float | None,
+    tell: Callable[[str], None] | None = None,
 ) -> Protocol[list[Step]]:
     """Wait until ``count`` of the steps (default: all) are complete; returns those that are.
+
+    ``tell`` is told of steps that do not exist yet, before the wait.
 
     Raises:
         Refused: ``wait-blocked`` at once when too many are blocked, failed or wait for review.
@@ -358,6 +414,10 @@ def wait_for_steps(
 
     def look() -> Protocol[list[Step] | None]:
         rows = yield from read_rows(client, ids)
+        if not last:
+            unknown = [row.id for row in rows if not steps.is_known(row.state)]
+            for name in unknown:
+                (tell or client.warn)(f"there is no step {name} yet")
         last[:] = rows
         complete = [row for row in rows if is_complete(row)]
         if len(complete) >= needed:

@@ -23,7 +23,7 @@ from tclog.clock import rfc3339
 from tclog.domain import inbox as inbox_rules
 from tclog.domain import memory, steps
 from tclog.domain.decision import Unchanged
-from tclog.errors import NotFound, Refused, TclogError, UsageError, to_run
+from tclog.errors import NotFound, Refused, UsageError, to_run
 from tclog.event import ChainId, Event, Version, chain_id, chain_name, validate_name
 from tclog.log import claims, handoff, inbox
 from tclog.log import memory as memory_log
@@ -53,6 +53,7 @@ class Transaction:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._operations: list[_Operation] = []
+        self._claimed: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._operations)
@@ -176,9 +177,29 @@ class Transaction:
 
         return self._add_step(step, work, {"op": "step.add", "with": command._asdict()})
 
-    def step_claim(self, step: str, *, lease_s: float | None = None) -> int:
-        """Claim a step or renew one's own claim; a lease that has ended is not taken over here."""
-        lease_ms = claims.lease_ms_of(lease_s)
+    def step_claim(
+        self,
+        step: str,
+        *,
+        lease_s: float | None = None,
+        fence: int | None = None,
+        steal: bool = False,
+        reason: str | None = None,
+    ) -> int:
+        """Claim a step or renew this session's claim; what has lapsed is not taken over here."""
+        if step in self._claimed:
+            raise UsageError(
+                f"the transaction claims step {step} twice", code="claimed-twice", field="id"
+            )
+        claim = steps.Claim(
+            step,
+            self._client.agent,
+            claims.lease_ms_of(lease_s),
+            takeover=False,
+            session=self._client.session,
+            fence=fence,
+            steal=claims.check_steal(step, steal, reason),
+        )
 
         def work(view: View) -> Protocol[None]:
             state, _ = yield from view.read(chain_id("step", validate_name("step", step)))
@@ -188,36 +209,44 @@ class Transaction:
                     chain = chain_id("step", name)
                     found, place = yield from view.read(chain)
                     rows.append((name, found, place))
-            command = steps.Claim(
-                step,
-                self._client.agent,
-                lease_ms,
-                tuple(
+            command = claim._replace(
+                waiting=tuple(
                     f"{name} ({steps_log.says(found)})"
                     for name, found, _ in rows
                     if found.state != steps.COMPLETE
                 ),
-                {name: place.seq for name, _, place in rows},
-                takeover=False,
+                seen={name: place.seq for name, _, place in rows},
             )
             yield from _apply_step(view, step, command)
 
-        return self._add_step(step, work, {"op": "step.claim", "lease_ms": lease_ms})
+        nth = self._add_step(step, work, steps_log.words_of(claim), claim=True)
+        self._claimed.add(step)
+        return nth
 
     def step_renew(
         self, step: str, *, lease_s: float | None = None, fence: int | None = None
     ) -> int:
         """Extend the lease of a step that one holds."""
         lease_ms = None if lease_s is None else claims.lease_ms_of(lease_s)
-        return self._change_step(step, steps.Renew(step, self._client.agent, lease_ms, fence))
+        client = self._client
+        command = steps.Renew(step, client.agent, lease_ms, fence, client.session)
+        return self._change_step(step, command)
 
-    def step_note(self, step: str, text: str) -> int:
+    def step_note(self, step: str, text: str, *, fence: int | None = None) -> int:
         """Say something about a step."""
-        return self._change_step(step, *steps_log.note_command(step, text), text=text)
+        return self._change_step(step, *steps_log.note_command(step, text, fence), text=text)
 
-    def step_release(self, step: str, *, fence: int | None = None) -> int:
+    def step_release(
+        self,
+        step: str,
+        *,
+        fence: int | None = None,
+        force: bool = False,
+        reason: str | None = None,
+    ) -> int:
         """Give a claim back."""
-        return self._change_step(step, steps.Release(step, self._client.agent, fence))
+        command = claims.release_command(self._client, step, fence, force, reason)
+        return self._change_step(step, command)
 
     def step_reopen(self, step: str) -> int:
         """Make an ended or stuck step pending again."""
@@ -254,7 +283,7 @@ class Transaction:
         def work(view: View) -> Protocol[None]:
             _, place = yield from view.read(chain)
             if place.base == 0 and not place.index:
-                raise _no_step(step)
+                raise steps.missing(step)
 
         return self._add_step(step, work, {"op": "step.show"})
 
@@ -271,11 +300,10 @@ class Transaction:
             if known:
                 _, place = yield from view.read(chain_id("step", step))
                 if place.base == 0 and not place.index:
-                    raise _no_step(step)
+                    raise steps.missing(step)
             yield from _apply_step(view, step, command, blobs)
 
-        words = {"op": type(command).__name__, "with": command._asdict()}
-        return self._add_step(step, work, words, text)
+        return self._add_step(step, work, steps_log.words_of(command), text)
 
     def _add_step(
         self,
@@ -283,13 +311,16 @@ class Transaction:
         work: Callable[[View], Protocol[None]],
         words: Mapping[str, Any],
         text: str | None = None,
+        *,
+        claim: bool = False,
     ) -> int:
         chain = chain_id("step", validate_name("step", step))
 
         def answer(client: Client, version: Version | None, event: Event | None) -> Protocol[Step]:
-            result = yield from steps_log.read_result(
-                client, step, version, state_of(chain, version)
-            )
+            state = state_of(chain, version)
+            result = yield from steps_log.read_result(client, step, version, state)
+            if claim and event is not None and version is not None:
+                result = claims.mark(result, version, event, state)
             if event is not None and text is not None:
                 result = result._replace(note=text, note_by=event.agent)
             return result
@@ -377,15 +408,6 @@ def _about(refused: Refused, key: str) -> Refused:
         hint=to_run("tclog memory get", key),
         key=key,
         **refused.details,
-    )
-
-
-def _no_step(step: str) -> TclogError:
-    return NotFound(
-        f"there is no step {step}",
-        code="step-missing",
-        hint=to_run("tclog step add", step),
-        step=step,
     )
 
 

@@ -23,6 +23,7 @@ from tclog.event import (
     ChainId,
     Event,
     Version,
+    chain_id,
     decode_event,
     decode_version,
     digest,
@@ -363,15 +364,32 @@ def check_leases(chains: Chains, created_us: Mapping[str, int]) -> Iterator[str]
             now_us = created_us[slot_key(chain, version.seq)]
             taken = before.state == steps.CLAIMED
             if state.state == steps.CLAIMED and not (taken and _same_claim(before, state)):
-                if taken and now_us < held_us + before.lease_ms * 1000:
+                handed = any(_hands_over(event, before) for event in version.events)
+                if taken and not handed and now_us < held_us + before.lease_ms * 1000:
                     yield f"{chain}: version {version.seq} took over a lease that had not ended"
                 if (state.fence or 0) <= fence:
                     yield f"{chain}: the token {state.fence} does not grow beyond {fence}"
                 fence = state.fence or 0
             # By the rule's own words, not by what the state says: whatever the holder writes.
-            if any(event.agent == state.agent for event in version.events):
+            if any(_is_holders(event, state) for event in version.events):
                 held_us = now_us
             before = state
+
+
+def _hands_over(event: Event, before: steps.State) -> bool:
+    """Whether an event may end a lease before its time: by the claim's token, or by force."""
+    if event.op == "step.takeover":
+        return bool(event.body.get("force"))
+    proof = (event.agent, event.expect.get("fence"))
+    return event.op == "step.move" and proof == (before.agent, before.fence)
+
+
+def _is_holders(event: Event, state: steps.State) -> bool:
+    """Whether an event is of the session that a claim stands for, or proves to act for it."""
+    if event.agent != state.agent:
+        return False
+    by_name = event.session.startswith("~") or (state.session or "~").startswith("~")
+    return by_name or event.session == state.session or event.expect.get("fence") == state.fence
 
 
 def _same_claim(before: steps.State, after: steps.State) -> bool:
@@ -412,14 +430,49 @@ def _newest_during(
 
 def check_claims(operations: Iterable[Operation], chains: Chains) -> Iterator[str]:
     """Who was told that it holds a step holds it at that version, with that token."""
-    for claim in operations:
-        if claim.name != "step.claim" or claim.outcome != "ok":
-            continue
+    for chain, claim in _told_claims(operations):
         step = claim.result
-        chain = claim.arguments["chain"]
         state: steps.State = chains.state(chain, step.version)
-        if state.state != steps.CLAIMED or state.agent != claim.agent or state.fence != step.fence:
+        holder = (steps.CLAIMED, claim.agent, claim.session, step.fence)
+        if (state.state, state.agent, state.session, state.fence) != holder:
             yield f"{chain}: {claim.agent} was told that it holds version {step.version}: {claim}"
+
+
+def _told_claims(operations: Iterable[Operation]) -> Iterator[tuple[ChainId, Operation]]:
+    """Yield the claims that were answered with success, each with its step's chain."""
+    for claim in operations:
+        if claim.name in ("step.claim", "step.next") and claim.outcome == "ok":
+            yield chain_id("step", claim.result.id), claim
+
+
+def check_sessions(operations: Iterable[Operation], chains: Chains) -> Iterator[str]:
+    """One session holds a claim: nobody else is given it, and nobody else acts for it unproven."""
+    granted: dict[tuple[ChainId, int], Operation] = {}
+    for chain, claim in _told_claims(operations):
+        fence = claim.result.fence
+        if not claim.result.renewed:
+            first = granted.setdefault((chain, fence), claim)
+            if claim.place != first.place:
+                yield f"{chain}: {claim} was given the claim of {first}"
+            continue
+        holder: steps.State = chains.state(chain, fence)
+        same = (claim.agent, claim.session) == (holder.agent, holder.session)
+        if not same or claim.name == "step.next" or claim.session.startswith("~"):
+            yield f"{chain}: renewed what it could not know for its own: {claim}"
+    for chain, versions in chains.versions.items():
+        if not chain.startswith("step/"):
+            continue
+        for version in versions:
+            before, after = chains.state(chain, version.seq - 1), chains.state(chain, version.seq)
+            held = before.state == steps.CLAIMED and len(version.events) == 1
+            if not held or _is_holders(version.events[0], before):
+                continue
+            event = version.events[0]
+            kept = _same_claim(before, after) and after.state == steps.CLAIMED
+            if kept and after.held_version == version.seq:
+                yield f"{chain}: version {version.seq} renews the lease of another session"
+            if not kept and event.op != "step.takeover" and not event.body.get("force"):
+                yield f"{chain}: version {version.seq} ends the claim of another session"
 
 
 def check_fences(appends: Iterable[Append], chains: Chains) -> Iterator[str]:

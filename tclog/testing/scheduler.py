@@ -71,6 +71,7 @@ class Operation:
         "repeats",
         "result",
         "returned_us",
+        "session",
     )
 
     def __init__(
@@ -80,6 +81,7 @@ class Operation:
         self.name = name
         self.arguments = arguments
         self.place = place
+        self.session = ""
         self.invoked_us = 0
         # Where an operation repeats another under its key, the work began with the first of them.
         self.began_us = 0
@@ -103,8 +105,9 @@ class Operation:
         words += [
             str(chain) for chain in known.get("chains") or [known.get("chain") or ""] if chain
         ]
-        shown = ("token", "if_version", "fence", "lease_s", "id_key")
+        shown = ("token", "if_version", "fence", "steal", "lease_s", "id_key")
         words += [f"{name}={known[name]}" for name in shown if known.get(name) is not None]
+        words += [f"in {self.session}"] if self.session else []
         return " ".join(words)
 
     def answered(self) -> str:
@@ -114,8 +117,8 @@ class Operation:
         result = self.result
         words = [
             f"{name}={getattr(result, name)}"
-            for name in ("version", "state", "agent", "fence", "value", "total")
-            if getattr(result, name, None) is not None
+            for name in ("version", "state", "agent", "fence", "renewed", "value", "total")
+            if getattr(result, name, None) not in (None, False)
         ]
         return " ".join([self.outcome, *words])
 
@@ -154,14 +157,22 @@ class _Process:
         "plans",
         "protocol",
         "random",
+        "session",
         "skew_us",
     )
 
     def __init__(
-        self, name: str, agent: str, number: int, plans: Iterator[Plan], rng: random.Random
+        self,
+        name: str,
+        agent: str,
+        session: str,
+        number: int,
+        plans: Iterator[Plan],
+        rng: random.Random,
     ) -> None:
         self.name = name
         self.agent = agent
+        self.session = session
         self.number = number
         self.plans = plans
         self.random = rng
@@ -277,6 +288,7 @@ class Simulation:
         rng: random.Random | None = None,
         *,
         agent: str | None = None,
+        session: str | None = None,
         number: int | None = None,
         heads: MemoryHeads | None = None,
     ) -> None:
@@ -287,13 +299,14 @@ class Simulation:
             plans: what it does; drawn one at a time, when the one before has ended.
             rng: all that is drawn for it comes from here.
             agent: whose process it is; by default it is an agent of its own.
+            session: which run of the agent it is part of, in all its lives; by default its own.
             number: for the places of its operations; by default one that no other has.
             heads: its cache to begin with; several processes may share one.
         """
         rng = rng or random.Random(f"{self.seed} {name}")  # noqa: S311 - a schedule, not a secret
         self._spawned += 1
         number = _UNNUMBERED + self._spawned if number is None else number
-        process = _Process(name, agent or name, number, plans, rng)
+        process = _Process(name, agent or name, session or name, number, plans, rng)
         process.skew_us = self._skew_us(process)
         self._later(round(rng.random() * _SECOND_US), self._born, (process, heads))
 
@@ -311,7 +324,7 @@ class Simulation:
 
         process.client = Client(
             process.agent,
-            session=f"life-{process.life}",
+            session=process.session,
             host=process.name,
             software="simulation",
             clock=HybridClock(lambda: self.now_us + process.skew_us),
@@ -336,6 +349,7 @@ class Simulation:
         process, plan = turn
         assert process.client is not None  # noqa: S101 - who dies takes no plan before it is back
         process.operation = operation = plan.operation
+        operation.session = process.session
         operation.invoked_us = self.now_us
         operation.began_us = operation.began_us or self.now_us
         operation.place = operation.place or (process.number, len(self.operations))

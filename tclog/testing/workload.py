@@ -29,9 +29,13 @@ WORK = {"memory": 35, "message": 25, "step": 40, "txn": 20}
 USUAL = ("memory", "message", "step")
 # Ends and reopenings are frequent, so that what a client remembers is often out of date.
 _STEP_WORK = (
-    *("claim", "claim", "claim", "note", "complete"),
-    *("complete", "release", "renew", "reopen", "reopen"),
+    *("claim", "claim", "claim", "next", "move", "steal", "note", "complete"),
+    *("complete", "release", "renew", "renew", "reopen", "reopen"),
 )
+# What is done to a claim, with its token or without.
+_OF_CLAIMS = ("move", "complete", "release", "renew")
+# The place of all weak clients of an agent.
+WEAK_SESSION = "~shell"
 # Mostly at once, sometimes after minutes: leases must have time to end.
 _PAUSES_S = (0.0, 0.01, 0.5, 5.0, 60.0)
 _CHANGES = {"set": "k", "guarded": "k", "incr": "n", "append": "log"}
@@ -178,18 +182,32 @@ def run_schedule(
     count = schedule.clients or drawn
     agents = [f"agent-{number}" for number in range(count)]
     caches = [MemoryHeads() for _ in agents]
-    if count > 2 and rng.random() < 0.25:
-        agents[-1] = agents[0]  # one agent may well be at work in two processes, with one cache
-        caches[-1] = caches[0] if rng.random() < 0.5 else caches[-1]
+    sessions = [f"s-{number}" for number in range(count)]
+    if count > 2 and rng.random() < 0.4:
+        # One agent may well be at work in several processes, with one cache, as sessions of its
+        # own: strong ones, weak ones that share an id, or one strong one.
+        twins = range(count - (2 if count > 3 and rng.random() < 0.5 else 1), count)
+        sessions[0] = rng.choice(("s-0", "s-0", WEAK_SESSION))
+        for number in twins:
+            agents[number] = agents[0]
+            caches[number] = caches[0] if rng.random() < 0.5 else caches[number]
+            sessions[number] = rng.choice((sessions[number],) * 3 + (WEAK_SESSION,) * 2 + ("s-0",))
+    held: dict[str, dict[str, int]] = {agent: {} for agent in agents}
     for number, agent in enumerate(agents):
         chosen = dict.fromkeys(range(schedule.operations), 0)
         if schedule.keep is not None:
             chosen = {n: begin_us for (client, n), begin_us in schedule.keep if client == number}
         if chosen:
             own = random.Random(_mixed(schedule.seed, number, 0))  # noqa: S311 - as above
-            plans = _plans(schedule, own, number, agents, chosen)
+            drawer = _Drawer(schedule, own, agents, agent, sessions[number], held[agent])
             simulation.spawn(
-                f"client-{number}", plans, own, agent=agent, number=number, heads=caches[number]
+                f"client-{number}",
+                _plans(schedule, drawer, number, chosen),
+                own,
+                agent=agent,
+                session=sessions[number],
+                number=number,
+                heads=caches[number],
             )
     for number, make in enumerate(beside):
         own = random.Random(_mixed(schedule.seed, count + number, 0))  # noqa: S311 - as above
@@ -243,6 +261,7 @@ def judge(simulation: Simulation) -> Iterator[str]:
         "order": oracles.check_real_time(appends),
         "leases": oracles.check_leases(chains, created_us),
         "claims": oracles.check_claims(done, chains),
+        "sessions": oracles.check_sessions(done, chains),
         "fences": oracles.check_fences(appends, chains),
         "inboxes": oracles.check_inboxes(done),
         "broadcasts": oracles.check_broadcasts(chains),
@@ -284,14 +303,10 @@ def _check_linear(done: Sequence[Operation]) -> Iterator[str]:
 
 
 def _plans(
-    schedule: Schedule,
-    rng: random.Random,
-    number: int,
-    agents: list[str],
-    chosen: Mapping[int, int],
+    schedule: Schedule, drawer: _Drawer, number: int, chosen: Mapping[int, int]
 ) -> Generator[Plan, None, None]:
     """Draw one operation after the other; what is unknown is sometimes repeated."""
-    drawer = _Drawer(schedule, rng, agents, agents[number])
+    rng = drawer.rng
     for nth in range(schedule.operations):
         if nth not in chosen:
             continue
@@ -321,24 +336,34 @@ def _plans(
 
 
 class _Drawer:
-    """Draws operations for one client, from what it has seen of versions and tokens."""
+    """Draws operations for one client, from what it has seen of versions and tokens.
+
+    ``held`` is what the sessions of its agent tell each other of their tokens.
+    """
 
     def __init__(
-        self, schedule: Schedule, rng: random.Random, agents: list[str], agent: str
+        self,
+        schedule: Schedule,
+        rng: random.Random,
+        agents: list[str],
+        agent: str,
+        session: str,
+        held: dict[str, int],
     ) -> None:
         self.rng = rng
         self.agents = agents
         self.agent = agent
+        self.session = session
         self.work = [kind for kind in schedule.work for _ in range(WORK[kind])]
         self.pause_s_max = schedule.faults.pause_s
-        self.held: dict[str, int] = {}
+        self.held = held
         self.seen: dict[str, int] = {}
 
     def learn(self, operation: Operation) -> None:
         """Remember what an operation told about tokens and versions."""
         if operation.outcome != "ok" or operation.result is None:
             return
-        if operation.name == "step.claim":
+        if operation.name in ("step.claim", "step.next"):
             self.held[operation.result.id] = operation.result.fence
         elif operation.name.startswith("memory."):
             self.seen[operation.result.key] = operation.result.version
@@ -403,40 +428,59 @@ class _Drawer:
         return "message.send", lambda c, i: inbox.send_message(c, to, token, id_key=i), arguments
 
     def _step(self, token: str) -> tuple[str, Act, dict[str, Any]]:
-        step, agent = self._one_of(STEPS), self.agent
+        step, agent, session = self._one_of(STEPS), self.agent, self.session
         what = self._one_of(_STEP_WORK)
-        if step not in self.held and what in ("complete", "release", "renew"):
+        if step not in self.held and what in _OF_CLAIMS:
             what = "claim"
-        fence = self.held.get(step)
+        fence = self.held.get(step) if what == "move" or self.rng.random() < 0.6 else None
         chain = chain_id("step", step)
         arguments: dict[str, Any] = {"chain": chain, "chains": (chain,), "token": token}
         # A refusal that rests on the state alone is checked against every state that was met.
         command: domain.Command | None = None
         act: Act
         match what:
-            case "claim":
-                lease_s = arguments["lease_s"] = self._one_of((2.0, 10.0, 40.0))
-                command = domain.Claim(step, agent, round(lease_s * 1000))
-                act = lambda c, i: claims.claim_step(c, step, lease_s=lease_s, id_key=i)  # noqa: E731
+            case "claim" | "move" | "steal" | "next":
+                return self._claim(what, step, fence, arguments)
             case "note":
                 act = lambda c, i: steps.note_step(c, step, token, id_key=i)  # noqa: E731
             case "complete":
-                command = domain.Complete(step, agent, domain.COMPLETE, fence)
+                command = domain.Complete(step, agent, domain.COMPLETE, fence, session=session)
                 act = lambda c, i: handoff.complete_step(c, step, fence=fence, id_key=i)  # noqa: E731
             case "release":
-                command = domain.Release(step, agent, fence)
+                command = domain.Release(step, agent, fence, session)
                 act = lambda c, i: claims.release_step(c, step, fence=fence, id_key=i)  # noqa: E731
             case "renew":
-                command = domain.Renew(step, agent, None, fence)
+                command = domain.Renew(step, agent, None, fence, session)
                 act = lambda c, i: claims.renew_step(c, step, fence=fence, id_key=i)  # noqa: E731
             case _:
                 act = lambda c, i: steps.reopen_step(c, step, id_key=i)  # noqa: E731
         arguments["command"] = command
-        if what in ("complete", "release", "renew"):
+        if what in _OF_CLAIMS:
             arguments["fence"] = fence
         # Ending what one has ended, and reopening what is pending, change nothing.
         arguments["idle"] = what in ("complete", "reopen")
         return f"step.{what}", act, arguments
+
+    def _claim(
+        self, what: str, step: str, fence: int | None, arguments: dict[str, Any]
+    ) -> tuple[str, Act, dict[str, Any]]:
+        """Draw how a step is asked for: plainly, by its token, by force, or any that is ready."""
+        lease_s = self._one_of((2.0, 10.0, 40.0))
+        if what == "next":
+            chains = tuple(chain_id("step", name) for name in STEPS)
+            act: Act = lambda c, _: claims.claim_next(c, lease_s=lease_s)  # noqa: E731
+            return "step.next", act, {"chains": chains, "idle": True}
+        fence = fence if what == "move" else None
+        steal = "it does not answer" if what == "steal" else None
+        if steal is None:
+            arguments["command"] = domain.Claim(
+                step, self.agent, round(lease_s * 1000), session=self.session, fence=fence
+            )
+        arguments |= {"lease_s": lease_s, "fence": fence, "steal": steal}
+        act = lambda c, i: claims.claim_step(  # noqa: E731
+            c, step, lease_s=lease_s, fence=fence, steal=steal, id_key=i
+        )
+        return "step.claim", act, arguments
 
 
 def _get(client: Client, key: str) -> Protocol[Any]:

@@ -15,6 +15,7 @@ from support.stores import Server
 
 import tclog
 from tclog.cli.config import read_plain
+from tclog.cli.session import VARIABLES, find_session
 from tclog.errors import UsageError
 
 from .conftest import User
@@ -114,10 +115,35 @@ def test_where_says_where_the_files_are(user: User):
 
 
 def test_sessions_of_harnesses_are_found(user: User):
-    assert where(user)["session"][0].startswith("ppid-")
-    assert where(user, env={"CODEX_SESSION_ID": "c"})["session"] == ("c", "CODEX_SESSION_ID")
-    both = {"CLAUDE_SESSION_ID": "a", "TCLOG_SESSION": "t"}
+    for nth, variable in enumerate(VARIABLES):
+        env = dict.fromkeys(VARIABLES[nth:], "id")
+        assert where(user, env=env)["session"] == ("id", variable)
+    both = {"CLAUDE_CODE_SESSION_ID": "a", "TCLOG_SESSION": "t"}
     assert where(user, env=both)["session"] == ("t", "TCLOG_SESSION")
+    # What nobody sets is not looked at.
+    assert where(user, env={"CLAUDE_SESSION_ID": "a"})["session"][1] == "default"
+
+
+def test_without_a_name_the_session_is_that_of_the_terminal(user: User):
+    with open(f"/proc/{os.getsid(0)}/stat") as file:
+        start = file.read().rpartition(")")[2].split()[19]
+    told = f"~{os.getuid()}.{os.getsid(0)}.{start}@{os.uname().nodename}"
+    assert where(user)["session"] == (told, "default")
+
+
+def test_a_leader_that_cannot_be_seen_gives_way_to_the_parent(monkeypatch):
+    monkeypatch.setattr(os, "getsid", lambda process: 0)
+    monkeypatch.setattr(os, "getppid", os.getpid)
+    found, _ = find_session({})
+    assert found.startswith(f"~{os.getuid()}.{os.getpid()}.")
+    assert not found.startswith(f"~{os.getuid()}.{os.getpid()}.0@")
+
+
+@pytest.mark.parametrize("name", ["~x", "x" * 201, "a\nb", "\udcff"])
+def test_the_name_of_a_session_is_checked(user: User, name: str):
+    told = user("where", env={"TCLOG_SESSION": name}).said(2)
+    assert "hint: export TCLOG_SESSION=NAME" in told
+    assert where(user, env={"TCLOG_SESSION": "x" * 200})["session"][0] == "x" * 200
 
 
 def test_a_relative_store_is_relative_to_where_it_was_written(user: User):

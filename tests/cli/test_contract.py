@@ -557,6 +557,7 @@ def test_70_a_bug_is_one_line_too(project: User, monkeypatch):
 
 
 def test_130_interrupted(project: User):
+    project("step", "add", "s").ok()
     child = project.processes("wait-for", "s", "--json")
     time.sleep(3.0)
     child.send_signal(signal.SIGINT)

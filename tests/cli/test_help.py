@@ -91,6 +91,7 @@ PRELUDE = {
     ("step-status",): ["tclog step add build --as alice"],
     ("claim",): ["tclog step add design --as alice", "tclog step add build --as alice"],
     ("renew",): ["tclog claim design --as alice"],
+    ("note",): ["tclog step add design --as alice"],
     ("release",): ["tclog claim design --as alice"],
     ("reopen",): ["tclog claim design --as alice", "tclog complete design --as alice"],
     ("complete",): ["tclog claim design --as alice", "tclog claim build --as bob"],

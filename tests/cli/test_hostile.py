@@ -33,7 +33,8 @@ def caches(user: User) -> list[Path]:
 def use(user: User) -> int:
     """Use the log as agents do; returns how often the counter was increased by now."""
     user("memory", "incr", "n").ok()
-    user("claim", f"s-{user.environ['TCLOG_AGENT']}").ok()
+    # A session that has a name renews what it holds.
+    user("claim", f"s-{user.environ['TCLOG_AGENT']}", env={"TCLOG_SESSION": "s1"}).ok()
     user("send", "alice", "hi").ok()
     user("inbox", "--ack").ok()
     return int(user("memory", "get", "n").ok().out)
@@ -416,6 +417,7 @@ def test_long_words_and_texts(project: User):
     long = "x" * 131_000  # about the longest word that Linux hands to a process
     project.process("memory", "set", "k", long).ok()
     project.process("send", "alice", long).ok()
+    project("step", "add", "s").ok()
     project.process("note", "s", long).ok()
     for words in (
         [long],
@@ -468,6 +470,7 @@ def test_empty_words(project: User):
     project("ack", "").said(3)
     project("memory", "set", "k", "").ok()
     assert project("memory", "get", "k").out == "\n"
+    project("step", "add", "s").ok()
     project("note", "s", "").ok()
     project("memory", "list", "").ok()
 
@@ -480,8 +483,9 @@ def test_an_interrupt_at_any_moment_leaves_a_whole_log(project: User):
     commands = [["memory", "incr", "n"], ["claim", "s"], ["send", "alice", "x"], ["inbox", "--ack"],
                 ["note", "s", "x"], ["status"]]  # fmt: skip
     project("memory", "incr", "n").ok()
+    project("step", "add", "s").ok()
     for nth in range(24):
-        child = project.processes(*commands[nth % len(commands)])
+        child = project.processes(*commands[nth % len(commands)], env={"TCLOG_SESSION": "s1"})
         time.sleep(rng.uniform(0.05, 0.5))
         child.send_signal(signal.SIGINT if nth % 4 else signal.SIGKILL)
         _, err = child.communicate(timeout=120)

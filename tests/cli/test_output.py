@@ -137,6 +137,7 @@ def test_colours_are_on_state_words_and_nowhere_else(project: User):
 
 
 def test_a_terminal_shows_a_note_of_several_lines_below_each_other(project: User):
+    project("step", "add", "s").ok()
     project("note", "s", "one\ntwo").ok()
     lines = project("step", "show", "s", terminal=True).lines()
     (at,) = [n for n, line in enumerate(lines) if line.startswith("note")]
@@ -369,6 +370,7 @@ def test_texts_come_from_files_and_standard_input(project: User):
     project("memory", "set", "b", "--file", "nowhere").said(2)
     assert "'' cannot be read" in project("memory", "set", "b", "--file", "").said(2)
     project("send", "bob", "-", stdin=b"\xff").said(2)
+    project("step", "add", "s").ok()
     project("note", "s", "-", stdin="größe".encode()).ok()
     assert project("step", "show", "s", "--json").object()["note"] == "größe"
     huge = b"y" * (3 << 20)

@@ -112,6 +112,8 @@ step add design --title T
 step add build --after design
 step list
 claim design --lease 10m
+claim design --lease 20m
+claim unheard-of
 claim design --as bob
 renew design
 note design text
@@ -217,7 +219,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str
         [sys.executable, "-c", DRIVER],
         input=SESSION.strip().encode(),
         cwd=home,
-        env=environment(home),
+        env={**environment(home), "TCLOG_SESSION": "docs"},
         capture_output=True,
         check=True,
     )
@@ -254,7 +256,7 @@ def test_no_field_of_the_page_is_never_printed(printed: dict[str, list[dict[str,
 
 def test_errors_tell_what_the_page_says_by_code(printed: dict[str, list[dict[str, Any]]]) -> None:
     by_code = {record["code"]: record for record in printed["error"]}
-    assert {"holder", "fence", "lease_until", "lease_left_s"} <= set(by_code["step-held"])
+    assert {"holder", "session", "lease_until", "lease_left_s"} <= set(by_code["step-held"])
     conflict = by_code["version-conflict"]
     assert {"version", "value", "agent", "at", "current"} <= set(conflict)
     assert conflict["current"]["type"] == "memory"

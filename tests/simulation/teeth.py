@@ -32,6 +32,7 @@ from tclog.domain.decision import Draft
 from tclog.errors import OutcomeUnknown, Refused, StoreUnreachable
 from tclog.event import ALL, ChainId, digest, encode, event_key, seal_event, seal_version, slot_key
 from tclog.log import barriers as barriers_log
+from tclog.log import claims as claims_log
 from tclog.log import inbox as inbox_log
 from tclog.log import memory as memory_log
 from tclog.log import transactions as transactions_log
@@ -486,6 +487,44 @@ def fold_that_lets_a_claim_take_a_held_step(patch):
     patch.setattr(steps, "_folded", folded)
 
 
+def second_session_of_a_name_given_the_claim(patch):
+    """As it was until November 2026: whoever has the holder's name renews by claiming."""
+    patch.setattr(steps, "_is_own", lambda state, agent, session: state.agent == agent)
+
+
+def weak_session_renews_by_claiming(patch):
+    def is_own(state, agent, session):
+        return state.agent == agent and state.session == session
+
+    patch.setattr(steps, "_is_own", is_own)
+
+
+def next_step_may_be_ones_own(patch):
+    real = claims_log.claim_step
+
+    def claim_step(client, step, **rest):
+        return (yield from real(client, step, **{**rest, "renews": True}))
+
+    patch.setattr(claims_log, "claim_step", claim_step)
+
+
+def claim_of_another_session_ended_by_name(patch):
+    def is_same(state, agent, session, fence=None):
+        return state.agent == agent
+
+    patch.setattr(steps, "is_same", is_same)
+
+
+def claim_moves_and_keeps_its_token(patch):
+    real = steps._granted
+
+    def granted(state, event, place):
+        after = real(state, event, place)
+        return after._replace(fence=state.fence) if event.op == "step.move" else after
+
+    patch.setattr(steps, "_granted", granted)
+
+
 # -- inboxes --------------------------------------------------------------------------------------
 
 
@@ -859,6 +898,11 @@ BY_SCHEDULES = (
     stale_token_let_in,
     held_step_given_to_who_asks,
     fold_that_lets_a_claim_take_a_held_step,
+    second_session_of_a_name_given_the_claim,
+    weak_session_renews_by_claiming,
+    next_step_may_be_ones_own,
+    claim_of_another_session_ended_by_name,
+    claim_moves_and_keeps_its_token,
     broadcasts_merged_only_by_readers,
     broadcasts_never_merged,
     broadcasts_merged_from_the_beginning_each_time,
@@ -905,6 +949,8 @@ OPTIONS = dict.fromkeys(TRANSACTIONS, TRADE) | {
     resumed_key_looked_for_one_version_too_late: {"faults": SILENT, "work": ("memory", "message")},
     resumed_message_looked_for_as_if_it_had_one_inbox: {"faults": SILENT, "work": ("message",)},
     stale_token_let_in: {"work": ("step",)},
+    weak_session_renews_by_claiming: {"work": ("step",)},
+    next_step_may_be_ones_own: {"work": ("step",), "faults": Faults(pause_s=0.3)},
     undecided_slots_of_ones_own_tried_elsewhere: TRADE | {"faults": SILENT},
 }
 TEETH = (*BY_SCHEDULES, *FOCUSED)

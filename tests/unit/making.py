@@ -104,12 +104,13 @@ class Chain:
             return self.rules.decide(self.state, command, self.place(judged=True))
         return decision
 
-    def act(self, agent: str, command: Any) -> Decision:
+    def act(self, agent: str, command: Any, session: str = "session") -> Decision:
         """Decide on a command and commit what comes out of it."""
         decision = self.decide(command)
         if isinstance(decision, Draft):
-            place = self.place(judged=decision.judged)
-            self.commit(agent, decision.op, decision.body, expect=decision.expect, place=place)
+            op, body, expect, judged, _ = decision
+            place = self.place(judged=judged)
+            self.commit(agent, op, body, expect=expect, place=place, session=session)
         return decision
 
     def commit(
@@ -120,12 +121,13 @@ class Chain:
         *,
         expect: Mapping[str, Any] | None = None,
         place: Place | None = None,
+        session: str = "session",
     ) -> Event:
         """Commit an event, allowed or not; the state then is what its packed form says.
 
         ``place`` is what the writer knew when it decided; the slot is stamped now.
         """
-        event = make_event(op, body, agent=agent, expect=expect)
+        event = make_event(op, body, agent=agent, expect=expect, session=session)
         after = self.rules.evolve(self.state, event, place or self.place())
         packed = decode(encode(self.rules.pack(after, (event,))), "state")
         self.state = self.rules.unpack(packed, (event,))

@@ -46,9 +46,9 @@ class Key(Chain):
         if first is not None:
             self.act("alice", Set(first))
 
-    def commit(self, agent, op, body, *, expect=None, place=None):
+    def commit(self, agent, op, body, **rest):
         self.blobs |= stored(blobs_of(self.state, make_event(op, body)))
-        return super().commit(agent, op, body, expect=expect, place=place)
+        return super().commit(agent, op, body, **rest)
 
     @property
     def value(self):

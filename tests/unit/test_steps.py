@@ -31,7 +31,7 @@ from tclog.domain.steps import (
     find_cycle,
     lease_ends_us,
 )
-from tclog.errors import Refused, UsageError
+from tclog.errors import NotFound, Refused, UsageError
 from tclog.event import decode, encode
 
 from .making import AGENTS, T0_US, Chain, Rules, make_event
@@ -42,18 +42,18 @@ LEASE_MS = 5000
 
 
 def refused(decision, code):
-    return isinstance(decision, Refused) and decision.code == code
+    return isinstance(decision, Refused | NotFound) and decision.code == code
 
 
-def held_by(agent="alice", lease_ms=LEASE_MS):
+def held_by(agent="alice", lease_ms=LEASE_MS, session="session"):
     chain = Chain(RULES)
-    chain.act(agent, Claim("s", agent, lease_ms))
+    chain.act(agent, Claim("s", agent, lease_ms), session)
     return chain
 
 
-def ended(outcome, agent="alice"):
-    chain = held_by(agent)
-    chain.act(agent, Complete("s", agent, outcome))
+def ended(outcome, agent="alice", session="session"):
+    chain = held_by(agent, session=session)
+    chain.act(agent, Complete("s", agent, outcome), session)
     return chain
 
 
@@ -69,15 +69,27 @@ class Model(NamedTuple):
     lease_us: int = 0
     last_us: int = 0
     added_by: str | None = None
+    session: str | None = None
+    known: bool = False
+    reopened: bool = False
+
+    def same(self, actor, fence):
+        """Whether an actor is whom the claim, or the end, stands for."""
+        agent, session = actor
+        if agent != self.agent:
+            return False
+        by_name = session.startswith("~") or (self.session or "~").startswith("~")
+        return by_name or session == self.session or (fence is not None and fence == self.fence)
 
     def lapsed(self, now_us):
         return now_us >= self.last_us + self.lease_us + SECOND_US
 
-    def allows(self, agent, op, body, fence, now_us):
+    def allows(self, actor, op, body, fence, now_us):
         """Whether an event is allowed; ``now_us`` is None without the store's word for it."""
+        agent, _ = actor
         if fence is not None and fence != self.fence:
             return False
-        holds = self.state == CLAIMED and self.agent == agent
+        holds = self.state == CLAIMED and self.same(actor, fence)
         match op:
             case "step.add":
                 return self.added_by is None
@@ -86,48 +98,63 @@ class Model(NamedTuple):
             case "step.claim":
                 return self.state == PENDING
             case "step.takeover":
-                return (
-                    self.state == CLAIMED
-                    and not holds
-                    and body["fence"] == self.fence
-                    and now_us is not None
-                    and self.lapsed(now_us)
-                )
-            case "step.renew" | "step.release":
+                late = now_us is not None and self.lapsed(now_us)
+                may = body.get("force", False) or late
+                return self.state == CLAIMED and body["fence"] == self.fence and may
+            case "step.move":
+                return holds and fence is not None
+            case "step.renew":
                 return holds
+            case "step.release":
+                return holds or (self.state == CLAIMED and body.get("force", False))
             case "step.note":
-                return True
+                return self.known
             case "step.complete":
                 may = holds or self.state == NEEDS_REVIEW or body.get("force", False)
-                return may and self.state != COMPLETE and body["outcome"] in OUTCOMES
+                again = body["outcome"] == self.state and self.same(actor, fence)
+                ends = self.state != COMPLETE and body["outcome"] in OUTCOMES
+                return may and ends and not again
             case "step.reopen":
                 return self.state not in (PENDING, CLAIMED)
         return False
 
-    def after(self, agent, op, body, seq, stored_us):
+    def after(self, actor, op, body, seq, stored_us, fence):
         """Apply an allowed event that the store stamped with ``stored_us``."""
-        new = self
+        agent, session = actor
+        new = self._replace(known=True)
         match op:
             case "step.add":
-                new = self._replace(added_by=agent)
+                new = new._replace(added_by=agent)
             case "step.withdraw":
-                new = self._replace(added_by=None)
-            case "step.claim" | "step.takeover":
-                new = self._replace(state=CLAIMED, agent=agent, fence=seq)
+                worked = self.fence is not None or self.reopened
+                new = new._replace(added_by=None, known=worked)
+            case "step.claim" | "step.takeover" | "step.move":
+                new = new._replace(state=CLAIMED, agent=agent, fence=seq, session=session)
             case "step.release":
-                new = self._replace(state=PENDING, agent=None)
+                new = new._replace(state=PENDING, agent=None, session=None)
             case "step.reopen":
-                new = self._replace(state=PENDING, agent=None, fence=None)
+                new = new._replace(
+                    state=PENDING, agent=None, fence=None, session=None, reopened=True
+                )
             case "step.complete":
-                new = self._replace(state=body["outcome"], agent=agent)
+                new = new._replace(state=body["outcome"], agent=agent, session=session)
         if "lease_ms" in body:
             new = new._replace(lease_us=body["lease_ms"] * 1000)
-        if new.state == CLAIMED and new.agent == agent:
+        if new.state == CLAIMED and new.same(actor, fence):
             return new._replace(last_us=stored_us)
         return new
 
 
-agents = st.sampled_from(AGENTS)
+# Two strong sessions of one name, and two commands of it that share a weak one.
+agents = st.sampled_from(
+    [
+        ("alice", "s1"),
+        ("alice", "s1"),
+        ("alice", "s2"),
+        ("alice", "~1.2.3@h"),
+        *((agent, "s1") for agent in AGENTS[1:]),
+    ]
+)
 leases_ms = st.sampled_from([100, 1000, LEASE_MS])
 waits_s = st.sampled_from([0, 0, 0.1, 1, 1.1, 1.099999, 1.999999, 2, 5.999999, 6, 10])
 # Which token is the true one depends on what came before; most of the others are stale.
@@ -138,10 +165,13 @@ rogue_bodies = {
     "step.add": st.just({"after": ["a"], "priority": 0}),
     "step.withdraw": st.just({}),
     "step.claim": st.fixed_dictionaries({"lease_ms": leases_ms}),
-    "step.takeover": st.fixed_dictionaries({"lease_ms": leases_ms, "fence": fences}),
+    "step.takeover": st.fixed_dictionaries(
+        {"lease_ms": leases_ms, "fence": fences}, optional={"force": st.booleans()}
+    ),
+    "step.move": st.fixed_dictionaries({"lease_ms": leases_ms}),
     "step.renew": st.fixed_dictionaries({"lease_ms": leases_ms}),
     "step.note": st.just({"note": NOTE}),
-    "step.release": st.just({}),
+    "step.release": st.fixed_dictionaries({}, optional={"force": st.booleans()}),
     "step.complete": st.fixed_dictionaries(
         {"outcome": st.sampled_from([*OUTCOMES, PENDING, CLAIMED])},
         optional={"force": st.booleans(), "handoff": st.just({"to": "bob"})},
@@ -157,9 +187,10 @@ commands = st.one_of(
     st.tuples(st.just(Withdraw), st.just(())),
     st.tuples(st.just(Claim), st.tuples(leases_ms)),
     st.tuples(st.just(Claim), st.tuples(leases_ms)),
+    st.tuples(st.just(Claim), st.tuples(leases_ms, fences, st.sampled_from([None, None, "why"]))),
     st.tuples(st.just(Renew), st.tuples(st.none() | leases_ms, fences)),
-    st.tuples(st.just(Note), st.just(())),
-    st.tuples(st.just(Release), st.tuples(fences)),
+    st.tuples(st.just(Note), st.tuples(fences)),
+    st.tuples(st.just(Release), st.tuples(fences, st.booleans())),
     st.tuples(st.just(Complete), st.tuples(st.sampled_from(OUTCOMES), fences, st.booleans())),
     st.tuples(st.just(Reopen), st.just(())),
 )
@@ -174,15 +205,28 @@ def resolved(value, model):
     return model.fence if value == CURRENT else value
 
 
-def made(kind, agent, arguments):
+def made(kind, actor, arguments):
+    agent, session = actor
     if kind is Note:
-        return Note("s", NOTE)
-    return Reopen("s") if kind is Reopen else kind("s", agent, *arguments)
+        return Note("s", NOTE, *arguments)
+    if kind is Reopen:
+        return Reopen("s")
+    if kind in (Add, Withdraw):
+        return kind("s", agent, *arguments)
+    if kind is Claim and len(arguments) > 1:
+        lease_ms, fence, why = arguments
+        return Claim("s", agent, lease_ms, session=session, fence=fence, steal=why)
+    if kind is Release:
+        fence, force = arguments
+        return Release("s", agent, fence, session, force, "why" if force else None)
+    return kind("s", agent, *arguments)._replace(session=session)
 
 
-def wanted(command, model, agent):
+def wanted(command, model, actor):
     """Return the event that a command stands for in the model's state, and its fence."""
     match command:
+        case Claim(_, _, lease_ms, fence=int(fence)):
+            return "step.move", {"lease_ms": lease_ms}, fence
         case Add(_, _, title, priority, after):
             return "step.add", {"title": title, "priority": priority, "after": list(after)}, None
         case Withdraw():
@@ -190,15 +234,16 @@ def wanted(command, model, agent):
         case Claim(_, _, lease_ms):
             if model.state != CLAIMED:
                 return "step.claim", {"lease_ms": lease_ms}, None
-            if model.agent == agent:
+            if (model.agent, model.session) == actor and not actor[1].startswith("~"):
                 return "step.renew", {"lease_ms": lease_ms}, None
-            return "step.takeover", {"lease_ms": lease_ms, "fence": model.fence}, None
+            force = {"force": True, "reason": "why"} if command.steal else {}
+            return "step.takeover", {"lease_ms": lease_ms, "fence": model.fence, **force}, None
         case Renew(_, _, lease_ms, fence):
             return "step.renew", {"lease_ms": lease_ms or model.lease_us // 1000}, fence
-        case Note():
-            return "step.note", {"note": NOTE}, None
-        case Release(_, _, fence):
-            return "step.release", {}, fence
+        case Note(_, _, fence):
+            return "step.note", {"note": NOTE}, fence
+        case Release(_, _, fence, _, force):
+            return "step.release", {"force": True, "reason": "why"} if force else {}, fence
         case Complete(_, _, outcome, fence, force):
             return "step.complete", {"outcome": outcome, "force": force}, fence
     return "step.reopen", {}, None
@@ -208,11 +253,12 @@ def wanted(command, model, agent):
 @given(histories)
 def test_any_history_folds_to_what_the_rules_promise(history):
     chain, model = Chain(RULES), Model()
-    for agent, before_s, between_s, what, rogue in history:
+    for actor, before_s, between_s, what, rogue in history:
+        agent, session = actor
         chain.wait(before_s)
         if rogue is None:
-            command = made(what[0], agent, [resolved(value, model) for value in what[1]])
-            decision = decided(chain, model, agent, command)
+            command = made(what[0], actor, [resolved(value, model) for value in what[1]])
+            decision = decided(chain, model, actor, command)
             if decision is None:
                 continue
             op, body, judged = decision.op, decision.body, decision.judged
@@ -221,34 +267,36 @@ def test_any_history_folds_to_what_the_rules_promise(history):
             (op, body), (judged, fence) = what, rogue
             body = {name: resolved(value, model) for name, value in body.items()}
             fence = resolved(fence, model)
-        allowed = model.allows(agent, op, body, fence, chain.us if judged else None)
+        allowed = model.allows(actor, op, body, fence, chain.us if judged else None)
         before, was = chain.state, model
         # The writer learns the time of its event's object; the slot is created later.
         place = chain.place(judged=judged)
         chain.wait(between_s)
         expect = None if fence is None else {"fence": fence}
-        chain.commit(agent, op, body, expect=expect, place=place)
+        chain.commit(agent, op, body, expect=expect, place=place, session=session)
         if allowed:
-            model = model.after(agent, op, body, chain.seq, chain.us)
+            model = model.after(actor, op, body, chain.seq, chain.us, fence)
         else:
             # It may only have put on record when the version before it was stored.
             assert chain.state._replace(lease_from=before.lease_from) == before
         check(chain, model, was, op)
 
 
-def decided(chain, model, agent, command):
+def decided(chain, model, actor, command):
     """Return the draft of an allowed command; decide says yes exactly where evolve would."""
-    op, body, fence = wanted(command, model, agent)
-    allowed = model.allows(agent, op, body, fence, chain.us)
+    op, body, fence = wanted(command, model, actor)
+    allowed = model.allows(actor, op, body, fence, chain.us)
+    if isinstance(command, Complete | Renew | Release):
+        allowed = allowed and model.known
     decision = chain.decide(command)
-    if isinstance(command, Complete) and fence in (None, model.fence):
-        same = (model.state, model.agent) == (command.outcome, agent)
+    if isinstance(command, Complete) and fence in (None, model.fence) and model.known:
+        same = model.state == command.outcome and model.same(actor, fence)
         assert isinstance(decision, Unchanged) == same
         allowed = allowed and not same
     assert isinstance(decision, Draft) == allowed
     if not allowed:
         return None
-    assert (decision.op, decision.judged) == (op, op == "step.takeover")
+    assert (decision.op, decision.judged) == (op, op == "step.takeover" and "force" not in body)
     assert {**body, **decision.body} == {**decision.body, **body}
     assert decision.expect == (None if fence is None else {"fence": fence})
     return decision
@@ -262,9 +310,9 @@ def check(chain, model, was, op):
         assert state.fence is None
     elif state.fence != was.fence:
         # Tokens only grow, and a token is the number of the version that granted it.
-        assert op in ("step.claim", "step.takeover")
+        assert op in ("step.claim", "step.takeover", "step.move")
         assert state.fence == chain.seq > (was.fence or 0)
-    assert state.session == (None if state.state == PENDING else "session")
+    assert (state.session, steps.is_known(state)) == (model.session, model.known)
     if state.state != CLAIMED:
         # What nobody holds has no lease that anybody could mistake for one.
         assert (state.lease_ms, state.held_version, state.lease_from) == (0, 0, None)
@@ -272,8 +320,10 @@ def check(chain, model, was, op):
         assert state.lease_ms * 1000 == model.lease_us
         ends_us = lease_ends_us(state, chain.seq, chain.stored)
         assert ends_us == model.last_us + model.lease_us
-        # A holder changes only through a takeover, or by way of a state that nobody holds.
-        assert was.state != CLAIMED or was.agent == state.agent or op == "step.takeover"
+        # A holder changes only by a token that proves it, through a takeover, or by way of a
+        # state that nobody holds.
+        moved = (was.agent, was.session) != (state.agent, state.session)
+        assert was.state != CLAIMED or not moved or op in ("step.takeover", "step.move")
 
 
 # -- leases ---------------------------------------------------------------------------------------
@@ -288,8 +338,8 @@ def test_a_lease_can_be_taken_over_one_second_after_its_end_and_not_a_microsecon
     chain.us = T0_US + LEASE_MS * 1000 + SECOND_US - 1
     decision = chain.act("bob", Claim("s", "bob", 100))
     assert refused(decision, "step-held")
-    assert decision.details["holder"] == "alice"
-    assert decision.details["fence"] == 1
+    assert (decision.details["holder"], decision.details["session"]) == ("alice", "session")
+    assert "fence" not in decision.details
     assert decision.details["lease_until"] == stamp(T0_US + LEASE_MS * 1000)
     assert decision.details["lease_left_s"] == 0.000001
     chain.wait(0.000001)
@@ -318,7 +368,7 @@ def test_whatever_the_holder_writes_about_its_step_renews_the_lease(word):
         {
             "renew": Renew("s", "alice"),
             "note": Note("s", NOTE),
-            "claim": Claim("s", "alice", LEASE_MS),
+            "claim": Claim("s", "alice", LEASE_MS, session="session"),
             "add": Add("s", "alice"),
         }[word],
     )
@@ -343,7 +393,8 @@ def takeover(fence=1, agent="bob"):
         (takeover(), {"prev_stored": None}, False),
         (takeover(), {"now": stamp(T0_US + LEASE_MS * 1000 + SECOND_US - 1)}, False),
         (takeover(fence=2), {}, False),
-        (takeover(agent="alice"), {}, False),
+        # Also from another session of the holder's name, or the same one.
+        (takeover(agent="alice"), {}, True),
     ],
 )
 def test_a_takeover_counts_only_with_both_stamps_the_right_token_and_enough_time(
@@ -353,7 +404,7 @@ def test_a_takeover_counts_only_with_both_stamps_the_right_token_and_enough_time
     now = stamp(T0_US + LEASE_MS * 1000 + SECOND_US)
     place = Place(2, prev_stored=chain.stored, now=now)._replace(**changes)
     after = RULES.evolve(chain.state, event, place)
-    assert after.agent == ("bob" if granted else "alice")
+    assert after.agent == (event.agent if granted else "alice")
     assert after.fence == (2 if granted else 1)
 
 
@@ -397,7 +448,8 @@ def test_who_lost_a_claim_can_do_nothing_with_its_old_token():
     ):
         decision = chain.act("alice", command)
         assert refused(decision, "stale-fence")
-        assert decision.details == {"holder": "bob", "fence": 2}
+        assert decision.details == {"holder": "bob", "session": "session"}
+        assert "2" not in decision.message
         chain.commit("alice", op, {**body, "force": True}, expect={"fence": 1})
     for command in (Complete("s", "alice"), Renew("s", "alice"), Release("s", "alice")):
         assert refused(chain.act("alice", command), "not-yours")
@@ -460,7 +512,10 @@ def test_an_outcome_that_is_none_is_an_error_of_the_call_and_folds_to_nothing(ou
 
 @pytest.mark.parametrize("command", [Renew("s", "alice"), Release("s", "alice")])
 def test_what_nobody_holds_is_neither_renewed_nor_released(command):
-    for chain in (Chain(RULES), ended(BLOCKED)):
+    assert refused(Chain(RULES).act("alice", command), "step-missing")
+    added = Chain(RULES)
+    added.act("alice", Add("s", "alice"))
+    for chain in (added, ended(BLOCKED)):
         assert refused(chain.act("alice", command), "step-not-claimed")
 
 
@@ -484,6 +539,165 @@ def test_an_event_holds_only_what_was_said():
     assert chain.act("bob", Add("s", "bob")).body == {"after": [], "priority": 0}
     assert chain.act("bob", Claim("s", "bob", 100)).body == {"lease_ms": 100}
     assert chain.act("bob", Complete("s", "bob")).body == {"outcome": COMPLETE}
+
+
+# -- sessions ------------------------------------------------------------------------------------
+
+WEAK_SESSIONS = ["~1.2.3@host", "pid-7", "ppid-7"]
+
+
+def claim_by(session, **more):
+    return Claim("s", "alice", 100, session=session, **more)
+
+
+def test_a_second_session_of_a_name_is_refused_and_told_which_one_holds_the_step():
+    chain = held_by(session="s1")
+    chain.wait(2)
+    decision = chain.act("alice", claim_by("s2"), "s2")
+    assert refused(decision, "step-held")
+    assert decision.hint == "tclog claim s --wait"
+    assert "claimed by alice in session s1, which last wrote 2 s before" in decision.message
+    assert decision.details["session"] == "s1"
+    assert decision.details["age_s"] == 2
+    chain.wait(4)
+    # After the end of its lease it is anybody's, also another session's of the same name.
+    assert chain.act("alice", claim_by("s2"), "s2").op == "step.takeover"
+    assert (chain.state.session, chain.state.fence) == ("s2", 2)
+
+
+def test_a_strong_session_that_claims_what_it_holds_renews_it():
+    chain = held_by(session="s1")
+    assert chain.act("alice", claim_by("s1"), "s1").op == "step.renew"
+    assert (chain.state.fence, chain.state.lease_ms) == (1, 100)
+    # But not where it asks for any step.
+    assert refused(chain.decide(claim_by("s1", renews=False)), "step-held")
+
+
+@pytest.mark.parametrize("holder", [*WEAK_SESSIONS, "s1"])
+@pytest.mark.parametrize("session", [*WEAK_SESSIONS, None])
+def test_a_weak_session_never_renews_by_claiming_but_by_name(holder, session):
+    chain = held_by(session=holder)
+    decision = chain.decide(claim_by(session))
+    assert refused(decision, "step-held")
+    assert decision.hint == "tclog renew s"
+    assert isinstance(chain.decide(Renew("s", "alice", session=session)), Draft)
+    assert isinstance(chain.decide(Complete("s", "alice", session=session)), Draft)
+    assert isinstance(chain.decide(Release("s", "alice", session=session)), Draft)
+
+
+def by_session(session, fence=None):
+    return (
+        (Renew("s", "alice", None, fence, session), "step.renew", {"lease_ms": 1}),
+        (Release("s", "alice", fence, session), "step.release", {}),
+        (
+            Complete("s", "alice", fence=fence, session=session),
+            "step.complete",
+            {"outcome": COMPLETE},
+        ),
+    )
+
+
+def test_what_one_strong_session_holds_another_one_neither_renews_nor_ends():
+    for command, op, body in by_session("s2"):
+        chain = held_by(session="s1")
+        before = chain.state
+        decision = chain.act("alice", command, "s2")
+        assert refused(decision, "not-yours")
+        assert "in session s1" in decision.message
+        chain.commit("alice", op, body, session="s2")
+        assert chain.state._replace(lease_from=None) == before
+
+
+def test_the_token_proves_the_claim_from_any_session_of_the_name_and_does_not_move_it():
+    for command, op, _ in (*by_session("s2", 1), (Note("s", NOTE, 1), "step.note", {})):
+        chain = held_by(session="s1")
+        chain.wait(1)
+        assert chain.act("alice", command, "s2").op == op
+        if chain.state.state == CLAIMED:
+            assert (chain.state.session, chain.state.fence) == ("s1", 1)
+            assert chain.state.held_version == 2
+        other = held_by(session="s1")
+        assert other.decide(command._replace(fence=2)).code == "stale-fence"
+
+
+def test_a_note_of_another_strong_session_does_not_renew_the_lease():
+    for session, renews in (("s1", True), ("s2", False), ("~1.2.3@h", True)):
+        chain = held_by(session="s1")
+        chain.act("alice", Note("s", NOTE), session)
+        assert (chain.state.held_version == 2) == renews
+        assert chain.state.note_version == 2
+
+
+def test_a_claim_moves_by_its_token_which_is_stale_then():
+    chain = held_by(session="s1")
+    move = claim_by("s2", fence=1)
+    assert refused(chain.decide(move._replace(agent="bob")), "not-yours")
+    assert refused(chain.decide(move._replace(fence=2)), "stale-fence")
+    decision = chain.act("alice", move, "s2")
+    assert (decision.op, decision.expect) == ("step.move", {"fence": 1})
+    assert (chain.state.session, chain.state.fence, chain.state.lease_ms) == ("s2", 2, 100)
+    for command, _, _ in by_session("s1", 1):
+        assert refused(chain.decide(command), "stale-fence")
+    for command, _, _ in by_session("s1"):
+        assert refused(chain.decide(command), "not-yours")
+    # Without a token in the event it is none.
+    chain.commit("alice", "step.move", {"lease_ms": 1}, session="s2")
+    assert chain.state.fence == 2
+
+
+def test_what_a_session_holds_moves_to_one_below_it_once():
+    chain = held_by(session="s1")
+    first, second = (claim_by(f"s1/x-{n}", renews=False, parent="s1") for n in "12")
+    assert chain.act("alice", first, "s1/x-1").op == "step.move"
+    assert refused(chain.decide(second), "step-held")
+    assert refused(
+        held_by(session="~1.2.3@h").decide(second._replace(parent="~1.2.3@h")), "step-held"
+    )
+
+
+def test_a_claim_is_stolen_or_given_back_by_force_with_a_reason_in_the_log():
+    chain = held_by(session="s1")
+    steal = Claim("s", "bob", 100, session="b", steal="gone")
+    decision = chain.act("bob", steal, "b")
+    assert decision.op == "step.takeover"
+    assert decision.body["force"] is True
+    assert decision.body["reason"] == "gone"
+    assert (chain.state.agent, chain.state.fence) == ("bob", 2)
+    release = Release("s", "alice", session="s1", force=True, reason="wrong one")
+    assert chain.act("alice", release, "s1").body == {"force": True, "reason": "wrong one"}
+    assert chain.state.state == PENDING
+    assert refused(chain.decide(release), "step-not-claimed")
+
+
+def test_the_end_of_one_strong_session_is_not_taken_for_that_of_another():
+    chain = ended(COMPLETE, session="s1")
+    complete = Complete("s", "alice", session="s2")
+    assert refused(chain.decide(complete), "step-complete")
+    assert chain.decide(complete._replace(session="s1")) == Unchanged()
+    assert chain.decide(complete._replace(fence=1)) == Unchanged()
+
+
+def test_what_is_in_review_is_not_ended_so_again_by_who_ended_it_so():
+    chain = held_by(session="s1")
+    chain.act("alice", Complete("s", "alice", NEEDS_REVIEW, handoff={"to": "bob"}), "s1")
+    body = {"outcome": NEEDS_REVIEW}
+    chain.commit("alice", "step.complete", body, session="s1")
+    assert chain.state.handoff_version == 2
+
+
+def test_a_step_that_nobody_added_stays_one_when_it_is_opened_again():
+    chain = ended(FAILED)
+    chain.act("bob", Reopen("s"))
+    assert chain.state == State(reopened_version=3)
+    assert steps.is_known(chain.state)
+    assert isinstance(chain.decide(Note("s", NOTE)), Draft)
+
+
+def test_a_note_on_a_step_that_nobody_knows_is_refused_and_ignored():
+    chain = Chain(RULES)
+    assert refused(chain.act("alice", Note("s", NOTE)), "step-missing")
+    chain.commit("alice", "step.note", {"note": NOTE})
+    assert chain.state == EMPTY
 
 
 # -- definitions, notes, hand-offs ----------------------------------------------------------------
@@ -520,7 +734,7 @@ def test_the_packed_state_holds_only_what_differs_from_an_empty_step():
     assert RULES.pack(EMPTY, ()) == {}
     assert RULES.unpack({}, ()) == (
         *(PENDING, None, None, None, 0, 0, None),
-        *(False, None, None, None, 0, (), 0, 0),
+        *(False, None, None, None, 0, (), 0, 0, 0),
     )
     assert decode(encode(RULES.pack(held_by("alice").state, ())), "state") == {
         "agent": "alice",

@@ -9,6 +9,7 @@ import click
 
 from tclog.cli.app import operation
 from tclog.cli.here import Here
+from tclog.cli.options import FENCED
 from tclog.cli.output import error_record, write_json
 from tclog.errors import EXIT_DONE, TclogError, UsageError
 
@@ -54,7 +55,7 @@ def _carry_out(here: Here, asked: Asked) -> dict[str, Any]:
     if asked.operation.acts:
         here.agent()
     arguments = asked.arguments
-    if asked.op == "step.complete" and "fence" not in arguments:
+    if asked.op in FENCED and "fence" not in arguments:
         arguments = {**arguments, "fence": here.fence_of(arguments["step"])}
         asked = asked._replace(arguments=arguments)
     # A point may name what was written since the last one was read.

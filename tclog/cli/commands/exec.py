@@ -23,6 +23,7 @@ from tclog.cli.app import operation
 from tclog.cli.child import KILL_AFTER_S, Child, Watchdog
 from tclog.cli.here import Here
 from tclog.cli.output import write_json
+from tclog.cli.session import below
 from tclog.cli.watchdog import now_s
 from tclog.domain.steps import CLAIMED, LEASE_MS_DEFAULT
 from tclog.errors import NotFound, Refused, StoreError, TclogError, UsageError, to_run
@@ -140,17 +141,20 @@ class Keeper:
 def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...]) -> None:
     """Run a command while holding a step.
 
-    Claims STEP, renews it while COMMAND runs, then completes it, or fails it. The command finds
-    TCLOG_STEP, TCLOG_FENCE and TCLOG_AGENT in its environment. Signals are forwarded to it, and it
-    stops and goes on together with exec. If the claim is lost it is killed (exit 4). If exec is
-    stopped or killed, the command is ended before the lease can end. Otherwise exec ends with the
-    command's own exit status, 128 + N when signal N ended it.
+    Claims STEP, or moves this session's claim to the command alone. Renews it while COMMAND runs,
+    then completes it, or fails it. The command finds TCLOG_STEP, TCLOG_FENCE and TCLOG_AGENT in its
+    environment. Signals are forwarded to it, and it stops and goes on together with exec. If the
+    claim is lost it is killed (exit 4). If exec is stopped or killed, the command is ended before
+    the lease can end. Otherwise exec ends with the command's own exit status, 128 + N when signal N
+    ended it.
     """
+    parent = here.session
+    # A session for this command alone: what it holds is refused to any other, and to a second exec.
+    here.enter(below(parent))
     log = here.log()
     lease_s = LEASE_MS_DEFAULT / 1000 if lease is None else lease
     begun_s = now_s()
-    # Not one that this agent holds already: another process of the same name may work on it.
-    held = log.steps.claim(step_id, lease_s=lease_s, anew=True)
+    held = log.steps.claim_below(step_id, parent, lease_s=lease_s)
     assert held.fence is not None  # noqa: S101 - a claim has a token
     here.note(f"claimed step {step_id} as {log.agent} (fence {held.fence})")
     child = Child()

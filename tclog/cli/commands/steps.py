@@ -136,6 +136,7 @@ def _facts(found: Step) -> list[Fact]:
         Fact(found.id, found.state, "state"),
         Fact("title", found.title),
         Fact("agent", found.agent),
+        Fact("session", found.session),
         Fact("fence", found.fence),
         Fact("lease until", found.lease_until, "time"),
         Fact("after", ",".join(found.after) or None),
@@ -182,6 +183,11 @@ def step_status(here: Here, step_id: str) -> None:
 @options.lease
 @click.option("--wait", is_flag=True, help="Wait until it can be had.")
 @options.timeout(None)
+@click.option(
+    "--fence", type=int, metavar="N", help="Move your own claim with this fencing token here."
+)
+@click.option("--steal", is_flag=True, help="Take it although somebody's lease has not ended.")
+@click.option("--reason", metavar="T", help="Why --steal.")
 @options.id_key
 def claim(
     here: Here,
@@ -190,13 +196,17 @@ def claim(
     lease: float | None,
     wait: bool,
     timeout: float | None,
+    fence: int | None,
+    steal: bool,
+    reason: str | None,
     id_key: str | None,
 ) -> None:
     """Claim a step (or the next ready one) with a lease.
 
-    Exactly one agent holds it, until its lease ends by the store's clock. Claiming what one
-    already holds renews it. The confirmation shows the fencing token: pass it to complete --fence,
-    and a claim that was lost meanwhile is refused.
+    Exactly one session of one agent holds it, until its lease ends by the store's clock. A named
+    session (TCLOG_SESSION, or a harness's own) that claims what it holds already renews it. The
+    confirmation shows the fencing token: pass it to complete --fence, and a claim that was lost
+    meanwhile is refused. --fence moves a claim of your name to this session, under a new token.
     """
     from tclog.log import claims
 
@@ -209,6 +219,11 @@ def claim(
         )
     if timeout is not None and not wait:
         raise UsageError("--timeout goes with --wait")
+    if (next_ or wait or fence is not None) and steal:
+        raise UsageError("--steal goes with a named step, and not with --wait or --fence")
+    if (next_ or wait) and fence is not None:
+        raise UsageError("--fence goes with a named step, and not with --wait")
+    why = claims.check_steal(step_id or "ID", steal, reason)
     key = options.check_key(id_key)
     log = here.log()
     if step_id is None:
@@ -221,8 +236,18 @@ def claim(
             claims.claim_waiting(log.client, step_id, lease_s=lease, timeout_s=timeout, id_key=key)
         )
     else:
-        done = log.run(claims.claim_step(log.client, step_id, lease_s=lease, id_key=key))
-    here.emit(done.as_json(), lambda: _held(here, "Claimed", done))
+        done = log.run(
+            claims.claim_step(
+                log.client, step_id, lease_s=lease, fence=fence, steal=why, id_key=key
+            )
+        )
+    here.emit(done.as_json(), lambda: _held(here, _claimed(done), done))
+
+
+def _claimed(done: Step) -> str:
+    if done.renewed:
+        return "Held already, renewed:"
+    return "Claimed new" if done.new else "Claimed"
 
 
 def _held(here: Here, verb: str, done: Step) -> str:
@@ -249,6 +274,7 @@ def renew(
     """
     from tclog.log.claims import renew_step
 
+    fence = here.fence_of(step_id) if fence is None else fence
     log = here.log()
     done = log.run(
         renew_step(
@@ -266,18 +292,19 @@ def renew(
 )
 @click.argument("step_id", metavar="ID")
 @click.argument("text")
+@options.fence
 @options.id_key
-def note(here: Here, step_id: str, text: str, id_key: str | None) -> None:
+def note(here: Here, step_id: str, text: str, fence: int | None, id_key: str | None) -> None:
     """Say something about a step.
 
     TEXT is - for standard input. A note by its holder also renews the lease.
     """
     from tclog.log.steps import note_step
 
+    fence = here.fence_of(step_id) if fence is None else fence
+    key, said = options.check_key(id_key), options.read_text(text)
     log = here.log()
-    done = log.run(
-        note_step(log.client, step_id, options.read_text(text), id_key=options.check_key(id_key))
-    )
+    done = log.run(note_step(log.client, step_id, said, fence=fence, id_key=key))
     here.emit(done.as_json(), f"Noted on step {done.id}")
 
 
@@ -289,16 +316,29 @@ def note(here: Here, step_id: str, text: str, id_key: str | None) -> None:
 )
 @click.argument("step_id", metavar="ID")
 @options.fence
+@click.option("--force", is_flag=True, help="Although another agent or session holds it.")
+@click.option("--reason", metavar="T", help="Why --force.")
 @options.id_key
-def release(here: Here, step_id: str, fence: int | None, id_key: str | None) -> None:
+def release(
+    here: Here,
+    step_id: str,
+    fence: int | None,
+    force: bool,
+    reason: str | None,
+    id_key: str | None,
+) -> None:
     """Give a claim back.
 
-    Somebody else can have the step at once.
+    Somebody else can have the step at once. Only its holder may, or --force --reason.
     """
     from tclog.log.claims import release_step
 
+    fence = here.fence_of(step_id) if fence is None else fence
+    key = options.check_key(id_key)
     log = here.log()
-    done = log.run(release_step(log.client, step_id, fence=fence, id_key=options.check_key(id_key)))
+    done = log.run(
+        release_step(log.client, step_id, fence=fence, force=force, reason=reason, id_key=key)
+    )
     here.emit(done.as_json(), f"Released step {done.id}")
 
 
@@ -340,7 +380,7 @@ def reopen(here: Here, step_id: str, id_key: str | None) -> None:
     "--changed-files-from-git", is_flag=True, help="List the files that git sees changed."
 )
 @options.fence
-@click.option("--force", is_flag=True, help="Although another agent holds it.")
+@click.option("--force", is_flag=True, help="Although another agent or session holds it.")
 @click.option("--reason", metavar="T", help="Why --force.")
 @options.id_key
 def complete(

@@ -75,7 +75,7 @@ def _open(file: str | None) -> BinaryIO:
 
 def _collect(here: Here, collected: Transaction, one: Asked) -> None:
     arguments = dict(one.arguments)
-    if one.op == "step.complete" and "fence" not in arguments:
+    if one.op in options.FENCED and "fence" not in arguments:
         arguments["fence"] = here.fence_of(arguments["step"])
     one.operation.protocol(collected, **arguments)
 

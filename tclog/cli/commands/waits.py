@@ -36,7 +36,8 @@ def wait_for(
         raise UsageError("--any and --count exclude each other")
     log = here.log(reader=True)
     needed = 1 if any_ else count
-    done = log.run(wait_for_steps(log.client, ids, count=needed, timeout_s=timeout))
+    waiting = wait_for_steps(log.client, ids, count=needed, timeout_s=timeout, tell=here.note)
+    done = log.run(waiting)
     if here.json:
         for step in done:
             write_json(step.as_json())
@@ -65,9 +66,8 @@ def barrier(here: Here, name: str, parties: int, timeout: float | None, id_key: 
     from tclog.log.barriers import leave_barrier, pass_barrier
 
     log = here.log()
-    passing = pass_barrier(
-        log.client, name, parties, timeout_s=timeout, id_key=options.check_key(id_key)
-    )
+    key = options.check_key(id_key)
+    passing = pass_barrier(log.client, name, parties, timeout_s=timeout, id_key=key, tell=here.note)
     try:
         done = log.run(passing)
     except KeyboardInterrupt:

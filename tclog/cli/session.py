@@ -1,0 +1,89 @@
+"""Which session a command is part of: one run of a harness, one terminal, one program.
+
+A session is what can do the same thing twice, so claims belong to it (docs/guarantees.md, Claims).
+A person or a harness names it in a variable; such an id is strong. Without one the command's place
+names it: the leader of its terminal's session. That id is weak, because commands that run side by
+side may share it, and begins with ``~``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from tclog.errors import UsageError
+
+OWN = "TCLOG_SESSION"
+# Each harness sets its own for the commands that it runs; the first that is there counts.
+VARIABLES = (
+    "CLAUDE_CODE_SESSION_ID",
+    "CODEX_SESSION_ID",
+    "CODEX_THREAD_ID",
+    "COPILOT_AGENT_SESSION_ID",
+    "GEMINI_SESSION_ID",
+    "HERMES_SESSION_ID",
+)
+WEAK = "~"
+_STAT_START = 19  # the place of a process's start in its stat file, after the closing bracket
+
+
+def find_session(environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return the session's id, and where it comes from.
+
+    Raises:
+        UsageError: TCLOG_SESSION is no name, or begins as a weak id does.
+    """
+    own = environ.get(OWN)
+    if own:
+        return _checked(own), OWN
+    for variable in VARIABLES:
+        if environ.get(variable):
+            return environ[variable], variable
+    return weak_session(), "default"
+
+
+def _checked(session: str) -> str:
+    from tclog.event import validate_name
+
+    hint = "export TCLOG_SESSION=NAME"
+    if session.startswith(WEAK):
+        raise UsageError(
+            f"{OWN} is {session}: names of sessions do not begin with {WEAK}",
+            code="bad-name",
+            hint=hint,
+        )
+    try:
+        return validate_name("session", session)
+    except UsageError as error:
+        error.hint = hint
+        raise
+
+
+def weak_session() -> str:
+    """Return the id of the place that this command runs in: its session leader, else its parent.
+
+    A process's start tells it from a later one of the same number; 0 where the system has no
+    ``/proc``.
+    """
+    leader = os.getsid(0)
+    start = _start_of(leader)
+    if not leader or start is None:
+        # The leader is outside this container, or of another user.
+        leader = os.getppid()
+        start = _start_of(leader) or 0
+    return f"{WEAK}{os.getuid()}.{leader}.{start}@{os.uname().nodename}"
+
+
+def below(session: str) -> str:
+    """Return the id of a session of its own, below another one: strong if that one is."""
+    return f"{session[:180]}/x-{os.urandom(4).hex()}"
+
+
+def _start_of(process: int) -> int | None:
+    """Return when a process was started, in ticks since the machine was; None if it is not told."""
+    try:
+        with open(f"/proc/{process}/stat", "rb") as file:  # noqa: PTH123 - pathlib costs here
+            # The command's name stands in brackets, and may hold some itself.
+            return int(file.read().rpartition(b")")[2].split()[_STAT_START])
+    except (OSError, ValueError, IndexError):
+        return None

@@ -446,7 +446,7 @@ def _told_claims(operations: Iterable[Operation]) -> Iterator[tuple[ChainId, Ope
 
 
 def check_sessions(operations: Iterable[Operation], chains: Chains) -> Iterator[str]:
-    """One session holds a claim: nobody else is given it, and nobody else acts for it unproven."""
+    """One session holds a claim: no other one is given it, or acts for it without proof."""
     granted: dict[tuple[ChainId, int], Operation] = {}
     for chain, claim in _told_claims(operations):
         fence = claim.result.fence
@@ -459,6 +459,11 @@ def check_sessions(operations: Iterable[Operation], chains: Chains) -> Iterator[
         same = (claim.agent, claim.session) == (holder.agent, holder.session)
         if not same or claim.name == "step.next" or claim.session.startswith("~"):
             yield f"{chain}: renewed what it could not know for its own: {claim}"
+    yield from _check_strangers(chains)
+
+
+def _check_strangers(chains: Chains) -> Iterator[str]:
+    """Nothing that is not the holder's renews its lease, or ends its claim without force."""
     for chain, versions in chains.versions.items():
         if not chain.startswith("step/"):
             continue

@@ -408,6 +408,8 @@ class _Work:
             holder, command = agent, steps.Claim(step, agent, 1_800_000)
         elif state.lease_ms <= 60_000 and chance < 0.7:
             return  # the holder is not heard of any more
+        elif chance < 0.03:
+            command = steps.Claim(step, holder, 1_800_000, fence=state.fence)
         elif chance < 0.3:
             command = steps.Renew(step, holder, None, fence)
         elif chance < 0.5:

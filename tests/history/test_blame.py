@@ -291,9 +291,9 @@ def test_what_others_wrote_is_made_harmless(user: User) -> None:
 def test_what_a_transaction_says_twice_of_a_step_is_not_ignored(tmp_path: Path) -> None:
     team = Team(tmp_path)
     txn = team["alice"].transaction()
+    txn.step_claim("s", lease_s=60)
     txn.step_note("s", "one")
     txn.step_note("s", "two")
-    txn.step_claim("s", lease_s=60)
     txn.step_renew("s", lease_s=60)
     team["alice"].transact(txn)
     assert {row.kind for row in team.ask(blame_step, "s", END)} == {"field"}

@@ -160,8 +160,23 @@ def step(state: State, event: State, version: State, index: int, stands: int) ->
     return after
 
 
+def _same(state: State, event: State) -> bool:
+    if state.get("agent") != event["agent"]:
+        return False
+    sessions = [state.get("session") or "~", event["session"]]
+    weak = any(one.startswith(("~", "pid-", "ppid-")) for one in sessions)
+    fence = event.get("expect", {}).get("fence")
+    proven = fence is not None and fence == state.get("fence")
+    return weak or proven or sessions[0] == sessions[1]
+
+
 def _holds(state: State, event: State) -> bool:
-    return state.get("state") == "claimed" and state["agent"] == event["agent"]
+    return state.get("state") == "claimed" and _same(state, event)
+
+
+def _is_known(state: State) -> bool:
+    names = ("added", "fence", "reopened_version")
+    return any(state.get(name) for name in names) or state.get("state", "pending") != "pending"
 
 
 def _step(state: State, event: State, version: State) -> State | None:
@@ -176,22 +191,26 @@ def _step(state: State, event: State, version: State) -> State | None:
             return _set(state, **dict.fromkeys(names))
         case "step.claim" if now == "pending":
             return _granted(state, event, seq)
-        case "step.takeover" if now == "claimed" and not holds and _lapsed(state, event, version):
+        case "step.takeover" if now == "claimed" and _is_taken(state, event, version):
+            return _granted(state, event, seq)
+        case "step.move" if holds and event.get("expect", {}).get("fence") is not None:
             return _granted(state, event, seq)
         case "step.renew" if holds:
             return _set(state, lease_ms=body["lease_ms"])
-        case "step.note":
+        case "step.note" if _is_known(state):
             return _set(state, note_version=seq)
-        case "step.release" if holds:
+        case "step.release" if holds or (now == "claimed" and body.get("force")):
             return _set(_clear(state, "agent"), state="pending")
         case "step.complete":
             allowed = holds or body.get("force") or now == "needs_review"
-            if body["outcome"] in OUTCOMES and now != "complete" and allowed:
+            again = now == body["outcome"] and _same(state, event)
+            if body["outcome"] in OUTCOMES and now != "complete" and allowed and not again:
                 handoff = seq if "handoff" in body else 0
                 who = {"agent": agent, "session": event["session"]}
                 return _set(_clear(state), state=body["outcome"], handoff_version=handoff, **who)
         case "step.reopen" if now not in ("pending", "claimed"):
-            return _set(_clear(state, "agent", "fence"), state="pending")
+            opened = {"state": "pending", "reopened_version": seq}
+            return _set(_clear(state, "agent", "fence"), **opened)
     return None
 
 
@@ -201,8 +220,12 @@ def _granted(state: State, event: State, seq: int) -> State:
     return _set(state, state="claimed", fence=seq, **who, **lease)
 
 
-def _lapsed(state: State, event: State, version: State) -> bool:
-    if version.get("now") is None or event["body"]["fence"] != state["fence"]:
+def _is_taken(state: State, event: State, version: State) -> bool:
+    if event["body"]["fence"] != state["fence"]:
+        return False
+    if event["body"].get("force"):
+        return True
+    if version.get("now") is None:
         return False
     if "lease_from" not in state:
         return False

@@ -145,15 +145,22 @@ def step_ops() -> dict[str, Any]:
     line.one("step.note", {"note": text("half done")}, agent="carol")
     line.one("step.note", {"note": text("mine")}, agent="bob")
     line.one("step.renew", {"lease_ms": 90_000}, agent="bob", expect={"fence": 2})
-    line.one("step.release", {}, agent="bob", expect={"fence": 2})
+    line.one("step.move", {"lease_ms": 80_000}, agent="bob", session="s2", expect={"fence": 2})
+    line.one("step.renew", {"lease_ms": 70_000}, agent="bob", expect={"fence": 6})
+    line.one("step.note", {"note": text("weak")}, agent="bob", session="~0.1.2@host")
+    line.one("step.release", {}, agent="bob", session="s2")
     line.one("step.claim", {"lease_ms": 1000}, agent="bob")
     line.one(
         "step.takeover",
-        {"fence": 7, "from": "bob", "lease_ms": 60_000},
+        {"fence": 10, "from": "bob", "lease_ms": 60_000},
         agent="carol",
         wait_s=3,
         now_s=2.0,
     )
+    forced = {"force": True, "reason": "it is urgent"}
+    line.one("step.takeover", {"fence": 11, "from": "carol", "lease_ms": 1000} | forced)
+    line.one("step.release", forced, agent="carol")
+    line.one("step.claim", {"lease_ms": 60_000}, agent="carol")
     handoff = {"to": "dave", "next_action": "ship", "note": text("green"), "exit_status": 0}
     line.one("step.complete", {"outcome": "needs_review", "handoff": handoff}, agent="carol")
     line.one("step.complete", {"outcome": "complete"}, agent="dave")
@@ -171,6 +178,7 @@ def step_ops() -> dict[str, Any]:
 
 def step_ignored() -> dict[str, Any]:
     line = Line("step/contested")
+    line.one("step.note", {"note": text("of what?")}, why="it is not known")
     line.one("step.add", {"after": [], "priority": 0})
     line.one("step.add", {"after": [], "priority": 9}, agent="bob", why="it is added already")
     line.one("step.withdraw", {}, agent="bob", why="another agent has added it")
@@ -184,27 +192,39 @@ def step_ignored() -> dict[str, Any]:
     line.one("step.complete", {"outcome": "complete"}, agent="bob", why="another agent holds it")
     line.one("step.reopen", {}, agent="bob", why="it is claimed")
     line.one("step.withdraw", {}, why="it is claimed")
+    other = {"agent": "alice", "session": "s2", "why": "another strong session holds it"}
+    line.one("step.renew", {"lease_ms": 10_000}, **other)
+    line.one("step.release", {}, **other)
+    line.one("step.complete", {"outcome": "complete"}, **other)
+    line.one("step.move", {"lease_ms": 10_000}, **other)
+    line.one("step.move", {"lease_ms": 10_000}, why="it has no expect.fence")
+    line.one(
+        "step.move", {"lease_ms": 9}, agent="bob", expect={"fence": 8}, why="another agent holds it"
+    )
     stale = "expect.fence is not the fence"
     line.one("step.renew", {"lease_ms": 10_000}, expect={"fence": 1}, why=stale)
     line.one("step.complete", {"outcome": "done"}, why="there is no such outcome")
-    take = {"fence": 7, "from": "alice", "lease_ms": 60_000}
+    take = {"fence": 8, "from": "alice", "lease_ms": 60_000}
     line.one("step.takeover", take, agent="bob", wait_s=60, why="the version has no now")
-    line.one("step.takeover", take, agent="alice", now_s=0.5, why="the agent holds it itself")
     line.one(
         "step.takeover", take | {"fence": 1}, agent="bob", now_s=0.5, why="fence is not the fence"
     )
     line.one("step.note", {"note": text("I am alive")})
+    line.one("step.note", {"note": text("so am I")}, agent="alice", session="s2")
     line.one("step.takeover", take, agent="bob", now_s=0.5, why="the lease has not ended")
     line.one(
         "step.takeover",
         take,
         agent="bob",
-        wait_s=10,
-        now_s=9.9,
+        wait_s=9,
+        now_s=8.9,
         why="the second after the lease's end has not passed",
     )
     line.one("step.takeover", take, agent="bob", wait_s=1, now_s=0.1)
-    line.one("step.complete", {"outcome": "complete"}, agent="bob", expect={"fence": 22})
+    bobs = {"agent": "bob", "expect": {"fence": line.head.seq}}
+    line.one("step.complete", {"outcome": "needs_review"}, **bobs)
+    line.one("step.complete", {"outcome": "needs_review"}, agent="bob", why="it is so already")
+    line.one("step.complete", {"outcome": "complete"}, **bobs)
     line.one("step.complete", {"outcome": "failed"}, agent="bob", why="it is complete")
     return line.case("step: events that are ignored, and a lease that ends")
 

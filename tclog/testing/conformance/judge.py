@@ -29,7 +29,7 @@ EVENTS = {
     "memory.incr": {"memory.incr"},
     "memory.append": {"memory.append"},
     "message.send": {"message.send"},
-    "step.claim": {"step.claim", "step.takeover", "step.renew"},
+    "step.claim": {"step.claim", "step.takeover", "step.move", "step.renew"},
     "step.renew": {"step.renew"},
     "step.note": {"step.note"},
     "step.release": {"step.release"},

@@ -257,7 +257,7 @@ ONCES = [
         "claim",
         STEP,
         lambda log, key: log.steps.claim("design", id=key),
-        lambda log: log.steps.note("design", "from bob"),
+        lambda log: (log.steps.add("design"), log.steps.note("design", "from bob")),
         lambda log, key: log.steps.claim("design", lease_s=60, id=key),
     ),
 ]

@@ -105,6 +105,8 @@ def check_key(name, heads, before):
         world = World()
         shared = MemoryHeads() if heads == "shared" else None
         first, second = world.client("alice", shared), world.client("alice", shared)
+        if name == "note":
+            world.run(steps.add_step(world.client("bob"), "build"))
         if before != "empty":
             prepare(world, [world.client("bob")] + [first, second] * (before == "remembered"))
         one = Running(world, COMMANDS[name](first)).go(a)
@@ -140,6 +142,7 @@ def prepare(world, clients):
         for protocol in (
             memory.incr_value(client, "n"),
             inbox.send_message(client, "carol", "before"),
+            steps.add_step(client, "build"),
             steps.note_step(client, "build", "before"),
         ):
             world.run(protocol)

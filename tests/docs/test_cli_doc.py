@@ -199,7 +199,7 @@ for line in session.splitlines():
         version = asked("show", newest)["changes"][0]["version_id"]
         words[-1] = newest if words[-1] == "NEWEST" else version
     if words == ["CLOCK"]:
-        event = next(pathlib.Path(".tclog/store").glob("*/events/*/*-memory.*"))
+        event = next(pathlib.Path(".tclog/store").glob("*/events/*/*-agent.*"))
         os.utime(event, (event.stat().st_mtime + 3600,) * 2)
         continue
     if words == ["DAMAGE"]:

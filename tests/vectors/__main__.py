@@ -26,6 +26,7 @@ def vectors() -> dict[str, Any]:
         "states": {"cases": states.cases()},
         "transactions": {"cases": list(protocol.transactions())},
         "merges": {"cases": list(protocol.merges())},
+        "voids": {"cases": list(protocol.voids())},
         "keys": protocol.keys(),
         "once": {"cases": [protocol.once_objects()]},
         "canonical": protocol.canonical(),

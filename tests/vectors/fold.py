@@ -328,9 +328,26 @@ def verdict(slots: dict[str, State], version: State) -> str:
     return "undecided" if None in there else "committed"
 
 
-def answer(slots: dict[str, State], chain: str) -> State:
+def voided(slots: dict[str, State], junk: dict[str, bytes], chain: str, seq: int) -> int:
+    """Return the version that ends the junk in a slot and in those beside it; 0 if none does."""
+    for above in range(seq + 1, seq + 9):
+        version = slots.get(slot_key(chain, above))
+        if version is not None:
+            ends = {one["seq"]: one["hash"] for one in version.get("voids", [])}
+            there = {n: junk.get(slot_key(chain, n)) for n in range(seq, above)}
+            same = {n: blake(raw) for n, raw in there.items() if raw is not None}
+            return above if ends == same and version["prev"] == ends[above - 1] else 0
+    return 0
+
+
+def answer(slots: dict[str, State], chain: str, junk: dict[str, bytes] | None = None) -> State:
     """Return what a reader answers for a chain: the newest version that counts, and its state."""
     found: State = {"version": 0, "state": {}}
+    if junk:
+        first = 9999999999 - int(max(junk).rpartition("/")[2][:10])
+        after = voided(slots, junk, chain, first)
+        assert after, "damaged"
+        found = {"version": after - 1, "state": {}}
     while (version := slots.get(slot_key(chain, found["version"] + 1))) is not None:
         fate = verdict(slots, version) if "txn" in version else "committed"
         if fate == "undecided":

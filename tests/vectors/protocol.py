@@ -20,6 +20,7 @@ from tclog.clock import Stamp, format_us
 from tclog.event import ChainId, chain_id, decode_version, digest, encode, once_key
 from tclog.event.names import encode_name, event_key, pack_key, pending_key, slot_key
 from tclog.event.packs import PackReader, PackWriter, Row
+from tclog.history.voiding import void
 from tclog.log.log import Log
 from tclog.log.project import Project
 from tclog.store.base import Created
@@ -196,6 +197,34 @@ def merges() -> Iterator[dict[str, Any]]:
 def _numbers(world: World, agent: str) -> list[list[Any]]:
     mailbox = world.log(agent).inbox(everything=True)
     return [[message.n, message.id, message.text] for message in mailbox.messages]
+
+
+# -- voided slots ---------------------------------------------------------------------------------
+
+
+def voids() -> Iterator[dict[str, Any]]:
+    """Yield cases: slots that hold junk, those that end it, and what a reader answers."""
+    yield _voided("junk in slot 3, ended by version 4; the chain goes on", [b"{}"])
+    yield _voided("junk in slots 3 and 4, ended by version 5", [b"", b"\x00\xff junk"])
+
+
+def _voided(name: str, junk: list[bytes]) -> dict[str, Any]:
+    world, chain = World(), ChainId("memory/k")
+    for value in ("one", "two"):
+        world.log("alice").memory.set("k", value)
+    for seq, raw in enumerate(junk, 3):
+        world.store.put(slot_key(chain, seq), raw)
+    log = world.log("carol")
+    log.run(void(log.client, None, chain, 3, "a disk error"))
+    world.log("bob").memory.set("k", "three")
+    slots = world.store.list("chains", "", EVERYTHING, False)
+    bytes_of = {entry.key: world.store.get(entry.key).data for entry in slots}
+    return {
+        "name": name,
+        "junk": {slot_key(chain, seq): raw.hex() for seq, raw in enumerate(junk, 3)},
+        "slots": {key: json.loads(raw) for key, raw in bytes_of.items() if raw not in junk},
+        "answers": world.standing("memory/k"),
+    }
 
 
 # -- keys -----------------------------------------------------------------------------------------

@@ -190,6 +190,22 @@ def test_transactions_of_each_fate_are_there() -> None:
     assert any("txn" in record and "otherwise" not in record for record in records)
 
 
+@pytest.mark.parametrize("case", cases("voids"))
+def test_a_second_reading_agrees_with_what_ends_junk(case: dict[str, Any]) -> None:
+    junk = {key: bytes.fromhex(raw) for key, raw in case["junk"].items()}
+    for raw in junk.values():
+        with pytest.raises(Damaged):
+            decode_version(raw, chain=ChainId("memory/k"), seq=3)
+    for chain, expected in case["answers"].items():
+        assert fold.answer(case["slots"], chain, junk) == expected
+        # Other bytes in the slot are not what was ended.
+        other = {**junk, max(junk): b"other"}
+        first = min(record["seq"] for record in case["slots"].values() if "voids" in record)
+        lowest = first - len(junk)
+        assert fold.voided(case["slots"], junk, chain, lowest) == first
+        assert fold.voided(case["slots"], other, chain, lowest) == 0
+
+
 @pytest.mark.parametrize("case", cases("merges"))
 def test_a_second_reading_gives_messages_the_same_numbers(case: dict[str, Any]) -> None:
     slots = sorted(case["slots"].values(), key=lambda record: record["seq"])

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tclog.errors import NotFound, Refused, WaitTimeout
+from tclog.errors import NotFound, Refused, UsageError, WaitTimeout
 from tclog.log import claims
+from tclog.log.barriers import pass_barrier
 from tclog.log.claims import claim_next, claim_step, claim_waiting, next_waiting, release_step
 from tclog.log.handoff import complete_step
 from tclog.log.steps import add_step, reopen_step
@@ -268,3 +269,27 @@ def test_a_wait_for_the_next_step_ends_at_once_where_none_is_left(world: World) 
     with pytest.raises(NotFound):
         waits_for_next(world)
     assert world.now_s - began_s < 1
+
+
+@pytest.mark.parametrize("outcome", ["complete", "blocked", "failed", "needs_review"])
+def test_a_reopened_step_has_neither_a_holder_nor_a_token(world: World, outcome: str) -> None:
+    """It would look like a claim that its holder gave back."""
+    claim(world, "bob", "build")
+    complete(world, "bob", "build", outcome)
+    step = world.run(reopen_step(world["alice"], "build"))
+    assert (step.state, step.agent, step.fence) == ("ready", None, None)
+    claim(world, "carol", "build")
+    with pytest.raises(Refused):
+        complete(world, "bob", "build")
+
+
+@pytest.mark.parametrize(
+    ("parties", "allowed"), [(0, False), (1, True), (1000, True), (1001, False)]
+)
+def test_a_barrier_has_1_to_1000_parties(world: World, parties: int, allowed: bool) -> None:
+    protocol = pass_barrier(world["alice"], "gate", parties, timeout_s=0.0)
+    if parties == 1:
+        assert world.run(protocol).parties == 1
+        return
+    with pytest.raises(WaitTimeout if allowed else UsageError):
+        world.run(protocol)

@@ -10,10 +10,10 @@ import pytest
 from tclog.chain.drive import run
 from tclog.chain.read import list_chains, read_forward, read_head, read_range
 from tclog.clock import parse_us
-from tclog.errors import Refused
-from tclog.event import chain_id
+from tclog.errors import Damaged, Refused
+from tclog.event import chain_id, decode, digest, encode, slot_key
 from tclog.log.claims import claim_step, renew_step
-from tclog.log.memory import append_value, set_value
+from tclog.log.memory import append_value, get_value, set_value
 from tclog.log.steps import show_step
 from tclog.log.transactions import Transaction
 from tclog.store.base import Create
@@ -122,3 +122,71 @@ def test_whose_lease_was_renewed_holds_it_also_after_a_version_that_changes_noth
     with pytest.raises(Refused):
         world.run(claim_step(world["carol"], "build"))
     assert world.run(show_step(world.client("dan"), "build")).agent == "bob"
+
+
+# -- what the records of a transaction say --------------------------------------------------------
+
+
+def records(world: World, folder: str) -> list[dict[str, Any]]:
+    rows = world.store.list(folder, "", 100, False)
+    return [decode(world.store.get(row.key).data, row.key) for row in rows]  # type: ignore[union-attr]
+
+
+def test_each_event_and_version_of_a_transaction_names_it(world: World) -> None:
+    both = Transaction(world["alice"])
+    both.memory_set("a", "1")
+    both.memory_set("b", "1")
+    world.run(both.protocol(None))
+    versions = records(world, "chains/memory")
+    assert [version["txn"]["slots"] for version in versions] == [{"memory/a": 1, "memory/b": 1}] * 2
+    names = {version["txn"]["id"] for version in versions}
+    assert len(names) == 1
+    assert {event.get("txn") for event in records(world, "events")} == names
+    assert {event["txn"] for version in versions for event in version["events"]} == names
+
+
+def test_a_version_that_ends_a_transaction_says_whose(world: World) -> None:
+    """Else nobody could tell it from one that somebody has put there for nothing."""
+    dies_in_a_transaction(world, "alice")
+    world.clock.pass_s(60)
+    world.run(set_value(world["bob"], "k", "mine"))
+    filled = [r for r in records(world, "chains") if "fills" in r]
+    assert len(filled) == 1
+    left = [r for r in records(world, "chains") if "txn" in r]
+    assert len(left) == 1
+    fills = filled[0]["fills"]
+    assert (fills["chain"], fills["seq"]) == (left[0]["chain"], left[0]["seq"])
+    assert left[0]["txn"]["slots"][filled[0]["chain"]] == filled[0]["seq"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"slots": {}},
+        {"slots": {"memory/a": 1}},
+        {"slots": {"memory/b": 1, "memory/c": 1}},
+        {"slots": {"memory/a": 2, "memory/b": 1}},
+        {"slots": {"memory/a": 1, "memory/b": 0}},
+        {"slots": {"memory/a": 1, "memory/b": True}},
+        {"slots": {"memory/a": 1, "memory/b": "1"}},
+        {"slots": {"memory/a": 1, "nothing": 1}},
+        {"slots": [["memory/a", 1], ["memory/b", 1]]},
+        {"id": 5},
+        {"events": "none"},
+    ],
+)
+def test_a_version_that_does_not_say_which_slots_its_transaction_has_is_damage(
+    world: World, change: dict[str, Any]
+) -> None:
+    both = Transaction(world["alice"])
+    both.memory_set("a", "1")
+    both.memory_set("b", "1")
+    world.run(both.protocol(None))
+    key = slot_key(chain_id("memory", "a"), 1)
+    found = world.store.get(key)
+    assert found is not None
+    record = {k: v for k, v in decode(found.data, key).items() if k != "sum"}
+    record["txn"] = {**record["txn"], **change}
+    world.store.put(key, encode(record | {"sum": digest(encode(record))}))
+    with pytest.raises(Damaged):
+        world.run(get_value(world.client("carol"), "a"))

@@ -56,7 +56,7 @@ MODULES = [
     "tclog/moment.py",
     "tclog/store/file.py",
 ]  # fmt: skip
-NEAR = ("tests/unit", "tests/protocol", "tests/stores", "tests/history")
+NEAR = ("tests/unit", "tests/protocol", "tests/stores", "tests/history", "tests/vectors")
 FAR = ("tests/cli", "tests/story", "tests/simulation")
 LEFT_OUT = {
     "tests/stores/test_s3.py", "tests/stores/test_probe.py", "tests/protocol/test_crowd.py",
@@ -94,7 +94,7 @@ class Tree:
     def __init__(self, root: Path) -> None:
         self.root = root
         left_out = shutil.ignore_patterns(".hypothesis", "*.pyc")
-        for part in ("tclog", "tests"):
+        for part in ("tclog", "tests", "docs"):
             shutil.copytree(ROOT / part, root / part, ignore=left_out)
         for part in ("pyproject.toml", "README.md"):
             shutil.copy(ROOT / part, root / part)

@@ -127,6 +127,10 @@ def test_every_example_works(user: User, path: tuple[str, ...]):
     begins = path in ((), ("init",))
     if not begins:
         user("init").ok()
+    if path == ("void",):
+        slot = next(user.store.parent.glob("*")) / "chains/memory/api.contract/9999999998.json"
+        slot.parent.mkdir(parents=True)
+        slot.write_bytes(b"")
     for line in PRELUDE.get(path, []):
         user(*shlex.split(line)[1:]).ok()
     for line in command_at(path).example.strip().splitlines():

@@ -175,6 +175,10 @@ replay
 show NEWEST
 show VERSION
 CLOCK
+JUNK
+void memory/z 1 --reason test
+JUNK
+state
 DAMAGE
 fsck
 completion bash
@@ -201,6 +205,13 @@ for line in session.splitlines():
     if words == ["CLOCK"]:
         event = next(pathlib.Path(".tclog/store").glob("*/events/*/*-agent.*"))
         os.utime(event, (event.stat().st_mtime + 3600,) * 2)
+        continue
+    if words == ["JUNK"]:
+        folder = next(pathlib.Path(".tclog/store").glob("*/chains/memory")) / "z"
+        folder.mkdir(exist_ok=True)
+        newest = min(folder.glob("*"), default=None)
+        number = 9999999999 if newest is None else int(newest.stem)
+        (folder / f"{number - 1}.json").write_bytes(b"")
         continue
     if words == ["DAMAGE"]:
         next(pathlib.Path(".tclog/store").glob("*/chains/memory/k/*")).write_bytes(b"{}")

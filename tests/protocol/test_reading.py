@@ -60,9 +60,11 @@ def test_a_folder_that_was_made_for_a_name_and_is_empty_yet_is_no_chain(tmp_path
     run(set_value(world["alice"], "short", "v"), store)
     folder = next((tmp_path / "chains" / "memory").glob("*~*"))
     (slot,) = folder.iterdir()
-    assert run(list_chains("memory"), store) == [f"memory/{name}" for name in ("short", long)]
+    assert run(list_chains(world["alice"], "memory"), store) == [
+        f"memory/{name}" for name in ("short", long)
+    ]
     slot.unlink()
-    assert run(list_chains("memory"), store) == ["memory/short"]
+    assert run(list_chains(world["alice"], "memory"), store) == ["memory/short"]
 
 
 def test_who_reads_a_range_stamps_what_follows_later(world: World) -> None:

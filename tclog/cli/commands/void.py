@@ -12,7 +12,7 @@ from tclog.cli.here import Here
 @operation(
     "void",
     example="""
-    tclog void memory/api.contract 3 --reason 'a disk error; nobody has these bytes'
+    tclog void memory/api.contract 1 --reason 'a disk error; nobody has the bytes'
     """,
 )
 @click.argument("chain", metavar="CHAIN", type=options.TEXT)

@@ -31,7 +31,7 @@ from tclog.chain.read import (
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Hlc, Stamp, parse_us
 from tclog.domain.content import Blob
 from tclog.domain.decision import Decision, Draft, Place
-from tclog.errors import NotFound, OutcomeUnknown, Refused, StoreError, quote
+from tclog.errors import BadValue, NotFound, OutcomeUnknown, Refused, StoreError, quote
 from tclog.event import (
     ALL,
     ChainId,
@@ -44,6 +44,7 @@ from tclog.event import (
     seal_version,
     slot_key,
 )
+from tclog.event.bodies import misfit_body
 from tclog.store.base import Create, Created, Found, Get, Outcome, Put, Stat
 
 RACES_MAX = 10_000
@@ -315,7 +316,14 @@ def seal_draft(
     key: str | None = None,
     txn: str | None = None,
 ) -> tuple[Event, bytes]:
-    """Make the event that a draft becomes where this client acts now."""
+    """Make the event that a draft becomes where this client acts now.
+
+    Raises:
+        BadValue: the fold would ignore it, so nothing is written.
+    """
+    why = misfit_body(draft.op, draft.body)
+    if why is not None:
+        raise BadValue(f"{draft.op} cannot be written: {why.lstrip('.')}")
     return seal_event(
         op=draft.op,
         chains=chains,

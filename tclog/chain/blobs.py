@@ -31,7 +31,10 @@ def read_content(content: Content) -> Protocol[Any]:
             return decode_json(raw)
         except ValueError:
             raise Damaged(f"blob {pieces[0][0][:12]} is not JSON", hint="tclog fsck") from None
-    return raw.decode() + content.get("value", "")
+    try:
+        return raw.decode() + content.get("value", "")
+    except UnicodeDecodeError:
+        raise Damaged(f"blob {pieces[0][0][:12]} is not UTF-8", hint="tclog fsck") from None
 
 
 def check_blob(blob: BlobHash, data: bytes | None) -> bytes:

@@ -69,6 +69,7 @@ from tclog.event import (
     pending_key_parts,
     slot_key,
 )
+from tclog.event.bodies import misfit
 from tclog.store.base import Delete, Entry, Found, Get, List, Put
 
 if TYPE_CHECKING:
@@ -502,7 +503,8 @@ def _decode(
         return None
     try:
         event = decode_event(found.data, expect=name.event, what=name.source)
-        if event.at == name.at and chain in event.chains and event.op in rules_of(chain).ops:
+        known = event.op in rules_of(chain).ops
+        if event.at == name.at and known and misfit(event, chain) is None:
             return Announcement(name.key, name.after, event, len(found.data))
     except TclogError:
         pass

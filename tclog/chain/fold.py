@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from tclog.domain.decision import Place
 from tclog.errors import Damaged
 from tclog.event import VOID, ChainId, Event, Version, chain_kind, encode
+from tclog.event.bodies import misfit, misfit_state
 
 
 class Rules(NamedTuple):
@@ -87,13 +88,16 @@ def state_of(chain: ChainId, head: Version | None) -> Any:
     if head is None:
         return rules.empty
     assert head.settled, f"{chain} {head.seq} was not judged"  # noqa: S101 - its state is not known
-    try:
-        return rules.unpack(head.state, head.events)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise Damaged(
-            f"the state in version {head.seq} of {chain} cannot be read: {error!r}",
-            hint="tclog fsck",
-        ) from None
+    why = misfit_state(chain_kind(chain), head.state)
+    if why is None:
+        try:
+            return rules.unpack(head.state, head.events)
+        except ValueError as error:
+            why = f" {error}"
+    raise Damaged(
+        f"the state in version {head.seq} of {chain} is not valid: {why.lstrip('.')}",
+        hint="tclog fsck",
+    )
 
 
 def fold(
@@ -104,23 +108,24 @@ def fold(
     merge: Mapping[str, Any] | None = None,
 ) -> Any:
     """Fold one version's merge and events onto the state before it."""
-    rules = rules_of(chain)
-    try:
-        if merge is not None:
-            from tclog.domain import inbox
+    if merge is not None:
+        from tclog.domain import inbox
 
-            state = inbox.merge(state, merge["through"], merge["count"])
-        if not events:
-            return rules.rest(state, place)
-        for index, event in enumerate(events):
-            at = place if index == place.index else place._replace(index=index)
-            state = rules.evolve(state, event, at)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise Damaged(
-            f"version {place.seq} of {chain} holds an event that cannot be folded: {error!r}",
-            hint="tclog fsck",
-        ) from None
+        state = inbox.merge(state, merge["through"], merge["count"])
+    if not events:
+        return rules_of(chain).rest(state, place)
+    for index, event in enumerate(events):
+        at = place if index == place.index else place._replace(index=index)
+        state = evolve(chain, state, event, at)
     return state
+
+
+def evolve(chain: ChainId, state: Any, event: Event, place: Place) -> Any:
+    """Fold one event; one that does not count changes nothing."""
+    rules = rules_of(chain)
+    if misfit(event, chain) is not None:
+        return rules.rest(state, place)
+    return rules.evolve(state, event, place)
 
 
 def place_of(version: Version) -> Place:
@@ -148,7 +153,10 @@ def last_txn_after(before: Version | None) -> Mapping[str, Any] | None:
 
 
 def unknown_ops(chain: ChainId, version: Version) -> list[str]:
-    """Return the ops in a version that this client does not know; they fold to nothing."""
+    """Return the ops in a version that this client does not know; they fold to nothing.
+
+    Those reserved for later releases are among them: their rules are not known either.
+    """
     known, events = rules_of(chain).ops, version.events
     ops = [op for event in events if (op := event.op) not in known] if events else []
     return [] if ops == [VOID] and version.voids else ops

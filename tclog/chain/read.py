@@ -26,6 +26,7 @@ from tclog.event import (
     slot_key,
     slot_seq,
 )
+from tclog.event.bodies import RESERVED_OPS
 from tclog.store.base import LIST_PAGE_MAX, Found, Get, List
 
 # After this many steps forward one listing is cheaper than more steps.
@@ -285,7 +286,15 @@ def read_standing(client: Client, head: Version | None) -> Protocol[Version | No
     """Return the newest version up to ``head`` that changed something: one more GET at most."""
     if head is None or not head.void:
         return head
-    return (yield from read_version(client, head.chain, head.base)) if head.base else None
+    if not head.base:
+        return None
+    standing: Version = yield from read_version(client, head.chain, head.base)
+    if standing.void:
+        raise Damaged(
+            f"version {head.seq} of {head.chain} misnames the version that stands before it",
+            hint="tclog fsck",
+        )
+    return standing
 
 
 def _read_slot(client: Client, chain: ChainId, seq: int) -> Protocol[Version]:
@@ -363,7 +372,7 @@ def _seen(client: Client, version: Version) -> None:
     _observe(client, version)
     if version.settled:
         client.heads.put(version)
-    for op in unknown_ops(version.chain, version):
+    for op in set(unknown_ops(version.chain, version)) - RESERVED_OPS:
         client.warn(f"{version.chain} holds the op {op!r}, which this client does not know")
 
 

@@ -15,6 +15,7 @@ from tclog.chain.results import Artifact, Barrier, Memory, Message, Step
 from tclog.clock import format_us, parse_us, rfc3339
 from tclog.errors import StoreError
 from tclog.event import Event, Version, chain_name
+from tclog.event.bodies import counting
 
 if TYPE_CHECKING:
     from tclog.domain import artifacts, steps
@@ -96,14 +97,14 @@ def show_notes(
 
     if state.note_version:
         version = yield from at(state.note_version)
-        for event in version.events:
+        for event in counting(version):
             if event.op == "step.note":
                 text = yield from read_content(event.body["note"])
                 result = result._replace(note=text, note_by=event.agent)
     if state.handoff_version:
         version = yield from at(state.handoff_version)
-        for event in version.events:
-            if "handoff" in event.body:
+        for event in counting(version):
+            if event.op == "step.complete" and "handoff" in event.body:
                 opened = yield from read_handoff(event.body["handoff"])
                 result = result._replace(handoff={"from": event.agent, **opened})
     return result

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from tclog.chain.append import merge_of, seal_draft
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
-from tclog.chain.fold import place_after, rules_of, state_of
+from tclog.chain.fold import evolve, place_after, state_of
 from tclog.chain.read import read_broadcasts, read_head, read_newest
 from tclog.domain.content import Blob
 from tclog.domain.decision import Decision, Draft, Place
@@ -136,5 +136,5 @@ class View:
 
             self.blobs += blobs_of(found.state, event)
         place = found.place._replace(index=len(found.events))
-        found.state = rules_of(chain).evolve(found.state, event, place)
+        found.state = evolve(chain, found.state, event, place)
         found.events.append(event)

@@ -197,9 +197,16 @@ def pack(state: State, events: Sequence[Event]) -> Mapping[str, Any]:
 
 
 def unpack(packed: Mapping[str, Any], events: Sequence[Event]) -> State:
-    """Read what ``pack`` wrote."""
+    """Read what ``pack`` wrote.
+
+    Raises:
+        ValueError: it points at an event that sets no value.
+    """
     if "in" in packed:
-        return State(events[packed["in"]].body)
+        index = packed["in"]
+        if index >= len(events) or events[index].op != "memory.set":
+            raise ValueError("in points at no event that sets a value")
+        return State(events[index].body)
     return State(packed.get("content"))
 
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tclog.event.envelopes import DEFS
+from tclog.event.bodies import BODIES, STATES
+from tclog.event.envelopes import DEFS, struct
 from tclog.event.schema import Schema
 
 _RECORDS = {
@@ -20,7 +21,12 @@ _RECORDS = {
 
 def documents() -> dict[str, str]:
     """Return the text of each document by the name of its file."""
-    return {f"{name}.json": _text(title, DEFS[name]) for name, title in _RECORDS.items()}
+    texts = {f"{name}.json": _text(title, DEFS[name]) for name, title in _RECORDS.items()}
+    by_op = struct("", **BODIES)
+    texts["bodies.json"] = _text("The body of an event, under the name of its op", by_op)
+    by_kind = struct("", **STATES)
+    texts["states.json"] = _text("The state in a version, under the kind of its chain", by_kind)
+    return texts
 
 
 def _text(title: str, schema: Schema) -> str:

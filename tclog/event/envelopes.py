@@ -29,16 +29,25 @@ _STORE_YEAR = "(19[7-9][0-9]|[2-8][0-9]{3})"
 _REST = "-(0[1-9]|1[0-2])-[0-3][0-9]T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9][.][0-9]{6}Z"
 
 
-def _ref(name: str) -> Schema:
+def ref(name: str) -> Schema:
+    """Name a definition."""
     return {"$ref": f"#/$defs/{name}"}
 
 
-def _object(required: str = "", **properties: Schema) -> dict[str, Any]:
+def struct(required: str = "", **properties: Schema) -> dict[str, Any]:
+    """Make the schema of an object; ``required`` lists the fields that must be there."""
     return {"type": "object", "required": required.split(), "properties": properties}
 
 
-def _count(least: int = 0, most: int = INTEGER_MAX) -> dict[str, Any]:
+def counted(least: int = 0, most: int = INTEGER_MAX) -> dict[str, Any]:
+    """Make the schema of an integer between bounds."""
     return {"type": "integer", "minimum": least, "maximum": most}
+
+
+def array(items: Schema, most: int | None = None, **more: Any) -> dict[str, Any]:
+    """Make the schema of an array of so many items at most."""
+    bound = {} if most is None else {"maxItems": most}
+    return {"type": "array", "items": items, **bound, **more}
 
 
 DEFS: dict[str, Schema] = {
@@ -57,102 +66,102 @@ DEFS: dict[str, Schema] = {
         "format": "stamp",
         "pattern": f"^{_YEAR}-(0[1-9]|1[0-2])-[0-3][0-9]T([01][0-9]|2[0-3])$",
     },
-    "seq": _count(1, _SEQ_MAX),
-    "before": _count(0, _SEQ_MAX),
-    "count": _count(),
+    "seq": counted(1, _SEQ_MAX),
+    "before": counted(0, _SEQ_MAX),
+    "count": counted(),
     "id": {"type": "string", "pattern": "^[0-9A-Za-z_-]{1,64}$"},
     "short": {"type": "string", "maxLength": 4096},
     "signature": {"type": "string", "pattern": "^[0-9a-f]{16}[.][0-9A-Za-z+/]{86}$"},
     "counted": {"type": "string", "pattern": "^(0|[1-9][0-9]{0,18})[.][0-9a-f]{16}$"},
     "slots": {
         "type": "object",
-        "propertyNames": _ref("chain"),
-        "additionalProperties": _ref("seq"),
+        "propertyNames": ref("chain"),
+        "additionalProperties": ref("seq"),
         "minProperties": 1,
         "maxProperties": TXN_CHAINS_MAX,
     },
-    "txn": _object(
+    "txn": struct(
         "agent at events id slots",
-        agent=_ref("agent"),
-        at=_ref("hlc"),
+        agent=ref("agent"),
+        at=ref("hlc"),
         events={
             "type": "array",
             "items": {"type": ["string", "null"], "pattern": "^[0-9a-f]{64}$"},
             "maxItems": _EVENTS_MAX,
         },
-        id=_ref("id"),
-        key=_ref("name"),
-        slots=_ref("slots"),
+        id=ref("id"),
+        key=ref("name"),
+        slots=ref("slots"),
     ),
-    "last_txn": _object("at seq", at=_ref("hlc"), seq=_ref("seq")),
-    "fills": _object("chain seq", chain=_ref("chain"), seq=_ref("seq")),
-    "merge": _object(
+    "last_txn": struct("at seq", at=ref("hlc"), seq=ref("seq")),
+    "fills": struct("chain seq", chain=ref("chain"), seq=ref("seq")),
+    "merge": struct(
         "after chain count taken through",
-        after=_ref("before"),
+        after=ref("before"),
         chain={"const": "inbox/@all"},
-        count=_ref("count"),
-        taken=_ref("count"),
-        through=_ref("seq"),
+        count=ref("count"),
+        taken=ref("count"),
+        through=ref("seq"),
     ),
     "voids": {
         "type": "array",
-        "items": _object("hash seq", hash=_ref("hash"), seq=_ref("seq")),
+        "items": struct("hash seq", hash=ref("hash"), seq=ref("seq")),
         "minItems": 1,
         "maxItems": VOIDS_MAX,
     },
-    "expect": _object("", fence=_ref("before"), version=_ref("before")),
-    "reads": _object(
+    "expect": struct("", fence=ref("before"), version=ref("before")),
+    "reads": struct(
         "",
-        at=_ref("hlc"),
+        at=ref("hlc"),
         chains={
             "type": "object",
-            "propertyNames": _ref("chain"),
-            "additionalProperties": _ref("before"),
+            "propertyNames": ref("chain"),
+            "additionalProperties": ref("before"),
         },
         lists={"type": "array", "items": {"type": "string", "maxLength": 400}},
-        more=_ref("count"),
+        more=ref("count"),
     ),
 }
 
-EVENT = _object(
+EVENT = struct(
     "agent at body chains client format host nonce op session",
-    agent=_ref("agent"),
-    at=_ref("hlc"),
+    agent=ref("agent"),
+    at=ref("hlc"),
     body={"type": "object"},
     chains={
         "type": "array",
-        "items": _ref("chain"),
+        "items": ref("chain"),
         "minItems": 1,
         "maxItems": RECIPIENTS_MAX,
         "uniqueItems": True,
     },
     client={"type": "string", "maxLength": SOFTWARE_MAX},
-    expect=_ref("expect"),
+    expect=ref("expect"),
     format={"const": 1},
     host={"type": "string", "maxLength": HOST_MAX},
-    key=_ref("name"),
+    key=ref("name"),
     nonce={"type": "string", "pattern": "^[0-9A-Za-z_-]{1,64}$"},
     op={"type": "string", "format": "name", "minLength": 1, "maxLength": 100},
-    reads=_ref("reads"),
-    session=_ref("name"),
-    sig=_ref("signature"),
-    txn=_ref("id"),
+    reads=ref("reads"),
+    session=ref("name"),
+    sig=ref("signature"),
+    txn=ref("id"),
 )
 DEFS["event"] = EVENT
 
-VERSION = _object(
+VERSION = struct(
     "at by chain events format prev seq state sum",
-    at=_ref("hlc"),
-    auth=_ref("counted"),
-    by=_ref("agent"),
-    chain=_ref("chain"),
-    checkpoint=_ref("counted"),
-    events={"type": "array", "items": _ref("event"), "maxItems": _EVENTS_MAX},
-    fills=_ref("fills"),
+    at=ref("hlc"),
+    auth=ref("counted"),
+    by=ref("agent"),
+    chain=ref("chain"),
+    checkpoint=ref("counted"),
+    events={"type": "array", "items": ref("event"), "maxItems": _EVENTS_MAX},
+    fills=ref("fills"),
     format={"const": 1},
-    last_txn=_ref("last_txn"),
-    merge=_ref("merge"),
-    now=_ref("stamp"),
+    last_txn=ref("last_txn"),
+    merge=ref("merge"),
+    now=ref("stamp"),
     otherwise={"type": "object"},
     prev={"type": ["string", "null"], "pattern": "^[0-9a-f]{64}$"},
     prev_stored={
@@ -160,47 +169,47 @@ VERSION = _object(
         "format": "stamp",
         "pattern": f"^{_STORE_YEAR}{_REST}$",
     },
-    seq=_ref("seq"),
-    sig=_ref("signature"),
-    stands=_ref("before"),
+    seq=ref("seq"),
+    sig=ref("signature"),
+    stands=ref("before"),
     state={"type": "object"},
-    sum=_ref("hash"),
-    txn=_ref("txn"),
-    voids=_ref("voids"),
+    sum=ref("hash"),
+    txn=ref("txn"),
+    voids=ref("voids"),
 )
 DEFS["version"] = VERSION
 
-DEFS["once"] = _object(
+DEFS["once"] = struct(
     "after agent chain command format key",
-    after=_ref("before"),
-    agent=_ref("agent"),
-    chain=_ref("chain"),
+    after=ref("before"),
+    agent=ref("agent"),
+    chain=ref("chain"),
     command={"type": "string", "maxLength": 200},
     format={"const": 1},
-    key=_ref("name"),
-    sig=_ref("signature"),
+    key=ref("name"),
+    sig=ref("signature"),
 )
 # A later shard count is read, and refused by what opens a project, with words of its own.
-DEFS["project"] = _object(
+DEFS["project"] = struct(
     "created_at format id project",
-    created_at=_ref("stamp"),
+    created_at=ref("stamp"),
     format={"const": 1},
-    id=_ref("id"),
-    project=_ref("name"),
-    shards=_count(1, 1_000_000),
+    id=ref("id"),
+    project=ref("name"),
+    shards=counted(1, 1_000_000),
 )
-DEFS["pack"] = _object(
+DEFS["pack"] = struct(
     "chains events format type",
     chains={
         "type": "array",
         "items": {
             "type": "array",
-            "prefixItems": [_ref("chain"), _ref("seq"), _ref("seq")],
+            "prefixItems": [ref("chain"), ref("seq"), ref("seq")],
             "items": False,
             "minItems": 3,
         },
     },
-    events={"type": "array", "items": _ref("hash")},
+    events={"type": "array", "items": ref("hash")},
     format={"const": 1},
     type={"const": "pack"},
 )

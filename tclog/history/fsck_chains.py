@@ -27,6 +27,7 @@ from tclog.event import (
     slot_key,
     slot_seq,
 )
+from tclog.event.bodies import misfit
 from tclog.event.names import SEQ_MAX
 from tclog.history.findings import Findings, claimed
 from tclog.history.ledger import Writer
@@ -252,12 +253,20 @@ class ChainCheck:
         if not known:
             self.found.unknown += 1
         for event in version.events:
+            why = misfit(event, version.chain)
             if version.chain not in event.chains:
                 self.found.damage(
                     "event-elsewhere",
                     f"version {version.seq} of {version.chain} holds the event {event.id[:16]},"
                     f" which {event.agent!a} made for {', '.join(map(str, event.chains))}",
                     where,
+                )
+            elif why is not None:
+                self.found.damage(
+                    "body-invalid",
+                    f"{event.op} by {event.agent!a} in version {version.seq} of {version.chain}"
+                    f"{why}; readers ignore it",
+                    where._replace(agent=event.agent),
                 )
             if not self.found.ledger.commit(version, event):
                 self.found.damage(
@@ -266,9 +275,12 @@ class ChainCheck:
                     " which stands in another version of this chain too",
                     where,
                 )
-            self.found.name_blobs(event, where)
-        for blob, size in blobs_in(version.state) if known else ():
-            self.found.ledger.name_blob(blob, size, where)
+            if why is None:
+                self.found.name_blobs(event, where)
+        if known:
+            state_of(version.chain, version)
+            for blob, size in blobs_in(version.state):
+                self.found.ledger.name_blob(blob, size, where)
         if version.chain == ALL:
             self.found.ledger.broadcast(version.seq, state_of(ALL, version).count)
 
@@ -317,17 +329,22 @@ class ChainCheck:
         self._merge(before, version, what, where)
         self._state(before, version, what, where)
         self._stamp(before, version)
+        self._ignored(before, version, what, where)
+        if version.now is not None and before is not None and version.prev_stored == before.stored:
+            # Only where the stamps are still those of the store that the versions were made in.
+            for event in version.events:
+                self.found.ledger.judge(version, event, version.now)
+
+    def _ignored(self, before: Version | None, version: Version, what: str, where: Writer) -> None:
         for event in ignored_events(before, version):
+            if misfit(event, version.chain) is not None:
+                continue  # told of with the version itself
             self.found.damage(
                 "rule-broken",
                 f"{what} holds {event.op} by {event.agent!a}, which was not allowed there;"
                 " readers ignore it",
                 where._replace(agent=event.agent),
             )
-        if version.now is not None and before is not None and version.prev_stored == before.stored:
-            # Only where the stamps are still those of the store that the versions were made in.
-            for event in version.events:
-                self.found.ledger.judge(version, event, version.now)
 
     def _state(self, before: Version | None, version: Version, what: str, where: Writer) -> None:
         if version.record.get("stands") != place_after(before).stands:

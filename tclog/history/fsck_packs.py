@@ -10,6 +10,7 @@ from tclog.chain.read import newest_slot
 from tclog.domain.packs import Pack, State
 from tclog.errors import TclogError
 from tclog.event import PACKS, decode_version, event_key, pack_key, slot_key
+from tclog.event.bodies import misfit
 from tclog.history.findings import Findings
 from tclog.history.ledger import Writer
 from tclog.history.objects import PACKS_FOLDER, PAGES_MAX, Listing, pack_of, read_each
@@ -138,4 +139,5 @@ class PackCheck:
         for event, _ in reader.events():
             ledger.pack_event(event.id)
             key = event_key(event.at, event.chains[0], event.id)
-            self.found.name_blobs(event, Writer(key, event.chains[0], None, event.agent))
+            if misfit(event, event.chains[0]) is None:
+                self.found.name_blobs(event, Writer(key, event.chains[0], None, event.agent))

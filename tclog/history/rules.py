@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tclog.chain.fold import Rules, place_of, rules_of, state_of
-from tclog.domain.content import content_blobs
+from tclog.chain.fold import Rules, evolve, place_of, rules_of, state_of
 from tclog.domain.decision import Place
 from tclog.event import ALL, BlobHash, Event, Version, chain_kind
+from tclog.event.bodies import misfit
+from tclog.event.envelopes import check_of
 
 KINDS = ("memory", "step", "inbox", "read", "barrier", "artifact", "agent", "tag", "pack")
 # No event is called so; folding one shows what the place alone changes.
@@ -34,7 +35,9 @@ def ignored_events(before: Version | None, version: Version) -> Iterator[Event]:
     """Yield the events of a version that the fold ignores: they were not allowed at their place."""
     rules, kind = rules_of(version.chain), chain_kind(version.chain)
     for event, state, place in in_turn(before, version):
-        if event.op in rules.ops and is_ignored(kind, rules, state, event, place):
+        if event.op in rules.ops and (
+            misfit(event, version.chain) is not None or is_ignored(kind, rules, state, event, place)
+        ):
             yield event
 
 
@@ -43,14 +46,14 @@ def vain_events(before: Version | None, version: Version) -> Iterator[Event]:
     rules, kind = rules_of(version.chain), chain_kind(version.chain)
     for event, state, place in in_turn(before, version):
         nothing_there = kind == "memory" and state.content is None
-        vain = event.op not in rules.ops or (event.op == "memory.delete" and nothing_there)
+        vain = event.op not in rules.ops or misfit(event, version.chain) is not None
+        vain = vain or (event.op == "memory.delete" and nothing_there)
         if vain or is_ignored(kind, rules, state, event, place):
             yield event
 
 
 def in_turn(before: Version | None, version: Version) -> Iterator[tuple[Event, Any, Place]]:
     """Yield each event of a version with the state that it finds, and its place."""
-    rules = rules_of(version.chain)
     state = state_of(version.chain, before)
     if version.merge is not None and chain_kind(version.chain) == "inbox":
         from tclog.domain import inbox
@@ -59,7 +62,7 @@ def in_turn(before: Version | None, version: Version) -> Iterator[tuple[Event, A
     for index, event in enumerate(version.events):
         place = place_of(version)._replace(index=index)
         yield event, state, place
-        state = rules.evolve(state, event, place)
+        state = evolve(version.chain, state, event, place)
 
 
 def is_ignored(kind: str, rules: Rules, state: Any, event: Event, place: Place) -> bool:
@@ -102,17 +105,23 @@ def merge_error(before: Version | None, version: Version) -> str:
 
 
 def blobs_in(record: Any, depth: int = 0) -> Iterator[tuple[BlobHash, int]]:
-    """Yield the blobs, with sizes, that a body or a state names.
+    """Yield the blobs, with sizes, that a body or a state names, whatever fields it has.
 
     What a user's JSON value happens to look like names nothing: it stands inside a content.
     """
-    if isinstance(record, Mapping) and depth < _DEPTH_MAX:
-        if record.get("type") in ("text", "json"):
-            for blob, size in content_blobs(record):
-                if isinstance(blob, str) and isinstance(size, int):
-                    yield blob, size
-        elif isinstance(record.get("blob"), str) and type(record.get("size")) is int:
-            yield BlobHash(record["blob"]), record["size"]
-        else:
-            for value in record.values():
-                yield from blobs_in(value, depth + 1)
+    if not isinstance(record, Mapping) or depth >= _DEPTH_MAX:
+        return
+    if _names_blob(record):
+        yield BlobHash(record["blob"]), record["size"]
+    elif record.get("type") in ("text", "json"):
+        parts = record.get("parts")
+        for part in parts if isinstance(parts, list) else ():
+            if _names_blob(part):
+                yield BlobHash(part["blob"]), part["size"]
+    else:
+        for value in record.values():
+            yield from blobs_in(value, depth + 1)
+
+
+def _names_blob(record: Any) -> bool:
+    return check_of("blob")(record) is None

@@ -20,6 +20,7 @@ from tclog.domain.content import Blob, make_content
 from tclog.domain.memory import check_value
 from tclog.errors import Refused, UsageError, to_run
 from tclog.event import chain_id, digest, encode, validate_name
+from tclog.event.bodies import counting
 from tclog.log.inbox import send_message
 from tclog.log.steps import change_step, check_forced, check_short, read_result
 
@@ -130,7 +131,7 @@ def _recorded(client: Client, step: str, state: steps.State) -> Protocol[Mapping
     if head is None or head.seq != state.handoff_version:
         head = yield from read_version(client, chain, state.handoff_version)
     # The last one counts where a transaction ended the step twice.
-    for event in reversed(head.events):
+    for event in reversed(counting(head)):
         if event.op == "step.complete" and "handoff" in event.body:
             found: Mapping[str, Any] = event.body["handoff"]
             return found

@@ -36,6 +36,7 @@ from tclog.event import (
     split_names,
     validate_name,
 )
+from tclog.event.bodies import counting
 from tclog.log.waiting import poll
 
 REPLY_TO_BYTES_MAX = 200
@@ -258,7 +259,7 @@ def _taken_in(client: Client, merge: Mapping[str, Any]) -> Protocol[list[Version
 
 
 def _sent(version: Version) -> list[Event]:
-    return [event for event in version.events if event.op == "message.send"]
+    return [event for event in counting(version) if event.op == "message.send"]
 
 
 def wait_inbox(client: Client, *, timeout_s: float | None) -> Protocol[Mailbox]:

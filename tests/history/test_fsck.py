@@ -366,19 +366,19 @@ def test_a_takeover_whose_stamp_is_not_the_stores_is_named(tmp_path: Path):
 
 
 FORGERIES: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
-    ("step/build", "step.renew", {"lease_ms": 5}, {}, "rule-broken"),
+    ("step/build", "step.renew", {"lease_ms": 500}, {}, "rule-broken"),
     ("step/build", "step.complete", {"outcome": "complete"}, {}, "rule-broken"),
-    ("step/build", "step.complete", {"outcome": "claimed", "force": True}, {}, "rule-broken"),
+    ("step/build", "step.complete", {"outcome": "claimed", "force": True}, {}, "body-invalid"),
     ("step/build", "step.release", {}, {}, "rule-broken"),
     ("step/build", "step.reopen", {}, {}, "rule-broken"),
     ("step/design", "step.complete", {"outcome": "failed"}, {}, "rule-broken"),
     ("step/design", "step.add", {"after": [], "priority": 0}, {}, "rule-broken"),
-    ("step/design", "step.claim", {"lease_ms": 5}, {}, "rule-broken"),
+    ("step/design", "step.claim", {"lease_ms": 500}, {}, "rule-broken"),
     ("memory/json", "memory.incr", {"by": 1}, {}, "rule-broken"),
     ("memory/count", "memory.incr", {"by": 2**63 - 1}, {}, "rule-broken"),
     ("memory/count", "memory.set", {"type": "text", "value": "x"}, {"expect": {"version": 1}},
      "rule-broken"),
-    ("memory/float", "step.claim", {"lease_ms": 5}, {}, "rule-broken"),
+    ("memory/float", "step.claim", {"lease_ms": 500}, {}, "rule-broken"),
     ("memory/float", "memory.set", {"type": "text", "value": "x"},
      {"chains": [ChainId("memory/other")]}, "event-elsewhere"),
     ("memory/float", "memory.set", {"type": "text", "value": "x"}, {"prev": "0" * 64},
@@ -387,6 +387,17 @@ FORGERIES: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
      "blob-missing"),
     ("barrier/pair", "barrier.leave", {"generation": 7}, {}, "rule-broken"),
     ("barrier/pair", "barrier.leave", {"generation": 1}, {}, "rule-broken"),
+    ("step/build", "step.renew", {"lease_ms": 10**15}, {}, "body-invalid"),
+    ("step/design", "step.note", {"note": "text"}, {}, "body-invalid"),
+    ("step/design", "step.add", {"after": ["a,b"], "priority": 0}, {}, "body-invalid"),
+    ("step/design", "step.add", {"after": [], "priority": "high"}, {}, "body-invalid"),
+    ("memory/float", "memory.set", {"type": "text", "blob": "../../fifo", "size": 3}, {},
+     "body-invalid"),
+    ("memory/float", "memory.set", {"type": "json", "text": "[1"}, {}, "body-invalid"),
+    ("memory/count", "memory.incr", {"by": "1"}, {}, "body-invalid"),
+    ("inbox/@all", "message.send", {"to": ["@all"]}, {}, "body-invalid"),
+    ("read/bob", "message.ack", {"ranges": [[3, 1]], "version": 1}, {}, "body-invalid"),
+    ("barrier/pair", "barrier.arrive", {"parties": 0}, {}, "body-invalid"),
 ]  # fmt: skip
 
 

@@ -70,6 +70,7 @@ BUGS = [
     ("forgetful", "alone", "writes"),
     ("overwriting", "races", "writes"),
     ("stealing", "races", "chains"),
+    ("nameless", "lapsed", "lapsed"),
     ("keyless", "keys", "keys"),
     ("literal", "keys", "keys"),
     ("clockless", "clocks", "clocks"),

@@ -63,11 +63,14 @@ def conform(
         checks.append(Check(name, not broken, _shown(broken) or "; ".join(trial.notes)))
         tell(checks[-1])
 
-    for name, part in _parts(trial, rounds, ends_s).items():
-        if name in only or not only:
-            check(name, part)
-        if any(op in trial.missing for op in parts.NEEDED):
-            return False
+    try:
+        for name, part in _parts(trial, rounds, ends_s).items():
+            if name in only or not only:
+                check(name, part)
+            if any(op in trial.missing for op in parts.NEEDED):
+                return False
+    finally:
+        trial.close()
     rows = trial.journal.rows()
     for promise, broken in judge(rows, trial.store):
         check(promise, broken, *([f"{len(rows)} answers"] if promise == "answers" else []))

@@ -95,6 +95,7 @@ def _operation(asked: Asked) -> Operation:
     if chains:
         known["chain"] = chains[0]
     made = Operation(asked.agent, asked.op, known)
+    made.session = asked.session
     made.invoked_us = made.began_us = asked.begun_us
     made.returned_us = asked.ended_us
     missing = asked.op == "memory.get" and asked.exit == 3
@@ -257,11 +258,12 @@ def _guards(operations: Sequence[Operation], chains: Chains) -> Iterator[str]:
 
 
 def _winners(rows: Sequence[Asked]) -> Iterator[str]:
-    """Each token was given to one agent."""
+    """Each token was given to one session: of one agent there may be several."""
     holders: dict[tuple[str, int], set[str]] = defaultdict(set)
     for asked in rows:
         if asked.op == "step.claim" and asked.answer and asked.ok and not ill_typed(asked):
-            holders[asked.line["id"], asked.answer.get("fence", 0)].add(asked.agent)
-    for (step, fence), agents in holders.items():
-        if len(agents) > 1:
-            yield f"{', '.join(sorted(agents))} were all told that they hold {step} (fence {fence})"
+            holders[asked.line["id"], asked.answer["fence"]].add(f"{asked.agent} {asked.session}")
+    for (step, fence), several in holders.items():
+        if len(several) > 1:
+            words = ", ".join(sorted(several))
+            yield f"{words} were all told that they hold {step} (fence {fence})"

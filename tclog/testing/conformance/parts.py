@@ -29,11 +29,13 @@ from tclog.testing.conformance.trial import OFFSET_VARIABLE, Trial
 from tclog.testing.scheduler import EVERYTHING
 
 CLIENTS = 3
+# Of those that race, two are sessions of one agent.
+RACERS = ("client-0", "client-1", "client-1")
 COMPANIONS = 2
 # A client that lacks one of these cannot be tried; of the others it is asked no more.
 NEEDED = ("memory.set", "memory.get", "memory.incr", "message.send", "inbox.read", "step.claim")
 OFFSET_S = 3 * 3600
-LEASE_MS = 800
+LEASE_MS = 1500
 _PAUSE_S = 0.1
 _TRIES = 200
 _BIG = "x" * 20_000
@@ -158,7 +160,7 @@ def _read_by_ours(trial: Trial, values: Mapping[str, Any]) -> Iterator[str]:
 
 def races(trial: Trial, rounds: int, ends_s: float) -> Iterator[str]:
     """Several processes of the client and of tclog on the same keys at once."""
-    members = [trial.member(f"client-{nth}") for nth in range(CLIENTS)]
+    members = [trial.member(agent) for agent in RACERS]
     members += [trial.member(f"tclog-{nth}", ours=True) for nth in range(COMPANIONS)]
     begun = 0
     with ThreadPoolExecutor(len(members)) as pool:
@@ -302,11 +304,19 @@ def _lapse(trial: Trial, ours: bool) -> list[str]:
     """Let a holder die, of tclog or of the client, and the other take over when it may."""
     step = "lapsed-ours" if ours else "lapsed-theirs"
     holder, taker = trial.member("holder", ours=ours), trial.member("taker", ours=not ours)
+    twin = trial.member("holder")
+    # A process takes longer to start than a lease lasts, perhaps.
+    for member in (holder, taker, twin):
+        member.ask("memory.get", key="warm")
     held = holder.ask("step.claim", id=step, lease=f"{LEASE_MS}ms")
     holder.kill()
     if not held.ok:
         return [f"a free step was not given: {held}"]
     broken = []
+    asked = twin.ask("step.claim", id=step, lease="60s")
+    if asked.exit != 4:
+        broken.append(f"another session of the holder's name was not refused: {asked}")
+    twin.close()
     asked = taker.ask("step.claim", id=step, lease="60s")
     if asked.ok or asked.exit != 4:
         broken.append(f"a held step was not refused with exit 4: {asked}")

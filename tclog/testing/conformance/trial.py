@@ -37,6 +37,7 @@ class Trial:
         self.notes: list[str] = []
         self._base = {k: v for k, v in environ.items() if not k.startswith("TCLOG_")}
         self._count = 0
+        self._members: list[Member] = []
 
     def member(self, agent: str, *, ours: bool = False, offset_s: int = 0) -> Member:
         """Start a process that acts as an agent, with a session and a cache of its own."""
@@ -52,7 +53,14 @@ class Trial:
         }
         if offset_s:
             environ[OFFSET_VARIABLE] = str(offset_s)
-        return Member(OURS if ours else self.command, environ, self.journal, agent)
+        made = Member(OURS if ours else self.command, environ, self.journal, agent)
+        self._members.append(made)
+        return made
+
+    def close(self) -> None:
+        """End the processes that are left, as a part leaves them that could not go on."""
+        for member in self._members:
+            member.kill()
 
     def log(self, agent: str, store: Store | None = None) -> Log:
         """Return a log of tclog's own, in this process."""

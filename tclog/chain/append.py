@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep, settled
-from tclog.chain.fold import fold, last_txn_after, place_after, rules_of, state_of
+from tclog.chain.fold import fold, is_ignored, last_txn_after, place_after, rules_of, state_of
 from tclog.chain.once import Once, bind_once, find_once, resume_key
 from tclog.chain.read import (
     accept,
@@ -28,10 +28,19 @@ from tclog.chain.read import (
     read_on,
     read_onward,
 )
+from tclog.chain.trust import Remembered, look, stamp_of_put
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Hlc, Stamp, parse_us
 from tclog.domain.content import Blob
 from tclog.domain.decision import Decision, Draft, Place
-from tclog.errors import BadValue, NotFound, OutcomeUnknown, Refused, StoreError, quote
+from tclog.errors import (
+    BadValue,
+    NotFound,
+    OutcomeUnknown,
+    Refused,
+    StoreError,
+    StoreUnreachable,
+    quote,
+)
 from tclog.event import (
     ALL,
     ChainId,
@@ -249,7 +258,7 @@ def _propose(
         if head_stored != place.prev_stored:
             place = place._replace(prev_stored=head_stored)
         if decision.judged:
-            place = place._replace(now=race.sealed.now)
+            place = _judged_at(race.sealed, place)
             decision = race.decide(state, place)
     if not isinstance(decision, Draft):
         if not fresh:
@@ -263,6 +272,13 @@ def _propose(
     proposal = yield from _version(race, head, state, place)
     # What grew old while it was made is sealed anew, for the same slot.
     return _Stale() if race.is_old() else proposal
+
+
+def _judged_at(sealed: Sealed, place: Place) -> Place:
+    """Return the place with the store's time, by which a lease is judged; never without."""
+    if sealed.now is None:
+        raise StoreUnreachable("the store does not tell its time", hint="tclog doctor")
+    return place._replace(now=sealed.now)
 
 
 def _foreseen(race: Race, head: Version | None, draft: Draft) -> Protocol[Decision]:
@@ -293,8 +309,7 @@ def seal(race: Race, draft: Draft) -> Protocol[None]:
         key = event_key(event.at, race.chains[0], event.id)
         stored = yield from _put_event(race, key, raw)
         if stored is None and (draft.judged or not known):
-            entry = yield Stat(key)
-            stored = None if entry is None else entry.stored
+            stored = yield from stamp_of_put(key)
         race.sealed = Sealed(draft, event, stored)
         if stored is None:
             return
@@ -360,10 +375,12 @@ def stamp_of(client: Client, chain: ChainId, head: Version | None) -> Protocol[S
     if head is None or head.stored is not None or not rules_of(chain).stamped:
         return None if head is None else head.stored
     entry = yield Stat(slot_key(chain, head.seq))
-    if entry is None or entry.stored is None:
-        return None
-    client.heads.put(head._replace(stored=entry.stored))
-    return entry.stored  # type: ignore[no-any-return]
+    stored: Stamp | None = None if entry is None else entry.stored
+    if stored is None:
+        # It was read or written before, so it is there, or the store was set back.
+        stored = (yield from look(Remembered.of(head))).stored
+    client.heads.put(head._replace(stored=stored))
+    return stored
 
 
 def _version(race: Race, head: Version | None, state: Any, place: Place) -> Protocol[Version]:
@@ -371,6 +388,7 @@ def _version(race: Race, head: Version | None, state: Any, place: Place) -> Prot
     client, chain = race.client, race.chain
     assert race.sealed is not None  # noqa: S101 - the caller has sealed
     events = (race.sealed.event,)
+    check_effect(chain, state, events[0], place)
     if chain_kind(chain) == "memory":
         from tclog.domain.memory import blobs_of
 
@@ -378,6 +396,24 @@ def _version(race: Race, head: Version | None, state: Any, place: Place) -> Prot
         if spilled:
             settled((yield tuple(Put(blob_key(blob.hash), blob.data) for blob in spilled)))
     return seal_next(client, chain, head, place, events, merge_of(state, race.broadcasts))
+
+
+def check_effect(chain: ChainId, state: Any, event: Event, place: Place) -> None:
+    """Refuse to write an event that the fold would ignore at its place.
+
+    The bytes that are checked are those that the slot gets. So an answer that is given after a win
+    is what every reader finds: nobody is told that it holds a step which it does not hold.
+
+    Raises:
+        Refused: the decision and the fold disagree.
+    """
+    if is_ignored(chain, state, event, place):
+        raise Refused(
+            f"{event.op} would change nothing as version {place.seq} of {chain};"
+            " it was not committed",
+            code="no-effect",
+            hint="run the command again",
+        )
 
 
 def seal_next(
@@ -395,6 +431,12 @@ def seal_next(
 ) -> Version:
     """Seal the version that follows ``head``, with the state that its merge and events give."""
     rules, before = rules_of(chain), state_of(chain, head)
+    if rules.stamped and head is not None and place.prev_stored is None:
+        # Without it a lease would never end.
+        raise StoreUnreachable(
+            f"the store does not tell the time of version {head.seq} of {chain}",
+            hint="tclog doctor",
+        )
     # Should its transaction be aborted, it is as if it were empty.
     alone = txn is None or len(txn["slots"]) == 1
     otherwise = None if alone else rules.pack(fold(chain, before, (), place), ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tclog.chain.drive import Protocol, settled
+from tclog.chain.read import read_present
 from tclog.domain.content import Content, content_blobs, inline_value
 from tclog.errors import Damaged
 from tclog.event import BlobHash, blob_key, digest
@@ -22,10 +23,11 @@ def read_content(content: Content) -> Protocol[Any]:
     if not pieces:
         return inline_value(content)
     replies = settled((yield tuple(Get(blob_key(blob)) for blob, _ in pieces)))
-    raw = b"".join(
-        check_blob(blob, None if found is None else found.data)
-        for (blob, _), found in zip(pieces, replies, strict=True)
-    )
+    parts = []
+    for (blob, _), reply in zip(pieces, replies, strict=True):
+        found = reply or (yield from read_present(blob_key(blob)))
+        parts.append(check_blob(blob, None if found is None else found.data))
+    raw = b"".join(parts)
     if content["type"] == "json":
         try:
             return decode_json(raw)

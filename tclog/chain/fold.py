@@ -128,6 +128,19 @@ def evolve(chain: ChainId, state: Any, event: Event, place: Place) -> Any:
     return rules.evolve(state, event, place)
 
 
+def is_ignored(chain: ChainId, state: Any, event: Event, place: Place) -> bool:
+    """Whether an event changes nothing at its place, because it is not allowed there.
+
+    Rules return the very state that they were given for such an event. One that is allowed makes a
+    new state, though it may be equal: setting a value to what it is.
+    """
+    rules = rules_of(chain)
+    rested = rules.rest(state, place)
+    folded = evolve(chain, state, event, place)
+    # Where each version records a stamp, that alone makes a new state.
+    return folded is rested or (rules.stamped and folded == rested)
+
+
 def place_of(version: Version) -> Place:
     """Return the place at which a version's events are folded."""
     stands, voided = version.record.get("stands"), len(version.voids)

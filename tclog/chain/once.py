@@ -20,7 +20,7 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep
 from tclog.chain.read import read_newest, read_range
 from tclog.clock import Stamp
-from tclog.errors import Damaged, OutcomeUnknown, Refused, StoreError, quote
+from tclog.errors import Damaged, Refused, StoreError, StoreUnreachable, quote
 from tclog.event import ChainId, Event, Version, decode_record, digest, encode, once_key
 from tclog.store.base import Create, Found, Get, Outcome
 
@@ -142,4 +142,7 @@ def _create(client: Client, key: str, raw: bytes) -> Protocol[Found]:
                 raise
             failure = error
         yield Sleep(client.backoff(nth + 2))
-    raise failure or OutcomeUnknown(f"the idempotency key object {key} cannot be made")
+    # Of the command itself nothing was tried.
+    raise failure or StoreUnreachable(
+        f"the store says that {key} is there, and that it is not", hint="tclog doctor"
+    )

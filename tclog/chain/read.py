@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tclog.chain.client import Client
-from tclog.chain.drive import Protocol, settled, together
+from tclog.chain.drive import Protocol, Sleep, settled, together
 from tclog.chain.fold import does_not_follow, unknown_ops, verify
 from tclog.clock import Hlc
 from tclog.errors import Damaged, Forked, NotFound, RolledBack, to_run
@@ -35,6 +35,9 @@ CHASE_MAX = 4
 RANGE_AT_ONCE = 32
 CHAINS_MAX = 1_000_000
 PAGES_MAX = 10_000
+# What has to be there is asked for so often, with such pauses, before it is called missing.
+LOOKS = 3
+LOOK_PAUSE_S = 0.2
 
 
 class Junk(Damaged):
@@ -298,7 +301,7 @@ def read_standing(client: Client, head: Version | None) -> Protocol[Version | No
 
 
 def _read_slot(client: Client, chain: ChainId, seq: int) -> Protocol[Version]:
-    found = yield Get(slot_key(chain, seq))
+    found = yield from read_present(slot_key(chain, seq))
     if found is None:
         raise Damaged(f"version {seq} of {chain} is missing", hint="tclog fsck")
     version = decode_slot(client, chain, seq, found)
@@ -308,6 +311,18 @@ def _read_slot(client: Client, chain: ChainId, seq: int) -> Protocol[Version]:
         yield from confirm(client, version)
     _observe(client, version)
     return version
+
+
+def read_present(key: str) -> Protocol[Found | None]:
+    """Read an object that has to be there; what is absent is asked for again."""
+    found: Found | None = None
+    for nth in range(LOOKS):
+        if nth:
+            yield Sleep(LOOK_PAUSE_S)
+        found = yield Get(key)
+        if found is not None:
+            break
+    return found
 
 
 def accept(
@@ -390,7 +405,8 @@ def read_range(
     for start in range(first, newest + 1, RANGE_AT_ONCE):
         seqs = range(start, min(start + RANGE_AT_ONCE, newest + 1))
         replies = settled((yield tuple(Get(slot_key(chain, seq)) for seq in seqs)))
-        for seq, found in zip(seqs, replies, strict=True):
+        for seq, reply in zip(seqs, replies, strict=True):
+            found = reply or (yield from read_present(slot_key(chain, seq)))
             if found is None:
                 raise Damaged(f"version {seq} of {chain} is missing", hint="tclog fsck")
             try:

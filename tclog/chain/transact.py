@@ -34,6 +34,7 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep, settled, together
 from tclog.chain.once import Once, bind_once, resumed_id
 from tclog.chain.read import accept, read_head, read_range, read_version
+from tclog.chain.trust import stamp_of_put
 from tclog.chain.verdict import mark_of
 from tclog.chain.view import Act, Sealed, View
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Hlc, following, parse_us
@@ -56,7 +57,7 @@ from tclog.event import (
     chain_kind,
     event_key,
 )
-from tclog.store.base import Found, Put, Stat
+from tclog.store.base import Found, Put
 
 RACES_MAX = 1_000
 GIVE_UP_S = 60.0
@@ -273,8 +274,7 @@ class _Transaction:
         self.put |= {one.event.id for one in new}
         stored = stamps[0]
         if stored is None and not known:
-            entry = yield Stat(keys[0])
-            stored = None if entry is None else entry.stored
+            stored = yield from stamp_of_put(keys[0])
         if stored is not None:
             client.learn_offset(wall_us, stored)
             # What was made by a clock that is minutes off would mislead every merged view.

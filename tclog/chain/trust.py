@@ -6,6 +6,9 @@ machine remembers of the project, beside another request. A store that was set b
 lacks that one first. Each version that is read is compared with the one before it by ``prev``. If
 they do not fit, ``guard`` finds out which of the two the store lacks.
 
+An object that was just put, or that others name, is there. Where the store says that it is not, it
+is asked again, and what rests on the answer is not done.
+
 Nothing here accepts a store. ``tclog trust accept`` does, and forgets what is remembered.
 """
 
@@ -15,16 +18,14 @@ from typing import Any, NamedTuple
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep
-from tclog.chain.read import newest_slot
+from tclog.chain.read import LOOK_PAUSE_S, LOOKS, newest_slot, read_present
 from tclog.clock import Stamp, rfc3339
-from tclog.errors import Damaged, Forked, RolledBack, StoreError
+from tclog.errors import Damaged, Forked, RolledBack, StoreError, StoreUnreachable
 from tclog.event import ChainId, Version, chain_folder, decode_version, slot_key
 from tclog.store.base import Create, Entry, Found, Get, Request, Stat
 
 # After a create the outcome of an operation may be open for so long; its answer goes first.
 QUIET_S = 120.0
-LOOKS = 3
-LOOK_PAUSE_S = 0.2
 ACCEPT = "tclog trust accept"
 
 
@@ -157,17 +158,31 @@ def look(known: Remembered) -> Protocol[Found]:
     Raises:
         Forked, RolledBack: it holds something else, or nothing.
     """
-    found: Found | None = None
-    for nth in range(LOOKS):
-        if nth:
-            yield Sleep(LOOK_PAUSE_S)
-        found = yield Get(slot_key(known.chain, known.seq))
-        if found is not None:
-            break
+    found = yield from read_present(slot_key(known.chain, known.seq))
     error = difference(known, found)
     if error is not None:
         raise error
     return found  # type: ignore[return-value]
+
+
+def stamp_of_put(key: str) -> Protocol[Stamp]:
+    """Return the stamp of an object that was just put, so it is there.
+
+    Raises:
+        StoreUnreachable: the store says again and again that it is not there.
+    """
+    for nth in range(LOOKS):
+        if nth:
+            yield Sleep(LOOK_PAUSE_S)
+        entry = yield Stat(key)
+        if entry is not None and entry.stored is not None:
+            return entry.stored  # type: ignore[no-any-return]
+        found = yield Get(key)
+        if found is not None:
+            return found.stored  # type: ignore[no-any-return]
+    raise StoreUnreachable(
+        f"the store says that {key} is not there, which was just written", hint="tclog doctor"
+    )
 
 
 def difference(known: Remembered, found: Found | None) -> Damaged | None:

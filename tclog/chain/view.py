@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tclog.chain.append import merge_of, seal_draft
+from tclog.chain.append import check_effect, merge_of, seal_draft
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import evolve, place_after, state_of
@@ -136,5 +136,6 @@ class View:
 
             self.blobs += blobs_of(found.state, event)
         place = found.place._replace(index=len(found.events))
+        check_effect(chain, found.state, event, place)
         found.state = evolve(chain, found.state, event, place)
         found.events.append(event)

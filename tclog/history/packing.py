@@ -20,6 +20,7 @@ from typing import NamedTuple
 from tclog.chain.append import append
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, settled
+from tclog.chain.read import read_present
 from tclog.clock import SECOND_US, Stamp, parse_us
 from tclog.domain.content import Blob
 from tclog.domain.packs import AddPacks, Pack, State, decide
@@ -264,7 +265,7 @@ class _Packing:
         """Begin with what earlier packs say of agents."""
         if self.state.agents is not None:
             blob = BlobHash(self.state.agents["blob"])
-            found = yield Get(blob_key(blob))
+            found = yield from read_present(blob_key(blob))
             if found is None or digest(found.data) != blob:
                 raise Damaged(f"the blob {blob_key(blob)} is missing or damaged", hint="tclog fsck")
             self.seen = decode_seen(found.data)

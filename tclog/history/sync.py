@@ -33,7 +33,7 @@ from tclog.chain.drive import Protocol, settled, together
 from tclog.chain.fold import state_of
 from tclog.chain.heads import LOOK_EVERY_S
 from tclog.chain.junk import check_ended
-from tclog.chain.read import Junk, decode_slot, full_name, newest_slot
+from tclog.chain.read import Junk, decode_slot, full_name, newest_slot, read_present
 from tclog.chain.trust import Remembered, check
 from tclog.clock import AHEAD_TRUSTED_US, Hlc, Stamp, format_us, last_of, parse_us
 from tclog.errors import Damaged, Forked, RolledBack
@@ -459,6 +459,8 @@ class _Reader:
             if chain in self.damaged:
                 continue
             try:
+                # It stands below the newest of its chain, so it is there.
+                found = found or (yield from read_present(slot_key(chain, seq)))
                 if found is None:
                     raise _missing(chain, seq)
                 version = decode_slot(self.client, chain, seq, found)

@@ -9,7 +9,7 @@ from tclog.chain.blobs import check_blob
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, settled
 from tclog.chain.fold import state_of
-from tclog.chain.read import list_chains, read_newest, unless_damaged
+from tclog.chain.read import list_chains, read_newest, read_present, unless_damaged
 from tclog.chain.results import Agent
 from tclog.chain.show import show_step
 from tclog.clock import rfc3339
@@ -90,7 +90,7 @@ def _packed(client: Client) -> Protocol[dict[str, agents.Seen]]:
     if named is None:
         return {}
     blob = BlobHash(named["blob"])
-    reply = yield Get(blob_key(blob))
+    reply = yield from read_present(blob_key(blob))
     raw = check_blob(blob, None if reply is None else reply.data)
     return {
         name: agents.Seen(name, at, "", host, session)

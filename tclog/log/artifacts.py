@@ -12,9 +12,11 @@ from blake3 import blake3
 
 from tclog.chain.append import append
 from tclog.chain.client import Client
-from tclog.chain.drive import Protocol, together
+from tclog.chain.drive import Protocol, Sleep, together
 from tclog.chain.once import once
 from tclog.chain.read import (
+    LOOK_PAUSE_S,
+    LOOKS,
     list_chains,
     read_at,
     read_head,
@@ -145,7 +147,13 @@ def get_artifact(
         Damaged: the blob is missing or does not have its hash; ``out`` is as it was.
     """
     blob = BlobHash(found.blake3)
-    pieces = yield GetFile(blob_key(blob))
+    pieces = None
+    for nth in range(LOOKS):
+        if nth:
+            yield Sleep(LOOK_PAUSE_S)
+        pieces = yield GetFile(blob_key(blob))
+        if pieces is not None:
+            break
     if pieces is None:
         raise Damaged(
             f"the blob {blob[:12]} of artifact {found.name} is missing", hint="tclog fsck"

@@ -89,6 +89,7 @@ class _Plane(Protocol):
     def page(self, prefix: str, after: str, limit: int) -> list[Entry]: ...
     def folders(self, prefix: str) -> list[Entry]: ...
     def stat(self, key: str) -> Entry | None: ...
+    def look(self, key: str) -> Entry | None: ...
     def delete(self, keys: Sequence[str]) -> None: ...
     def upload(self, key: str, reader: CheckedReader) -> None: ...
     def download(self, key: str) -> Iterator[bytes] | None: ...
@@ -287,8 +288,12 @@ class S3Store:
         return self._sent(lambda: self._plane().page(prefix, after, limit))
 
     def stat(self, key: str) -> Entry | None:
-        """See ``Store``."""
-        return self._sent(lambda: self._plane().stat(key))
+        """See ``Store``.
+
+        A HEAD has no body that could say who answers, a proxy or the server; a GET has.
+        """
+        found = self._sent(lambda: self._plane().stat(key))
+        return found or self._sent(lambda: self._plane().look(key))
 
     def delete(self, *keys: str) -> None:
         """See ``Store``. One request for up to a thousand."""
@@ -554,6 +559,18 @@ class _Obstore:
         except self._errors as error:
             self._absent(error)
             return None
+        return self._entry(key, meta)
+
+    def look(self, key: str) -> Entry | None:
+        try:
+            # Its bytes stay unread.
+            meta = self._call(self._obstore.get, self._records, key).meta
+        except self._errors as error:
+            self._absent(error, said=True)
+            return None
+        return self._entry(key, meta)
+
+    def _entry(self, key: str, meta: Mapping[str, Any]) -> Entry:
         return Entry(key, meta["size"], _stamp_in(meta), _tag(meta["e_tag"]))
 
     def delete(self, keys: Sequence[str]) -> None:
@@ -807,6 +824,18 @@ class _Boto3:
         except self._errors as error:
             self._absent(error)
             return None
+        return self._entry(key, reply)
+
+    def look(self, key: str) -> Entry | None:
+        try:
+            reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            reply["Body"].close()  # unread
+        except self._errors as error:
+            self._absent(error, said=True)
+            return None
+        return self._entry(key, reply)
+
+    def _entry(self, key: str, reply: Any) -> Entry:
         stored = stamp_of(reply["LastModified"])
         return Entry(key, reply["ContentLength"], stored, _tag(reply.get("ETag")))
 

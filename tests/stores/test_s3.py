@@ -128,8 +128,8 @@ def test_a_bucket_that_is_not_there(server: Server, client: str, small: Path) ->
         assert isinstance(error, StoreMissing), (name, error)
         assert "'tclog-never-made' does not exist" in error.message
         assert error.hint == "tclog where"
-    # The answer to a HEAD has no body that could tell the bucket from the object.
-    assert store.stat("a/b") is None
+    # The answer to a HEAD has no body that could tell the bucket from the object; a GET has.
+    assert isinstance(error_of(lambda: store.stat("a/b")), StoreMissing)
 
 
 def test_a_bucket_is_made_once(server: Server) -> None:
@@ -371,6 +371,38 @@ def test_a_proxy_that_finds_no_server_does_not_make_an_object_absent(
             read("a/b")
         proxy.heal()
         assert read("a/c") is None
+
+
+@both
+@pytest.mark.parametrize("code", ["NotFound", "NoSuchWebsiteConfiguration"])
+def test_a_proxy_that_finds_no_server_makes_no_listing_empty(
+    moto: Server, proxy: Proxy, client: str, code: str
+) -> None:
+    store = open_s3(moto.through(proxy.url), client=client)
+    store.put("a/b", b"1")
+    for folders in (False, True):
+        proxy.inject(Fault("refuse", 404, code=code), times=s3.TRIES_MAX)
+        with pytest.raises(StoreError):
+            store.list("a", "", 10, folders)
+        proxy.heal()
+
+
+@both
+def test_an_absence_that_only_a_head_tells_is_asked_for_by_a_get(
+    moto: Server, proxy: Proxy, client: str
+) -> None:
+    """A HEAD has no body that could say who answers."""
+    store = open_s3(moto.through(proxy.url), client=client)
+    store.put("a/b", b"123")
+    told = store.stat("a/b")
+    head = lambda request: request.method == "HEAD"  # noqa: E731
+    proxy.inject(Fault("refuse", 404), times=1000, match=head)
+    found = store.stat("a/b")
+    assert found == told
+    assert store.stat("a/c") is None
+    proxy.inject(Fault("refuse", 404, code="NotFound"), times=1000)
+    with pytest.raises(StoreUnreachable):
+        store.stat("a/b")
 
 
 DENIED = b"""<?xml version="1.0" encoding="UTF-8"?>

@@ -2,6 +2,7 @@
 
     {"type":"pack","format":1,"chains":[[chain,first,last],...],"events":[id,...]}
     {"stored":"2026-11-23T19:01:28.826867Z","version":{...}}        runs of versions, in that order
+    {"stored":"2026-11-23T19:01:28.826867Z","junk":"<base64>"}      in place of one: an ended slot
     {"stored":"2026-11-23T19:01:28.811999Z","event":{...}}          events that none of them holds
 
 Lines of JSON in zstd frames; an object is named by the BLAKE3-256 of its bytes. Invariant: a record
@@ -11,6 +12,7 @@ and the same history gives the same bytes. Only what packs and reads packs impor
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -34,8 +36,9 @@ _LINE_BYTES_MAX = 65 << 20
 _BUFFER_BYTES = 1 << 20
 _VERSION = b'{"stored":"%s","version":'
 _EVENT = b'{"stored":"%s","event":'
+_JUNK = b'{"stored":"%s","junk":"'
 _STORED = slice(11, 38)
-_VERSION_AT, _EVENT_AT = 50, 48
+_VERSION_AT, _EVENT_AT, _JUNK_AT = 50, 48, 48
 _SUM_BYTES = 74  # ,"sum":"<64 digits>"}
 
 
@@ -60,10 +63,14 @@ class Header(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The bytes of one object in a pack, and the stamp that the store had given it."""
+    """The bytes of one object in a pack, and the stamp that the store had given it.
+
+    ``junk`` are the bytes of a slot that a later version in the pack ends.
+    """
 
     raw: bytes
     stored: Stamp
+    junk: bool = False
 
 
 class PackWriter:
@@ -88,13 +95,16 @@ class PackWriter:
         return Header(tuple(self._runs), tuple(self._events))
 
     def add_version(self, chain: ChainId, seq: int, row: Row) -> None:
-        """Add a version."""
+        """Add a version, or the junk that a slot holds."""
         last = self._runs[-1] if self._runs else None
         if last is not None and last.chain == chain and last.last == seq - 1:
             self._runs[-1] = last._replace(last=seq)
         else:
             self._runs.append(Run(chain, seq, seq))
-        self._line(_VERSION, row)
+        if row.junk:
+            self._line(_JUNK, row._replace(raw=b64encode(row.raw) + b'"'))
+        else:
+            self._line(_VERSION, row)
 
     def add_event(self, event: EventId, row: Row) -> None:
         """Add an event that no version in a pack holds."""
@@ -183,27 +193,32 @@ class PackReader:
         begin, middle = head[:11], head[13:]
         # The range comes first: it ends before a line is taken that is not wanted.
         for _, line in zip(range(count), self._lines, strict=False):
-            if line[:11] != begin or line[38:at] != middle or line[-1:] != b"}":
+            junk = head is _VERSION and line[38:_JUNK_AT] == _JUNK[13:]
+            if line[:11] != begin or line[-1:] != b"}" or not (junk or line[38:at] == middle):
                 raise self._wrong()
             try:
-                stored = line[_STORED].decode()
+                stored = Stamp(line[_STORED].decode())
+                raw = b64decode(line[_JUNK_AT:-2], validate=True) if junk else line[at:-1]
             except ValueError:
                 raise self._wrong() from None
             count -= 1
-            yield Row(line[at:-1], Stamp(stored))
+            yield Row(raw, stored, junk)
         if count:
             raise self._wrong()
 
     def versions(
         self, wanted: Callable[[Run], int] = lambda run: run.first
     ) -> Iterator[tuple[ChainId, int, Row]]:
-        """Yield the versions, in order; of each run from the one on that ``wanted`` returns."""
+        """Yield the versions, in order; of each run from the one on that ``wanted`` returns.
+
+        Slots with junk are passed over: the version after them names it by its hash.
+        """
         for run in self.header.chains:
             chain, first, last = run
             from_ = wanted(run)
             rows = self._rows(_VERSION, _VERSION_AT, last - first + 1)
             for seq, row in enumerate(rows, first):
-                if seq >= from_:
+                if seq >= from_ and not row.junk:
                     yield chain, seq, row
 
     def events(self) -> Iterator[tuple[Event, Row]]:
@@ -226,7 +241,7 @@ def summarize_packed(chain: ChainId, seq: int, row: Row) -> Summary | None:
         None for what is not the usual: what is part of a transaction, which somebody has to judge,
         ends junk, or was written by a client that knows more fields.
     """
-    raw, stored = row
+    raw, stored, _ = row
     try:
         record = orjson.loads(raw)
         if raw[-_SUM_BYTES:-66] != b',"sum":"' or "txn" in record or "voids" in record:

@@ -2,7 +2,8 @@
 
 Every object is checked against its name before it is handed on: an event and a blob by its hash,
 a version by its sum, its slot and the version before it. What is damaged is told and left out, and
-a chain ends before it; everything else is still copied.
+a chain ends before a slot that is missing; everything else is still copied. A slot that holds junk
+is copied as it is, for a later version may end it by the hash of its bytes.
 
 The log may be written meanwhile. Slots are listed first (``inbox/@all`` after the inboxes that name
 it), and only up to what was listed are they copied; what they name was stored before them, and is
@@ -28,6 +29,7 @@ from blake3 import blake3
 
 from tclog.chain.drive import Protocol, together
 from tclog.chain.fold import state_of
+from tclog.chain.read import newest_slot
 from tclog.domain.packs import State
 from tclog.errors import Damaged, NotFound, Refused, StoreError, TclogError
 from tclog.event import (
@@ -62,12 +64,13 @@ from tclog.history.objects import (
     batches,
     blob_of,
     chain_in,
+    is_chain,
     pack_of,
     read_each,
     unseen,
 )
 from tclog.history.rules import blobs_in
-from tclog.store.base import Entry, Found, Get, GetFile, List, Stat
+from tclog.store.base import Entry, Found, Get, GetFile, Stat
 
 CHAINS_AT_ONCE = 32
 SLOTS_AT_ONCE = 32
@@ -76,8 +79,16 @@ TRIES_MAX = 8
 Tell = Callable[[str, str], None]
 
 
+def unseen_junk(key: str, why: str) -> None:
+    """Tell nobody of junk."""
+    del key, why
+
+
 class Copied(NamedTuple):
-    """How many objects of each kind were handed on; how many were there, damaged or foreign."""
+    """How many objects of each kind were handed on; how many were there, damaged or foreign.
+
+    ``junk`` counts the slots that were handed on and hold no version.
+    """
 
     blobs: int = 0
     keys: int = 0
@@ -88,6 +99,7 @@ class Copied(NamedTuple):
     present: int = 0
     damaged: int = 0
     foreign: int = 0
+    junk: int = 0
 
 
 class Sink(Structural):
@@ -108,8 +120,8 @@ class Sink(Structural):
     def slot_id(self, key: str) -> Protocol[VersionId | None]:
         """Return the id of a version that is there already."""
 
-    def put_slot(self, key: str, raw: bytes) -> Protocol[None]:
-        """Take the next version of a chain."""
+    def put_slot(self, key: str, raw: bytes, *, junk: bool = False) -> Protocol[None]:
+        """Take the next version of a chain, or the junk that its slot holds."""
 
     def end(self, mark: bytes) -> Protocol[None]:
         """Finish: everything was handed on."""
@@ -124,7 +136,12 @@ class Range(NamedTuple):
 
 
 def copy_log(
-    sink: Sink, tell: Tell, *, mount: str = "", progress: Progress | None = None
+    sink: Sink,
+    tell: Tell,
+    *,
+    mount: str = "",
+    progress: Progress | None = None,
+    note: Tell = unseen_junk,
 ) -> Protocol[Copied]:
     """Copy what the sink lacks.
 
@@ -133,13 +150,14 @@ def copy_log(
         tell: told the key and the reason of each object that is left out as damaged.
         mount: what stands before the keys of the store that is read.
         progress: told what is copied.
+        note: told the key and the reason of each slot that is copied and holds junk.
 
     Raises:
         NotFound: there is no project.
         Refused: the sink holds an object that differs.
     """
     with closing(Seen()) as seen:
-        return (yield from _copy(_Copy(sink, tell, mount, progress or unseen, seen)))
+        return (yield from _copy(_Copy(sink, tell, note, mount, progress or unseen, seen)))
 
 
 def _copy(copy: _Copy) -> Protocol[Copied]:
@@ -169,8 +187,11 @@ def _copy(copy: _Copy) -> Protocol[Copied]:
 
 
 class _Copy:
-    def __init__(self, sink: Sink, tell: Tell, mount: str, progress: Progress, seen: Seen) -> None:
+    def __init__(
+        self, sink: Sink, tell: Tell, note: Tell, mount: str, progress: Progress, seen: Seen
+    ) -> None:
         self.sink = sink
+        self._note = note
         self.copied = Copied()
         self._seen = seen
         self._tell = tell
@@ -217,7 +238,7 @@ class _Copy:
 
     def _plan(self, ranges: list[Range], entry: Entry, there: Entry | None) -> None:
         folder, seq = entry.key.rpartition("/")[0], slot_seq(entry.key)
-        if seq is None or folder.count("/") != 2:
+        if seq is None or not is_chain(folder):
             self._count(foreign=self._seen.add(entry.key))
             return
         self._listed[folder] = max(seq, self._listed.get(folder, 0))
@@ -329,8 +350,7 @@ class _Copy:
 
     def packs_head(self) -> Protocol[int]:
         """Return the newest version of the chain of packs."""
-        entries = yield List(f"{self._mount}{PACKS_FOLDER}", limit=1)
-        return (slot_seq(entries[0].key) or 0) if entries else 0
+        return (yield from newest_slot(PACKS_FOLDER, self._mount))
 
     def tell_missing(self, head: int) -> Protocol[None]:
         """Tell of packs that are named but not there, and of what was listed and then missing.
@@ -408,44 +428,49 @@ class _Copy:
 
     def _chain(self, wanted: Range) -> Protocol[None]:
         before: VersionId | None = None
+        junk = False  # whether the slot before holds junk
         if wanted.first > 1:
             seq = wanted.first - 1
             key = _slot(wanted.folder, seq)
             before = yield from self.sink.slot_id(key)
             found = yield Get(self._mount + key)
-            with suppress(TclogError, AttributeError):
-                known = decode_version(found.data, chain=chain_in(key, found.data), seq=seq)
+            known = None if found is None else self._decoded(key, seq, found)
+            if isinstance(known, Version):
                 yield from self._owe(known, followed=True)
+            junk = isinstance(known, str) and digest(found.data) == before
         for start in range(wanted.first, wanted.last + 1, SLOTS_AT_ONCE):
             seqs = range(start, min(start + SLOTS_AT_ONCE, wanted.last + 1))
             keys = [_slot(wanted.folder, seq) for seq in seqs]
             replies = yield from read_each([self._mount + key for key in keys], self.mark)
             for seq, key, reply in zip(seqs, keys, replies, strict=True):
-                version = self._version(key, seq, reply)
-                if version is None or version.prev != before:
+                if not isinstance(reply, Found):
+                    self._damaged(key, f"{_unread(reply)}; its chain ends before it in the copy")
                     self._ended.add(wanted.folder)
-                    if version is not None:
-                        self._parted(wanted, seq, key)
                     return
-                yield from self._owe(version, followed=seq < wanted.last)
-                yield from self.sink.put_slot(key, version.raw)
-                before = version.id
-                self._count(versions=1, bytes=len(version.raw))
+                version = self._decoded(key, seq, reply)
+                if isinstance(version, str):
+                    self._count(junk=1)
+                    self._note(key, version)
+                elif version.prev != before and not junk:
+                    self._ended.add(wanted.folder)
+                    self._parted(wanted, seq, key)
+                    return
+                else:
+                    yield from self._owe(version, followed=seq < wanted.last)
+                before, junk = VersionId(digest(reply.data)), isinstance(version, str)
+                yield from self.sink.put_slot(key, reply.data, junk=junk)
+                self._count(versions=not junk, bytes=len(reply.data))
                 self._progress("versions", 1)
 
-    def _version(self, key: str, seq: int, reply: Found | StoreError | None) -> Version | None:
-        """Return a version that holds what it should; the chain ends before one that does not."""
-        why = _unread(reply)
-        if isinstance(reply, Found):
-            try:
-                chain = chain_in(key, reply.data)
-                return decode_version(reply.data, chain=chain, seq=seq, stored=reply.stored)
-            except TclogError as error:
-                why = error.message
-            except Exception as error:  # noqa: BLE001 - whatever bytes there are, the copy goes on
-                why = f"cannot be read: {error!r}"
-        self._damaged(key, f"{why}; its chain ends before it in the copy")
-        return None
+    def _decoded(self, key: str, seq: int, found: Found) -> Version | str:
+        """Return a version that holds what it should, or why there is none."""
+        try:
+            chain = chain_in(key, found.data)
+            return decode_version(found.data, chain=chain, seq=seq, stored=found.stored)
+        except TclogError as error:
+            return error.message
+        except Exception as error:  # noqa: BLE001 - whatever bytes there are, the copy goes on
+            return f"cannot be read: {error!r}"
 
     def _parted(self, wanted: Range, seq: int, key: str) -> None:
         if wanted.first > 1 and seq == wanted.first:

@@ -213,6 +213,7 @@ class _Packing:
         replies = settled((yield tuple(Get(slot_key(run.chain, run.last)) for run in runs)))
         for run, found in zip(runs, replies, strict=True):
             for version in self._linked(run, found):
+                yield from self._write_junk(version)
                 row = Row(version.raw, version.stored or Stamp(version.at[:27]))
                 self.writer.add_version(run.chain, version.seq, row)
                 for event in version.events:
@@ -221,11 +222,20 @@ class _Packing:
                     yield from self._finish_pack()
             self.progress("versions", run.last - run.first + 1)
 
+    def _write_junk(self, version: Version) -> Protocol[None]:
+        """Add what the slots hold that a version ends."""
+        for one in reversed(version.voids):
+            key = slot_key(version.chain, one["seq"])
+            found = yield Get(key)
+            if found is None or digest(found.data) != one["hash"]:
+                raise Damaged(f"{key} does not hold the junk that was ended", hint="tclog fsck")
+            self.writer.add_version(version.chain, one["seq"], Row(found.data, found.stored, True))
+
     def _linked(self, run: _Run, found: Found | None) -> Iterator[Version]:
         """Yield the versions of a run, the newest of which has to be what its slot holds."""
         before: Version | None = None
         for version in self.index.versions(run.chain, run.first, run.last):
-            if before is not None and version.prev != before.id:
+            if before is not None and version.prev != before.id and not version.voids:
                 raise self._parted(version)
             before = version
             yield version

@@ -70,8 +70,9 @@ class Target:
             if reply.outcome is not Outcome.WON:
                 yield from self._settle(key, raw, reply)
 
-    def put_slot(self, key: str, raw: bytes) -> Protocol[None]:
+    def put_slot(self, key: str, raw: bytes, *, junk: bool = False) -> Protocol[None]:
         """Create a version's slot; the one before it is there."""
+        del junk  # its bytes are taken as they are
         created = yield Create(self._mount + key, raw)
         if created.outcome is not Outcome.WON:
             yield from self._settle(key, raw, created)

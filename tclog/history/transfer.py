@@ -20,7 +20,7 @@ from blake3 import blake3
 from tclog.chain.drive import Protocol, together
 from tclog.errors import BadValue, Damaged, FormatNewer, TclogError
 from tclog.event import VersionId, decode, decode_version, digest, encode, slot_seq
-from tclog.history.copying import Copied, Tell, broken, copy_log
+from tclog.history.copying import Copied, Tell, broken, copy_log, unseen_junk
 from tclog.history.objects import (
     ALL_FOLDER,
     AT_ONCE,
@@ -31,6 +31,7 @@ from tclog.history.objects import (
     Progress,
     blob_of,
     chain_in,
+    is_chain,
     unseen,
 )
 from tclog.history.spool import spool
@@ -56,7 +57,12 @@ Write = Callable[[bytes], None]
 
 
 def export(
-    write: Write, tell: Tell, *, software: str, progress: Progress | None = None
+    write: Write,
+    tell: Tell,
+    *,
+    software: str,
+    progress: Progress | None = None,
+    note: Tell = unseen_junk,
 ) -> Protocol[Copied]:
     """Write the log as lines.
 
@@ -65,8 +71,9 @@ def export(
         tell: told the key and the reason of each damaged object, which is left out.
         software: the client that writes, for the first line.
         progress: told what is written.
+        note: told the key and the reason of each slot that is written and holds junk.
     """
-    return (yield from copy_log(_Lines(write, software), tell, progress=progress))
+    return (yield from copy_log(_Lines(write, software), tell, progress=progress, note=note))
 
 
 class _Lines:
@@ -109,9 +116,13 @@ class _Lines:
         return
         yield
 
-    def put_slot(self, key: str, raw: bytes) -> Protocol[None]:
-        """Write a version."""
-        self._object(key, raw)
+    def put_slot(self, key: str, raw: bytes, *, junk: bool = False) -> Protocol[None]:
+        """Write a version, or the junk in its slot."""
+        if junk:
+            self._objects += 1
+            self._piece(key, raw, 0, len(raw), "junk")
+        else:
+            self._object(key, raw)
         self._heads[key.rpartition("/")[0]] = VersionId(digest(raw))
         return
         yield
@@ -156,10 +167,10 @@ class _Lines:
                 return
         self._piece(key, raw, 0, len(raw))
 
-    def _piece(self, key: str, piece: bytes, offset: int, size: int) -> None:
+    def _piece(self, key: str, piece: bytes, offset: int, size: int, kind: str = "") -> None:
         record: dict[str, Any] = {
             "type": "object",
-            "kind": _KINDS[key.partition("/")[0]],
+            "kind": kind or _KINDS[key.partition("/")[0]],
             "key": key,
             "base64": b64encode(piece).decode(),
         }
@@ -229,8 +240,10 @@ class Reader:
             self._hasher.update(line)
         return record
 
-    def objects(self) -> Iterator[tuple[str, int, Iterator[bytes]]]:
+    def objects(self) -> Iterator[tuple[str, int, Iterator[bytes], bool]]:
         """Yield each object's key, size and pieces; the pieces must be used up.
+
+        Last comes whether it is the junk in a slot.
 
         Raises:
             Damaged: a line is not what it should be, or the last one is missing or does not fit.
@@ -245,7 +258,7 @@ class Reader:
                 raise _wrong(self._number, "is no object of a log")
             raw = self._bytes(line)
             size = line.get("size", len(raw))
-            yield key, size, self._pieces(key, raw, size)
+            yield key, size, self._pieces(key, raw, size), line.get("kind") == "junk"
             count += 1
         if line.get("objects") != count or line.get("blake3") != self._hasher.hexdigest():
             raise Damaged(
@@ -302,11 +315,19 @@ def import_log(reader: Reader, progress: Progress | None = None) -> Protocol[Imp
     target = Target()
     writer = _Importer(target, progress or unseen)
     yield from target.begin(reader.head.mark)
-    for key, size, pieces in reader.objects():
-        yield from writer.take(key, size, pieces)
+    for key, size, pieces, junk in reader.objects():
+        yield from writer.take(key, size, pieces, junk=junk)
     yield from writer.flush()
     yield from target.end(reader.head.mark)
     return Imported(writer.objects, target.present)
+
+
+class _Before(NamedTuple):
+    """The slot of a chain that came last: its number, the hash of its bytes, if these are junk."""
+
+    seq: int
+    id: VersionId | None
+    junk: bool
 
 
 class _Importer:
@@ -318,10 +339,12 @@ class _Importer:
         self._progress = progress
         self._contents: list[tuple[str, bytes]] = []
         self._slots: dict[str, list[tuple[str, bytes]]] = {}
-        self._heads: dict[str, tuple[int, VersionId]] = {}
+        self._heads: dict[str, _Before] = {}
         self._waiting = self._bytes = 0
 
-    def take(self, key: str, size: int, pieces: Iterator[bytes]) -> Protocol[None]:
+    def take(
+        self, key: str, size: int, pieces: Iterator[bytes], *, junk: bool = False
+    ) -> Protocol[None]:
         """Check an object and write it, now or with those that come next."""
         self.objects += 1
         if blob_of(key) and size > WHOLE_BYTES_MAX:
@@ -335,7 +358,7 @@ class _Importer:
             folder = key.rpartition("/")[0]
             if folder != ALL_FOLDER and ALL_FOLDER in self._slots:
                 yield from self.flush()  # the other inboxes name what stands there
-            self._check_slot(folder, key, raw)
+            self._check_slot(folder, key, raw, junk=junk)
             self._slots.setdefault(folder, []).append((key, raw))
         else:
             why = broken(key, raw)
@@ -347,17 +370,22 @@ class _Importer:
         if self._waiting == AT_ONCE or self._bytes > BATCH_BYTES:
             yield from self.flush()
 
-    def _check_slot(self, folder: str, key: str, raw: bytes) -> None:
-        seq, before = self._heads.get(folder, (0, None))
+    def _check_slot(self, folder: str, key: str, raw: bytes, *, junk: bool) -> None:
+        """Check that a slot follows the one before it; junk is taken as it is."""
+        before = self._heads.get(folder, _Before(0, None, junk=False))
+        seq = slot_seq(key) if is_chain(folder) else None
+        follows = seq == before.seq + 1
         try:
-            version = decode_version(raw, chain=chain_in(key, raw), seq=slot_seq(key) or 0)
+            if not junk:
+                version = decode_version(raw, chain=chain_in(key, raw), seq=seq or 0)
+                follows = follows and (version.prev == before.id or before.junk)
         except TclogError as error:
             raise Damaged(f"{key} in the export: {error.message}", code="export-damaged") from None
-        if version.seq != seq + 1 or version.prev != before:
+        if seq is None or not follows:
             raise Damaged(
                 f"{key} in the export does not follow the version before it", code="export-damaged"
             )
-        self._heads[folder] = version.seq, version.id
+        self._heads[folder] = _Before(seq, VersionId(digest(raw)), junk)
 
     def flush(self) -> Protocol[None]:
         """Write what waits: the versions of a chain one after the other."""
@@ -394,7 +422,7 @@ def check_export(reader: Reader) -> None:
     Raises:
         Damaged: it was cut off or changed.
     """
-    for key, _, pieces in reader.objects():
+    for key, _, pieces, _ in reader.objects():
         del key
         for _ in pieces:
             pass

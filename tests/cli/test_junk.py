@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from tclog.event import ChainId, chain_folder, slot_key
+from tclog.event.packs import PackReader
+from tclog.history import packing
 
 from .conftest import Done, User
 
@@ -50,8 +55,6 @@ def full(project: User) -> User:
 
 def afresh(user: User) -> User:
     """Forget what the user's machine knows."""
-    import shutil
-
     shutil.rmtree(Path(user.environ["XDG_CACHE_HOME"]), ignore_errors=True)
     return user
 
@@ -350,3 +353,61 @@ def test_a_later_version_tells_what_became_of_a_transaction(full: User) -> None:
         1,
     ]
     assert afresh(user)("state", "--strict").code == 0
+
+
+# -- copies and packs -----------------------------------------------------------------------------
+
+
+def slots_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.glob("chains/*/*/*")}
+
+
+def test_copies_have_the_bytes_of_junk(full: User) -> None:
+    for seq in (3, 4):
+        spoil(full, "memory/a", seq, os.urandom(20))
+    full("void", "memory/a", "3", "--reason", "x").ok()
+    spoil(full, "memory/a", 6, b"")
+    spoil(full, "memory/b", 1)
+    done = full("clone", ".tclog/store", "copy")
+    assert done.code == 0, done
+    assert all(f"chains/memory/{name} holds junk" in done.err for name in (
+        "a/9999999996.json", "a/9999999995.json", "a/9999999993.json", "b/9999999998.json",
+    ))  # fmt: skip
+    copy = full.work / "copy" / "work"
+    assert slots_of(copy) == slots_of(full.store)
+    spoil(full, "memory/b", 2)
+    full("clone", ".tclog/store", "copy").ok()
+    assert slots_of(copy) == slots_of(full.store)
+    full("export", "-o", "log.jsonl").ok()
+    full("import", "log.jsonl", "again").ok()
+    assert slots_of(full.work / "again" / "work") == slots_of(full.store)
+    for store in ("copy", "again"):
+        assert full("--store", store, "state").code == 0
+        assert full("--store", store, "fsck").code == 8
+
+
+def test_a_pack_has_the_junk_that_was_ended(full: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(full, "memory/a", 3, b"junk")
+    full("void", "memory/a", "3", "--reason", "x").ok()
+    spoil(full, "memory/a", 5, b"more")
+    spoil(full, "memory/b", 2, b"not ended")
+    monkeypatch.setattr(packing, "CLOSED_AFTER_US", -7200 * 1_000_000)
+    done = full("pack", "--json")
+    assert "memory/a" in left_out(done)
+    assert done.object()["packs"] == 1, done
+    (pack,) = full.store.glob("packs/*/*")
+    reader = PackReader(pack.read_bytes(), pack.name.partition(".")[0])
+    versions = [seq for chain, seq, _ in reader.versions() if chain == "memory/a"]
+    assert versions == [1, 2, 4]
+    assert ("memory/a", 1, 4) in reader.header.chains
+    rows = zstandard.ZstdDecompressor().stream_reader(
+        pack.read_bytes(), read_across_frames=True
+    ).read().splitlines()  # fmt: skip
+    junk = [json.loads(row)["junk"] for row in rows if b'"junk":' in row[:60]]
+    assert [b64decode(one) for one in junk] == [b"junk"]
+    fresh = afresh(full)
+    rows = fresh("log", "--chain", "memory/a", "--json").objects()
+    assert [row["version"] for row in rows] == [4, 2, 1]
+    (full.store / slot_key(ChainId("memory/a"), 5)).unlink()
+    (full.store / slot_key(ChainId("memory/b"), 2)).unlink()
+    assert fresh("fsck").code == 0

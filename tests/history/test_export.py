@@ -180,15 +180,17 @@ def test_damaged_objects_are_told_and_left_out(tmp_path: Path):
     lines: list[bytes] = []
     told: list[str] = []
     copied = run(export(lines.append, lambda key, _: told.append(key), software="t"), source)
-    assert sorted(told) == sorted([blob, event, slot])
-    assert copied.damaged == 3
+    assert sorted(told) == sorted([blob, event])
+    assert (copied.damaged, copied.junk) == (2, 1)
     copy = MemoryStore()
     run(import_log(Reader(lines)), copy)
     mine = objects(copy)
-    assert set(objects(source)) - set(mine) >= {blob, event, slot}
-    assert [key for key in mine if key.startswith("chains/step/design/")] == [
-        f"chains/step/design/{9_999_999_999 - seq}.json" for seq in (3, 2, 1)
-    ]
+    assert set(objects(source)) - set(mine) >= {blob, event}
+    # Junk in a slot is copied as it is, and so is what follows it.
+    assert (
+        mine.items()
+        >= {key: raw for key, raw in objects(source).items() if key.startswith("chains/")}.items()
+    )
 
 
 def test_large_blobs_are_in_pieces(tmp_path: Path):

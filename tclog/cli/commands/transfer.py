@@ -43,6 +43,11 @@ def _tell(here: Here) -> Callable[[str, str], None]:
     return tell
 
 
+def _note(here: Here) -> Callable[[str, str], None]:
+    """Say on stderr which slot was copied though it holds junk."""
+    return lambda key, why: here.note(f"{key} holds junk, which is copied as it is: {why}")
+
+
 def _end(here: Here, copied: Copied, what: str) -> None:
     """Say what was left out.
 
@@ -92,7 +97,10 @@ def export(here: Here, out: str | None, git: str | None) -> None:
 
     store = here.open_store(here.location())
     with _written(here, out) as write, here.progress("Exporting") as progress:
-        copied = run(write_log(write, _tell(here), software=SOFTWARE, progress=progress), store)
+        copied = run(
+            write_log(write, _tell(here), note=_note(here), software=SOFTWARE, progress=progress),
+            store,
+        )
     objects = copied.blobs + copied.keys + copied.events + copied.packs + copied.versions
     record = {"type": "export", "file": out, "objects": objects, "bytes": copied.bytes}
     if out is not None:
@@ -298,7 +306,7 @@ def clone(
     with here.progress("Cloning") as progress:
         sink = Target("to/")
         copied = run(
-            copy_log(sink, _tell(here), mount="from/", progress=progress),
+            copy_log(sink, _tell(here), note=_note(here), mount="from/", progress=progress),
             Mounted(**{"from": ours, "to": theirs}),
         )
     contents = copied.blobs + copied.keys + copied.events + copied.packs

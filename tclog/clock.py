@@ -30,6 +30,15 @@ COUNTER_MAX = 0xFFFF
 # A stamp further ahead of the corrected clock than this is kept in its chain but never merged:
 # one machine whose clock is an hour fast must not move everybody's time.
 AHEAD_TRUSTED_US = 120 * SECOND_US
+# A create is sent no later than this after its version was stamped.
+TRIED_US = 60 * SECOND_US
+# A request reaches a bucket no later than this after it was sent. S3 accepts it up to 15 minutes
+# after the time in its signature, which is that of the sender's own clock; and what a clock signs
+# that is more than 15 minutes fast is refused.
+ARRIVES_US = 30 * 60 * SECOND_US
+# A moment is settled when no write that belongs to it can still arrive. Two clocks take part, that
+# of the writer and that of the reader.
+SETTLED_US = TRIED_US + ARRIVES_US + 2 * AHEAD_TRUSTED_US
 # Beyond this the user is told that a clock is wrong.
 OFFSET_REPORTED_US = 120 * SECOND_US
 

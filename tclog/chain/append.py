@@ -167,7 +167,8 @@ def _join(race: Race, head: Version | None) -> Protocol[Appended]:
     from tclog.chain.combine import combine
 
     unput = None
-    if race.sealed is None or race.is_old():
+    # Once it was announced it stays what it is, and has to be young until it is committed.
+    if race.sealed is None or race.is_old(EVENT_AGE_MAX_S / 2):
         # Whoever commits it looks at the broadcasts after it was announced.
         race.looked = True
         draft = race.decide(state_of(race.chain, head), place_after(head))
@@ -214,7 +215,7 @@ class Race:
         """The idempotency key that its events carry."""
         return None if self.once is None else self.once.key
 
-    def is_old(self) -> bool:
+    def is_old(self, age_max_s: float = EVENT_AGE_MAX_S) -> bool:
         """Whether the event was made so long ago that it is to be made anew.
 
         One that stands in another chain already stays what it is.
@@ -222,7 +223,7 @@ class Race:
         if self.sealed is None or self.placed:
             return False
         made_us = parse_us(self.sealed.event.at)
-        return self.client.clock.now_us() - made_us > EVENT_AGE_MAX_S * SECOND_US
+        return self.client.clock.now_us() - made_us > age_max_s * SECOND_US
 
     def asks_of_loser(self, seq: int) -> tuple[Get | Stat, ...]:
         """Return what tells one who lost slot ``seq`` whether it is refused: judged by the clock.

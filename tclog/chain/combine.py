@@ -31,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from tclog.chain.append import EVENT_AGE_MAX_S
 from tclog.chain.drive import Protocol, Sleep, settled
 from tclog.chain.fold import place_after, rules_of, state_of
 from tclog.chain.once import is_same, resume_key
@@ -80,7 +81,8 @@ BATCH_MAX = 256
 BATCH_BYTES_MAX = 1 << 20
 # How far back an announcement may have been made; one that is older was left by a sender that died.
 LOOK_BACK_MAX = 64
-LINGERS_US = 15 * 60 * SECOND_US
+# Like any event, an announced one stands in no version that is made when it is older than this.
+LINGERS_US = EVENT_AGE_MAX_S * SECOND_US
 WAIT_MAX_S = 2.0
 GIVE_UP_S = 60.0
 ROUNDS_MAX = 10_000
@@ -396,7 +398,8 @@ def _commit(
     batch, done = yield from _look_back(race, seen, [*mine, *announced])
     seen.spent.update(one.key for one in done)
     for _ in range(TRIES_MAX):
-        batch = [one for one in batch if not seen.holds(one)]
+        # Looked at each time: a client may have been stopped since it listed them.
+        batch = [one for one in batch if not (seen.holds(one) or _lingers(race, one))]
         if not batch or (mine and mine[0] not in batch):
             return
         chosen = _batch(batch)
@@ -414,6 +417,13 @@ def _commit(
             winner = yield from end_transaction(client, winner)
         seen.add(winner)
         yield from _take_in(race, seen, settled((yield tuple(_ahead(race, seen)))))
+
+
+def _lingers(race: Race, announced: Announcement) -> bool:
+    """Whether an event is too old to be committed, unless it stands in another chain already."""
+    if race.placed and race.sealed is not None and race.sealed.event == announced.event:
+        return False
+    return race.client.clock.now_us() - parse_us(announced.event.at) > LINGERS_US
 
 
 def _ahead(race: Race, seen: _Seen) -> list[Get]:

@@ -37,7 +37,7 @@ from tclog.chain.read import accept, read_head, read_range, read_version
 from tclog.chain.trust import stamp_of_put
 from tclog.chain.verdict import mark_of
 from tclog.chain.view import Act, Sealed, View
-from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Hlc, following, parse_us
+from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, TRIED_US, Hlc, following, parse_us
 from tclog.errors import (
     NotFound,
     OutcomeUnknown,
@@ -111,6 +111,8 @@ class _Transaction:
         self.once = once
         self.id = client.nonce()
         self.after = 0
+        # When the versions of this try got their stamps.
+        self.stamped_us = 0
         self.sealed: dict[int, Sealed] = {}
         self.put: set[str] = set()
         # Heads that were just read. Of the chain in which the key was looked for, no other may be
@@ -303,6 +305,7 @@ class _Transaction:
         }
         if self.once is not None:
             txn["key"] = self.once.key
+        self.stamped_us = client.clock.now_us()
         txn["at"] = self._moment([head for head in heads if head is not None])
         versions = []
         for chain, stored in zip(chains, stamps, strict=True):
@@ -349,6 +352,8 @@ class _Transaction:
             if self._is_old():
                 self.sealed.clear()
                 raise _Again  # others end it: no slot after this one was ever asked for
+            if client.clock.now_us() - self.stamped_us > TRIED_US:
+                raise _Again  # as above
             outcomes.append((yield from _settled(client, version)))
             if outcomes[-1] is not None:
                 break

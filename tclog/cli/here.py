@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 # How long a bucket's project mark is taken as read. A folder's is read every time.
 MARK_KEPT_S = 900
-# A moment is settled when no write that it could contain can still arrive: a signed S3 request
-# cannot begin later than 15 minutes after signing, and clocks are corrected to within 2 minutes.
-SETTLED_AFTER_US = (15 + 2) * 60 * 1_000_000
 
 
 class Here:
@@ -268,9 +265,9 @@ class Here:
 
     def say_settled(self, at: Hlc) -> None:
         """Say of a moment that is not settled yet that it is not."""
-        from tclog.clock import parse_us
+        from tclog.clock import SETTLED_US, parse_us
 
-        if self.now_us() - parse_us(at) < SETTLED_AFTER_US:
+        if self.now_us() - parse_us(at) < SETTLED_US:
             self.note("this moment is not settled: writes on their way may still belong to it")
 
     def history(self) -> History:

@@ -35,7 +35,17 @@ from tclog.chain.heads import LOOK_EVERY_S
 from tclog.chain.junk import check_ended
 from tclog.chain.read import Junk, decode_slot, full_name, newest_slot, read_present
 from tclog.chain.trust import Remembered, check
-from tclog.clock import AHEAD_TRUSTED_US, Hlc, Stamp, format_us, last_of, parse_us
+from tclog.clock import (
+    AHEAD_TRUSTED_US,
+    ARRIVES_US,
+    SECOND_US,
+    TRIED_US,
+    Hlc,
+    Stamp,
+    format_us,
+    last_of,
+    parse_us,
+)
 from tclog.errors import Damaged, Forked, RolledBack
 from tclog.event import (
     ALL,
@@ -57,11 +67,10 @@ from tclog.index import Filter, Index, Noted, NotLinked
 from tclog.index.asking import COUNTED
 from tclog.store.base import Entry, Found, Get, List
 
-SECOND_US = 1_000_000
 # The clocks of two agents may each be off by what is trusted, and stores stamp whole seconds.
 WINDOW_US = round(EVENT_AGE_MAX_S * SECOND_US) + 2 * AHEAD_TRUSTED_US + 60 * SECOND_US
-# A request signed for S3 cannot begin later than 15 minutes after signing.
-UNDECIDED_US = WINDOW_US + 15 * 60 * SECOND_US
+# The slot of an event is tried while the event is young, and that request may arrive late.
+UNDECIDED_US = WINDOW_US + TRIED_US + ARRIVES_US
 PARTIAL_US = 7 * 86_400 * SECOND_US
 FULL_EVERY_US = 86_400 * SECOND_US
 PAGE = 4000

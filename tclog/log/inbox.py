@@ -25,7 +25,7 @@ from tclog.domain import inbox
 from tclog.domain.content import Blob, make_content
 from tclog.domain.decision import Draft
 from tclog.domain.memory import check_value
-from tclog.errors import Damaged, NotFound, OutcomeUnknown, UsageError, WaitTimeout
+from tclog.errors import Damaged, NotFound, OutcomeUnknown, UsageError, WaitTimeout, quote
 from tclog.event import (
     ALL,
     RECIPIENTS_MAX,
@@ -83,8 +83,7 @@ def send_message(
                 joinable=True,
             )
         except OutcomeUnknown as unknown:
-            untried = len(chains) - len(places) - 1
-            raise _repeatable(unknown, [*places, 1] if untried else places, id_key) from None
+            raise _repeatable(unknown, places, id_key) from None
         assert done.event is not None  # noqa: S101 - a send is never unchanged
         assert done.version is not None  # noqa: S101 - as above
         places.append(done.version.seq)
@@ -134,14 +133,17 @@ def _repeatable(
 ) -> OutcomeUnknown:
     """Make the hint's key look back far enough for every inbox.
 
-    ``places`` are where the message stands already; 1 where it will first stand after a repetition,
-    which a further repetition must find however short that inbox is.
+    ``places`` are where the message stands already. In an inbox that was not tried, the first
+    repetition binds the key before it sends, so a further one finds what it sent. A key that was
+    given stays: each inbox is bound to it already, also where its event carries none.
     """
-    if id_key is None and places:
-        prefix, _, place = str(unknown.details["id_key"]).partition(".")
-        key = f"{prefix}.{min(int(place), *places)}"
-        unknown.hint = unknown.hint.replace(unknown.details["id_key"], key)
-        unknown.details["id_key"] = key
+    told = unknown.details.get("id_key")
+    if told is None:
+        return unknown
+    prefix, _, place = told.partition(".")
+    key = id_key or (f"{prefix}.{min(int(place), *places)}" if places else told)
+    unknown.hint = unknown.hint.replace(quote(told), quote(key))
+    unknown.details["id_key"] = key
     return unknown
 
 

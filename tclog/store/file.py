@@ -85,8 +85,10 @@ class FileStore:
         # What the names of this process's temporary files begin with, and how many it has made.
         self._mine = (0, "")
         self._count = itertools.count()
-        # For each folder the time up to which its names are known to be on the disk.
+        # For each folder the time up to which its names are known to be on the disk, by the
+        # machine's clock; and by how much that has been ahead of the clock that nobody sets.
         self._confirmed: dict[str, int] = {}
+        self._ahead_ns = 0
         self._seen = False
         self.url = self._root
 
@@ -375,6 +377,12 @@ class FileStore:
         if found.st_nlink == 1:
             return
         folder = os.path.dirname(path)  # noqa: PTH120 - as above
+        ahead_ns = time.time_ns() - time.monotonic_ns()
+        if ahead_ns < self._ahead_ns - self.resolution_us * 1000:
+            # The clock was set back: what is new since looks older than what was confirmed.
+            self._confirmed.clear()
+            self._ahead_ns = ahead_ns
+        self._ahead_ns = max(ahead_ns, self._ahead_ns)
         if found.st_ctime_ns >= self._confirmed.get(folder, 0):
             begun_ns = time.time_ns() - self.resolution_us * 1000
             self._sync_folder(path)

@@ -10,7 +10,8 @@ class Faults(NamedTuple):
 
     ``lost_before``: the request never reaches the store, the client sees a failure.
     ``lost_after``: the store carries it out, the client sees a failure.
-    ``zombie``: the client sees a failure; the request arrives up to ``zombie_s`` later.
+    ``zombie``: the client sees a failure; the request arrives up to ``zombie_s`` later, unless its
+    signature has expired by then: that is 15 minutes after the time that the client's clock had.
     ``duplicate``: the store carries it out twice, at two times; the client sees the second answer.
     ``conflict``: a create is answered 409 and nothing is stored.
     ``throttled``: 429 or 503, before or after the store carried it out.
@@ -35,8 +36,8 @@ class Faults(NamedTuple):
     crash: float = 0.004
     jump: float = 0.002
     stale: float = 0.0
-    skew_s: float = 300.0
-    zombie_s: float = 1200.0
+    skew_s: float = 840.0
+    zombie_s: float = 1800.0
     stale_s: float = 60.0
     denied_s: float = 10.0
     latency_s: float = 0.06

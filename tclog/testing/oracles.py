@@ -14,7 +14,7 @@ import orjson
 
 from tclog.chain.client import Decode
 from tclog.chain.fold import fold, place_of, rules_of
-from tclog.clock import stamp
+from tclog.clock import ARRIVES_US, TRIED_US, parse_us, stamp
 from tclog.domain import steps
 from tclog.domain.decision import Place
 from tclog.errors import Refused, TclogError
@@ -31,6 +31,7 @@ from tclog.event import (
     slot_key,
     slot_seq,
 )
+from tclog.history.sync import UNDECIDED_US
 from tclog.store.base import Found, Store
 from tclog.testing.scheduler import EVERYTHING, Operation, nonce_of
 
@@ -218,6 +219,25 @@ def check_stamps(chains: Chains, created_us: Mapping[str, int]) -> Iterator[str]
             now = version.now
             if now is not None and now > _stamp(created_us[slot_key(chain, version.seq)]):
                 yield f"{chain}: version {version.seq} was judged at a time that was yet to come"
+
+
+def check_windows(
+    chains: Chains, created_us: Mapping[str, int], *, set_clocks: bool
+) -> Iterator[str]:
+    """No version comes after its moment is settled, nor after a sync has given its event up.
+
+    ``set_clocks`` says that clocks were set while clients worked: then one takes an old event for
+    a young one until it learns the store's time again.
+    """
+    for chain, versions in chains.versions.items():
+        for version in versions:
+            came_us = created_us[slot_key(chain, version.seq)]
+            if came_us - parse_us(version.moment) > TRIED_US + ARRIVES_US:
+                yield f"{chain}: version {version.seq} came long after its moment {version.moment}"
+            for event in version.events if not set_clocks else ():
+                late_us = came_us - parse_us(event.at)
+                if len(event.chains) == 1 and late_us > UNDECIDED_US:
+                    yield f"{chain}: version {version.seq} came long after its event {event.at}"
 
 
 # -- appends --------------------------------------------------------------------------------------

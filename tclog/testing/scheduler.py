@@ -34,6 +34,8 @@ EVERYTHING = 10_000_000
 # Clients that are given no number have one beyond those of the workload.
 _UNNUMBERED = 1000
 _SECOND_US = 1_000_000
+# As S3 does, a request is refused whose signature is of a time further from the store's clock.
+SIGNED_US = 15 * 60 * _SECOND_US
 _QUICK_US = 50_000
 # A latency is drawn from this many equally likely ones: a table costs a tenth of the formula.
 _LATENCIES = 1024
@@ -210,6 +212,8 @@ class _Flight:
     ) -> None:
         self.process = process
         self.life = process.life
+        # The time in its signature, by the clock of the machine that sends it.
+        self.signed_us = 0
         self.request = request
         self.batch = batch
         self.index = index
@@ -454,6 +458,7 @@ class Simulation:
         off changes nothing that is drawn after it.
         """
         self.requests += 1
+        flight.signed_us = self.now_us + flight.process.skew_us
         draw = flight.process.draw
         chance, x = draw(), draw()
         there_us = self._latencies_us[int(draw() * _LATENCIES)]
@@ -515,6 +520,10 @@ class Simulation:
 
     def _carry_out(self, flight: _Flight) -> None:
         request = flight.request
+        if abs(self.now_us - flight.signed_us) > SIGNED_US:
+            flight.reply = StoreDenied("simulated: the request has expired")
+            self._note(flight.process.name, "fault", request, "expired")
+            return
         if flight.stale_us and isinstance(request, List):
             reply = self._list_then(request, self.now_us - flight.stale_us)
         else:

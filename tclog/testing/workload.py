@@ -257,6 +257,9 @@ def judge(simulation: Simulation) -> Iterator[str]:
     shown_us = oracles.shown_since(chains, created_us)
     checks: dict[str, Iterator[str]] = {
         "stamps": oracles.check_stamps(chains, created_us),
+        "windows": oracles.check_windows(
+            chains, created_us, set_clocks="jump" in simulation.injected
+        ),
         "writes": oracles.check_appends(appends, fresh=fresh),
         "order": oracles.check_real_time(appends),
         "leases": oracles.check_leases(chains, created_us),

@@ -18,7 +18,7 @@ import pytest
 
 from docs.reading import ROOT, blocks, environment
 from tclog.cli.config import Config, Flags, load
-from tclog.cli.here import SETTLED_AFTER_US
+from tclog.clock import SETTLED_US
 from tclog.errors import EXIT_STATUSES
 
 CLI = ROOT / "docs" / "cli.md"
@@ -84,7 +84,7 @@ def test_the_example_configuration_has_every_setting_and_no_other(tmp_path: Path
 
 
 def test_the_bound_of_settling_is_as_told() -> None:
-    assert f"less than {SETTLED_AFTER_US // 60_000_000} minutes old" in SCRIPT.TIMES
+    assert f"less than {SETTLED_US // 60_000_000} minutes old" in SCRIPT.TIMES
 
 
 # -- the fields of JSON objects -------------------------------------------------------------------

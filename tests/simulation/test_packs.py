@@ -13,6 +13,7 @@ if __name__ == "__main__":
     sys.path.insert(0, __file__.rpartition("/simulation/")[0])
 
 from simulation.upkeep import FAULTS, run_upkeep
+from tclog.chain import verdict
 from tclog.history import packing
 from tclog.history.packs import hour_of
 from tclog.history.sync_packs import PackSync
@@ -89,12 +90,21 @@ def packs_named_before_they_are_put(patch):
     patch.setattr(packing._Packing, "_name", name)
 
 
+def aborted_transactions_taken_for_committed(patch):
+    def judge(client, versions):
+        return [version.judged(aborted=False) for version in versions]
+        yield
+
+    patch.setattr(verdict, "judge", judge)
+
+
 TEETH = (
     hours_packed_before_they_are_closed,
     attempts_left_out_of_packs,
     attempts_dropped_when_packs_are_folded,
     the_floor_ignored_by_readers,
     packs_named_before_they_are_put,
+    aborted_transactions_taken_for_committed,
 )
 
 

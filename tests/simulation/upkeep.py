@@ -18,9 +18,10 @@ import pytest
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep
-from tclog.clock import parse_us
+from tclog.chain.fold import state_of
+from tclog.clock import Hlc, hlc, parse_us
 from tclog.errors import Refused
-from tclog.event import chain_id, decode, digest, event_key, seal_event, slot_seq
+from tclog.event import chain_id, decode, digest, event_key, seal_event, slot_key, slot_seq
 from tclog.event.packs import PackReader, events_of
 from tclog.history import aside as aside_module
 from tclog.history import gc as gc_module
@@ -29,9 +30,11 @@ from tclog.history import packing as packing_module
 from tclog.history import sync as sync_module
 from tclog.history.gc import collect
 from tclog.history.packing import pack
+from tclog.history.snapshot import END, standing
 from tclog.history.sync import sync
 from tclog.index import Index
 from tclog.log import claims, inbox, memory
+from tclog.log.transactions import Transaction
 from tclog.store.base import Create, Put
 from tclog.testing import Faults, Operation, Plan, Simulation
 from tclog.testing.scheduler import BEGIN_US, EVERYTHING
@@ -42,9 +45,10 @@ TICK_S = 7 * HOUR_S
 # Nothing is packed or removed before this tick, so that the first time there is much of both.
 FIRST_UPKEEP = 5
 MESSAGES = ("agent-0", "agent-1", "@all")
-# A signed request does not arrive later than this (docs/guarantees.md, S6). Packing and gc are
-# hundreds of requests each, and few would end if as many were denied as usual.
-FAULTS = Faults(zombie_s=900.0, skew_s=60.0, denied=0.0002)
+# Packing and gc are hundreds of requests each, and few would end if as many were denied as usual.
+FAULTS = Faults(zombie=0.03, denied=0.0002)
+# Transactions move units between these; together they hold none.
+ACCOUNTS = ("x", "y", "z")
 
 
 class Look(NamedTuple):
@@ -55,6 +59,7 @@ class Look(NamedTuple):
     cold: bool
     heads: dict[str, int]
     events: set[str]
+    units: list[dict[str, int]]
 
 
 class Upkeep:
@@ -82,7 +87,7 @@ class Upkeep:
         rng = random.Random(self.rng.random())
         for tick in range(TICKS):
             for nth in range(rng.randint(1, 3)):
-                what = rng.choice(("set", "send", "claim", "guarded"))
+                what = rng.choice(("set", "send", "claim", "guarded", "move", "move"))
                 act = self._act(rng, what, f"{number}-{tick}-{nth}")
                 yield Plan(Operation(f"agent-{number}", what, {}), act, begin_us=self.at(tick))
 
@@ -96,6 +101,9 @@ class Upkeep:
                 return lambda c: claims.claim_step(c, step, lease_s=2.0)
             case "guarded":
                 return lambda c: memory.set_value(c, key, text, if_version=rng.randint(0, 3))
+            case "move":
+                source, target, guard = rng.sample(ACCOUNTS, 3)
+                return lambda c: _move(c, source, target, guard, text)
         return lambda c: memory.set_value(c, key, text)
 
     def ghost(self) -> Iterator[Plan]:
@@ -140,14 +148,15 @@ class Upkeep:
             index = self.index(f"newcomer-{number}-{tick}")
             yield self._look(f"newcomer-{number}", tick, index, cold=True)
 
-    def _look(self, who: str, tick: int, index: Index, *, cold: bool) -> Plan:
+    def _look(self, who: str, tick: int, index: Index, *, cold: bool, late_s: float = 0.0) -> Plan:
         operation = Operation(who, "sync", {})
 
         def look(client: Client) -> Protocol[None]:
             yield from sync(client, index)
             heads = {str(chain): index.head(chain) for chain in index.chains()}
             events = {c.event.id for c in index.commits()} | {a.event.id for a in index.attempts()}
-            self.looks.append(Look(who, operation.invoked_us, cold, heads, events))
+            units = [_units(index, at) for at in (END, *self.rng.sample(_moments(index), 3))]
+            self.looks.append(Look(who, operation.invoked_us, cold, heads, events, units))
 
         return Plan(operation, look, begin_us=self.at(tick))
 
@@ -226,15 +235,19 @@ class Upkeep:
         """Each sync showed all that was there when it began."""
         slots: list[tuple[int, str, int]] = []
         events: list[tuple[int, str]] = []
-        for us, key, data in self._put():
+        put = [(us, key, data) for us, key, data in self._put()]
+        shown_us = _shown({key: (us, decode(data, key)) for us, key, data in put if _is_slot(key)})
+        for us, key, data in put:
             if not key.startswith(("chains/", "events/")):
                 continue
-            if key.startswith("chains/"):
-                slots.append((us, decode(data, key)["chain"], slot_seq(key)))
+            if key in shown_us:
+                slots.append((shown_us[key], decode(data, key)["chain"], slot_seq(key)))
             elif us - parse_us(decode(data, key)["at"]) < HOUR_S * 1e6:
                 # What was put when its hour had closed is only seen with the next pack.
                 events.append((us, digest(data)))
         for look in self.looks:
+            if any(sum(units.values()) for units in look.units):
+                yield f"units: {look.who} saw half a transaction at {self._s(look)}: {look.units}"
             for us, chain, seq in slots:
                 if us < look.began_us and look.heads.get(chain, 0) < seq:
                     yield f"reads: {look.who} lacks version {seq} of {chain} at {self._s(look)}"
@@ -245,6 +258,59 @@ class Upkeep:
     @staticmethod
     def _s(look: Look) -> str:
         return f"{(look.began_us - BEGIN_US) / 1e6:.3f} s"
+
+
+def _move(client: Client, source: str, target: str, guard: str, text: str) -> Protocol[Any]:
+    """Move a unit in a transaction that reads one key more, and tells somebody."""
+    txn = Transaction(client)
+    txn.memory_incr(source, -1)
+    txn.memory_incr(target, 1)
+    txn.memory_get(guard)
+    txn.message_send("agent-1", text)
+    return txn.protocol()
+
+
+def _moments(index: Index) -> list[Hlc]:
+    """Return moments to look back at: those of the accounts' versions, and three before all."""
+    chains = [chain_id("memory", name) for name in ACCOUNTS]
+    return [hlc(1, n) for n in range(3)] + [
+        version.moment for chain in chains for version in index.versions(chain)
+    ]
+
+
+def _units(index: Index, at: Hlc) -> dict[str, int]:
+    """Return what the accounts held at a moment."""
+    held = {}
+    for name in ACCOUNTS:
+        head = standing(index, index.version_at(chain_id("memory", name), at))
+        held[name] = 0 if head is None else int(state_of(head.chain, head).content["value"])
+    return held
+
+
+def _is_slot(key: str) -> bool:
+    return key.startswith("chains/")
+
+
+def _shown(slots: dict[str, tuple[int, Any]]) -> dict[str, int]:
+    """Return when each version was to be seen: those of a transaction once it was decided."""
+    shown = {}
+    for key, (us, record) in slots.items():
+        txn = record.get("txn")
+        if txn is None:
+            shown[key] = us
+            continue
+        others = [slots.get(slot_key(*slot)) for slot in txn["slots"].items()]
+        ended = [one[0] for one in others if one is not None and one[1].get("txn") != txn]
+        if ended:
+            shown[key] = max(us, min(ended))
+        elif None not in others:
+            shown[key] = max(one[0] for one in others if one is not None)
+    # What follows in a chain waits for what is before it.
+    for key in sorted(shown, reverse=True):
+        record = slots[key][1]
+        before = slot_key(record["chain"], max(1, record["seq"] - 1))
+        shown[key] = max(shown[key], shown.get(before, 0))
+    return shown
 
 
 def run_upkeep(seed: int, faults: Faults = FAULTS) -> tuple[list[str], Upkeep]:

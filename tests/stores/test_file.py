@@ -415,6 +415,23 @@ def test_what_its_writer_has_seen_on_the_disk_is_read_without_a_flush(
     assert not synced
 
 
+def test_a_clock_that_is_set_back_hides_no_name_from_the_disk(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is new since then looks older than what the process has brought to the disk."""
+    store, now_ns = FileStore(root), time.time_ns
+    for name in ("old", "new"):
+        store.create(f"a/{name}", b"")
+        os.link(root / "a" / name, tmp_path / name)
+        synced: list[int] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", synced.append)
+            if name == "old":
+                patch.setattr(time, "time_ns", lambda: now_ns() + 3600 * 10**9)
+            assert store.get(f"a/{name}") is not None
+        assert len(synced) == 1, name
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.ETIMEDOUT])
 def test_a_link_whose_answer_was_lost_is_unknown(
     root: Path, monkeypatch: pytest.MonkeyPatch, number: int

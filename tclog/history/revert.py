@@ -42,6 +42,10 @@ NO_WAY_BACK: Mapping[str, tuple[str, Callable[[Event, str], str]]] = {
         "the claim before it had lapsed",
         lambda _, name: to_run("tclog release", name),
     ),
+    "step.move": (
+        "a token that is stale stays stale",
+        lambda _, name: to_run("tclog release", name),
+    ),
     "step.renew": (
         "a lease runs on",
         lambda _, name: to_run("tclog renew", name, then="--lease 30m"),

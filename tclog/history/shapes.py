@@ -88,9 +88,12 @@ def _words(op: str, body: Mapping[str, Any], event: Event) -> str:  # noqa: C901
                 for part in (body.get("title") or "", f"after {', '.join(after)}" if after else "")
                 if part
             )
-        case "step.claim" | "step.renew" | "step.takeover":
+        case "step.claim" | "step.renew" | "step.takeover" | "step.move":
             lease = f"lease {body.get('lease_ms', 0) / 1000:g} s"
-            return f"from {body['from']}, {lease}" if "from" in body else lease
+            lease = f"from {body['from']}, {lease}" if "from" in body else lease
+            return f"{lease}, by force: {body.get('reason')}" if body.get("force") else lease
+        case "step.release":
+            return f"by force: {body.get('reason')}" if body.get("force") else ""
         case "step.note":
             return _text(body.get("note", {}))
         case "step.complete":

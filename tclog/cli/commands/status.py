@@ -53,7 +53,8 @@ def status(here: Here, at: str | None) -> None:
         facts.append(Fact("unread", unread))
     for step in mine:
         until = f", lease ends {when(step.lease_until, here.now_us())}" if step.lease_until else ""
-        facts.append(Fact("holding", f"{step.id} (fence {step.fence}){until}"))
+        where = f"in session {step.session}" if step.fence is None else f"fence {step.fence}"
+        facts.append(Fact("holding", f"{step.id} ({where}){until}"))
     words = ", ".join(f"{count} {state}" for state, count in sorted(tally.items()))
     facts.append(Fact("steps", words or "none"))
     if ready:

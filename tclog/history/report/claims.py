@@ -24,7 +24,8 @@ LAPSED = "lapsed"
 class Claim(NamedTuple):
     """One claim.
 
-    ``outcome`` is an outcome of the step, ``released``, ``taken_over``, ``held`` (still), or
+    ``outcome`` is an outcome of the step, ``released`` (also to another session of its agent),
+    ``taken_over``, ``held`` (still), or
     ``lapsed``: its lease has ended and nobody has taken the step over. ``lease_end_us`` is when the
     lease ended or will, by the store's clock, if known; a claim that was lost did not hold from
     there on. ``end`` and what belongs to it are None while nothing has ended the claim.
@@ -88,7 +89,8 @@ def _begun(chain: ChainId, version: Version, state: steps.State) -> Claim:
 
 def _ended(claim: Claim, before: steps.State, after: steps.State, version: Version) -> Claim:
     if after.state == steps.CLAIMED:
-        outcome = TAKEN_OVER
+        moved = bool(version.events) and version.events[-1].op == "step.move"
+        outcome = RELEASED if moved else TAKEN_OVER
     elif after.state == steps.PENDING:
         outcome = RELEASED
     else:

@@ -124,7 +124,7 @@ function claimPart(claim) {
   const length = span(claim.end - claim.start);
   const words = {
     held: `Still held at the end, after ${length}`,
-    taken_over: `Lost after ${length}: its lease had ended, and the step was taken over`,
+    taken_over: `Lost after ${length}: the step was taken over`,
     lapsed: `Lost after ${length}: its lease ended`,
   }[claim.outcome] || `Held for ${length}, then ${OUTCOMES[claim.outcome] || claim.outcome}`;
   return h("section", { class: "claim-note" },

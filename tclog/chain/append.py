@@ -31,7 +31,7 @@ from tclog.chain.read import (
 from tclog.chain.trust import Remembered, look, stamp_of_put
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Hlc, Stamp, parse_us
 from tclog.domain.content import Blob
-from tclog.domain.decision import Decision, Draft, Place
+from tclog.domain.decision import Decision, Draft, Place, Unchanged
 from tclog.errors import (
     BadValue,
     NotFound,
@@ -66,14 +66,18 @@ _UNDECIDED_WAIT_S = 0.05
 
 
 class Appended(NamedTuple):
-    """The head after an append: ``event`` is None when nothing had to change.
+    """The head after an append: ``event`` is None when nothing was written.
 
     ``state`` is the unpacked state at ``version``, which is None for a chain without versions.
+    ``changed`` is false where the state was what had been asked for already. Where an event was
+    found by its idempotency key, ``head`` is the newest version, and ``version`` that of the event.
     """
 
     version: Version | None
     state: Any
     event: Event | None
+    changed: bool = True
+    head: Version | None = None
 
 
 class Sealed(NamedTuple):
@@ -132,7 +136,8 @@ def append(
         if once is not None:
             applied = yield from find_once(client, chain, once, after, head)
             if applied is not None:
-                return Appended(applied.version, state_of(chain, applied.version), applied.event)
+                version, event = applied
+                return Appended(version, state_of(chain, version), event, head=head)
             after = after if head is None else max(after, head.seq)
         if joinable and (nth or _is_hot(client, chain, head)):
             return (yield from _join(race, head))
@@ -145,7 +150,8 @@ def append(
         lost_to = yield from settle(client, proposal, race)
         if lost_to is None:
             client.heads.put(proposal)
-            return Appended(proposal, state_of(chain, proposal), proposal.events[-1])
+            state, event = state_of(chain, proposal), proposal.events[-1]
+            return Appended(proposal, state, event, race.changes)
         head = yield from _after_loss(client, chain, head, lost_to, nth, race, joins=joinable)
         fresh = True
     raise Refused(
@@ -207,6 +213,8 @@ class Race:
         self.merges = chain_kind(chain) == "inbox" and chain != ALL
         self.looked = not self.merges
         self.placed = sealed is not None
+        # Whether what is proposed changes the state; if not, it binds the idempotency key.
+        self.changes = True
         # The replies to what was asked beside the winner of the last race.
         self.beside: Sequence[Any] = ()
 
@@ -214,6 +222,16 @@ class Race:
     def key(self) -> str | None:
         """The idempotency key that its events carry."""
         return None if self.once is None else self.once.key
+
+    def bind(self, decision: Decision) -> Decision:
+        """Return what is to be written for a decision: under a key also what changes nothing.
+
+        Else the same command could apply later, under a key that looks unused.
+        """
+        self.changes = not isinstance(decision, Unchanged)
+        if isinstance(decision, Unchanged) and self.once is not None:
+            return decision.draft or decision
+        return decision
 
     def is_old(self, age_max_s: float = EVENT_AGE_MAX_S) -> bool:
         """Whether the event was made so long ago that it is to be made anew.
@@ -248,7 +266,7 @@ def _propose(
     client, chain = race.client, race.chain
     state = state_of(chain, head)
     place = place_after(head)
-    decision = race.decide(state, place)
+    decision = race.bind(race.decide(state, place))
     if fresh and isinstance(decision, Draft) and decision.judged:
         decision = yield from _foreseen(race, head, decision)
     if isinstance(decision, Draft):
@@ -266,7 +284,7 @@ def _propose(
             return _Stale()
         if isinstance(decision, Refused | NotFound):
             raise decision
-        return Appended(head, state, None)
+        return Appended(head, state, None, changed=False)
     if not race.looked:
         # The event was written for another inbox before; what was broadcast since goes first.
         race.looked, race.broadcasts = True, (yield from read_broadcasts(client))
@@ -389,7 +407,8 @@ def _version(race: Race, head: Version | None, state: Any, place: Place) -> Prot
     client, chain = race.client, race.chain
     assert race.sealed is not None  # noqa: S101 - the caller has sealed
     events = (race.sealed.event,)
-    check_effect(chain, state, events[0], place)
+    if race.changes:
+        check_effect(chain, state, events[0], place)
     if chain_kind(chain) == "memory":
         from tclog.domain.memory import blobs_of
 

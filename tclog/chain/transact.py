@@ -137,7 +137,8 @@ class _Transaction:
             chains = view.chains
             try:
                 yield from self._decide(view)
-                if not any(self._events(view)):
+                # Under a key the slots are taken even so: they are what the key is found by.
+                if self.once is None and not any(self._events(view)):
                     return (yield from self._unchanged(view))
                 return (yield from self._commit(view, ordered=losses > 0))
             except _Again:

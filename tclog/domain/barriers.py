@@ -53,9 +53,8 @@ def decide(state: State, command: Command, place: Place) -> Decision:  # noqa: A
                     f"the barrier is forming for {state.parties} parties, not {parties}",
                     code="parties-mismatch",
                 )
-            if agent in state.arrived:
-                return Unchanged()
-            return Draft("barrier.arrive", {"parties": parties})
+            arrival = Draft("barrier.arrive", {"parties": parties})
+            return Unchanged(arrival) if agent in state.arrived else arrival
         case Leave(agent, generation):
             if state.generation != generation or agent not in state.arrived:
                 return Unchanged()

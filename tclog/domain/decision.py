@@ -25,7 +25,14 @@ class Draft(NamedTuple):
 
 
 class Unchanged(NamedTuple):
-    """The state already is what the command asks for; nothing is written."""
+    """The state already is what the command asks for; nothing is written.
+
+    Under an idempotency key the ``draft`` is committed all the same, so that the key is found later
+    and the command cannot apply then. The fold must make nothing of it at this place. None where
+    that is not needed: the command then ends with an error, or takes no key.
+    """
+
+    draft: Draft | None = None
 
 
 # The errors say that it may not be, or that it is about something that is not there.

@@ -111,12 +111,12 @@ READ_EMPTY = Read()
 
 def decide_ack(state: Read, command: Ack, place: Place) -> Decision:  # noqa: ARG001 - one shape for all
     """Acknowledging twice changes nothing."""
-    if join(state.ranges, command.ranges) == state.ranges and command.version <= state.version:
-        return Unchanged()
-    return Draft(
+    ack = Draft(
         "message.ack",
         {"ranges": [list(row) for row in command.ranges], "version": command.version},
     )
+    told = join(state.ranges, command.ranges) == state.ranges and command.version <= state.version
+    return Unchanged(ack) if told else ack
 
 
 def evolve_ack(state: Read, event: Event, place: Place) -> Read:  # noqa: ARG001 - one shape for all

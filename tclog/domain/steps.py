@@ -235,19 +235,20 @@ def decide(state: State, command: Command, place: Place) -> Decision:
 
 
 def _add(state: State, command: Add) -> Decision:
+    body: dict[str, Any] = {"after": list(command.after), "priority": command.priority}
+    if command.title is not None:
+        body["title"] = command.title
+    add = Draft("step.add", body)
     if state.added:
         same = (command.title, command.priority, command.after)
         if same == (state.title, state.priority, state.after):
-            return Unchanged()
+            return Unchanged(add)
         return Refused(
             f"step {command.step} was already added by {state.added_by}, with other words",
             code="step-exists",
             hint=to_run("tclog step show", command.step),
         )
-    body: dict[str, Any] = {"after": list(command.after), "priority": command.priority}
-    if command.title is not None:
-        body["title"] = command.title
-    return Draft("step.add", body)
+    return add
 
 
 def _withdrawable(state: State, agent: str) -> bool:
@@ -255,15 +256,16 @@ def _withdrawable(state: State, agent: str) -> bool:
 
 
 def _reopen(state: State, step: str) -> Decision:
+    reopen = Draft("step.reopen", {})
     if state.state == PENDING:
-        return Unchanged()
+        return Unchanged(reopen)
     if state.state == CLAIMED:
         return Refused(
             f"step {step} is claimed by {state.agent}; only ended steps are reopened",
             code="step-held",
             hint=to_run("tclog step show", step),
         )
-    return Draft("step.reopen", {})
+    return reopen
 
 
 def _fenced(fence: int | None) -> Mapping[str, Any] | None:
@@ -476,8 +478,13 @@ def _complete(state: State, command: Complete) -> Decision:
     refused = _missing_or_stale(state, step, fence)
     if refused is not None:
         return refused
-    if _is_ended(state, command.outcome, agent, command.session, fence):
-        return Unchanged()
+    body: dict[str, Any] = {"outcome": command.outcome}
+    body |= _forced(command.force, command.reason)
+    if command.handoff:
+        body["handoff"] = command.handoff
+    end = Draft("step.complete", body, _fenced(fence))
+    if is_ended(state, command.outcome, agent, command.session, fence):
+        return Unchanged(end)
     if not _completable(state, agent, command.session, fence, command.force):
         if state.state == COMPLETE:
             return _already_complete(state, step, agent, to_run("tclog step show", step))
@@ -491,14 +498,10 @@ def _complete(state: State, command: Complete) -> Decision:
             if state.state == PENDING
             else to_run("tclog reopen", step),
         )
-    body: dict[str, Any] = {"outcome": command.outcome}
-    body |= _forced(command.force, command.reason)
-    if command.handoff:
-        body["handoff"] = command.handoff
-    return Draft("step.complete", body, _fenced(fence))
+    return end
 
 
-def _is_ended(
+def is_ended(
     state: State, outcome: str, agent: str, session: str | None, fence: int | None
 ) -> bool:
     """Whether this session has ended the step so already."""
@@ -601,7 +604,7 @@ def _ended(state: State, event: Event, place: Place) -> State:
     # An outcome that is none, "claimed" above all, would make a holder without a claim.
     if outcome not in OUTCOMES or not _completable(state, agent, session, fence, force):
         return state
-    if _is_ended(state, outcome, agent, session, fence):
+    if is_ended(state, outcome, agent, session, fence):
         return state
     # Without a hand-off of its own an end has none: that of an earlier end is history.
     return _let_go(state, outcome)._replace(

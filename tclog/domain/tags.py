@@ -41,8 +41,9 @@ def decide(state: State, command: Command, place: Place) -> Decision:  # noqa: A
     """Decide on a tag; what it names is never moved by accident."""
     if isinstance(command, DeleteTag):
         return Unchanged() if state.at is None else Draft("tag.delete", {})
+    tag = Draft("tag.set", {"at": command.at})
     if state.at == command.at:
-        return Unchanged()
+        return Unchanged(tag)
     if state.at is not None and not command.move:
         return Refused(
             f"the tag {command.name} already stands for {state.at[:27]}",
@@ -50,7 +51,7 @@ def decide(state: State, command: Command, place: Place) -> Decision:  # noqa: A
             hint=to_run("tclog tag", command.name, "POINT", then="--move"),
             at=state.at,
         )
-    return Draft("tag.set", {"at": command.at})
+    return tag
 
 
 def evolve(state: State, event: Event, place: Place) -> State:  # noqa: ARG001 - one shape for all

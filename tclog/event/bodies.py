@@ -209,6 +209,7 @@ STATES: dict[str, Schema] = {
         lease_ms=_LEASE,
         note_version=ref("seq"),
         priority=_PRIORITY,
+        reopened_version=ref("seq"),
         requires=array(_SHORT, 100),
         session=ref("name"),
         state={

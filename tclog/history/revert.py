@@ -128,7 +128,7 @@ def revert_event(
     done: Appended = yield from append(client, commit.chain, decide, once=bound)
     assert done.version is not None  # noqa: S101 - the event itself stands in one
     shown = yield from _shown(client, index, done.version)
-    return Reverted(event, shown, done.event is not None)
+    return Reverted(event, shown, done.changed)
 
 
 def _undoing(client: Client, index: Index, commit: Commit, *, force: bool) -> Undo:
@@ -154,9 +154,11 @@ def _undoing(client: Client, index: Index, commit: Commit, *, force: bool) -> Un
                 hint=f"tclog log --chain {quote(commit.chain)} -n 5",
             )
         decision = undo(now, place)
-        if isinstance(decision, Draft):
-            return decision._replace(body={**decision.body, "reverts": commit.event.id})
-        return decision
+        draft = decision.draft if isinstance(decision, Unchanged) else decision
+        if not isinstance(draft, Draft):
+            return decision
+        draft = draft._replace(body={**draft.body, "reverts": commit.event.id})
+        return Unchanged(draft) if isinstance(decision, Unchanged) else draft
 
     return decide
 
@@ -318,7 +320,8 @@ def _way_back(client: Client, commit: Commit, state: Any) -> Undo:
                 hint = f"tclog artifact put FILE --name {quote(name)}"
                 _refuse(event, "there was no version before, and artifacts are kept", hint)
             body = {k: v for k, v in state._asdict().items() if v is not None}
-            return lambda now, _: Unchanged() if now == state else Draft("artifact.put", body)
+            put = Draft("artifact.put", body)
+            return lambda now, _: Unchanged(put) if now == state else put
         case "step" if event.op == "step.complete":
             return lambda now, place: steps.decide(now, steps.Reopen(name), place)
         case "step" if event.op == "step.claim":
@@ -341,12 +344,13 @@ def _answer(event: Event) -> str:
 def _restore_value(now: Any, place: Place, content: Mapping[str, Any] | None) -> Decision:
     expect = {"version": place.base}
     if content is None:
-        return Unchanged() if now.content is None else Draft("memory.delete", {}, expect)
+        delete = Draft("memory.delete", {}, expect)
+        return Unchanged(delete) if now.content is None else delete
     plain = _plain(content)
+    restore = Draft("memory.set", plain, expect)
     # Not the values themselves: to Python true is 1.
-    if now.content is not None and encode(_plain(now.content)) == encode(plain):
-        return Unchanged()
-    return Draft("memory.set", plain, expect)
+    same = now.content is not None and encode(_plain(now.content)) == encode(plain)
+    return Unchanged(restore) if same else restore
 
 
 def _plain(content: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -354,14 +358,13 @@ def _plain(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _restore_tag(now: Any, at: str | None) -> Decision:
-    if now.at == at:
-        return Unchanged()
-    return Draft("tag.delete", {}) if at is None else Draft("tag.set", {"at": at})
+    restore = Draft("tag.delete", {}) if at is None else Draft("tag.set", {"at": at})
+    return Unchanged(restore) if now.at == at else restore
 
 
 def _withdraw(client: Client, event: Event, step: str, now: steps.State, place: Place) -> Decision:
     if not now.added:
-        return Unchanged()
+        return Unchanged(Draft("step.withdraw", {}))
     decision = steps.decide(now, steps.Withdraw(step, client.agent), place)
     if isinstance(decision, Draft):
         return decision

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tclog.chain.fold import Rules, evolve, place_of, rules_of, state_of
+from tclog.domain import steps
 from tclog.domain.decision import Place
 from tclog.event import ALL, BlobHash, Event, Version, chain_kind
 from tclog.event.bodies import misfit
@@ -35,10 +36,36 @@ def ignored_events(before: Version | None, version: Version) -> Iterator[Event]:
     """Yield the events of a version that the fold ignores: they were not allowed at their place."""
     rules, kind = rules_of(version.chain), chain_kind(version.chain)
     for event, state, place in in_turn(before, version):
-        if event.op in rules.ops and (
-            misfit(event, version.chain) is not None or is_ignored(kind, rules, state, event, place)
-        ):
+        if event.op not in rules.ops:
+            continue
+        if misfit(event, version.chain) is not None:
             yield event
+        elif event.key is not None and is_idle(state, event):
+            continue
+        elif is_ignored(kind, rules, state, event, place):
+            yield event
+
+
+def is_idle(state: Any, event: Event) -> bool:
+    """Whether the state already was what an event asks for.
+
+    Under an idempotency key such an event is committed all the same, so that the key is found.
+    """
+    body = event.body
+    match event.op:
+        case "step.add":
+            words = (body.get("title"), body["priority"], tuple(body["after"]))
+            return state.added and words == (state.title, state.priority, state.after)
+        case "step.complete":
+            proof = event.expect.get("fence")
+            return steps.is_ended(state, body["outcome"], event.agent, event.session, proof)
+        case "step.reopen":
+            return bool(state.state == steps.PENDING)
+        case "step.withdraw":
+            return not state.added
+        case "barrier.arrive":
+            return event.agent in state.arrived and state.parties == body["parties"]
+    return False
 
 
 def vain_events(before: Version | None, version: Version) -> Iterator[Event]:

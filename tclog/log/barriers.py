@@ -54,7 +54,7 @@ def pass_barrier(
         raise
     assert done.version is not None  # noqa: S101 - who has arrived stands in a version
     waits = _Waits(client, done.version)
-    if done.event is None:
+    if not done.changed:
         (tell or client.warn)(
             f"{client.agent} is counted at barrier {name} already, perhaps by another session:"
             " this one waits with it"

@@ -8,7 +8,7 @@ from typing import Any
 from tclog.chain.append import Appended
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
-from tclog.chain.fold import place_of
+from tclog.chain.fold import place_of, state_of
 from tclog.chain.results import Step
 from tclog.clock import parse_us
 from tclog.domain import steps
@@ -21,10 +21,11 @@ from tclog.errors import (
     quote,
     to_run,
 )
-from tclog.event import Event, Version
+from tclog.event import Event, Version, chain_name
 from tclog.log.steps import (
     Row,
     append_step,
+    change_step,
     changed_step,
     check_forced,
     check_short,
@@ -128,8 +129,39 @@ def claim_step(
 def _claimed(client: Client, step: str, done: Appended) -> Protocol[Step]:
     assert done.version is not None  # noqa: S101 - a claim is never unchanged
     assert done.event is not None  # noqa: S101 - as above
-    result = yield from read_result(client, step, done.version, done.state)
+    head, state = (done.version, done.state) if done.head is None else still_held(client, done)
+    result = yield from read_result(client, step, head, state)
     return mark(result, done.version, done.event, done.state)
+
+
+def still_held(client: Client, done: Appended) -> tuple[Version, steps.State]:
+    """Return a claim, found by its idempotency key, as it stands now.
+
+    Raises:
+        Refused: ``claim-lost``: it was lost since, or is of another session.
+    """
+    head = done.head
+    assert head is not None  # noqa: S101 - the key was found there or before
+    state: steps.State = state_of(head.chain, head)
+    same = state.fence == done.state.fence
+    if same and steps.holds(state, client.agent, client.session):
+        return head, state
+    step, who = chain_name(head.chain), str(state.agent)
+    if state.agent == client.agent:
+        who += f" in session {state.session}"
+    now = {
+        steps.CLAIMED: f"it is claimed by {who}",
+        steps.PENDING: "it was given back",
+    }.get(state.state, f"the step is {state.state}, ended by {who}")
+    raise Refused(
+        f"step {step} was claimed under this key, and that claim is not this session's any more:"
+        f" {now}",
+        code="claim-lost",
+        hint=to_run("tclog step show", step),
+        holder=state.agent,
+        session=state.session,
+        state=state.state,
+    )
 
 
 def mark(result: Step, version: Version, event: Event, state: steps.State) -> Step:
@@ -337,7 +369,9 @@ def renew_step(
     """Extend the lease of a step that one holds."""
     lease_ms = None if lease_s is None else lease_ms_of(lease_s)
     command = steps.Renew(step, client.agent, lease_ms, fence, client.session)
-    return (yield from changed_step(client, step, command, id_key=id_key))
+    done = yield from change_step(client, step, command, id_key=id_key)
+    head, state = (done.version, done.state) if done.head is None else still_held(client, done)
+    return (yield from read_result(client, step, head, state))
 
 
 def release_step(

@@ -60,7 +60,7 @@ def complete_step(
     done = yield from change_step(client, step, command, blobs=blobs, id_key=id_key)
     result = yield from read_result(client, step, done.version, done.state)
     recorded = yield from _recorded(client, step, done.state)
-    if done.event is None and handoff and encode(recorded) != encode(handoff):
+    if handoff and encode(recorded) != encode(handoff):
         raise Refused(
             f"step {step} was already ended by {client.agent}, with other words",
             code="step-complete",

@@ -258,6 +258,9 @@ def _plain(name: str) -> str:
     One that is too long ends in a hash, so that two of them stay two.
     """
     raw = name.encode(errors="backslashreplace")
+    if not name.isprintable():
+        # Nor does a control character, which no name has.
+        raw = raw.decode().encode("unicode_escape")
     if len(raw) > SURROUNDINGS_MAX:
         head = raw[: SURROUNDINGS_MAX - 17].decode(errors="ignore")
         return f"{head}~{digest(raw)[:16]}"

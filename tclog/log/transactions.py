@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tclog.chain.append import Appended
 from tclog.chain.blobs import read_content
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, together
 from tclog.chain.fold import state_of
 from tclog.chain.once import once
-from tclog.chain.read import read_standing
+from tclog.chain.read import read_head, read_standing
 from tclog.chain.results import Memory, Message, Step
 from tclog.chain.show import show_memory, show_message
 from tclog.chain.transact import Transacted, transact
@@ -219,7 +220,7 @@ class Transaction:
             )
             yield from _apply_step(view, step, command)
 
-        nth = self._add_step(step, work, steps_log.words_of(claim), claim=True)
+        nth = self._add_step(step, work, steps_log.words_of(claim), claim=True, holds=True)
         self._claimed.add(step)
         return nth
 
@@ -230,7 +231,7 @@ class Transaction:
         lease_ms = None if lease_s is None else claims.lease_ms_of(lease_s)
         client = self._client
         command = steps.Renew(step, client.agent, lease_ms, fence, client.session)
-        return self._change_step(step, command)
+        return self._change_step(step, command, holds=True)
 
     def step_note(self, step: str, text: str, *, fence: int | None = None) -> int:
         """Say something about a step."""
@@ -295,6 +296,7 @@ class Transaction:
         *,
         known: bool = False,
         text: str | None = None,
+        holds: bool = False,
     ) -> int:
         def work(view: View) -> Protocol[None]:
             if known:
@@ -303,7 +305,7 @@ class Transaction:
                     raise steps.missing(step)
             yield from _apply_step(view, step, command, blobs)
 
-        return self._add_step(step, work, steps_log.words_of(command), text)
+        return self._add_step(step, work, steps_log.words_of(command), text, holds=holds)
 
     def _add_step(
         self,
@@ -313,6 +315,7 @@ class Transaction:
         text: str | None = None,
         *,
         claim: bool = False,
+        holds: bool = False,
     ) -> int:
         chain = chain_id("step", validate_name("step", step))
 
@@ -325,7 +328,20 @@ class Transaction:
                 result = result._replace(note=text, note_by=event.agent)
             return result
 
-        return self._add(Act(chain, work), answer, words)
+        def found(client: Client, version: Version | None, event: Event | None) -> Protocol[Step]:
+            state = state_of(chain, version)
+            if holds and state.state == steps.CLAIMED:
+                head = yield from read_head(client, chain)
+                done = Appended(version, state, event, head=head)
+                try:
+                    claims.still_held(client, done)
+                except Refused as lost:
+                    lost.details["operation"] = nth
+                    raise
+            return (yield from answer(client, version, event))
+
+        nth = self._add(Act(chain, work), answer, words, found)
+        return nth
 
     # -- all of them --------------------------------------------------------------------------
 

@@ -281,7 +281,9 @@ def check_appends(appends: Sequence[Append], *, fresh: bool = True) -> Iterator[
         operation, count = append.operation, len(append.events)
         if count > 1:
             yield f"applied {count} times in {append.chain}: {operation}"
-        if operation.outcome == "ok" and count == 0 and not operation.arguments.get("idle"):
+        known = operation.arguments
+        idle = known.get("idle") and known.get("id_key") is None
+        if operation.outcome == "ok" and count == 0 and not idle:
             yield f"acknowledged and lost in {append.chain}: {operation}"
         excused = _may_be_there(operation) or (operation.repeats and not fresh)
         if operation.outcome == "refused" and count and not excused:
@@ -500,6 +502,19 @@ def _check_strangers(chains: Chains) -> Iterator[str]:
                 yield f"{chain}: version {version.seq} ends the claim of another session"
 
 
+def check_kept(
+    operations: Iterable[Operation], chains: Chains, created_us: Mapping[str, int]
+) -> Iterator[str]:
+    """Who was told that it holds a step held it at some moment since it asked."""
+    for chain, claim in _told_claims(operations):
+        held = (steps.CLAIMED, claim.result.fence)
+        newest = [
+            chains.state(chain, seq) for seq in _newest_during(claim, chain, chains, created_us)
+        ]
+        if held not in [(state.state, state.fence) for state in newest]:
+            yield f"{chain}: was told of a claim that had ended before it asked: {claim}"
+
+
 def check_fences(appends: Iterable[Append], chains: Chains) -> Iterator[str]:
     """What was acknowledged under a token was done by its holder, and took effect."""
     for append in appends:
@@ -509,6 +524,8 @@ def check_fences(appends: Iterable[Append], chains: Chains) -> Iterator[str]:
             continue
         for seq, _ in append.events:
             before: steps.State = chains.state(chain, seq - 1)
+            if operation.arguments.get("idle") and chains.state(chain, seq) == before:
+                continue  # it was ended so before: the event binds the key
             if (before.state, before.agent, before.fence) != (
                 steps.CLAIMED,
                 operation.agent,

@@ -278,6 +278,7 @@ def judge(simulation: Simulation) -> Iterator[str]:
             "reads": oracles.check_reads(done, appends, chains),
             "guards": oracles.check_guards(done, chains, shown_us),
             "refusals": oracles.check_refusals(done, chains, shown_us),
+            "kept": oracles.check_kept(done, chains, shown_us),
             "arrivals": oracles.check_arrivals(done),
             "linear": _check_linear(done),
             "serial": transactions.check_serial(done, appends, chains),

@@ -402,6 +402,16 @@ def resumed_message_looked_for_as_if_it_had_one_inbox(patch):
     patch.setattr(inbox_log, "_repeatable", lambda unknown, places, id_key: unknown)
 
 
+def key_of_what_changes_nothing_not_bound(patch):
+    """As it was until November 2026: what was so already wrote nothing, and could apply later."""
+    patch.setattr(append_module.Race, "bind", lambda self, decision: decision)
+
+
+def claim_found_by_its_key_taken_for_held(patch):
+    """As it was until November 2026: who repeats a claim is told that it holds the step."""
+    patch.setattr(claims_log, "still_held", lambda client, done: (done.version, done.state))
+
+
 # -- leases and tokens ----------------------------------------------------------------------------
 
 
@@ -890,6 +900,8 @@ BY_SCHEDULES = (
     idempotency_key_looked_for_in_the_newest_version_only,
     resumed_key_looked_for_one_version_too_late,
     resumed_message_looked_for_as_if_it_had_one_inbox,
+    key_of_what_changes_nothing_not_bound,
+    claim_found_by_its_key_taken_for_held,
     lease_judged_by_the_takers_clock,
     lease_counted_from_the_claim_not_the_renewal,
     lease_ends_early,
@@ -948,6 +960,7 @@ OPTIONS = dict.fromkeys(TRANSACTIONS, TRADE) | {
     unknown_taken_as_refused: {"faults": SILENT},
     resumed_key_looked_for_one_version_too_late: {"faults": SILENT, "work": ("memory", "message")},
     resumed_message_looked_for_as_if_it_had_one_inbox: {"faults": SILENT, "work": ("message",)},
+    claim_found_by_its_key_taken_for_held: {"work": ("step",), "faults": HARSH},
     stale_token_let_in: {"work": ("step",)},
     weak_session_renews_by_claiming: {"work": ("step",)},
     next_step_may_be_ones_own: {"work": ("step",), "faults": Faults(pause_s=0.3)},

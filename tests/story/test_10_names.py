@@ -214,7 +214,7 @@ def test_bytes_that_are_no_text_are_refused_by_the_real_command(project: Project
 
 def test_surroundings_that_are_no_text_stop_no_work(project: Project) -> None:
     """The name of a harness's session comes from outside, like a host's."""
-    environ = {"CODEX_SESSION_ID": "se\udcffssion"}
+    environ = {"CODEX_SESSION_ID": "se\udcff\nssion"}
     project.run("memory", "set", "key", "value", agent="alice", env=environ).ok()
     project.run("claim", "build", agent="alice", env=environ).ok()
     assert project.json("memory", "get", "key")[0]["value"] == "value"

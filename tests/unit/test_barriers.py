@@ -57,7 +57,7 @@ def test_the_name_can_be_used_again_by_the_same_agents(parties):
 def test_an_agent_counts_once_however_often_it_arrives():
     chain = Chain(RULES)
     chain.act("alice", Arrive("alice", 2))
-    assert chain.act("alice", Arrive("alice", 2)) == Unchanged()
+    assert isinstance(chain.act("alice", Arrive("alice", 2)), Unchanged)
     chain.commit("alice", "barrier.arrive", {"parties": 2})
     assert chain.state == State(1, 2, ("alice",))
 
@@ -75,7 +75,7 @@ def test_who_leaves_too_late_does_not_leave_the_next_generation():
     chain = Chain(RULES)
     chain.act("alice", Arrive("alice", 1))
     chain.act("alice", Arrive("alice", 2))
-    assert chain.act("alice", Leave("alice", 1)) == Unchanged()
+    assert isinstance(chain.act("alice", Leave("alice", 1)), Unchanged)
     chain.commit("alice", "barrier.leave", {"generation": 1})
     assert chain.state == State(2, 2, ("alice",))
 

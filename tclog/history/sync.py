@@ -71,6 +71,8 @@ from tclog.store.base import Entry, Found, Get, List
 WINDOW_US = round(EVENT_AGE_MAX_S * SECOND_US) + 2 * AHEAD_TRUSTED_US + 60 * SECOND_US
 # The slot of an event is tried while the event is young, and that request may arrive late.
 UNDECIDED_US = WINDOW_US + TRIED_US + ARRIVES_US
+# By so much a clock is off for which no correction is needed: see ``HybridClock.learn``.
+CLOCK_OFF_US = 2 * SECOND_US
 PARTIAL_US = 7 * 86_400 * SECOND_US
 FULL_EVERY_US = 86_400 * SECOND_US
 PAGE = 4000
@@ -148,7 +150,8 @@ def _remembered(row: tuple[ChainId, int, bytes, Stamp] | None) -> Remembered | N
 def _sync(client: Client, index: Index, *, full: bool, progress: Progress) -> Protocol[Synced]:
     reader = _Reader(client, index, progress)
     begun_us, begun_s = client.clock.now_us(), client.monotonic_s()
-    numbered = index.last_row()
+    numbered, seen = index.last_row(), index.seen_row()
+    latest_us = begun_us + CLOCK_OFF_US
     horizon_us = _horizon_us(index, begun_us)
     cold = horizon_us is None and not full
     full = full or horizon_us is None or _is_old(index, horizon_us)
@@ -179,14 +182,18 @@ def _sync(client: Client, index: Index, *, full: bool, progress: Progress) -> Pr
         before = ""
         if newest is not None:
             # What was put while the listing ran may stand before where it had got to.
-            moved_us = parse_us(newest) - took_us
+            newest_us = parse_us(newest)
+            if newest_us > latest_us:
+                # A stamp of the future says nothing of when the sync began; this clock does.
+                newest_us = begun_us - CLOCK_OFF_US
+            moved_us = newest_us - took_us
             before = format_us(moved_us - SECOND_US)
             moved = format_us(min(moved_us, client.clock.now_us()))
             index.set_meta("horizon", max(index.meta("horizon") or "", moved))
             if full:
                 index.set_meta("full", moved)
         index.note_damage(noted, {one: _noted(e) for one, e in reader.damaged.items()})
-        index.number(numbered, before)
+        index.number(numbered, before, format_us(latest_us), seen)
         index.set_meta(COUNTED, "{} {}".format(*index.count_events()))
     index.finish()
     versions, attempts = reader.versions + packs.versions, reader.attempts + packs.attempts

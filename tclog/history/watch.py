@@ -79,6 +79,9 @@ class Follower:
         self.cursor = Cursor("", 0, format_us(0))
         # What has come lately, so that an index which is made anew meanwhile repeats nothing.
         self._recent: dict[EventId, None] = {}
+        # Up to this number only the events with these numbers are wanted.
+        self._passed = 0
+        self._late: frozenset[int] = frozenset()
 
     # -- where to begin -----------------------------------------------------------------------
 
@@ -104,10 +107,25 @@ class Follower:
         for _ in range(FIRST_SYNCS_MAX):
             number = self.history.asked(lambda: self._number_of(event))
             if number is not None:
-                self._stand_at(number)
+                self._stand_behind(number)
                 return
             self.history.sync()
         self._stand_before(self.history.resolve(moment))  # an attempt
+
+    def _stand_behind(self, n: int) -> None:
+        """Stand behind an event, but before what may have come after it to an earlier follower."""
+        index = self.history.index
+        since = last_of(max(parse_us(index.stamp_of(n) or format_us(0)) - UNDECIDED_US, 0))
+        late = self.history.asked(lambda: index.overtaken(n, self.wanted, since))
+        if not late:
+            self._stand_at(n)
+            return
+        self._stand_at(late[0] - 1)
+        self._passed, self._late = n, frozenset(late)
+        self._say(
+            f"the local index was made after this event: {len(late)} that reached the store later"
+            " come first, perhaps once more"
+        )
 
     def _event_of(self, moment: Moment) -> EventId | None:
         if moment.id_prefix is None:
@@ -141,6 +159,7 @@ class Follower:
         """Go back if the index is not the one whose numbers the cursor is about."""
         if self.history.index.epoch == self.cursor.epoch:
             return
+        self._passed, self._late = 0, frozenset()
         back_us = max(parse_us(self.cursor.at) - UNDECIDED_US, 0)
         self._stand_before(last_of(back_us))
         self._say(
@@ -162,6 +181,7 @@ class Follower:
             rows, through = self.history.asked(self._next)
             for n, commit in rows:
                 wanted = self._is_first(n, commit) and commit.event.id not in self._recent
+                wanted = wanted and (n > self._passed or n in self._late)
                 self._remember(commit.event.id)
                 self._stand_at(n)
                 if wanted:

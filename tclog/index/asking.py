@@ -17,7 +17,7 @@ from tclog.clock import Hlc, Stamp
 from tclog.event import ChainId, Event, EventId, Version, encode
 from tclog.event.names import NAME_BYTES_MAX
 from tclog.event.records import decode_stored_event, decode_stored_version, slot_bytes
-from tclog.index.database import Database
+from tclog.index.database import MADE, Database
 from tclog.index.rows import Attempt, Commit, Filter
 
 ID_BYTES = 32
@@ -394,6 +394,34 @@ class Asking(Database):
             (bytes.fromhex(event), *values),
         ).fetchone()
         return None if row[0] is None else int(row[0])
+
+    def overtaken(self, n: int, wanted: Filter, since: Hlc) -> list[int]:
+        """Return numbers below one whose events may have come to an earlier index after its event.
+
+        An index that is made anew gives numbers by the stamps of the log, so an event whose slot
+        was late comes before those that it came after. Of the events that the first sync found, it
+        is not known in which order earlier followers got them: the stamps of the slots tell. What
+        was found since has its number in the order in which it came.
+
+        Args:
+            n: the number of the event.
+            wanted: which events.
+            since: how far back, by the stamps of the log.
+        """
+        row = self._db.execute(
+            "SELECT versions.stored FROM events JOIN versions ON versions.chain=events.chain"
+            " AND versions.seq=events.seq WHERE events.n=? AND events.row<=?",
+            (n, int(self.meta(MADE) or 0)),
+        ).fetchone()
+        if row is None:
+            return []
+        where, values = _where(wanted)
+        rows = self._db.execute(
+            f"SELECT n FROM ({_ROWS} WHERE events.n<? AND events.at>? AND versions.stored>?"  # noqa: S608 - our own words
+            f" AND {where}) ORDER BY n",
+            (n, since, row[0], *values),
+        )
+        return [number for (number,) in rows]
 
     def stamp_of(self, n: int) -> Stamp | None:
         """Return a time by which the event with a number was committed, by clock and store."""

@@ -36,6 +36,8 @@ BUSY_S = 60.0
 OPENS_MAX = 8
 # Under this stands the newest row of versions that the derived tables know.
 DERIVED = "derived"
+# Under this stands the newest row of events that the first sync found.
+MADE = "made"
 # A release with another schema has a folder of its own: two that take turns do not undo each other.
 FOLDER = f"index-{SCHEMA}"
 FILE = "log.sqlite"

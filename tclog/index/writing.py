@@ -12,10 +12,10 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
-from tclog.clock import Stamp
+from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Stamp
 from tclog.event import ChainId, Event, Version, chain_kind, encode
 from tclog.event.summary import Summary, summarize
-from tclog.index.database import DAMAGE, DERIVED, Database, Noted
+from tclog.index.database import DAMAGE, DERIVED, MADE, Database, Noted
 
 _GATHER = """
 CREATE INDEX IF NOT EXISTS events_id ON events(id);
@@ -25,6 +25,11 @@ DELETE FROM open WHERE EXISTS (
     WHERE events.id=open.event AND chains.name=open.chain);
 UPDATE open SET partial=EXISTS (SELECT 1 FROM events WHERE events.id=open.event)
 """
+
+
+# Under this stands what ``Writing.seen_row`` returns.
+_SEEN = "seen"
+DAY_US = 86_400 * SECOND_US
 
 
 class NotLinked(Exception):  # noqa: N818 - named for what was found
@@ -41,6 +46,14 @@ class _Chain(NamedTuple):
     number: int
     head: int
     head_id: bytes | None
+
+
+class _Bounds(NamedTuple):
+    """Up to which stamp of a slot, itself included or not; ``odd`` if one is of the future."""
+
+    stored: str
+    inclusive: bool
+    odd: bool
 
 
 class Writing(Database):
@@ -230,7 +243,11 @@ class Writing(Database):
 
     # -- numbers ------------------------------------------------------------------------------
 
-    def number(self, last_row: int, before: str = "") -> int:
+    def seen_row(self) -> int:
+        """Return the newest row of events that was here when a sync began that has ended."""
+        return int(self.meta(_SEEN) or 0)
+
+    def number(self, last_row: int, before: str = "", latest: str = "~", seen_row: int = 0) -> int:
         """Number committed events at the end of a sync, in the order in which followers get them.
 
         Cause comes before effect in it. An event may get its number once all that led to it is
@@ -243,50 +260,138 @@ class Writing(Database):
           tick cannot be told apart, and none of that tick gets a number while new ones show up.
 
         What led to an event of these two kinds is of one of them too, so whatever gets its number
-        together gets it by the stamps of the hybrid logical clock. Those of one chain always get
-        theirs in the chain's order.
+        together gets it by the stamps of the hybrid logical clock (see ``_ordered``). Those of one
+        chain always get theirs in the chain's order.
+
+        A slot with a stamp later than ``latest`` shows nothing of when it was sent; see
+        ``_bounds``.
 
         Args:
             last_row: what ``last_row`` returned when the sync began.
             before: a stamp of the store's clock when the sync had surely not begun yet.
+            latest: a stamp that the store's clock had surely not passed when the sync began.
+            seen_row: what ``seen_row`` returned when the sync began.
 
         Returns:
             How many got a number.
         """
         db = self._db
-        # Said by name, for SQLite would rather go through an index of all events.
-        few = "INDEXED BY events_fresh" if self.finished() else ""
-        fresh = (
-            f"FROM events {few} CROSS JOIN versions ON versions.chain=events.chain"
-            " AND versions.seq=events.seq WHERE events.n IS NULL"
-        )
-        (known,) = db.execute(
-            f"SELECT max(versions.stored) {fresh} AND events.row<=?", (last_row,)
-        ).fetchone()
-        bound = known or ""
-        tick = None
-        if bound >= before:
-            find = f"SELECT 1 {fresh} AND events.row>? AND versions.stored=? LIMIT 1"
-            tick = db.execute(find, (last_row, bound)).fetchone()
-        below = "<=" if tick is None and bound >= before else "<"
+        bounds = self._bounds(last_row, before, latest)
+        db.execute("CREATE TEMP TABLE IF NOT EXISTS due(c INTEGER PRIMARY KEY, top INTEGER)")
+        db.execute("DELETE FROM due")
         # Below the bound is also what a later version of its chain shows to have been there before
         # it. CROSS JOIN: the other way round it would go through all events for each chain.
-        ordered = db.execute(
-            f"WITH chain(c) AS (SELECT DISTINCT chain FROM events {few} WHERE n IS NULL),"  # noqa: S608
-            " tops(c, top) AS (SELECT c, (SELECT seq FROM versions WHERE chain=c"
-            f" AND stored{below}? ORDER BY seq DESC LIMIT 1) FROM chain)"
-            f" SELECT row FROM events {few} CROSS JOIN tops ON c=events.chain AND seq<=top"
-            " WHERE n IS NULL ORDER BY at, events.chain, seq, place",
-            (max(bound, before),),
+        below = "<=" if bounds.inclusive else "<"
+        few = self._few()
+        db.execute(
+            "INSERT INTO due SELECT c, top FROM (SELECT c, (SELECT seq FROM versions WHERE chain=c"  # noqa: S608 - our own words
+            f" AND stored{below}? ORDER BY seq DESC LIMIT 1) AS top"
+            f" FROM (SELECT DISTINCT chain AS c FROM events {few} WHERE n IS NULL))"
+            " WHERE top NOT NULL",
+            (bounds.stored,),
         )
-        rows = array("q", (row for (row,) in ordered))
+        cut = self._cut(last_row, latest, seen_row) if bounds.odd else ""
+        rows = self._ordered(cut or "~", latest)
         n = self.last_number()
         # In the order in which they are stored, so that each page is written once.
         db.executemany(
             "UPDATE events SET n=? WHERE row=?",
             ((n + i + 1, rows[i]) for i in sorted(range(len(rows)), key=rows.__getitem__)),
         )
+        self.set_meta(_SEEN, str(max(last_row, self.seen_row())))
+        if self.meta(MADE) is None:
+            (made,) = db.execute("SELECT coalesce(max(row), 0) FROM events").fetchone()
+            self.set_meta(MADE, str(made))
         return len(rows)
+
+    def _few(self) -> str:
+        # Said by name, for SQLite would rather go through an index of all events.
+        return "INDEXED BY events_fresh" if self.finished() else ""
+
+    def _fresh(self) -> str:
+        return (
+            f"FROM events {self._few()} CROSS JOIN versions ON versions.chain=events.chain"
+            " AND versions.seq=events.seq WHERE events.n IS NULL"
+        )
+
+    def _bounds(self, last_row: int, before: str, latest: str) -> _Bounds:
+        """Return up to which stamp of a slot its events get their numbers.
+
+        One stamp of the future must not raise the bound, or events would go before their causes
+        for as long as it is ahead. So only stamps up to ``latest`` count.
+        """
+        db, fresh = self._db, self._fresh()
+        known, newest = db.execute(
+            "SELECT max(CASE WHEN events.row<=? AND versions.stored<=? THEN versions.stored END),"
+            f" max(versions.stored) {fresh}",
+            (last_row, latest),
+        ).fetchone()
+        bound, tick = known or "", None
+        if bound >= before:
+            find = f"SELECT 1 {fresh} AND events.row>? AND versions.stored=? LIMIT 1"
+            tick = db.execute(find, (last_row, bound)).fetchone()
+        inclusive = tick is None and bound >= before
+        return _Bounds(max(bound, before), inclusive, newest is not None and newest > latest)
+
+    def _cut(self, last_row: int, latest: str, seen_row: int) -> str:
+        """Let events whose slots have stamps of the future get numbers; return where to stop.
+
+        When such a slot was sent is not known. But if its event was here when an earlier sync
+        began, and that sync had ended when this one began, what led to it was here then. Until
+        then, nothing gets a number that comes after it by the hybrid logical clock: it may have
+        led to that. Returned is the lowest stamp of those that wait, "" if none does.
+        """
+        db, fresh = self._db, self._fresh()
+        db.execute(
+            "INSERT INTO due SELECT events.chain, max(events.seq)"
+            f" {fresh} AND events.row<=? AND versions.stored>? GROUP BY events.chain"
+            " ON CONFLICT(c) DO UPDATE SET top=max(top, excluded.top)",
+            (seen_row, latest),
+        )
+        (cut,) = db.execute(
+            f"SELECT min(events.at) {fresh} AND (versions.stored>? OR events.row<=?)"  # noqa: S608 - our own words
+            " AND events.seq>coalesce((SELECT top FROM due WHERE c=events.chain), 0)",
+            (latest, last_row),
+        ).fetchone()
+        return cut or ""
+
+    def _ordered(self, cut: str, latest: str) -> array[int]:
+        """Return the events that get their numbers now, in order.
+
+        That is the order of the hybrid logical clock. A stamp that is so far ahead of the one that
+        the store gave the slot is not built upon by those that read it. So it says nothing of what
+        came after, and the store's stamp stands in for it.
+        """
+        few = self._few()
+        due = (
+            f"FROM events {few} CROSS JOIN due ON c=events.chain AND seq<=top"
+            " WHERE n IS NULL AND events.at<=?"
+        )
+        # A row with whose minute all is well is the rule, and comparing texts is quick.
+        ahead = (
+            "substr(e.at, 1, 16)>substr(v.stored, 1, 16) AND v.stored<=?"
+            " AND julianday(substr(e.at, 1, 26))-julianday(substr(v.stored, 1, 26))>?"
+        )
+        moved = (
+            f"SELECT e.row AS row, e.chain AS chain, e.seq AS seq, e.place AS place,"  # noqa: S608 - our own words
+            f" CASE WHEN {ahead} THEN v.stored||'-ffff' ELSE e.at END AS at FROM"
+            f" (SELECT row, events.at AS at, events.chain AS chain, seq, place {due}) AS e"
+            " CROSS JOIN versions AS v ON v.chain=e.chain AND v.seq=e.seq"
+        )
+        values = (latest, AHEAD_TRUSTED_US / DAY_US, cut)
+        odd = self._db.execute(
+            f"SELECT 1 FROM (SELECT events.at AS at, events.chain AS chain, seq {due}) AS e"  # noqa: S608 - as above
+            f" CROSS JOIN versions AS v ON v.chain=e.chain AND v.seq=e.seq WHERE {ahead} LIMIT 1",
+            (cut, *values[:2]),
+        ).fetchone()
+        if odd is None:
+            find = f"SELECT row {due} ORDER BY events.at, events.chain, seq, place"
+            return array("q", (row for (row,) in self._db.execute(find, (cut,))))
+        find = (
+            "SELECT row, max(at) OVER (PARTITION BY chain ORDER BY seq, place) AS at, chain, seq,"  # noqa: S608 - as above
+            f" place FROM ({moved}) ORDER BY 2, 3, 4, 5"
+        )
+        return array("q", (row[0] for row in self._db.execute(find, values)))
 
     def last_number(self) -> int:
         """Return the greatest number given."""

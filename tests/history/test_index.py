@@ -19,10 +19,14 @@ from support.project import Project, folder_site, side_by_side
 
 from history.clocks import Clock
 from history.truth import assert_numbers, assert_same, read_truth
+from tclog.chain.append import seal_next
+from tclog.chain.client import Client
 from tclog.chain.drive import run
-from tclog.clock import parse_us, stamp
+from tclog.chain.fold import place_after
+from tclog.chain.read import read_head
+from tclog.clock import hlc, parse_us, stamp
 from tclog.errors import TclogError
-from tclog.event import Version, decode_event
+from tclog.event import ChainId, Version, decode_event, event_key, seal_event, slot_key
 from tclog.history.history import History
 from tclog.history.log import read_log, read_on
 from tclog.history.sync import sync
@@ -352,6 +356,139 @@ def test_a_cause_that_is_found_after_its_effect_gets_the_lower_number(tmp_path: 
             run(sync(reader, index), store)
     order = [commit.chain for _, commit in index.followed(0)]
     assert order == [f"memory/{what}{n}" for n in range(3) for what in ("cause", "effect")]
+
+
+class Hidden:
+    """Writes that the next sync does not find, though they are in the store by its stamps."""
+
+    def __init__(self, clock: Clock, store: MemoryStore) -> None:
+        self.clock, self.store = clock, store
+        self._hidden = MemoryStore(lambda: clock.us)
+
+    def set(self, key: str) -> None:
+        self._us = self.clock.us
+        run(set_value(self.clock.client("w"), key, "v"), self._hidden)
+
+    def show(self) -> None:
+        now_us, self.clock.us = self.clock.us, self._us
+        for part in ("events", "chains"):
+            for entry in self._hidden.list(part, "", 99, False):
+                if self.store.get(entry.key) is None:
+                    self.store.put(entry.key, self._hidden.get(entry.key).data)
+        self.clock.us = now_us
+
+
+@pytest.mark.parametrize("ahead", ["event", "slot", "cause", "effect", "reader"])
+def test_one_stamp_from_the_future_lets_no_effect_go_before_its_cause(
+    tmp_path: Path, ahead: str
+) -> None:
+    """The stamp may be that of another event, of a slot, or of cause or effect themselves.
+
+    Or the reader's clock is behind, and all stamps are of the future to it.
+    """
+    clock = Clock()
+    store = MemoryStore(lambda: clock.us)
+    index = Index(tmp_path)
+    reader = clock.client("reader", -3600 if ahead == "reader" else 0)
+    run(sync(reader, index), store)
+    run(sync(reader, index), store)
+
+    def in_future(part: str, key: str) -> None:
+        _stamp_ahead(clock, store, part, key)
+
+    if ahead == "event":
+        run(set_value(clock.client("w"), "other", "v"), store)
+        in_future("events", "other")
+    for n in range(4):
+        hidden = Hidden(clock, store)
+        clock.pass_s(5)
+        if ahead == "slot":
+            run(set_value(clock.client("w"), f"other{n}", "v"), store)
+            in_future("chains", f"other{n}")
+            run(sync(reader, index), store)
+        hidden.set(f"cause{n}")
+        clock.pass_s(0.2)
+        run(set_value(clock.client("w"), f"effect{n}", "v"), store)
+        if ahead == "effect":
+            in_future("chains", f"effect{n}")
+        run(sync(reader, index), store)
+        hidden.show()
+        if ahead == "cause":
+            in_future("chains", f"cause{n}")
+        for _ in range(6):
+            clock.pass_s(0.1)
+            run(sync(reader, index), store)
+        assert not index.waiting()
+    order = [commit.chain for _, commit in index.followed(0) if "other" not in commit.chain]
+    assert order == [f"memory/{what}{n}" for n in range(4) for what in ("cause", "effect")]
+
+
+def _stamp_ahead(clock: Clock, store: MemoryStore, part: str, key: str) -> None:
+    """Give the objects of a key a stamp an hour ahead, as a file that was touched has."""
+    clock.us += 3_600_000_000
+    for entry in store.list(part, "", 99, False):
+        if key in entry.key:
+            store.put(entry.key, store.get(entry.key).data)
+    clock.us -= 3_600_000_000
+
+
+def test_an_effect_from_the_future_waits_for_a_cause_whose_tick_is_not_over(tmp_path: Path) -> None:
+    clock = Clock()
+    clock.us -= clock.us % 1_000_000
+    store = MemoryStore(lambda: clock.us - clock.us % 1_000_000)
+    index, reader = Index(tmp_path), clock.client("reader")
+    hidden = Hidden(clock, store)
+    hidden.set("cause")
+    clock.pass_s(0.1)
+    run(set_value(clock.client("w"), "effect", "v"), store)
+    _stamp_ahead(clock, store, "chains", "effect")
+    run(sync(reader, index), store)
+    hidden.show()
+    for n in range(5):
+        clock.pass_s(0.1)
+        run(sync(reader, index), store)
+        run(set_value(clock.client("w"), f"other{n}", "v"), store)
+    for _ in range(3):
+        clock.pass_s(1)
+        run(sync(reader, index), store)
+    order = [commit.chain for _, commit in index.followed(0)]
+    assert order[:2] == ["memory/cause", "memory/effect"]
+
+
+def _write_ahead(ahead: Client, store: MemoryStore, chain: str, clock: Clock) -> None:
+    """Write a version as a foreign client may that never looks at the store's clock."""
+    head = run(read_head(ahead, ChainId(chain)), store)
+    event, raw = seal_event(
+        op="memory.set", chains=(ChainId(chain),), agent="ahead", session="s", host="h", client="c",
+        at=hlc(clock.us, 0), nonce="0" * 32, body={"type": "text", "value": "1"},
+    )  # fmt: skip
+    store.put(event_key(event.at, ChainId(chain), event.id), raw)
+    version = seal_next(ahead, ChainId(chain), head, place_after(head), (event,), None)
+    store.create(slot_key(ChainId(chain), version.seq), version.raw)
+
+
+def test_a_cause_in_a_chain_whose_stamps_ran_ahead_comes_first(tmp_path: Path) -> None:
+    """Who reads a version with such a stamp does not build on it: the effect's is lower."""
+    clock = Clock()
+    store = MemoryStore(lambda: clock.us)
+    ahead, writer = clock.client("ahead", 3600), clock.client("w")
+    run(set_value(writer, "k", "0"), store)
+    clock.pass_s(1)
+    _write_ahead(ahead, store, "memory/k", clock)
+    for n in range(3):
+        clock.pass_s(1)
+        run(set_value(writer, "k", f"cause {n}"), store)
+        clock.pass_s(1)
+        run(set_value(writer, f"effect{n}", "v"), store)
+    index = Index(tmp_path)
+    for _ in range(3):
+        clock.pass_s(1)
+        run(sync(clock.client("reader"), index), store)
+    order = [f"{commit.chain}#{commit.seq}" for _, commit in index.followed(0)]
+    expected = ["memory/k#1", "memory/k#2"]
+    for n in range(3):
+        expected += [f"memory/k#{n + 3}", f"memory/effect{n}#1"]
+    assert order == expected
 
 
 def test_within_one_tick_of_a_coarse_store_numbers_wait(tmp_path: Path) -> None:

@@ -153,8 +153,8 @@ def test_whatever_was_committed_before_a_sync_is_found_by_it(
             due_us = us + round(rng.choice((1e3, 1e6, 60e6, 400e6)) * rng.random())
             syncs += 1
             assert {chain: index.head(chain) for chain in there} == there
-    run(sync(reader, index), store)
-    run(sync(reader, index), store)
+    for _ in range(3):  # to a clock that is behind, all stamps are of the future
+        run(sync(reader, index), store)
     assert syncs > 10
     assert_same(index, read_truth(store))
     assert_numbers(index)

@@ -11,6 +11,11 @@ in the way of an undecided one waits for it for ``GRACE_S`` at most, and then fi
 with a version that changes nothing. So a transaction whose writer died stops the next writer for
 about that long, and readers not at all.
 
+A writer has read the slot before each of its transaction's slots, so that one is there and decided.
+Where no empty slot of a transaction has such a slot before it, no writer can ever have made it: a
+forged one. Filling such slots would write versions into chains of others, one after the other. So
+the chain goes on as if it were aborted, and for readers it is, since a version follows it.
+
 A reader must not be given what is undecided: it answers with the state before, which is the true
 one as long as a slot is empty. For this no slot is ever read before the version that names it.
 """
@@ -49,6 +54,35 @@ def judge(client: Client, versions: Sequence[Version]) -> Protocol[list[Version 
 
 
 def _verdicts(client: Client, versions: Sequence[Version]) -> Protocol[dict[str, bool | None]]:
+    """Say of each transaction whether it was aborted; None while it is undecided."""
+    known = yield from _look(client, versions)
+    open_ = [one for one in versions if not one.settled and known[mark_of(one)] is None]
+    if not open_:
+        return known
+    # Nobody goes on after an undecided one, so where somebody has, the slots are decided by now.
+    followed = yield from _followed(client, open_)
+    again = yield from _look(client, followed)
+    for version in followed:
+        mark = mark_of(version)
+        known[mark] = client.verdicts[mark] = again[mark] is not False
+    return known
+
+
+def _followed(client: Client, versions: Sequence[Version]) -> Protocol[list[Version]]:
+    """Return those versions that others follow."""
+    gets = tuple(Get(slot_key(one.chain, one.seq + 1)) for one in versions)
+    followed = []
+    for version, found in zip(versions, settled((yield gets)), strict=True):
+        try:
+            after = found and decode_slot(client, version.chain, version.seq + 1, found)
+        except Junk:
+            continue
+        if after is not None and after.prev == version.id:
+            followed.append(version)
+    return followed
+
+
+def _look(client: Client, versions: Sequence[Version]) -> Protocol[dict[str, bool | None]]:
     """Read the other slots of the transactions side by side."""
     known: dict[str, bool | None] = {}
     asked: list[tuple[str, Version, Slot]] = []
@@ -153,19 +187,30 @@ def _await(client: Client, version: Version) -> Protocol[None]:
 
 def _fill(client: Client, version: Version) -> Protocol[None]:
     """Put a version that changes nothing into one of the slots that are empty."""
-    from tclog.chain.append import seal_void, settle
-    from tclog.chain.read import accept
-
     slots = _others(version)
     replies = settled((yield tuple(Get(slot_key(*slot)) for slot in slots)))
     empty = [slot for slot, found in zip(slots, replies, strict=True) if found is None]
     if not empty:
         return
-    # The last: a writer that is alive goes through them from the first.
-    chain, seq = empty[-1]
-    head = yield from read_head(client, chain)
-    if head is not None and head.seq >= seq:
-        return
+    for chain, seq in reversed(empty):
+        # The last: a writer that is alive goes through them from the first.
+        head = yield from read_head(client, chain)
+        before = 0 if head is None else head.seq
+        if before >= seq:
+            return
+        if before == seq - 1:
+            yield from _put_filler(client, version, chain, head)
+            return
+    # Nobody can have read what these slots were to follow.
+    client.verdicts[mark_of(version)] = True
+
+
+def _put_filler(
+    client: Client, version: Version, chain: ChainId, head: Version | None
+) -> Protocol[None]:
+    from tclog.chain.append import seal_void, settle
+    from tclog.chain.read import accept
+
     fills = {"chain": version.chain, "seq": version.seq}
     filler = yield from seal_void(client, chain, head, fills)
     try:
@@ -176,7 +221,4 @@ def _fill(client: Client, version: Version) -> Protocol[None]:
     if lost_to is None:
         client.heads.put(filler)
         return
-    winner = yield from accept(client, chain, head, lost_to)
-    if not winner.settled and winner.seq < seq:
-        # Only a foreign client declares a slot beyond an undecided one.
-        yield from resolve(client, winner)
+    yield from accept(client, chain, head, lost_to)

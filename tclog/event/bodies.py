@@ -167,6 +167,29 @@ BODIES: dict[str, Schema] = {
     "tag.set": _body("at", at=ref("hlc")),
 }
 
+_UNCLAIMED = ("pending", "complete", "blocked", "needs_review", "failed", "cancelled")
+_STEP: dict[str, Schema] = {
+    "added": {"type": "boolean"},
+    "added_at": ref("hlc"),
+    "added_by": ref("agent"),
+    "after": ref("after"),
+    "agent": ref("agent"),
+    "approval": {"type": "object"},
+    "body_version": ref("seq"),
+    "fence": ref("seq"),
+    "for": ref("agent"),
+    "handoff_version": ref("seq"),
+    "held_version": ref("seq"),
+    "labels": ref("labels"),
+    "lease_from": ref("stamp"),
+    "lease_ms": _LEASE,
+    "note_version": ref("seq"),
+    "priority": _PRIORITY,
+    "reopened_version": ref("seq"),
+    "requires": array(_SHORT, 100),
+    "session": ref("name"),
+    "title": _SHORT,
+}
 STATES: dict[str, Schema] = {
     "agent": struct(
         "",
@@ -191,35 +214,15 @@ STATES: dict[str, Schema] = {
         through=ref("hour"),
     ),
     "read": struct("", ranges=ref("ranges"), version=ref("before")),
-    "step": struct(
-        "",
-        **{"for": ref("agent")},
-        added={"type": "boolean"},
-        added_at=ref("hlc"),
-        added_by=ref("agent"),
-        after=ref("after"),
-        agent=ref("agent"),
-        approval={"type": "object"},
-        body_version=ref("seq"),
-        fence=ref("seq"),
-        handoff_version=ref("seq"),
-        held_version=ref("seq"),
-        labels=ref("labels"),
-        lease_from=ref("stamp"),
-        lease_ms=_LEASE,
-        note_version=ref("seq"),
-        priority=_PRIORITY,
-        reopened_version=ref("seq"),
-        requires=array(_SHORT, 100),
-        session=ref("name"),
-        state={
-            "enum": [
-                *("pending", "claimed", "complete", "blocked", "needs_review", "failed"),
-                "cancelled",
-            ]
-        },
-        title=_SHORT,
-    ),
+    "step": {
+        "anyOf": [
+            struct(
+                "agent fence held_version lease_ms session state",
+                **_STEP | {"state": {"const": "claimed"}},
+            ),
+            struct("", **_STEP | {"state": {"enum": list(_UNCLAIMED)}}),
+        ]
+    },
     "tag": struct("", at=ref("hlc")),
 }
 

@@ -217,6 +217,7 @@ class ChainCheck:
                     " undecided, and others follow it",
                     where,
                 )
+                return version.judged(aborted=True)  # as readers take it
             return None
         held = {digest(encode(event)) for record in there for event in record["events"]}
         if held != {event for event in txn["events"] if event is not None}:

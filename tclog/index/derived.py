@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from tclog.clock import Hlc
 from tclog.event import ChainId, Version, chain_name, decode_stored_version
+from tclog.event.bodies import misfit_state
 from tclog.event.records import decode_stored_state
 from tclog.index.database import DERIVED
 
@@ -99,6 +100,8 @@ def _derive_step(db: sqlite3.Connection, number: int, step: str, first: int) -> 
     after: set[str] = set()
     for seq, at, raw in rows:
         state = decode_stored_state(raw)
+        if misfit_state("step", state) is not None:
+            continue  # what damage says of holders is not believed
         after.update(state.get("after", ()))
         now = (state["agent"], state["fence"]) if state.get("state") == "claimed" else None
         if seq >= first and now != held:

@@ -134,7 +134,17 @@ STATE_SAMPLES = {
     "inbox": {"all_count": 1, "all_version": 2, "count": 3},
     "memory": {"content": TEXT},
     "read": {"ranges": [[1, 2]], "version": 1},
-    "step": {"after": ["x"], "agent": "a", "lease_from": "2026-11-23T00:00:00.000000Z", **LEASE},
+    "step": {
+        "after": ["x"],
+        "agent": "a",
+        "lease_from": "2026-11-23T00:00:00.000000Z",
+        **LEASE,
+        "fence": 3,
+        "held_version": 4,
+        "session": "s",
+        "state": "claimed",
+        "title": "t",
+    },
 }
 RECORDS["bodies.json"] = [{op: body} for op, body in BODY_SAMPLES.items()]
 RECORDS["states.json"] = [{kind: state} for kind, state in STATE_SAMPLES.items()]

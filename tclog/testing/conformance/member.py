@@ -162,10 +162,12 @@ class Member:
         return answer if isinstance(answer, dict) else None
 
     def kill(self) -> None:
-        """End it at once, and what it has started."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        """End it at once, and what it has started; nothing where it has ended before."""
+        # Once it was waited for, its number may be another process's.
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         self._close()
 
     def close(self) -> None:

@@ -43,7 +43,7 @@ def evolve(state: State, event: Event, place: Place) -> State:  # noqa: ARG001 -
 
 def pack(state: State, events: Sequence[Event]) -> Mapping[str, Any]:  # noqa: ARG001 - one shape for all
     """Write the state as JSON."""
-    return state._asdict()
+    return state._asdict() if state.joined else {}
 
 
 def unpack(packed: Mapping[str, Any], events: Sequence[Event]) -> State:  # noqa: ARG001 - one shape for all

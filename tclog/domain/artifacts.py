@@ -44,6 +44,8 @@ def evolve(state: State, event: Event, place: Place) -> State:  # noqa: ARG001 -
 
 def pack(state: State, events: Sequence[Event]) -> Mapping[str, Any]:  # noqa: ARG001 - one shape for all
     """Write the state as JSON."""
+    if state.blob is None:
+        return {}
     return {key: value for key, value in state._asdict().items() if value is not None}
 
 

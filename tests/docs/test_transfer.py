@@ -10,6 +10,9 @@ TELLING = ("fsck*.py", "findings.py", "clocks.py")
 
 
 def test_every_code_of_fsck_is_in_the_document_and_no_other() -> None:
+    rows = [row["Code"] for row in table(TRANSFER, "Code")]
+    codes = [code for row in rows for code in re.findall(r"`([a-z-]+)`", row)]
+    assert len(codes) == len(set(codes)), "a code stands twice"
     told = {
         code for row in table(TRANSFER, "Code") for code in re.findall(r"`([a-z-]+)`", row["Code"])
     }

@@ -1,4 +1,4 @@
-"""The fold of docs/format.md, written from that page alone: nothing of tclog is imported.
+"""The fold of docs/format.md, written from docs alone: nothing of tclog is imported.
 
 ``fold(kind, state, version)`` returns the state after a version; ``packed`` is that state as the
 record holds it. ``canonical`` and ``blake`` are the page's too.
@@ -14,8 +14,15 @@ from typing import Any
 
 from blake3 import blake3
 
+from vectors import bodies
+
 State = dict[str, Any]
 INLINE, TEXT_MAX, INTEGER_MAX = 16384, 67108864, 2**63 - 1
+# What a chain begins with; {} where it is not named.
+EMPTY: dict[str, State] = {
+    "read": {"ranges": [], "version": 0},
+    "barrier": {"arrived": [], "generation": 1, "parties": 0},
+}
 OUTCOMES = ("complete", "blocked", "needs_review", "failed")
 
 
@@ -36,6 +43,7 @@ def micros(stamp: str) -> int:
 def fold(kind: str, state: State, version: State) -> State:
     """Return the state after a version, which stands after ``state``."""
     events = version["events"]
+    state = state or EMPTY.get(kind, {})
     if kind == "memory":
         state = {} if state == {} else {"content": state["content"]}
     if version.get("merge") is not None:
@@ -44,7 +52,10 @@ def fold(kind: str, state: State, version: State) -> State:
         return _recorded(dict(state), version)
     stands = version.get("stands", version["seq"] - 1)
     for index, event in enumerate(events):
-        state = FOLDS[kind](copy.deepcopy(state), event, version, index, stands)
+        if version["chain"] in event["chains"] and bodies.is_valid(event["op"], event["body"]):
+            state = FOLDS[kind](copy.deepcopy(state), event, version, index, stands)
+        elif kind == "step":
+            state = _recorded(dict(state), version)
     return state
 
 
@@ -263,7 +274,6 @@ def read(state: State, event: State, version: State, index: int, stands: int) ->
 
 
 def barrier(state: State, event: State, version: State, index: int, stands: int) -> State:
-    state = state or {"arrived": [], "generation": 1, "parties": 0}
     agent, body, arrived = event["agent"], event["body"], state["arrived"]
     if event["op"] == "barrier.arrive":
         if agent in arrived or state["parties"] not in (0, body["parties"]):

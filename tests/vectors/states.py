@@ -237,6 +237,75 @@ def void_steps() -> dict[str, Any]:
     return line.case("step: a void version records the stamp of the claim")
 
 
+BODIES: dict[str, list[tuple[str, Any]]] = {
+    "memory": [
+        ("memory.set", {"type": "text"}),
+        ("memory.set", {"type": "text", "value": 1}),
+        ("memory.set", {"type": "list", "value": []}),
+        ("memory.set", {"type": "text", "value": "x", "blob": digest(b"x"), "size": 1}),
+        ("memory.set", {"type": "json", "blob": "../../x", "size": 1}),
+        ("memory.set", {"type": "json", "text": "{"}),
+        ("memory.incr", {}),
+        ("memory.incr", {"by": "1"}),
+        ("memory.incr", {"by": True}),
+        ("memory.incr", {"by": 2**63}),
+        ("memory.append", {"added": text("x")}),
+        ("memory.append", {"added": inline(1), "separator": "\n"}),
+        ("memory.delete", {"reverts": "x"}),
+    ],
+    "step": [
+        ("step.add", {"after": ["a,b"], "priority": 0}),
+        ("step.add", {"after": [], "priority": 2**31}),
+        ("step.add", {"after": ["a", "a"], "priority": 0}),
+        ("step.claim", {}),
+        ("step.claim", {"lease_ms": 99}),
+        ("step.claim", {"lease_ms": 10**15}),
+        ("step.claim", {"lease_ms": 1000, "seen": {"a": 0}}),
+        ("step.note", {"note": "x"}),
+        ("step.complete", {"outcome": "claimed"}),
+        ("step.complete", {"outcome": "complete", "force": 1}),
+    ],
+    "inbox": [
+        ("message.send", {"text": "x", "to": ["bob"]}),
+        ("message.send", {"text": inline(1), "to": ["bob"]}),
+        ("message.send", {"text": text("x"), "to": []}),
+        ("message.send", {"text": text("x"), "to": ["bob", "bob"]}),
+        ("message.send", {"text": text("x"), "to": ["a,b"]}),
+        ("message.send", {"text": text("x"), "to": ["bob"], "urgent": 1}),
+    ],
+    "read": [
+        ("message.ack", {"ranges": [[2, 1]], "version": 0}),
+        ("message.ack", {"ranges": [[0, 1]], "version": 0}),
+        ("message.ack", {"ranges": [[1]], "version": 0}),
+        ("message.ack", {"ranges": [], "version": -1}),
+    ],
+    "barrier": [
+        ("barrier.arrive", {"parties": 0}),
+        ("barrier.arrive", {"parties": 1001}),
+        ("barrier.arrive", {"parties": "2"}),
+    ],
+    "artifact": [("artifact.put", {"blob": "x", "size": 1})],
+    "tag": [("tag.set", {"at": "soon"}), ("tag.set", {"at": "2026-02-30T00:00:00.000000Z-0000"})],
+    "pack": [("pack.floor", {"floor": "2026"})],
+}
+
+
+def bodies() -> list[dict[str, Any]]:
+    """Return a case for each kind: events whose bodies are not what their ops ask for."""
+    cases = []
+    for kind in KINDS:
+        rows = BODIES.get(kind, [])
+        line = Line("pack/log" if kind == "pack" else f"{kind}/bob")
+        line.one(f"{kind}.unheard", {}, why="the op is not known")
+        for op, body in rows:
+            line.one(op, body, why="the body is not what the op asks for")
+        if kind == "memory":
+            elsewhere = "it was made for another chain"
+            line.one("memory.set", text("x"), chains=["memory/other"], why=elsewhere)
+        cases.append(line.case(f"{kind}: bodies that are not what their ops ask for"))
+    return cases
+
+
 def inboxes() -> list[dict[str, Any]]:
     everybody = Line("inbox/@all")
     for number in range(3):
@@ -355,4 +424,5 @@ def cases() -> list[dict[str, Any]]:
         barrier(),
         *rest(),
         packs(),
+        *bodies(),
     ]

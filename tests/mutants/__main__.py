@@ -76,10 +76,24 @@ class Mutant(NamedTuple):
     module: str
     change: Change
 
-    @property
-    def place(self) -> tuple[str, str, str]:
-        """What it is called by in ``explained.toml``: it stays when lines move."""
-        return self.module, self.change.where, self.change.shown
+
+class Explained(NamedTuple):
+    """A change that is explained; ``at`` is a part of its line, where others there look alike."""
+
+    module: str
+    where: str
+    change: str
+    kind: str
+    why: str
+    at: str = ""
+
+    def of(self, mutant: Mutant) -> bool:
+        """Whether this is about a mutant. Lines may move."""
+        change = mutant.change
+        if (self.module, self.where, self.change) != (mutant.module, change.where, change.shown):
+            return False
+        line = (ROOT / self.module).read_text().splitlines()[change.line - 1]
+        return self.at in line
 
 
 class Test(NamedTuple):
@@ -344,10 +358,10 @@ def _made(module: str, source: str, row: Iterable[Change]) -> Iterator[Mutant]:
     return (Mutant(module, change) for change in row if differs(source, change))
 
 
-def explained() -> dict[tuple[str, str, str], tuple[str, str]]:
-    """Return the kind and the reason of each change that is explained."""
+def explained() -> list[Explained]:
+    """Return the changes that are explained."""
     rows = tomllib.loads(EXPLAINED.read_text()).get("mutant", [])
-    return {(r["module"], r["in"], r["change"]): (r["kind"], r["why"]) for r in rows}
+    return [Explained(where=row.pop("in"), **row) for row in rows]
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -371,15 +385,16 @@ def main(words: Sequence[str] | None = None) -> int:
         for mutant in mutants:
             print(json.dumps(_told(mutant)))
         return 0
-    why = explained()
-    left_out = [one for one in mutants if why.get(one.place, ("",))[0] == "equivalent"]
+    rows = explained()
+    equivalent = [row for row in rows if row.kind == "equivalent"]
+    left_out = [one for one in mutants if any(row.of(one) for row in equivalent)]
     known = Known(cover(test_files(), told.jobs), told.part_seconds)
-    results = run([one for one in mutants if one not in left_out], known, told.jobs, why)
+    results = run([one for one in mutants if one not in left_out], known, told.jobs, rows)
     return summarize(results, len(left_out))
 
 
 def run(
-    mutants: Sequence[Mutant], known: Known, jobs: int, why: dict[Any, tuple[str, str]]
+    mutants: Sequence[Mutant], known: Known, jobs: int, rows: Sequence[Explained]
 ) -> list[dict[str, Any]]:
     """Judge all, each process in a tree of its own; print each as soon as it is known."""
     here = threading.local()
@@ -389,8 +404,9 @@ def run(
             if not hasattr(here, "tree"):
                 here.tree = Tree(Path(root) / f"{threading.get_ident()}")
             result = judge(here.tree, mutant, known)
-            if result["status"] == "survived" and mutant.place in why:
-                result["why"] = why[mutant.place][1]
+            why = [row.why for row in rows if row.of(mutant)]
+            if result["status"] == "survived" and why:
+                result["why"] = why[0]
             print(json.dumps(result), flush=True)
             return result
 

@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from mutants.__main__ import MODULES, ROOT, explained, sample
+from mutants.__main__ import MODULES, ROOT, Explained, Mutant, explained, sample
 from mutants.changes import changed, changes, differs
 
 SOURCE = '''\
@@ -67,11 +67,9 @@ def test_a_sample_is_the_same_for_the_same_seed_and_takes_from_each_module() -> 
     assert {one.module for one in some} == set(small)
 
 
-@pytest.mark.parametrize("place", explained(), ids=lambda place: " ".join(place)[:80])
-def test_what_is_explained_is_a_change_that_can_be_made(place: tuple[str, str, str]) -> None:
-    module, where, shown = place
-    kind, why = explained()[place]
-    assert kind in ("equivalent", "cost")
-    assert why
-    found = changes((ROOT / module).read_text())
-    assert [one for one in found if (one.where, one.shown) == (where, shown)]
+@pytest.mark.parametrize("row", explained(), ids=lambda row: f"{row.where} {row.change}"[:80])
+def test_what_is_explained_is_one_change_that_can_be_made(row: Explained) -> None:
+    assert row.kind in ("equivalent", "cost")
+    assert row.why
+    found = [Mutant(row.module, one) for one in changes((ROOT / row.module).read_text())]
+    assert len([one for one in found if row.of(one)]) == 1

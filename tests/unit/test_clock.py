@@ -263,11 +263,11 @@ def test_an_agents_stamps_grow_though_its_processes_end_in_another_order(tmp_pat
 
 
 def test_a_stamp_exceeds_the_one_it_is_issued_after_though_that_is_not_believed():
-    """The wall clock was set back, so what was issued last is ahead of it, and ``after`` more."""
-    wall = Wall()
-    clock = HybridClock(wall)
-    first = clock.tick()
-    wall.us -= HOUR_US
-    for counter in range(3):
-        after = hlc(parse_hlc(first)[0], parse_hlc(first)[1] + counter)
+    """The wall clock was set back, so both what was issued last and ``after`` are ahead of it."""
+    for ahead in range(4):
+        wall = Wall()
+        clock = HybridClock(wall)
+        us, counter = parse_hlc(clock.tick())
+        wall.us -= HOUR_US
+        after = hlc(us, counter + ahead)
         assert clock.tick(after=after) > after

@@ -149,6 +149,7 @@ def test_each_event_and_version_of_a_transaction_names_it(world: World) -> None:
 
 def test_a_version_that_ends_a_transaction_says_whose(world: World) -> None:
     """Else nobody could tell it from one that somebody has put there for nothing."""
+    world.run(claim_step(world["bob"], "build"))
     dies_in_a_transaction(world, "alice")
     world.clock.pass_s(60)
     world.run(set_value(world["bob"], "k", "mine"))

@@ -436,6 +436,15 @@ def check_effect(chain: ChainId, state: Any, event: Event, place: Place) -> None
         )
 
 
+def check_stamped(head: Version, place: Place) -> None:
+    """Refuse to follow a version whose stamp is not known: without it a lease would never end."""
+    if place.prev_stored is None:
+        raise StoreUnreachable(
+            f"the store does not tell the time of version {head.seq} of {head.chain}",
+            hint="tclog doctor",
+        )
+
+
 def seal_next(
     client: Client,
     chain: ChainId,
@@ -451,12 +460,8 @@ def seal_next(
 ) -> Version:
     """Seal the version that follows ``head``, with the state that its merge and events give."""
     rules, before = rules_of(chain), state_of(chain, head)
-    if rules.stamped and head is not None and place.prev_stored is None:
-        # Without it a lease would never end.
-        raise StoreUnreachable(
-            f"the store does not tell the time of version {head.seq} of {chain}",
-            hint="tclog doctor",
-        )
+    if rules.stamped and head is not None:
+        check_stamped(head, place)
     # Should its transaction be aborted, it is as if it were empty.
     alone = txn is None or len(txn["slots"]) == 1
     otherwise = None if alone else rules.pack(fold(chain, before, (), place), ())

@@ -15,10 +15,16 @@ _EXISTS = Created(Outcome.EXISTS, cause="the object exists")
 
 
 class Bucket(MemoryStore):
-    """A store without locks, for a scheduler: a listing of one chain looks at that chain only."""
+    """A store without locks, for a scheduler: a listing of one chain looks at that chain only.
 
-    def __init__(self, now_us: Callable[[], int]) -> None:
+    Args:
+        now_us: the store's clock.
+        tells: whether a put is answered with the stamp of what was put.
+    """
+
+    def __init__(self, now_us: Callable[[], int], *, tells: bool = True) -> None:
         super().__init__(now_us)
+        self._tells = tells
         self._folders: dict[str, list[str]] = {}
 
     def put(self, key: str, data: bytes) -> Stamp | None:
@@ -27,7 +33,7 @@ class Bucket(MemoryStore):
             self._index(key)
         stored = stamp(self._now_us())
         self._objects[key] = Found(data, stored)
-        return stored
+        return stored if self._tells else None
 
     def create(self, key: str, data: bytes) -> Created:
         """See ``Store``."""
@@ -54,6 +60,16 @@ class Bucket(MemoryStore):
             Entry(key, len(objects[key].data), objects[key].stored)
             for key in keys[start : start + limit]
         ]
+
+    def keep(self) -> dict[str, Found]:
+        """Make a copy of everything, for ``set_back``."""
+        return dict(self._objects)
+
+    def set_back(self, kept: dict[str, Found]) -> None:
+        """Become what the store was when it was copied: stamps and bytes."""
+        self._objects, self._folders = dict(kept), {}
+        for key in kept:
+            self._index(key)
 
     def _index(self, key: str) -> None:
         if key.startswith(_OF_CHAINS):

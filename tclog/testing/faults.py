@@ -17,6 +17,8 @@ class Faults(NamedTuple):
     ``throttled``: 429 or 503, before or after the store carried it out.
     ``denied``: the store refuses the request and all others of that client for up to ``denied_s``,
     as with credentials that have expired; it carries none of them out.
+    ``absent``: for up to ``absent_s`` something before the store answers 404 to one client. A HEAD
+    finds nothing then; a GET or a listing gets no answer of the store's. Writes are carried out.
     ``crash``: a client dies at a step and comes back without memory, or with that of its cache.
     ``jump``: a client's clock is set to another time; it is off by up to ``skew_s``.
     ``stale``: a listing shows the store as it was up to ``stale_s`` ago. This is 0 unless asked
@@ -33,6 +35,7 @@ class Faults(NamedTuple):
     conflict: float = 0.03
     throttled: float = 0.03
     denied: float = 0.001
+    absent: float = 0.001
     crash: float = 0.004
     jump: float = 0.002
     stale: float = 0.0
@@ -40,6 +43,7 @@ class Faults(NamedTuple):
     zombie_s: float = 1800.0
     stale_s: float = 60.0
     denied_s: float = 10.0
+    absent_s: float = 10.0
     latency_s: float = 0.06
     timeout_s: float = 4.0
     pause_s: float = 60.0

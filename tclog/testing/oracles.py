@@ -216,6 +216,8 @@ def check_stamps(chains: Chains, created_us: Mapping[str, int]) -> Iterator[str]
                 before = _stamp(created_us[slot_key(chain, version.seq - 1)])
                 if version.prev_stored != before:
                     yield f"{chain}: version {version.seq} gives the one before a stamp of its own"
+            elif version.seq > 1 and rules_of(chain).stamped:
+                yield f"{chain}: version {version.seq} misses the stamp of the one before"
             now = version.now
             if now is not None and now > _stamp(created_us[slot_key(chain, version.seq)]):
                 yield f"{chain}: version {version.seq} was judged at a time that was yet to come"
@@ -291,12 +293,12 @@ def check_appends(appends: Sequence[Append], *, fresh: bool = True) -> Iterator[
 
 
 def _may_be_there(operation: Operation) -> bool:
-    """Whether an unreachable store does not mean that nothing was written.
+    """Whether a store that is gone, or was set back, does not mean that nothing was written.
 
     A repetition may find the store gone before it finds its first try; a message to two may have
     come to one of them.
     """
-    unreached = operation.error is not None and operation.error.exit == 7
+    unreached = operation.error is not None and operation.error.exit in (7, 8)
     several = len(operation.arguments["chains"]) > 1 and operation.name == "message.send"
     return unreached and (operation.repeats or several)
 

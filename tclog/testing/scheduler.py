@@ -40,7 +40,16 @@ _QUICK_US = 50_000
 # A latency is drawn from this many equally likely ones: a table costs a tenth of the formula.
 _LATENCIES = 1024
 
-_REQUEST_FAULTS = ("lost_before", "lost_after", "zombie", "duplicate", "throttled", "denied")
+_READS = (Get, List)
+_REQUEST_FAULTS = (
+    "lost_before",
+    "lost_after",
+    "zombie",
+    "duplicate",
+    "throttled",
+    "denied",
+    "absent",
+)
 
 
 Place = tuple[int, int]
@@ -148,6 +157,7 @@ class _Process:
     """One client: its plans, the protocol under way, and the lives it has had."""
 
     __slots__ = (
+        "absent_until_us",
         "agent",
         "client",
         "denied_until_us",
@@ -185,6 +195,7 @@ class _Process:
         self.operation: Operation | None = None
         self.skew_us = 0
         self.denied_until_us = 0
+        self.absent_until_us = 0
 
 
 class _Batch:
@@ -233,7 +244,8 @@ class Simulation:
         self.faults = faults
         self.without = frozenset(without)
         self.now_us = BEGIN_US
-        self.store = Bucket(lambda: self.now_us)
+        # Buckets do not tell the stamp of what was put; folders do.
+        self.store = Bucket(lambda: self.now_us, tells=seed % 2 == 0)
         self.created_us: dict[str, int] = {}
         self.operations: list[Operation] = []
         self.injected: dict[str, int] = {}
@@ -463,11 +475,7 @@ class Simulation:
         chance, x = draw(), draw()
         there_us = self._latencies_us[int(draw() * _LATENCIES)]
         flight.back_us = back_us = self._latencies_us[int(draw() * _LATENCIES)]
-        fate = None
-        if chance < self._fate_rate:
-            fate = self._drawn(chance, self._more_fates.get(type(flight.request), self._fates))
-        if self.now_us < flight.process.denied_until_us:
-            fate = "denied"
+        fate = self._fate_of(flight, chance)
         if fate is None:
             # As in _later, without the call: this is where a schedule spends its time.
             self._count = count = self._count + 1
@@ -497,12 +505,24 @@ class Simulation:
             case "denied":
                 self._deny(flight.process, x)
                 self._later(there_us + back_us, self._denied, flight)
+            case "absent":
+                self._hide(flight, x, there_us)
             case "duplicate":
                 self._later(there_us, self._carry_out, flight)
                 self._later(round(there_us * (1 + x)), self._arrive, flight)
             case "stale":
                 flight.stale_us = round(x * self.faults.stale_s * _SECOND_US)
                 self._later(there_us, self._arrive, flight)
+
+    def _fate_of(self, flight: _Flight, chance: float) -> str | None:
+        """Draw what befalls a request; None: nothing."""
+        if self.now_us < flight.process.denied_until_us:
+            return "denied"
+        if self.now_us < flight.process.absent_until_us:
+            return "absent"
+        if chance >= self._fate_rate:
+            return None
+        return self._drawn(chance, self._more_fates.get(type(flight.request), self._fates))
 
     def _drawn(self, chance: float, ladder: tuple[tuple[float, str], ...]) -> str | None:
         for bound, fault in ladder:
@@ -552,6 +572,18 @@ class Simulation:
         """Refuse all of a client's requests for a while, unless that is the case already."""
         if self.now_us >= process.denied_until_us:
             process.denied_until_us = self.now_us + round(x * self.faults.denied_s * _SECOND_US)
+
+    def _hide(self, flight: _Flight, x: float, there_us: int) -> None:
+        """Answer 404, and do so for a while: what asks for an object finds nothing."""
+        process, kind = flight.process, type(flight.request)
+        if self.now_us >= process.absent_until_us:
+            process.absent_until_us = self.now_us + round(x * self.faults.absent_s * _SECOND_US)
+        if kind is Stat:
+            self._later(there_us + flight.back_us, self._answered, flight)
+        elif kind in (Get, List):
+            self._later(there_us + flight.back_us, self._fail, flight)
+        else:
+            self._later(there_us, self._arrive, flight)
 
     def _denied(self, flight: _Flight) -> None:
         """Answer that a request was refused; of those before it, if any, that says nothing."""

@@ -17,13 +17,16 @@ import pytest
 from simulation.crowds import check_many_that_died, check_repeated_announcements
 from simulation.gates import check_repeated_arrivals
 from simulation.interleaving import check_keys, check_tampering
+from simulation.restores import check_set_back
 from simulation.transfers import check_deaths
 from tclog.chain import append as append_module
 from tclog.chain import combine as combine_module
 from tclog.chain import fold as fold_module
+from tclog.chain import heads as heads_module
 from tclog.chain import once as once_module
 from tclog.chain import read as read_module
 from tclog.chain import transact as transact_module
+from tclog.chain import trust as trust_module
 from tclog.chain import verdict as verdict_module
 from tclog.chain.append import Sealed
 from tclog.clock import HybridClock, stamp
@@ -36,13 +39,15 @@ from tclog.log import claims as claims_log
 from tclog.log import inbox as inbox_log
 from tclog.log import memory as memory_log
 from tclog.log import transactions as transactions_log
-from tclog.store.base import Create, Created, Delete, Get, Outcome, Put
+from tclog.store.base import Create, Created, Delete, Found, Get, Outcome, Put, Stat
 from tclog.testing import Faults, simulate
+from tclog.testing import oracles as oracles_module
 from tclog.testing.bucket import Bucket
 
 SEEDS_MAX = 300
 # What a planted bug raises that no longer fits the code.
 MISFITS = ("TypeError(", "AttributeError(", "NameError(")
+SHIPPED_DIFFERENCE = trust_module.difference
 SHIPPED_SETTLE = append_module.settle
 SHIPPED_MERGE_OF = append_module.merge_of
 
@@ -239,7 +244,7 @@ def acknowledged_when_the_event_is_written(patch):
 def version_written_before_its_event(patch):
     def put_event(race, key, raw):
         race.looked = True
-        return None
+        return stamp(race.client.clock.wall_us())
         yield
 
     patch.setattr(append_module, "_put_event", put_event)
@@ -416,14 +421,14 @@ def claim_found_by_its_key_taken_for_held(patch):
 
 
 def lease_judged_by_the_takers_clock(patch):
-    real = append_module._seal
+    real = append_module.seal
 
     def seal(race, draft):
         yield from real(race, draft)
         now = stamp(race.client.clock.wall_us())
         race.sealed = Sealed(race.sealed.draft, race.sealed.event, now)
 
-    patch.setattr(append_module, "_seal", seal)
+    patch.setattr(append_module, "seal", seal)
 
 
 def lease_counted_from_the_claim_not_the_renewal(patch):
@@ -857,6 +862,52 @@ def withdrawn_arrival_passes_with_the_others(patch):
     patch.setattr(barriers_log._Waits, "judge", judge)
 
 
+# -- what is remembered, and what is said to be absent --------------------------------------------
+
+
+def heads_trusted_by_number(patch):
+    """As it was until November 2026: a remembered version is there if its slot is."""
+
+    def difference(known, found):
+        return None if found is not None else SHIPPED_DIFFERENCE(known, found)
+
+    patch.setattr(trust_module, "is_same", lambda known, entry: entry is not None)
+    patch.setattr(trust_module, "difference", difference)
+    patch.setattr(heads_module.MemoryHeads, "get", heads_module.MemoryHeads._known)
+
+
+def set_back_never_looked_for(patch):
+    patch.setattr(heads_module.MemoryHeads, "due", lambda self, now_s: None)
+    patch.setattr(heads_module.MemoryHeads, "get", heads_module.MemoryHeads._known)
+
+
+def _believe_absences(patch):
+    def stamp_of_put(key):
+        entry = yield Stat(key)
+        return None if entry is None else entry.stored
+
+    def look(known):
+        return Found(known.raw, None)
+        yield
+
+    patch.setattr(append_module, "stamp_of_put", stamp_of_put)
+    patch.setattr(append_module, "look", look)
+    patch.setattr(append_module, "check_stamped", lambda head, place: None)
+    judged_at = lambda sealed, place: place._replace(now=sealed.now)  # noqa: E731
+    patch.setattr(append_module, "_judged_at", judged_at)
+
+
+def absent_stamp_taken_as_none(patch):
+    _believe_absences(patch)
+
+
+def win_not_checked_against_the_fold(patch):
+    """A takeover without the store's time is ignored by all readers, and told as a claim."""
+    _believe_absences(patch)
+    patch.setattr(append_module, "check_effect", lambda chain, state, event, place: None)
+    patch.setattr(oracles_module, "check_stamps", lambda chains, created_us: iter(()))
+
+
 # -- the hunt -------------------------------------------------------------------------------------
 
 TRANSACTIONS = (
@@ -930,6 +981,8 @@ BY_SCHEDULES = (
     store_that_lets_a_second_creator_win,
     store_that_lets_a_rare_racer_win,
     store_that_remembers_an_absence,
+    absent_stamp_taken_as_none,
+    win_not_checked_against_the_fold,
 )
 # What random schedules seldom or never meet, and the check that must catch it.
 FOCUSED = {
@@ -940,10 +993,13 @@ FOCUSED = {
     each_operation_for_itself: check_deaths,
     dead_transaction_waited_for_too_long: check_deaths,
     withdrawn_arrival_passes_with_the_others: check_repeated_arrivals,
+    heads_trusted_by_number: check_set_back,
+    set_back_never_looked_for: check_set_back,
 }
 # Some bugs are met sooner with other work or in harder times; all clients of a schedule have those.
 # A request that is silent for longer than a write is pursued leaves its outcome unknown.
 DENYING = Faults(lost_after=0.2, denied=0.02)
+ABSENT = Faults(absent=0.05)
 SILENT = Faults(lost_before=0.1, timeout_s=12)
 HARSH = Faults(lost_before=0.15, lost_after=0.2, throttled=0.1)
 CROWD = {"faults": Faults(pause_s=0.02), "work": ("message",), "clients": 12, "operations": 8}
@@ -965,6 +1021,8 @@ OPTIONS = dict.fromkeys(TRANSACTIONS, TRADE) | {
     weak_session_renews_by_claiming: {"work": ("step",)},
     next_step_may_be_ones_own: {"work": ("step",), "faults": Faults(pause_s=0.3)},
     undecided_slots_of_ones_own_tried_elsewhere: TRADE | {"faults": SILENT},
+    absent_stamp_taken_as_none: {"faults": ABSENT, "work": ("step",)},
+    win_not_checked_against_the_fold: {"faults": ABSENT, "work": ("step",)},
 }
 TEETH = (*BY_SCHEDULES, *FOCUSED)
 

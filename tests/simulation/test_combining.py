@@ -281,7 +281,7 @@ def test_each_version_that_several_share_says_who_makes_the_next_one():
         kept += bool(following) and following[0].record["by"] == told[0].agent
     assert kept > len(shared) * 0.8
     makers = Counter(version.record["by"] for version in shared)
-    assert max(makers.values()) <= 3  # nobody does it for all
+    assert max(makers.values()) <= 4  # nobody does it for all
 
 
 def test_the_message_of_a_repeated_command_is_there_once():

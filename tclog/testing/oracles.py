@@ -6,7 +6,7 @@ Each returns sentences that say what was broken; none means that the promise hel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,7 +14,11 @@ import orjson
 
 from tclog.chain.client import Decode
 from tclog.chain.fold import fold, place_of, rules_of
+<<<<<<< HEAD
 from tclog.clock import ARRIVES_US, TRIED_US, parse_us, stamp
+=======
+from tclog.clock import Stamp, stamp
+>>>>>>> e6e8267 (Simulate junk in slots, with planted bugs)
 from tclog.domain import steps
 from tclog.domain.decision import Place
 from tclog.errors import Refused, TclogError
@@ -23,6 +27,7 @@ from tclog.event import (
     ChainId,
     Event,
     Version,
+    chain_folder,
     chain_id,
     decode_event,
     decode_version,
@@ -57,6 +62,8 @@ def read_chains(
     store: Store,
     created_us: Mapping[str, int] | None = None,
     decode: Decode = decode_version,
+    *,
+    foreign: bool = False,
 ) -> tuple[Chains, list[str]]:
     """Read every chain without the protocol, checking density, links, stamps, folds and objects.
 
@@ -64,6 +71,7 @@ def read_chains(
         store: what is left after all is over.
         created_us: when each slot was created, if it is to be checked that nothing else wrote them.
         decode: what reads a version's bytes.
+        foreign: whether others have put objects there: stray names, and junk into slots.
     """
     broken: list[str] = []
     slots: dict[str, list[tuple[int, Found]]] = {}
@@ -71,7 +79,7 @@ def read_chains(
         folder, _, _ = entry.key.rpartition("/")
         seq, found = slot_seq(entry.key), store.get(entry.key)
         if seq is None or found is None:
-            broken.append(f"{entry.key} is no slot")
+            broken += [] if foreign else [f"{entry.key} is no slot"]
             continue
         if created_us is not None and entry.key not in created_us:
             broken.append(f"{entry.key} was written without being created")
@@ -81,7 +89,8 @@ def read_chains(
     objects = {e.key[-69:-5]: e.key for e in store.list("events", "", EVERYTHING, False)}
     chains = Chains({}, {})
     for folder, rows in slots.items():
-        broken += _read_chain(folder, sorted(rows), store, objects, chains, decode)
+        reading = decode if not foreign else _or_none(folder, decode)
+        broken += _read_chain(folder, sorted(rows), store, objects, chains, reading)
     broken += _check_objects(store, objects, chains)
     return chains, broken
 
@@ -92,22 +101,29 @@ def _read_chain(
     store: Store,
     objects: Mapping[str, str],
     chains: Chains,
-    decode: Decode,
+    decode: Callable[..., Version | None],
 ) -> Iterator[str]:
     """Walk one chain. Nothing here is the protocol's own check: that may be what is broken."""
     chain = ChainId("")
     before: Version | None = None
     state: Any = None
+    junk: list[dict[str, Any]] = []
     for place, (seq, found) in enumerate(rows, 1):
         if seq != place:
             yield f"{folder} has a gap: version {place} is missing"
             return
         try:
-            chain = chain or ChainId(str(orjson.loads(found.data)["chain"]))
+            chain = chain or _chain_named(found.data)
             version = decode(found.data, chain=chain, seq=seq, stored=found.stored)
+            if version is None:
+                junk.insert(0, {"hash": digest(found.data), "seq": seq})
+                continue
+            chain = version.chain
+            yield from _check_voids(folder, version, junk)
             if before is None:
                 state = rules_of(chain).empty
                 chains.states[chain], chains.versions[chain] = [state], []
+            chains.states[chain] += [state] * len(junk)
             if version.txn is not None:
                 aborted = _was_aborted(store, version.txn)
                 if aborted is None:
@@ -120,10 +136,45 @@ def _read_chain(
         except TclogError as error:
             yield f"{folder}: {error.message}"
             return
+        if not junk and version.prev != (None if before is None else digest(before.raw)):
+            yield f"{folder}: version {seq} does not name the version before it"
         yield from _check_version(folder, before, version, state, objects)
+        junk = []
         chains.versions[chain].append(version)
         chains.states[chain].append(state)
         before = version
+
+
+def _check_voids(folder: str, version: Version, junk: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A version names the junk right below it, all of it and nothing else."""
+    if list(version.voids) != junk:
+        yield f"{folder}: version {version.seq} ends {version.voids}, and below it is {junk}"
+    if junk and version.prev != junk[0]["hash"]:
+        yield f"{folder}: version {version.seq} does not name the slot before it"
+
+
+def _chain_named(raw: bytes) -> ChainId:
+    """Return the chain that a record names, whatever else it is."""
+    try:
+        return ChainId(str(orjson.loads(raw)["chain"]))
+    except (ValueError, KeyError, TypeError):
+        return ChainId("")
+
+
+def _or_none(folder: str, decode: Decode) -> Callable[..., Version | None]:
+    """Make what reads a version that stands in its place, and gives None for anything else."""
+
+    def read(raw: bytes, *, chain: ChainId, seq: int, stored: Stamp | None) -> Version | None:
+        del chain
+        named = _chain_named(raw)
+        try:
+            if chain_folder(named) != folder:
+                return None
+            return decode(raw, chain=named, seq=seq, stored=stored)
+        except (TclogError, ValueError):
+            return None
+
+    return read
 
 
 def _check_otherwise(folder: str, state: Any, version: Version) -> Iterator[str]:
@@ -151,8 +202,6 @@ def _check_version(
         yield f"{folder}: version {version.seq} misnames the transaction before it"
     if last is not None and version.moment <= last["at"]:
         yield f"{folder}: version {version.seq} counts from before the transaction that it follows"
-    if version.prev != (None if before is None else digest(before.raw)):
-        yield f"{folder}: version {version.seq} does not name the version before it"
     if before is not None and version.at <= before.at:
         yield f"{folder}: version {version.seq} is not later than the version before it"
     if encode(rules_of(version.chain).pack(state, version.events)) != encode(version.state):
@@ -213,7 +262,7 @@ def check_stamps(chains: Chains, created_us: Mapping[str, int]) -> Iterator[str]
     for chain, versions in chains.versions.items():
         for version in versions:
             if version.prev_stored is not None:
-                before = _stamp(created_us[slot_key(chain, version.seq - 1)])
+                before = _stamp(created_us[slot_key(chain, version.after)])
                 if version.prev_stored != before:
                     yield f"{chain}: version {version.seq} gives the one before a stamp of its own"
             elif version.seq > 1 and rules_of(chain).stamped:

@@ -18,11 +18,13 @@ from simulation.crowds import check_many_that_died, check_repeated_announcements
 from simulation.gates import check_repeated_arrivals
 from simulation.interleaving import check_keys, check_tampering
 from simulation.restores import check_set_back
+from simulation.junk import check_broadcasts, check_bytes_put_back, check_foreign_objects
 from simulation.transfers import check_deaths
 from tclog.chain import append as append_module
 from tclog.chain import combine as combine_module
 from tclog.chain import fold as fold_module
 from tclog.chain import heads as heads_module
+from tclog.chain import junk as junk_module
 from tclog.chain import once as once_module
 from tclog.chain import read as read_module
 from tclog.chain import transact as transact_module
@@ -34,6 +36,8 @@ from tclog.domain import inbox, steps
 from tclog.domain.decision import Draft
 from tclog.errors import OutcomeUnknown, Refused, StoreUnreachable
 from tclog.event import ALL, ChainId, digest, encode, event_key, seal_event, seal_version, slot_key
+from tclog.event import records as records_module
+from tclog.history import voiding as voiding_module
 from tclog.log import barriers as barriers_log
 from tclog.log import claims as claims_log
 from tclog.log import inbox as inbox_log
@@ -984,6 +988,76 @@ BY_SCHEDULES = (
     absent_stamp_taken_as_none,
     win_not_checked_against_the_fold,
 )
+# -- junk in slots --------------------------------------------------------------------------------
+
+
+def nothing_asked(*_):
+    return
+    yield
+
+
+def end_of_a_sound_version_counted(patch):
+    patch.setattr(junk_module, "confirm", nothing_asked)
+    patch.setattr(junk_module, "check_ended", lambda *_: None)
+    patch.setattr(fold_module, "verify", lambda *_: None)
+    patch.setattr(read_module, "verify", lambda *_: None)
+
+
+def hash_of_junk_not_compared(patch):
+    def digest(raw):
+        return JUNK_SAID.get("hash", "")
+
+    def confirm(client, version):
+        JUNK_SAID["hash"] = version.voids[0]["hash"]
+        return (yield from shipped(client, version))
+
+    shipped = junk_module.confirm
+    patch.setattr(junk_module, "digest", digest)
+    patch.setattr(junk_module, "confirm", confirm)
+    patch.setattr(junk_module, "check_ended", lambda *_: None)
+
+
+JUNK_SAID = {}
+
+
+def state_not_taken_from_the_newest_sound_version(patch):
+    def sealed(client, chain, head, place, *more, **fields):
+        older = None
+        return voiding_seal(client, chain, older, place, *more, **fields)
+
+    voiding_seal = voiding_module.seal_next
+    patch.setattr(voiding_module, "seal_next", sealed)
+
+
+def link_of_an_end_not_over_the_junk(patch):
+    def sealed(client, chain, head, place, events, merge, *, voids):
+        version = shipped(client, chain, head, place, events, merge, voids=voids)
+        record = dict(version.record) | {"prev": None if head is None else head.id}
+        del record["sum"]
+        record["sum"] = digest(encode(record))
+        return version._replace(raw=encode(record), record=record)
+
+    shipped = voiding_module.seal_next
+    patch.setattr(voiding_module, "seal_next", sealed)
+    patch.setitem(records_module._PLACES, "voids", lambda record: True)
+
+
+def readers_stop_at_junk(patch):
+    def read_voiding(client, junk):
+        raise junk
+        yield
+
+    patch.setattr(junk_module, "read_voiding", read_voiding)
+
+
+def broadcasts_end_every_inbox(patch):
+    def read_broadcasts(client, read=None):
+        return (yield from read or read_module.read_young(client, ALL))
+
+    for module in (append_module, combine_module, inbox_log):
+        patch.setattr(module, "read_broadcasts", read_broadcasts)
+
+
 # What random schedules seldom or never meet, and the check that must catch it.
 FOCUSED = {
     idempotency_key_looked_for_in_another_head: check_keys,
@@ -995,6 +1069,12 @@ FOCUSED = {
     withdrawn_arrival_passes_with_the_others: check_repeated_arrivals,
     heads_trusted_by_number: check_set_back,
     set_back_never_looked_for: check_set_back,
+    end_of_a_sound_version_counted: check_bytes_put_back,
+    hash_of_junk_not_compared: check_bytes_put_back,
+    state_not_taken_from_the_newest_sound_version: check_foreign_objects,
+    link_of_an_end_not_over_the_junk: check_foreign_objects,
+    readers_stop_at_junk: check_foreign_objects,
+    broadcasts_end_every_inbox: check_broadcasts,
 }
 # Some bugs are met sooner with other work or in harder times; all clients of a schedule have those.
 # A request that is silent for longer than a write is pursued leaves its outcome unknown.

@@ -192,7 +192,7 @@ class _Walk:
         """Return the origin of each part."""
         version: Version | None = self.version
         while version is not None and self.places:
-            before = self.index.version(version.chain, version.seq - 1) if version.seq > 1 else None
+            before = self.index.version_up_to(version.chain, version.after)
             for commit, found, _ in reversed(_found(before, version)):
                 content = found.content
                 if content is None:
@@ -318,7 +318,7 @@ def _made(
     version = index.version(chain, seq)
     if version is None or not version.events:
         return None
-    before = index.version(chain, seq - 1) if seq > 1 else None
+    before = index.version_up_to(chain, seq - 1)
     found = _found(before, version)
     return next(filter(made_so, reversed(found)), found[0]).commit
 
@@ -331,10 +331,10 @@ def _since(index: Index, head: Version, is_so: Any) -> int:
     """Return the version from which on something has been so up to now."""
     seq = head.seq
     while seq > 1:
-        before = index.version(head.chain, seq - 1)
-        if not is_so(state_of(head.chain, before)):
+        before = index.version_up_to(head.chain, seq - 1)
+        if before is None or not is_so(state_of(head.chain, before)):
             break
-        seq -= 1
+        seq = before.seq
     return seq
 
 
@@ -343,7 +343,7 @@ def _first(index: Index, head: Version, added_at: str | None) -> int:
     low, high = 1, head.seq
     while low < high:
         middle = (low + high) // 2
-        state: steps.State = state_of(head.chain, index.version(head.chain, middle))
+        state: steps.State = state_of(head.chain, index.version_up_to(head.chain, middle))
         if state.added and state.added_at == added_at:
             high = middle
         else:
@@ -369,9 +369,10 @@ def _made_ready(
 def _ignored(index: Index, head: Version) -> list[Blame]:
     rows = []
     first = max(1, head.seq - IGNORED_LOOKED_MAX)
-    before = index.version(head.chain, first - 1) if first > 1 else None
+    before = index.version_up_to(head.chain, first - 1)
     for version in index.versions(head.chain, first, head.seq):
-        for event in vain_events(before, version):
+        # An end of junk is not meant to change what is shown.
+        for event in () if version.voids else vain_events(before, version):
             place = version.events.index(event)
             commit = Commit(version.moment, head.chain, version.seq, place, event)
             rows.append(Blame(head.chain, "ignored", chain_name(head.chain), None, commit))

@@ -124,7 +124,7 @@ class Stream:
 
     def _changes(self, version: Version) -> Protocol[list[Change]]:
         chain, at = version.chain, version.moment
-        before = self._index.version(chain, version.seq - 1) if version.seq > 1 else None
+        before = self._index.version_up_to(chain, version.after)
         changes: list[Change] = []
         match chain_kind(chain):
             case "inbox":

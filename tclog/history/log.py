@@ -89,7 +89,7 @@ def lost_to(index: Index, attempt: Attempt) -> Commit | None:
 
     chain: ChainId = attempt.event.chains[0]
     before = index.version_at(chain, attempt.at)
-    after = index.version(chain, 1 if before is None else before.seq + 1)
+    after = index.version_after(chain, 0 if before is None else before.seq)
     if before is not None and _was_refused(chain, before, attempt):
         after = None
     if after is not None and parse_us(after.moment) - parse_us(attempt.at) > RACE_US:

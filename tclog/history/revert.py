@@ -167,7 +167,7 @@ def _around(index: Index, commit: Commit) -> tuple[Version, Version | None]:
     """Return the version of a committed event, and the one before."""
     version = index.version(commit.chain, commit.seq)
     assert version is not None  # noqa: S101 - the index holds the versions of its events
-    return version, index.version(commit.chain, commit.seq - 1) if commit.seq > 1 else None
+    return version, index.version_up_to(commit.chain, commit.seq - 1)
 
 
 def _is_vain(index: Index, commit: Commit) -> bool:
@@ -274,8 +274,9 @@ def _later(index: Index, commit: Commit, version: Version) -> Commit | None:
     first = commit.seq if version.txn is None else commit.seq + 1
     for seq in range(index.head(commit.chain), first - 1, -1):
         here = version if seq == commit.seq else index.version(commit.chain, seq)
-        assert here is not None  # noqa: S101 - below a head that the index holds
-        before = index.version(commit.chain, seq - 1) if seq > 1 else None
+        if here is None:
+            continue  # a slot with junk that was ended
+        before = index.version_up_to(commit.chain, seq - 1)
         vain = list(vain_events(before, here))
         first = commit.place + 1 if seq == commit.seq else 0
         for place in range(len(here.events) - 1, first - 1, -1):

@@ -44,7 +44,7 @@ def _change(index: Index, place: Commit) -> Protocol[dict[str, Any]]:
     chain, seq = place.chain, place.seq
     version = index.version(chain, seq)
     assert version is not None  # noqa: S101 - the index holds the versions of its events
-    before = index.version(chain, seq - 1) if seq > 1 else None
+    before = index.version_up_to(chain, seq - 1)
     return {
         "chain": chain,
         "version": seq,
@@ -57,7 +57,7 @@ def _change(index: Index, place: Commit) -> Protocol[dict[str, Any]]:
 
 def _version(index: Index, version: Version) -> Protocol[dict[str, Any]]:
     chain: ChainId = version.chain
-    before = index.version(chain, version.seq - 1) if version.seq > 1 else None
+    before = index.version_up_to(chain, version.after)
     return {
         "type": "version",
         "id": version.id,

@@ -134,9 +134,13 @@ class Asking(Database):
         """Return a version."""
         return self._version("chain=? AND seq=?", chain, seq)
 
-    def version_before(self, version: Version) -> Version | None:
-        """Return the version before one; None if it is the first."""
-        return self.version(version.chain, version.after)
+    def version_up_to(self, chain: ChainId, seq: int) -> Version | None:
+        """Return the newest version up to a number: slots with junk that was ended have none."""
+        return self._version("chain=? AND seq<=? ORDER BY seq DESC LIMIT 1", chain, seq)
+
+    def version_after(self, chain: ChainId, seq: int) -> Version | None:
+        """Return the first version above a number."""
+        return self._version("chain=? AND seq>? ORDER BY seq LIMIT 1", chain, seq)
 
     def version_at(self, chain: ChainId, at: Hlc) -> Version | None:
         """Return the newest version of a chain that is not after a stamp."""

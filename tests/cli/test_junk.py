@@ -411,3 +411,26 @@ def test_a_pack_has_the_junk_that_was_ended(full: User, monkeypatch: pytest.Monk
     (full.store / slot_key(ChainId("memory/a"), 5)).unlink()
     (full.store / slot_key(ChainId("memory/b"), 2)).unlink()
     assert fresh("fsck").code == 0
+
+
+def test_looking_back_goes_over_a_voided_slot(full: User) -> None:
+    full("claim", "docs").ok()
+    for chain, seq in (("memory/a", 3), ("step/docs", 3)):
+        spoil(full, chain, seq)
+        full("void", chain, str(seq), "--reason", "x", agent="bob").ok()
+    full("memory", "append", "a", "more").ok()
+    full("note", "docs", "said").ok()
+    newest = full("log", "--chain", "memory/a", "-n", "1", "--json").object()
+    shown = full("show", newest["id"], "--json").object()["changes"][0]
+    assert (shown["before"]["value"], shown["after"]["value"]) == ("2", "2\nmore")
+    lines = [row["agent"] for row in full("blame", "a", "--json").objects()]
+    assert lines == ["alice", "alice"]
+    assert {row["agent"] for row in full("blame", "docs", "--json").objects()} == {"alice"}
+    full("revert", newest["id"]).ok()
+    assert full("memory", "get", "a").lines() == ["2"]
+    assert full("export", "--git", "repo").code == 0
+    assert full("report", "r.html").code == 0
+    point = full("log", "--chain", "memory/a", "--op", "chain.void", "--json").object()["at"]
+    for at in (point, newest["at"]):
+        assert full("memory", "get", "a", "--at", at, "--json").code == 0
+    assert full("fsck").code == 0

@@ -100,7 +100,7 @@ def _ended(claim: Claim, before: steps.State, after: steps.State, version: Versi
         end=version.moment,
         end_event=version.events[-1].id if version.events else None,
         ended_by=version.by,
-        lease_end_us=_lease_end(before, version.seq - 1, version.prev_stored),
+        lease_end_us=_lease_end(before, version.after, version.prev_stored),
     )
 
 

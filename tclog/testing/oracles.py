@@ -14,11 +14,7 @@ import orjson
 
 from tclog.chain.client import Decode
 from tclog.chain.fold import fold, place_of, rules_of
-<<<<<<< HEAD
-from tclog.clock import ARRIVES_US, TRIED_US, parse_us, stamp
-=======
-from tclog.clock import Stamp, stamp
->>>>>>> e6e8267 (Simulate junk in slots, with planted bugs)
+from tclog.clock import ARRIVES_US, TRIED_US, Stamp, parse_us, stamp
 from tclog.domain import steps
 from tclog.domain.decision import Place
 from tclog.errors import Refused, TclogError

@@ -17,8 +17,8 @@ import pytest
 from simulation.crowds import check_many_that_died, check_repeated_announcements
 from simulation.gates import check_repeated_arrivals
 from simulation.interleaving import check_keys, check_tampering
-from simulation.restores import check_set_back
 from simulation.junk import check_broadcasts, check_bytes_put_back, check_foreign_objects
+from simulation.restores import check_set_back
 from simulation.transfers import check_deaths
 from tclog.chain import append as append_module
 from tclog.chain import combine as combine_module

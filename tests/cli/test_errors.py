@@ -21,6 +21,7 @@ from .conftest import Done, User, on_bucket
 SOON_S = 60.0
 READS = [["memory", "get", "k"], ["inbox"], ["status"]]
 WRITES = [["memory", "set", "k", "v"], ["claim", "s"], ["send", "bob", "hi"]]
+LISTS = [["memory", "list"], ["status"], ["step", "list"], ["agents"]]
 EVERYTHING = [*READS, *WRITES, ["doctor"], ["init"]]
 ALWAYS = 1_000_000
 
@@ -39,6 +40,16 @@ def failed(done: Done, code: int, *names: str) -> dict[str, object]:
     if done.words[0] != "doctor":
         assert done.out == "", done
     return last
+
+
+def left_out(user: User, words: list[str], *names: str) -> None:
+    """Check that a list answers beside damage and notes it, and ends with 8 if strict."""
+    for strict, code in ([], 0), (["--strict"], 8):
+        done = user(*words, *strict, "--json")
+        assert done.code == code, done
+        last = json.loads(done.err.splitlines()[-1])
+        assert last["type"] == ("error" if code else "note"), done
+        assert all(name in str(last["message"]) for name in names), done
 
 
 def all_fail(user: User, commands: Sequence[list[str]], code: int, *names: str) -> None:
@@ -357,7 +368,10 @@ def test_a_damaged_version(filled: User, place: str):
             flip(file, at)
         cold(filled)
         for words in commands:
-            failed(filled(*words, "--json"), 8, "version 1 of", chain)
+            if words in LISTS:
+                left_out(filled, words, "version 1 of", chain)
+            else:
+                failed(filled(*words, "--json"), 8, "version 1 of", chain)
         file.write_bytes(raw)
 
 
@@ -441,4 +455,4 @@ def test_a_newer_format(filled: User):
 def test_an_event_that_no_name_fits_is_noticed_by_who_reads_it(filled: User):
     event = next(filled.store.glob("events/*/*memory.k*"))
     flip(event, event.read_bytes().index(b'"nonce"') + 12)
-    failed(filled("agents", "--json"), 8, event.name)
+    left_out(filled, ["agents"], event.name)

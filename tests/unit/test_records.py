@@ -138,6 +138,7 @@ def test_the_sum_is_that_of_all_other_fields_wherever_it_stands(later, state):
     # Read, the sum is cut off the bytes where it stands last. A later client's fields may follow
     # it, or hold what looks like it; the verdict is that of encoding the record anew.
     record = decode(sealed_version(state={"x": state, "sum": "0"}).raw, "it")
+    later = {f"{name}~": value for name, value in later.items()}  # no name of this format
     for fields in (later, {**later, "tail": [record["sum"]]}, {**later, "z": {"sum": "1"}}):
         raw = changed(encode(record), **{k: v for k, v in fields.items() if k not in record})
         whole = decode(raw, "it")

@@ -55,8 +55,9 @@ class Watchdog:
 
     def _say(self, line: str) -> None:
         assert self._process.stdin is not None  # noqa: S101 - asked for above
-        # In one piece: two threads write, and a pipe keeps lines as short as these whole.
-        with suppress(BrokenPipeError):
+        # In one piece: two threads write, and a pipe keeps lines as short as these whole. A renewal
+        # may end after the command, when this is closed.
+        with suppress(BrokenPipeError, ValueError):
             os.write(self._process.stdin.fileno(), line.encode())
 
 

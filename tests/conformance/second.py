@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from vectors import fold
+from vectors import bodies, fold
 from vectors.fold import State, blake, canonical, micros
 
 INLINE, AHEAD_US, GRACE_US = 16384, 120_000_000, 2_000_000
@@ -99,10 +99,13 @@ class Head:
         self.at = self.record.get("at", "")
         self.events = [] if aborted else self.record.get("events", [])
         self.merge = None if aborted else self.record.get("merge")
-        self.void = record is not None and not self.events and self.merge is None
+        voids = self.record.get("voids", [])
+        self.after = self.seq - 1 - len(voids)
+        empty = not self.events and self.merge is None
+        self.void = record is not None and (empty or bool(voids))
         state = self.record.get("otherwise" if aborted else "state", {})
         self.state = {"content": self.events[state["in"]]["body"]} if "in" in state else state
-        self.base = self.record.get("stands", self.seq - 1) if self.void else self.seq
+        self.base = self.record.get("stands", self.after) if self.void else self.seq
 
 
 class Client:
@@ -142,11 +145,13 @@ class Client:
         raw = self.store.get(fold.slot_key(chain, seq))
         if raw is None:
             return None
-        record = json.loads(raw)
-        whole = {name: value for name, value in record.items() if name != "sum"}
-        sound = canonical(record) == raw and record["sum"] == blake(canonical(whole))
-        if not sound or (record["chain"], record["seq"]) != (chain, seq):
+        record = _sound(raw, chain, seq)
+        if record is None:
             raise Refused(8, "damaged")
+        for one in record.get("voids", []):
+            junk = self.store.get(fold.slot_key(chain, one["seq"])) or b""
+            if blake(junk) != one["hash"] or _sound(junk, chain, one["seq"]) is not None:
+                raise Refused(8, "damaged")
         self.observe(record["at"])
         return record, raw
 
@@ -301,12 +306,32 @@ class Client:
             raise Refused(4, "key-reused")
         return int(found["after"])
 
+    def numbers(self, chain: str, after: int, last: int) -> list[int]:
+        """Return the numbers of the versions after one, up to another; junk is passed over."""
+        found: list[int] = []
+        while last > after:
+            found.insert(0, last)
+            slot = self.slot(chain, last)
+            last -= 1 + len(slot[0].get("voids", []) if slot else [])
+        return found
+
     def applied(self, chain: str, key: str, after: int, head: Head) -> Head | None:
-        for seq in range(after + 1, head.seq + 1):
+        for seq in self.numbers(chain, after, head.seq):
             version = self.version(chain, seq)
             events = [] if version is None else version.events
             if any(e["agent"] == self.agent and e.get("key") == key for e in events):
                 return version
+        return None
+
+
+def _sound(raw: bytes, chain: str, seq: int) -> State | None:
+    """Return the record of a slot; None if it holds junk."""
+    try:
+        record = json.loads(raw)
+        whole = {name: value for name, value in record.items() if name != "sum"}
+        sound = canonical(record) == raw and record["sum"] == blake(canonical(whole))
+        return record if sound and (record["chain"], record["seq"]) == (chain, seq) else None
+    except (ValueError, AttributeError, KeyError):
         return None
 
 
@@ -430,13 +455,15 @@ class Batch:
                 break
             self.client.create(self.client.seal(chain, head, [], merge, None))
         rows: list[State] = []
-        for seq in range(1, head.seq + 1):
+        for seq in self.client.numbers(chain, 0, head.seq):
             version = self.client.version(chain, seq)
             assert version is not None
             merge = version.merge or {"after": 0, "through": 0}
-            between = range(merge["after"] + 1, merge["through"] + 1)
+            between = self.client.numbers("inbox/@all", merge["after"], merge["through"])
             taken = [self.client.version("inbox/@all", number) for number in between]
-            events = [e for one in taken if one is not None for e in one.events] + version.events
+            sent = [(e, "inbox/@all") for one in taken if one is not None for e in one.events]
+            sent += [(e, chain) for e in version.events]
+            events = [e for e, where in sent if _counts(e, where)]
             rows += [
                 {
                     "type": "message", "n": len(rows) + nth, "id": blake(canonical(event)),
@@ -490,6 +517,11 @@ class Batch:
         told = {name: head.state.get(name) for name in ("agent", "fence")}
         state = head.state.get("state", "pending")
         return {"type": "step", "id": line["id"], "state": state, "version": head.seq, **told}
+
+
+def _counts(event: State, chain: str) -> bool:
+    fits = chain in event["chains"] and bodies.is_valid(event["op"], event["body"])
+    return fits and event["op"] == "message.send"
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     "--only",
     multiple=True,
     metavar="PART",
-    help="Do only this part; repeatable: alone, races, killed, keys, lapsed, transactions, clocks.",
+    help="Do one part: alone, races, killed, keys, lapsed, transactions, junk, clocks.",
 )
 def conformance(
     here: Here,

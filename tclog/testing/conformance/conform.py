@@ -14,7 +14,7 @@ from tclog.testing.conformance import parts
 from tclog.testing.conformance.judge import judge
 from tclog.testing.conformance.trial import PROJECT, Trial
 
-PARTS = ("alone", "races", "killed", "keys", "lapsed", "transactions", "clocks")
+PARTS = ("alone", "races", "killed", "keys", "lapsed", "transactions", "junk", "clocks")
 _SHOWN = 3
 _CHARACTERS = 300
 
@@ -86,6 +86,7 @@ def _parts(trial: Trial, rounds: int, ends_s: float) -> Mapping[str, Iterator[st
         parts.keys(trial),
         parts.leases(trial),
         parts.transactions(trial),
+        parts.junk(trial),
         parts.clocks(trial),
     )
     return dict(zip(PARTS, made, strict=True))

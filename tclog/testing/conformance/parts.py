@@ -21,6 +21,7 @@ from tclog.errors import TclogError
 from tclog.event import ChainId, decode_event, digest, event_key_parts, slot_key
 from tclog.event.names import once_key
 from tclog.history.history import History
+from tclog.history.voiding import void
 from tclog.log.log import Log
 from tclog.store.base import Created, Store
 from tclog.testing.conformance.judge import ill_typed
@@ -36,6 +37,7 @@ COMPANIONS = 2
 NEEDED = ("memory.set", "memory.get", "memory.incr", "message.send", "inbox.read", "step.claim")
 OFFSET_S = 3 * 3600
 LEASE_MS = 1500
+EXIT_DAMAGED = 8
 _PAUSE_S = 0.1
 _TRIES = 200
 _BIG = "x" * 20_000
@@ -421,6 +423,36 @@ def _move(log: Log, times: int) -> None:
         transaction.memory_incr("account-1", -3)
         transaction.memory_incr("account-2", 3)
         log.transact(transaction)
+
+
+# -- junk -----------------------------------------------------------------------------------------
+
+
+def junk(trial: Trial) -> Iterator[str]:
+    """Put junk into a slot: the chain stops for the client, others go on, and then it is ended."""
+    apart = trial.apart("junk")
+    chain = ChainId("memory/broken")
+    ours, member = apart.log("witness"), apart.member("client")
+    for key in ("broken", "sound"):
+        ours.memory.set(key, "one")
+    apart.store.put(slot_key(chain, 2), b'{"seq":2}')
+    for op, fields in (("memory.get", {}), ("memory.set", {"value": "two"})):
+        told = member.ask(op, key="broken", **fields)
+        if told.exit != EXIT_DAMAGED:
+            yield f"junk in a slot is not refused with exit {EXIT_DAMAGED}: {told}"
+    told = member.ask("memory.set", key="sound", value="two")
+    if not told.ok:
+        yield f"junk in one chain stops another: {told}"
+    run(void(apart.log("warden").client, None, chain, 2, "a trial"), apart.store)
+    told = member.ask("memory.get", key="broken")
+    if (told.answer or {}).get("value") != "one":
+        yield f"after junk was ended the value should be 'one': {told}"
+    told = member.ask("memory.set", key="broken", value="two", if_version=1)
+    if not told.ok:
+        yield f"a chain with ended junk is not written to: {told}"
+    elif apart.log("reader").memory.get("broken").value != "two":
+        yield f"what was written after ended junk is not there: {told}"
+    apart.close()
 
 
 # -- clocks ---------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ class Trial:
         self._base = {k: v for k, v in environ.items() if not k.startswith("TCLOG_")}
         self._count = 0
         self._members: list[Member] = []
+        self._environ, self._seed = environ, seed
 
     def member(self, agent: str, *, ours: bool = False, offset_s: int = 0) -> Member:
         """Start a process that acts as an agent, with a session and a cache of its own."""
@@ -56,6 +57,10 @@ class Trial:
         made = Member(OURS if ours else self.command, environ, self.journal, agent)
         self._members.append(made)
         return made
+
+    def apart(self, name: str) -> Trial:
+        """Return a trial of the same client in a project of its own, which is not judged."""
+        return Trial(self.command, self._environ, self.folder / name, self._seed)
 
     def close(self) -> None:
         """End the processes that are left, as a part leaves them that could not go on."""

@@ -4,8 +4,10 @@ A content is ``{"type": "text"|"json", "value": ...}`` or ``{"type": ..., "blob"
 n}``. A text that grows by appends is ``{"type": "text", "parts": [{"blob", "size"}, ...], "value":
 tail}``: whenever the tail outgrows the inline limit it becomes a blob, so a state stays small.
 
-A JSON value with a float in it stands as text, ``{"type": "json", "text": "[1e16]"}``: encoders
-differ in how they write floats, even from one release to the next, so no record holds one.
+A JSON value with a float in it stands as text, ``{"type": "json", "text": "[1e+16]"}``: encoders
+differ in how they write floats, even from one release to the next, so no record holds one. That
+text is written once, by what writes floats alike everywhere, and never encoded again: what is
+appended to an array is spliced into its text.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from tclog.event.canonical import decode_json, digest, encode
 from tclog.event.ids import BlobHash
 
 INLINE_BYTES_MAX = 16 * 1024
+_JSON_SPACE = " \t\n\r"
 
 Content = Mapping[str, Any]
 
@@ -30,13 +33,32 @@ class Blob(NamedTuple):
 
 def make_content(kind: str, value: Any) -> tuple[Content, list[Blob]]:
     """Make the content of a text or JSON value, and the blobs it needs."""
-    raw = value.encode() if kind == "text" else encode(value)
+    as_text = kind == "text" or _has_float(value)
+    text = value if kind == "text" else _write_floats(value) if as_text else ""
+    raw = text.encode() if as_text else encode(value)
     if len(raw) <= INLINE_BYTES_MAX:
-        if kind == "json" and _has_float(value):
-            return {"type": kind, "text": raw.decode()}, []
+        if kind == "json" and as_text:
+            return {"type": kind, "text": text}, []
         return {"type": kind, "value": value}, []
     blob = Blob(BlobHash(digest(raw)), raw)
     return {"type": kind, "blob": blob.hash, "size": len(raw)}, [blob]
+
+
+def _write_floats(value: Any) -> str:
+    """Write JSON with floats in it: Python writes these alike in every release, orjson does not."""
+    # Loaded here: hardly any command has to.
+    import json
+
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def append_element(content: Content, text: str) -> Content:
+    """Return an inline JSON array with a text as its last element; the others keep their bytes."""
+    if "text" not in content:
+        return {"type": "json", "value": [*content["value"], text]}
+    head = content["text"].rstrip(_JSON_SPACE)[:-1].rstrip(_JSON_SPACE)
+    comma = "" if head.endswith("[") else ","
+    return {"type": "json", "text": f"{head}{comma}{encode(text).decode()}]"}
 
 
 def _has_float(value: Any) -> bool:

@@ -14,14 +14,13 @@ from tclog.domain.content import (
     INLINE_BYTES_MAX,
     Blob,
     Content,
+    append_element,
     append_text,
     content_size,
     inline_value,
-    make_content,
 )
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
 from tclog.errors import BadValue, Refused
-from tclog.event.canonical import encode
 from tclog.event.records import Event
 
 INTEGER_MAX = 2**63 - 1
@@ -144,7 +143,7 @@ def _unappendable(state: State, added: Content) -> Refused | None:
             "only text and JSON arrays of up to 16 KiB are appended to", code="not-appendable"
         )
     # An array cannot be continued in blobs as a text can, and a state has to stay small.
-    if "blob" in added or len(encode([*elements, added["value"]])) > INLINE_BYTES_MAX:
+    if "blob" in added or content_size(append_element(content, added["value"])) > INLINE_BYTES_MAX:
         return Refused("the JSON array has grown to 16 KiB", code="value-too-large")
     return None
 
@@ -174,7 +173,7 @@ def evolve(state: State, event: Event, place: Place) -> State:
 
 def _appended(content: Content | None, body: Mapping[str, Any]) -> tuple[Content, list[Blob]]:
     if content is not None and content["type"] == "json":
-        return make_content("json", [*inline_value(content), body["added"]["value"]])
+        return append_element(content, body["added"]["value"]), []
     return append_text(content, body["added"], body["separator"])
 
 

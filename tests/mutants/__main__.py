@@ -247,10 +247,9 @@ def choose(mutant: Mutant, known: Known, parts: Sequence[str]) -> list[str]:
         name: test for name, test in known.tests.items()
         if name.startswith(tuple(parts)) and mutant.module in test.lines
     }  # fmt: skip
-    # What runs when a module is loaded is seen by no test: then all that use the module.
     covering = {n: t for n, t in here.items() if t.lines[mutant.module] & lines}
-    if not covering and not mutant.change.where:
-        covering = here
+    if not mutant.change.called:
+        covering = here  # few tests load a module themselves, and all that use it may notice
     chosen, spent_s = [], 0.0
     for name, test in sorted(covering.items(), key=lambda item: item[1].cost(mutant.module)):
         spent_s += test.seconds

@@ -37,7 +37,10 @@ _REMOVED = (
 
 
 class Change(NamedTuple):
-    """One change: ``first`` and ``last`` are the lines of its statement, ``start`` is in bytes."""
+    """One change: ``first`` and ``last`` are the lines of its statement, ``start`` is in bytes.
+
+    ``called``: it stands in a function, so it is not run when the module is loaded.
+    """
 
     line: int
     first: int
@@ -47,6 +50,7 @@ class Change(NamedTuple):
     after: str
     start: int
     end: int
+    called: bool
 
     @property
     def shown(self) -> str:
@@ -61,6 +65,7 @@ class _Place(NamedTuple):
     first: int
     last: int
     known: set[str]
+    called: bool = False
 
 
 def changed(source: str, change: Change) -> str:
@@ -85,7 +90,7 @@ def changes(source: str) -> list[Change]:
         found |= {
             Change(
                 node.lineno, place.first, place.last, place.where,
-                raw[start:end].decode(), after, start, end,
+                raw[start:end].decode(), after, start, end, place.called,
             )
             for after in afters
         }  # fmt: skip
@@ -110,8 +115,11 @@ def _visit(node: ast.AST, place: _Place) -> Iterator[tuple[ast.AST, _Place, list
         if isinstance(node, ast.FunctionDef):
             given = node.args
             inner.known.update(one.arg for one in (*given.args, *given.kwonlyargs))
+            inner = inner._replace(called=True)
             for default in (*given.defaults, *filter(None, given.kw_defaults)):
-                yield from _visit(default, inner._replace(first=node.lineno, last=node.lineno))
+                yield from _visit(
+                    default, inner._replace(first=node.lineno, last=node.lineno, called=False)
+                )
         for statement in node.body:
             yield from _visit(statement, inner)
         return

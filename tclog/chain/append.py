@@ -277,7 +277,8 @@ def _propose(
         if head_stored != place.prev_stored:
             place = place._replace(prev_stored=head_stored)
         if decision.judged:
-            place = _judged_at(race.sealed, place)
+            at = client.clock.tick(after=None if head is None else head.at)
+            place = _judged_at(race.sealed, place)._replace(at=at)
             decision = race.decide(state, place)
     if not isinstance(decision, Draft):
         if not fresh:
@@ -415,7 +416,9 @@ def _version(race: Race, head: Version | None, state: Any, place: Place) -> Prot
         spilled = blobs_of(state, events[0])
         if spilled:
             settled((yield tuple(Put(blob_key(blob.hash), blob.data) for blob in spilled)))
-    return seal_next(client, chain, head, place, events, merge_of(state, race.broadcasts))
+    at = Hlc(place.at) if place.at else None
+    merge = merge_of(state, race.broadcasts)
+    return seal_next(client, chain, head, place, events, merge, at=at)
 
 
 def check_effect(chain: ChainId, state: Any, event: Event, place: Place) -> None:
@@ -462,6 +465,8 @@ def seal_next(
     rules, before = rules_of(chain), state_of(chain, head)
     if rules.stamped and head is not None:
         check_stamped(head, place)
+    at = at or client.clock.tick(after=None if head is None else head.at)
+    place = place._replace(at=at)
     # Should its transaction be aborted, it is as if it were empty.
     alone = txn is None or len(txn["slots"]) == 1
     otherwise = None if alone else rules.pack(fold(chain, before, (), place), ())
@@ -470,7 +475,7 @@ def seal_next(
         seq=place.seq,
         prev=voids[0]["hash"] if voids else None if head is None else head.id,
         prev_stored=place.prev_stored,
-        at=at or client.clock.tick(after=None if head is None else head.at),
+        at=at,
         by=client.agent,
         events=events,
         state=rules.pack(fold(chain, before, events, place, merge), events),

@@ -134,19 +134,24 @@ def is_ignored(chain: ChainId, state: Any, event: Event, place: Place) -> bool:
     """Whether an event changes nothing at its place, because it is not allowed there.
 
     Rules return the very state that they were given for such an event. One that is allowed makes a
-    new state, though it may be equal: setting a value to what it is.
+    new state, though it may be equal: setting a value to what it is. What the place alone changes,
+    as where each version records a stamp, is done before.
     """
-    rules = rules_of(chain)
-    rested = rules.rest(state, place)
-    folded = evolve(chain, state, event, place)
-    # Where each version records a stamp, that alone makes a new state.
-    return folded is rested or (rules.stamped and folded == rested)
+    rested = rules_of(chain).rest(state, place)
+    return evolve(chain, rested, event, place) is rested
 
 
-def place_of(version: Version) -> Place:
-    """Return the place at which a version's events are folded."""
-    stands, voided = version.record.get("stands"), len(version.voids)
-    return Place(version.seq, 0, version.prev_stored, version.now, version.at, stands, voided)
+def place_of(version: Version, before: Version | None) -> Place:
+    """Return the place at which a version's events are folded, after the version before it."""
+    return Place(
+        seq=version.seq,
+        prev_stored=version.prev_stored,
+        now=version.now,
+        at=version.at,
+        stands=version.record.get("stands"),
+        voided=len(version.voids),
+        before_at="" if before is None else before.at,
+    )
 
 
 def place_after(head: Version | None, voided: int = 0) -> Place:
@@ -154,7 +159,7 @@ def place_after(head: Version | None, voided: int = 0) -> Place:
     if head is None:
         return Place(1 + voided, voided=voided)
     seq = head.seq + 1 + voided
-    return Place(seq, 0, head.stored, None, "", _stands_after(head), voided)
+    return Place(seq, 0, head.stored, None, "", _stands_after(head), voided, head.at)
 
 
 def _stands_after(head: Version | None) -> int | None:
@@ -201,7 +206,7 @@ def verify(chain: ChainId, before: Version | None, version: Version) -> None:
         raise Damaged(f"{what} misnames the transaction before it", hint="tclog fsck")
     if unknown_ops(chain, version):
         return  # a later client's rules made this state; only it can recompute it
-    if not holds_its_state(state_of(chain, before), version):
+    if not holds_its_state(before, version):
         raise Damaged(f"{what} holds a state that its events do not give", hint="tclog fsck")
 
 
@@ -215,10 +220,10 @@ def does_not_follow(before: Version | None, version: Version) -> Damaged:
     return error
 
 
-def holds_its_state(state: Any, version: Version) -> bool:
+def holds_its_state(before: Version | None, version: Version) -> bool:
     """Whether a version holds what its events give, and, in a transaction, what it is without."""
-    chain, record, place = version.chain, version.record, place_of(version)
-    rules = rules_of(chain)
+    chain, record = version.chain, version.record
+    state, place, rules = state_of(chain, before), place_of(version, before), rules_of(chain)
     if not version.aborted:
         folded = fold(chain, state, version.events, place, version.merge)
         if encode(rules.pack(folded, version.events)) != encode(record["state"]):

@@ -62,7 +62,7 @@ def show_step(
     shown = steps.READY if state.state == steps.PENDING and not waiting else state.state
     lease_until = None
     if state.state == steps.CLAIMED and head is not None:
-        ends_us = steps.lease_ends_us(state, head.seq, head.stored)
+        ends_us = steps.lease_ends_us(state, head.seq, head.stored, head.at)
         if ends_us is None:
             # The store has not told the stamp of what was just written; the log's own stamp of it
             # is earlier, so the lease ends no sooner than this.

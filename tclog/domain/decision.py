@@ -46,7 +46,8 @@ class Place(NamedTuple):
     store's stamp of the version before, ``now`` that of the event's own object; both are in the
     log, so every reader comes to the same verdict. ``at`` is the version's stamp. ``stands`` is the
     newest version before this one that changed something, where that is not the one before it.
-    ``voided`` slots right below hold junk that this version ends.
+    ``voided`` slots right below hold junk that this version ends. ``before_at`` is the stamp of the
+    version before.
     """
 
     seq: int
@@ -56,6 +57,7 @@ class Place(NamedTuple):
     at: str = ""
     stands: int | None = None
     voided: int = 0
+    before_at: str = ""
 
     @property
     def before(self) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tclog.clock import SECOND_US, Stamp, format_us, parse_us
+from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Stamp, format_us, parse_us, stamp
 from tclog.domain.content import Content
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
 from tclog.errors import NotFound, Refused, UsageError, to_run
@@ -348,7 +348,15 @@ def _claim_held(state: State, command: Claim, place: Place) -> Decision:
         return _held(state, command, None, None)
     if place.now is None:
         return takeover
-    ends_us = lease_ends_us(state, place.before, place.prev_stored)
+    if _is_skewed(place):
+        return Refused(
+            f"step {command.step} cannot be taken over: this machine's clock is behind the store's"
+            f" by more than {AHEAD_TRUSTED_US // SECOND_US} s",
+            code="clock-skewed",
+            hint="tclog doctor",
+            holder=state.agent,
+        )
+    ends_us = lease_ends_us(state, place.before, place.prev_stored, place.before_at)
     if ends_us is not None and parse_us(place.now) >= ends_us + LEASE_MARGIN_US:
         return takeover
     return _held(state, command, place.now, ends_us)
@@ -388,15 +396,37 @@ def _held(state: State, command: Claim, now: Stamp | None, ends_us: int | None) 
     )
 
 
-def lease_ends_us(state: State, head: int, head_stored: Stamp | None) -> int | None:
+def _is_skewed(place: Place) -> bool:
+    """Whether the store's time in a version is later than the version's own by too much.
+
+    Else one who writes a wrong time there could end a lease that has not ended.
+    """
+    if place.now is None or not place.at:
+        return False
+    return parse_us(place.now) - parse_us(place.at) > AHEAD_TRUSTED_US
+
+
+def _believed(stored: Stamp | None, at: str) -> Stamp | None:
+    """Return a version's stamp as its successor gives it, but not long before its own time.
+
+    Else one who writes an early stamp there could end the lease that runs from it.
+    """
+    if stored is None or not at:
+        return stored
+    floor_us = parse_us(at) - AHEAD_TRUSTED_US
+    return stored if parse_us(stored) >= floor_us else stamp(floor_us)
+
+
+def lease_ends_us(state: State, head: int, head_stored: Stamp | None, head_at: str) -> int | None:
     """Return when a lease ends by the store's clock, in microseconds since 1970.
 
-    ``head`` and ``head_stored`` are the chain's newest version and its stamp. None if the stamp of
-    the holder's last version is not known: then nobody may take over yet.
+    ``head`` is the chain's newest version, ``head_stored`` and ``head_at`` the store's stamp of it
+    and its own. None if the stamp of the holder's last version is not known: then nobody may take
+    over yet.
     """
     since = state.lease_from
     if since is None and state.held_version == head:
-        since = head_stored
+        since = _believed(head_stored, head_at)
     return None if since is None else parse_us(since) + state.lease_ms * 1000
 
 
@@ -541,9 +571,10 @@ def rest(state: State, place: Place) -> State:
 
 
 def _recorded(state: State, place: Place) -> State:
-    if state.state == CLAIMED and state.lease_from is None and state.held_version == place.before:
-        return state._replace(lease_from=place.prev_stored)
-    return state
+    since = _believed(place.prev_stored, place.before_at)
+    if state.state != CLAIMED or state.lease_from is not None or since is None:
+        return state
+    return state._replace(lease_from=since) if state.held_version == place.before else state
 
 
 def _folded(state: State, event: Event, place: Place) -> State:
@@ -642,7 +673,7 @@ def _taken(state: State, event: Event, place: Place) -> bool:
         return False
     if event.body.get("force", False):
         return True
-    if place.now is None or state.lease_from is None:
+    if place.now is None or state.lease_from is None or _is_skewed(place):
         return False
     ends_us = parse_us(state.lease_from) + state.lease_ms * 1000
     return parse_us(place.now) >= ends_us + LEASE_MARGIN_US

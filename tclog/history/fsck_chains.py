@@ -352,7 +352,7 @@ class ChainCheck:
             self.found.damage(
                 "stands-wrong", f"{what} misnames the version that stands before it", where
             )
-        if not holds_its_state(state_of(version.chain, before), version):
+        if not holds_its_state(before, version):
             self.found.damage(
                 "state-mismatch", f"{what} holds a state that its events do not give", where
             )

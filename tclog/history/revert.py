@@ -136,7 +136,11 @@ def _undoing(client: Client, index: Index, commit: Commit, *, force: bool) -> Un
     version, before = _around(index, commit)
     earlier = version.events[: commit.place]
     state = fold(
-        commit.chain, state_of(commit.chain, before), earlier, place_of(version), version.merge
+        commit.chain,
+        state_of(commit.chain, before),
+        earlier,
+        place_of(version, before),
+        version.merge,
     )
     undo = _way_back(client, commit, state)
     later = None if force else _later(index, commit, version)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tclog.chain.fold import Rules, evolve, place_of, rules_of, state_of
+from tclog.chain.fold import evolve, is_ignored, place_of, rules_of, state_of
 from tclog.domain import steps
 from tclog.domain.decision import Place
 from tclog.event import ALL, BlobHash, Event, Version, chain_kind
@@ -18,8 +18,6 @@ from tclog.event.bodies import misfit
 from tclog.event.envelopes import check_of
 
 KINDS = ("memory", "step", "inbox", "read", "barrier", "artifact", "agent", "tag", "pack")
-# No event is called so; folding one shows what the place alone changes.
-_NOTHING = "fsck.nothing"
 _DEPTH_MAX = 100
 
 
@@ -34,7 +32,7 @@ def _any_of(kind: str) -> Any:
 
 def ignored_events(before: Version | None, version: Version) -> Iterator[Event]:
     """Yield the events of a version that the fold ignores: they were not allowed at their place."""
-    rules, kind = rules_of(version.chain), chain_kind(version.chain)
+    rules = rules_of(version.chain)
     for event, state, place in in_turn(before, version):
         if event.op not in rules.ops:
             continue
@@ -42,7 +40,7 @@ def ignored_events(before: Version | None, version: Version) -> Iterator[Event]:
             yield event
         elif event.key is not None and is_idle(state, event):
             continue
-        elif is_ignored(kind, rules, state, event, place):
+        elif is_ignored(version.chain, state, event, place):
             yield event
 
 
@@ -75,7 +73,7 @@ def vain_events(before: Version | None, version: Version) -> Iterator[Event]:
         nothing_there = kind == "memory" and state.content is None
         vain = event.op not in rules.ops or misfit(event, version.chain) is not None
         vain = vain or (event.op == "memory.delete" and nothing_there)
-        if vain or is_ignored(kind, rules, state, event, place):
+        if vain or is_ignored(version.chain, state, event, place):
             yield event
 
 
@@ -87,27 +85,9 @@ def in_turn(before: Version | None, version: Version) -> Iterator[tuple[Event, A
 
         state = inbox.merge(state, version.merge["through"], version.merge["count"])
     for index, event in enumerate(version.events):
-        place = place_of(version)._replace(index=index)
+        place = place_of(version, before)._replace(index=index)
         yield event, state, place
         state = evolve(version.chain, state, event, place)
-
-
-def is_ignored(kind: str, rules: Rules, state: Any, event: Event, place: Place) -> bool:
-    """Whether the fold ignores an event of a known op, at a place after a state."""
-    nothing = event._replace(record={**event.record, "op": _NOTHING})
-    match kind:
-        case "memory":
-            # What is set may be what was there before; an ignored event gives back the same object.
-            apart = type(state)(state.content)
-            return rules.evolve(apart, event, place) is apart
-        case "step":
-            settled = rules.evolve(state, nothing, place)
-            # So that an end or a note in the same words as the one before is still a change.
-            apart = settled._replace(note_version=-1, held_version=-1)
-            return bool(rules.evolve(apart, event, place) == rules.evolve(apart, nothing, place))
-        case "barrier" | "pack":
-            return bool(rules.evolve(state, event, place) == state)
-    return False
 
 
 def merge_error(before: Version | None, version: Version) -> str:

@@ -166,7 +166,7 @@ def still_held(client: Client, done: Appended) -> tuple[Version, steps.State]:
 
 def mark(result: Step, version: Version, event: Event, state: steps.State) -> Step:
     """Say in the answer to a claim what it found: a claim of its own, or no step at all."""
-    new = event.op == "step.claim" and place_of(version).base == 0 and not state.added
+    new = event.op == "step.claim" and place_of(version, None).base == 0 and not state.added
     return result._replace(renewed=event.op == "step.renew", new=new)
 
 
@@ -298,7 +298,7 @@ def _seems_lapsed(client: Client, row: Row) -> bool:
     if not client.knows_offset():
         # A clock that is behind would wait for leases that are long over. One attempt corrects it.
         return True
-    ends_us = steps.lease_ends_us(row.state, row.head.seq, row.head.stored)
+    ends_us = steps.lease_ends_us(row.state, row.head.seq, row.head.stored, row.head.at)
     if ends_us is None:
         # Only this process's own write is without a stamp; its lease was then just begun.
         ends_us = parse_us(row.head.at) + row.state.lease_ms * 1000

@@ -426,7 +426,7 @@ class _Work:
 
     def _lapsed(self, state: steps.State, chain: ChainId) -> bool:
         head = self.log.heads[chain]
-        ends_us = steps.lease_ends_us(state, head.seq, head.stored)
+        ends_us = steps.lease_ends_us(state, head.seq, head.stored, "")
         return ends_us is not None and self.log.now_us > ends_us + steps.LEASE_MARGIN_US
 
     def _end(self, holder: str, step: str, chain: ChainId, fence: int | None) -> None:

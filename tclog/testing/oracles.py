@@ -127,8 +127,9 @@ def _read_chain(
                         yield f"{folder}: version {seq} is undecided, and others follow it"
                     return
                 version = version.judged(aborted=aborted)
-                yield from _check_otherwise(folder, state, version)
-            state = fold(chain, state, version.events, place_of(version), version.merge)
+                yield from _check_otherwise(folder, before, state, version)
+            at = place_of(version, before)
+            state = fold(chain, state, version.events, at, version.merge)
         except TclogError as error:
             yield f"{folder}: {error.message}"
             return
@@ -173,11 +174,13 @@ def _or_none(folder: str, decode: Decode) -> Callable[..., Version | None]:
     return read
 
 
-def _check_otherwise(folder: str, state: Any, version: Version) -> Iterator[str]:
+def _check_otherwise(
+    folder: str, before: Version | None, state: Any, version: Version
+) -> Iterator[str]:
     """A version of a transaction says what stands if that is aborted."""
     packed = version.record.get("otherwise")
     rules = rules_of(version.chain)
-    stays = fold(version.chain, state, (), place_of(version))
+    stays = fold(version.chain, state, (), place_of(version, before))
     if packed is not None and encode(rules.pack(stays, ())) != encode(packed):
         yield f"{folder}: version {version.seq} misstates what stands if it is aborted"
 

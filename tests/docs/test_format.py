@@ -88,7 +88,9 @@ def refolded(version: Version, before: Version | None) -> bytes:
     """Make a version again from the one before it and its own events."""
     from tclog.chain.fold import fold, place_of, state_of
 
-    folded = fold(version.chain, state_of(version.chain, before), version.events, place_of(version))
+    folded = fold(
+        version.chain, state_of(version.chain, before), version.events, place_of(version, before)
+    )
     return seal_version(
         chain=version.chain,
         seq=version.seq,
@@ -106,7 +108,7 @@ def test_the_size_and_the_lease_of_the_example_are_as_told() -> None:
     assert f"The event, {len(example('event')[0][0])} bytes:" in text
     raw, _, _ = example("version")[1]
     version = decode_version(raw, chain=ChainId("step/design"), seq=2)
-    ends = lease_ends_us(rules_of(version.chain).unpack(version.state, ()), 2, None)
+    ends = lease_ends_us(rules_of(version.chain).unpack(version.state, ()), 2, None, "")
     assert ends is not None
     assert f"the lease ends at {format_us(ends)[11:26]}" in text
     assert f"taken over is {format_us(ends + LEASE_MARGIN_US)[11:26]}" in text

@@ -222,7 +222,7 @@ def forge(team: Team, step: str, op: str, body: dict[str, Any], agent: str) -> N
         chain=chain, seq=head.seq + 1, prev=head.id, prev_stored=head.stored, at=hlc(us + 1, 0),
         by=agent, events=[event], state={},
     )  # fmt: skip
-    state = fold(chain, state_of(chain, head), [event], place_of(draft))
+    state = fold(chain, state_of(chain, head), [event], place_of(draft, head))
     packed = rules_of(chain).pack(state, [event])
     version = seal_version(
         chain=chain, seq=head.seq + 1, prev=head.id, prev_stored=head.stored, at=hlc(us + 1, 0),

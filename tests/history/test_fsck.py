@@ -311,7 +311,7 @@ def forge(
         state={}, **given,
     )  # fmt: skip
     if state is None:
-        folded = fold(chain, state_of(chain, head), (event,), place_of(draft), draft.merge)
+        folded = fold(chain, state_of(chain, head), (event,), place_of(draft, head), draft.merge)
         state = dict(rules_of(chain).pack(folded, (event,)))
     sealed = seal_version(
         chain=chain, seq=head.seq + 1, at=hlc(us + 2, counter), by=agent, events=(event,),

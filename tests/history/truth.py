@@ -84,9 +84,10 @@ def assert_fold(chain: ChainId, versions: Sequence[Version]) -> None:
     """Fold a chain from nothing and compare with the state that each version holds."""
     rules = rules_of(chain)
     state: Any = rules.empty
-    for version in versions:
+    for before, version in zip([None, *versions], versions, strict=False):
         assert not unknown_ops(chain, version)
-        state = fold(chain, state, version.events, place_of(version), version.merge)
+        place = place_of(version, before)
+        state = fold(chain, state, version.events, place, version.merge)
         assert encode(rules.pack(state, version.events)) == encode(version.state)
         assert state == state_of(chain, version)
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+from simulation.clocks import check_foreign_stamps
 from simulation.crowds import check_many_that_died, check_repeated_announcements
 from simulation.gates import check_repeated_arrivals
 from simulation.interleaving import check_keys, check_tampering
@@ -450,6 +451,15 @@ def lease_counted_from_the_claim_not_the_renewal(patch):
 
 def lease_ends_early(patch):
     patch.setattr(steps, "LEASE_MARGIN_US", -3_000_000)
+
+
+def early_stamp_of_the_version_before_believed(patch):
+    """As it was until November 2026: a note that told an early stamp ended a live lease."""
+    patch.setattr(steps, "_believed", lambda stored, at: stored)
+
+
+def late_time_of_a_takeover_believed(patch):
+    patch.setattr(steps, "_is_skewed", lambda place: False)
 
 
 def token_starts_anew_at_every_claim(patch):
@@ -1075,6 +1085,8 @@ FOCUSED = {
     link_of_an_end_not_over_the_junk: check_foreign_objects,
     readers_stop_at_junk: check_foreign_objects,
     broadcasts_end_every_inbox: check_broadcasts,
+    early_stamp_of_the_version_before_believed: check_foreign_stamps,
+    late_time_of_a_takeover_believed: check_foreign_stamps,
 }
 # Some bugs are met sooner with other work or in harder times; all clients of a schedule have those.
 # A request that is silent for longer than a write is pursued leaves its outcome unknown.

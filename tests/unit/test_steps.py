@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tclog.clock import SECOND_US, stamp
+from tclog.clock import SECOND_US, hlc, stamp
 from tclog.domain import steps
 from tclog.domain.decision import Draft, Place, Unchanged
 from tclog.domain.steps import (
@@ -322,7 +322,7 @@ def check(chain, model, was, op):
         assert (state.lease_ms, state.held_version, state.lease_from) == (0, 0, None)
     else:
         assert state.lease_ms * 1000 == model.lease_us
-        ends_us = lease_ends_us(state, chain.seq, chain.stored)
+        ends_us = lease_ends_us(state, chain.seq, chain.stored, "")
         assert ends_us == model.last_us + model.lease_us
         # A holder changes only by a token that proves it, through a takeover, or by way of a
         # state that nobody holds.
@@ -416,8 +416,8 @@ def test_nobody_takes_over_while_the_time_of_the_holders_last_version_is_not_kno
     chain = held_by("alice")
     place = Place(2, prev_stored=None, now=stamp(T0_US + 10**12))
     assert refused(RULES.decide(chain.state, Claim("s", "bob", 100), place), "step-held")
-    assert lease_ends_us(chain.state, 1, None) is None
-    assert lease_ends_us(chain.state, 2, stamp(T0_US)) is None
+    assert lease_ends_us(chain.state, 1, None, "") is None
+    assert lease_ends_us(chain.state, 2, stamp(T0_US), "") is None
 
 
 def test_a_lease_begins_with_its_own_version_and_not_with_the_one_before():
@@ -434,6 +434,44 @@ def test_a_claim_that_may_not_take_over_is_refused_without_asking_for_the_time()
     decision = RULES.decide(chain.state, claim, chain.place())
     assert refused(decision, "step-held")
     assert decision.details["lease_until"] is None
+
+
+AT = hlc(T0_US, 0)
+MINUTES_US = 120 * SECOND_US
+
+
+@pytest.mark.parametrize(
+    ("early_us", "counts"), [(0, True), (MINUTES_US, True), (MINUTES_US + 1, False)]
+)
+def test_a_takeover_whose_time_is_far_after_its_versions_own_is_void(early_us, counts):
+    chain = held_by("alice")
+    now_us = T0_US + LEASE_MS * 1000 + SECOND_US
+    place = Place(2, prev_stored=chain.stored, now=stamp(now_us), at=hlc(now_us - early_us, 0))
+    assert (RULES.evolve(chain.state, takeover(), place).agent == "bob") == counts
+    decision = RULES.decide(chain.state, Claim("s", "bob", 100), place)
+    assert isinstance(decision, Draft) if counts else refused(decision, "clock-skewed")
+    # By force no clock takes part.
+    forced = make_event(
+        "step.takeover", {"fence": 1, "from": "alice", "lease_ms": 1, "force": True}, agent="bob"
+    )
+    assert RULES.evolve(chain.state, forced, place).agent == "bob"
+
+
+@pytest.mark.parametrize("early_us", [0, MINUTES_US, MINUTES_US + 1, 3600 * SECOND_US])
+def test_a_stamp_long_before_the_time_of_its_version_is_not_believed(early_us):
+    """A note with a stamp that is an hour early ended a live lease."""
+    state = held_by("alice").state
+    early = stamp(T0_US - early_us)
+    since_us = T0_US - min(early_us, MINUTES_US)
+    ends_us = since_us + LEASE_MS * 1000
+    assert lease_ends_us(state, 1, early, AT) == ends_us
+    note = make_event("step.note", {"note": NOTE}, agent="mallory")
+    after = RULES.evolve(state, note, Place(2, prev_stored=early, before_at=AT))
+    assert after.lease_from == stamp(since_us)
+    for now_us, counts in ((ends_us + SECOND_US - 1, False), (ends_us + SECOND_US, True)):
+        place = Place(2, prev_stored=early, now=stamp(now_us), before_at=AT, at=hlc(now_us, 0))
+        assert (RULES.evolve(state, takeover(), place).agent == "bob") == counts
+        assert isinstance(RULES.decide(state, Claim("s", "bob", 9), place), Draft) == counts
 
 
 # -- who may do what ------------------------------------------------------------------------------

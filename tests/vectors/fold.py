@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from blake3 import blake3
@@ -40,8 +40,10 @@ def micros(stamp: str) -> int:
     return int(seconds) * 1_000_000 + int(stamp[20:26])
 
 
-def fold(kind: str, state: State, version: State) -> State:
-    """Return the state after a version, which stands after ``state``."""
+def fold(kind: str, state: State, version: State, before: State | None) -> State:
+    """Return the state after a version, which stands after ``state`` and the version before it."""
+    if before is not None:
+        version = {**version, "before_at": before["at"]}
     events = version["events"]
     state = state or EMPTY.get(kind, {})
     if kind == "memory":
@@ -137,6 +139,11 @@ def _part(tail: str) -> list[State]:
 def _recorded(state: State, version: State) -> State:
     claimed = state.get("state") == "claimed" and "lease_from" not in state
     if claimed and state["held_version"] == version["seq"] - 1:
+        least = micros(version["before_at"]) - 120_000_000
+        if micros(version["prev_stored"]) < least:
+            seconds, us = divmod(least, 1_000_000)
+            whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            return _set(state, lease_from=f"{whole}.{us:06}Z")
         return _set(state, lease_from=version["prev_stored"])
     return state
 
@@ -237,6 +244,8 @@ def _is_taken(state: State, event: State, version: State) -> bool:
     if event["body"].get("force"):
         return True
     if version.get("now") is None:
+        return False
+    if micros(version["now"]) - micros(version["at"]) > 120_000_000:
         return False
     if "lease_from" not in state:
         return False

@@ -78,17 +78,23 @@ class Line:
         now_s: float | None = None,
         merge: Mapping[str, Any] | None = None,
         by: str | None = None,
+        early_s: float = 0,
+        slow_s: float = 0,
     ) -> Version:
         """Add a version; it is made and stored ``wait_s`` after the one before.
 
         ``now_s`` gives it the field ``now``: so many seconds after the stamp of the one before.
+        ``early_s`` makes ``prev_stored`` earlier than it was, and ``slow_s`` the version's ``at``.
         """
         before_us = self._now_us
         self._now_us += round(wait_s * SECOND_US)
         head = self.head
+        at = hlc(self._now_us - 10_000 - round(slow_s * SECOND_US), 0)
+        told_us = before_us - round(early_s * SECOND_US)
         place = place_after(head)._replace(
-            prev_stored=None if head is None else head.stored,
+            prev_stored=None if head is None else stamp(told_us),
             now=None if now_s is None else stamp(before_us + round(now_s * SECOND_US)),
+            at=at,
         )
         events = [one.event for one in made]
         before = state_of(self.chain, head)
@@ -98,7 +104,7 @@ class Line:
             seq=place.seq,
             prev=None if head is None else head.id,
             prev_stored=place.prev_stored,
-            at=hlc(self._now_us - 10_000, 0),
+            at=at,
             by=by or (events[-1].agent if events else "alice"),
             events=events,
             state=rules_of(self.chain).pack(after, events),
@@ -116,7 +122,7 @@ class Line:
 
     def one(self, op: str, body: Mapping[str, Any], **named: Any) -> Version:
         """Add a version with one event."""
-        ours = ("wait_s", "now_s", "merge", "by")
+        ours = ("wait_s", "now_s", "merge", "by", "early_s", "slow_s")
         place = {name: named.pop(name) for name in ours if name in named}
         return self.add(self.event(op, body, **named), **place)
 

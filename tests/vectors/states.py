@@ -229,6 +229,22 @@ def step_ignored() -> dict[str, Any]:
     return line.case("step: events that are ignored, and a lease that ends")
 
 
+def wrong_clocks() -> dict[str, Any]:
+    line = Line("step/clocks")
+    line.one("step.claim", {"lease_ms": 600_000})
+    # It says that the claim was stored an hour earlier than it was.
+    line.one("step.note", {"note": text("soon mine")}, agent="bob", early_s=3600)
+    take = {"fence": 1, "from": "alice", "lease_ms": 60_000}
+    why = "the lease has not ended"
+    line.one("step.takeover", take, agent="bob", wait_s=400, now_s=399, why=why)
+    why = "now is over 120 seconds after the version's at"
+    slow = {"wait_s": 400, "now_s": 399, "slow_s": 300}
+    line.one("step.takeover", take, agent="bob", why=why, **slow)
+    slow = {"wait_s": 400, "now_s": 399, "slow_s": 118}
+    line.one("step.takeover", take, agent="bob", **slow)
+    return line.case("step: stamps that are not believed")
+
+
 def void_steps() -> dict[str, Any]:
     line = Line("step/void")
     line.one("step.claim", {"lease_ms": 60_000})
@@ -419,6 +435,7 @@ def cases() -> list[dict[str, Any]]:
         memory_append(),
         step_ops(),
         step_ignored(),
+        wrong_clocks(),
         void_steps(),
         *inboxes(),
         barrier(),

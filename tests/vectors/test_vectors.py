@@ -114,7 +114,7 @@ def test_tclog_agrees_with_the_states(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", cases("states"))
 def test_a_second_reading_agrees_with_the_states(case: dict[str, Any]) -> None:
-    kind, state, prev = case["chain"].partition("/")[0], {}, None
+    kind, state, prev, before = case["chain"].partition("/")[0], {}, None, None
     for row in case["versions"]:
         record = row["record"]
         assert fold.slot_key(case["chain"], record["seq"]) == row["key"]
@@ -124,23 +124,24 @@ def test_a_second_reading_agrees_with_the_states(case: dict[str, Any]) -> None:
         whole = {name: value for name, value in record.items() if name != "sum"}
         assert fold.blake(fold.canonical(whole)) == record["sum"]
         assert [fold.blake(fold.canonical(event)) for event in record["events"]] == row["events"]
-        state = fold.fold(kind, state, record)
+        state = fold.fold(kind, state, record, before)
         assert fold.packed(kind, state, record) == record["state"], record["seq"]
+        before = record
 
 
 @pytest.mark.parametrize("case", cases("states"))
 def test_without_the_ignored_events_the_state_is_the_same(case: dict[str, Any]) -> None:
     # What a lease or a claim rests on may still be recorded, by a version that changes nothing.
-    kind, state = case["chain"].partition("/")[0], {}
+    kind, state, before = case["chain"].partition("/")[0], {}, None
     for row in case["versions"]:
         record = row["record"]
         left_out = {ignored["event"] for ignored in row["ignored"]}
         events = [e for index, e in enumerate(record["events"]) if index not in left_out]
         less = {**record, "events": events}
-        after = fold.fold(kind, state, record)
-        without = fold.fold(kind, state, less)
+        after = fold.fold(kind, state, record, before)
+        without = fold.fold(kind, state, less, before)
         assert {**without, "set": None} == {**after, "set": None}
-        state = after
+        state, before = after, record
 
 
 def test_every_op_is_in_the_states_and_every_kind_ignores_what_it_may() -> None:

@@ -63,7 +63,8 @@ def claims_of(index: Index, chain: ChainId, until: Hlc | None = None) -> Iterato
         after = state_of(chain, version)
         granted = after.state == steps.CLAIMED and after.fence == version.seq
         if claim is not None and (granted or after.state != steps.CLAIMED):
-            yield _ended(claim._replace(renewals=tuple(renewals)), before, after, version)
+            claim = claim._replace(renewals=tuple(renewals))
+            yield _ended(claim, before, after, version, "" if last is None else last.at)
             claim = None
         if granted:
             claim, renewals = _begun(chain, version, after), []
@@ -71,7 +72,7 @@ def claims_of(index: Index, chain: ChainId, until: Hlc | None = None) -> Iterato
             renewals.append(version.moment)
         before, last = after, version
     if claim is not None and last is not None:
-        lease_end_us = _lease_end(before, last.seq, last.stored)
+        lease_end_us = _lease_end(before, last.seq, last.stored, last.at)
         yield claim._replace(lease_end_us=lease_end_us, renewals=tuple(renewals))
 
 
@@ -87,7 +88,9 @@ def _begun(chain: ChainId, version: Version, state: steps.State) -> Claim:
     )
 
 
-def _ended(claim: Claim, before: steps.State, after: steps.State, version: Version) -> Claim:
+def _ended(
+    claim: Claim, before: steps.State, after: steps.State, version: Version, before_at: str
+) -> Claim:
     if after.state == steps.CLAIMED:
         moved = bool(version.events) and version.events[-1].op == "step.move"
         outcome = RELEASED if moved else TAKEN_OVER
@@ -100,14 +103,14 @@ def _ended(claim: Claim, before: steps.State, after: steps.State, version: Versi
         end=version.moment,
         end_event=version.events[-1].id if version.events else None,
         ended_by=version.by,
-        lease_end_us=_lease_end(before, version.after, version.prev_stored),
+        lease_end_us=_lease_end(before, version.after, version.prev_stored, before_at),
     )
 
 
-def _lease_end(state: steps.State, head: int, stored: str | None) -> int | None:
+def _lease_end(state: steps.State, head: int, stored: str | None, at: str) -> int | None:
     from tclog.clock import Stamp
 
-    return steps.lease_ends_us(state, head, None if stored is None else Stamp(stored))
+    return steps.lease_ends_us(state, head, None if stored is None else Stamp(stored), at)
 
 
 def lapsed_by(claim: Claim, at_us: int) -> Claim:

@@ -1,4 +1,4 @@
-"""Foreign clients that write wrong store times into a step's versions: no live lease ends by them."""
+"""Foreign clients that write wrong store times into a step: no live lease ends by them."""
 
 from simulation.interleaving import World
 from tclog.chain.append import seal_draft, seal_next

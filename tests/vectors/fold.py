@@ -107,6 +107,8 @@ def _appended(content: State | None, added: State, separator: str) -> State | No
         content["type"] == "text" and content.get("value") == "" and "parts" not in content
     ):
         return added
+    if content["type"] == "json" and "text" in content:
+        return _spliced(content["text"], added)
     if content["type"] == "json":
         elements = content.get("value")
         if not isinstance(elements, list) or "blob" in added:
@@ -129,6 +131,16 @@ def _appended(content: State | None, added: State, separator: str) -> State | No
         if len(tail.encode()) > INLINE:
             parts, tail = parts + _part(tail), ""
     return {"type": "text", "value": tail} | ({"parts": parts} if parts else {})
+
+
+def _spliced(array: str, added: State) -> State | None:
+    white = " \t\n\r"
+    if not isinstance(json.loads(array), list) or "blob" in added:
+        return None
+    body = array.rstrip(white)[:-1].rstrip(white)
+    comma = "" if body.lstrip(white) == "[" else ","
+    text = f"{body}{comma}{canonical(added['value']).decode()}]"
+    return {"type": "json", "text": text} if len(text.encode()) <= INLINE else None
 
 
 def _part(tail: str) -> list[State]:

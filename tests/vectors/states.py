@@ -113,6 +113,16 @@ def memory_append() -> dict[str, Any]:
     append(text("instead of an empty text"))
     line.one("memory.set", inline([1]))
     append(text("two"))
+    # An array with a float stands as it was written, and stays so.
+    line.one("memory.set", {"type": "json", "text": " [1e16, 0.50 ] "})
+    append(text('é "x"'))
+    append(text("y"), separator=", ")
+    line.one("memory.set", {"type": "json", "text": "[]"})
+    append(text("first"))
+    line.add(
+        line.event("memory.set", {"type": "json", "text": '{"a":0.5}'}),
+        line.event("memory.append", {"added": text("x"), "separator": "\n"}, why="it is no array"),
+    )
     refused = "it is no text and no inline array"
     line.add(
         line.event("memory.set", inline({"a": 1})),

@@ -96,15 +96,23 @@ class Explained(NamedTuple):
         return self.at in line
 
 
+# The functions of a module that are run, and which of their lines, counted from their first.
+Ran = dict[str, list[int]]
+
+
 class Test(NamedTuple):
-    """What a test runs, and how long that took."""
+    """What a test runs of each module, and how long that took."""
 
     seconds: float
-    lines: dict[str, set[int]]
+    ran: dict[str, Ran]
 
     def cost(self, module: str) -> float:
         """Return the seconds for each part of what it runs that is of a module."""
-        return self.seconds * sum(map(len, self.lines.values())) / len(self.lines[module])
+        return self.seconds * sum(map(_lines, self.ran.values())) / _lines(self.ran[module])
+
+
+def _lines(ran: Ran) -> int:
+    return sum(map(len, ran.values()))
 
 
 class Known(NamedTuple):
@@ -205,7 +213,7 @@ def cover(files: Iterable[str], jobs: int) -> dict[str, Test]:
             print(f"looking at {name}", file=sys.stderr, flush=True)
             kept.write_text(json.dumps(_trace(name)))
         return {
-            name: Test(seconds, {m: set(lines) for m, lines in ran.items()})
+            name: Test(seconds, ran)
             for name, (seconds, ran) in json.loads(kept.read_text()).items()
         }
 
@@ -214,7 +222,7 @@ def cover(files: Iterable[str], jobs: int) -> dict[str, Test]:
 
 
 def _trace(name: str) -> dict[str, Any]:
-    """Run one file of tests; return, by test that passed, the seconds and the lines that it ran."""
+    """Run one file of tests; return, by test that passed, the seconds and what it ran."""
     with tempfile.TemporaryDirectory(prefix="tclog-mutants-") as root:
         tree, folder = Tree(Path(root) / "tree"), Path(root) / "ran"
         folder.mkdir()
@@ -228,12 +236,20 @@ def _trace(name: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for line in times.read_text().splitlines() if times.exists() else []:
             nth, test, seconds, passed = json.loads(line)
-            ran = defaultdict(set)
+            ran: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
             for entry in (folder / str(nth)).read_text().splitlines() if passed else []:
-                module, _, number = entry.rpartition(":")
-                ran[module].add(int(number))
+                module, function, number = entry.rsplit(":", 2)
+                ran[module][function].append(int(number))
             if ran:
-                found[test] = seconds, {module: sorted(lines) for module, lines in ran.items()}
+                found[test] = (
+                    seconds,
+                    {
+                        module: {
+                            function: sorted(set(lines)) for function, lines in functions.items()
+                        }
+                        for module, functions in ran.items()
+                    },
+                )
         return found
 
 
@@ -242,14 +258,22 @@ def choose(mutant: Mutant, known: Known, parts: Sequence[str]) -> list[str]:
 
     Should they be too many, those are chosen that are quick and run little but this module.
     """
-    lines = set(range(mutant.change.first, mutant.change.last + 1))
+    change, module = mutant.change, mutant.module
     here = {
         name: test for name, test in known.tests.items()
-        if name.startswith(tuple(parts)) and mutant.module in test.lines
+        if name.startswith(tuple(parts)) and module in test.ran
     }  # fmt: skip
-    covering = {n: t for n, t in here.items() if t.lines[mutant.module] & lines}
-    if not mutant.change.called:
-        covering = here  # few tests load a module themselves, and all that use it may notice
+    # Few tests load a module themselves, and all that use it may notice what is run then.
+    covering = here
+    if change.base:
+        covering = {n: t for n, t in here.items() if change.where in t.ran[module]}
+        lines = range(change.first - change.base, change.last - change.base + 1)
+        exactly = {
+            n: t
+            for n, t in covering.items()
+            if not set(lines).isdisjoint(t.ran[module][change.where])
+        }
+        covering = exactly or covering
     chosen, spent_s = [], 0.0
     for name, test in sorted(covering.items(), key=lambda item: item[1].cost(mutant.module)):
         spent_s += test.seconds

@@ -39,7 +39,8 @@ _REMOVED = (
 class Change(NamedTuple):
     """One change: ``first`` and ``last`` are the lines of its statement, ``start`` is in bytes.
 
-    ``called``: it stands in a function, so it is not run when the module is loaded.
+    ``base`` is the first line of the function that it stands in; 0: it is run when the module is
+    loaded.
     """
 
     line: int
@@ -50,7 +51,7 @@ class Change(NamedTuple):
     after: str
     start: int
     end: int
-    called: bool
+    base: int
 
     @property
     def shown(self) -> str:
@@ -65,7 +66,7 @@ class _Place(NamedTuple):
     first: int
     last: int
     known: set[str]
-    called: bool = False
+    base: int = 0
 
 
 def changed(source: str, change: Change) -> str:
@@ -90,7 +91,7 @@ def changes(source: str) -> list[Change]:
         found |= {
             Change(
                 node.lineno, place.first, place.last, place.where,
-                raw[start:end].decode(), after, start, end, place.called,
+                raw[start:end].decode(), after, start, end, place.base,
             )
             for after in afters
         }  # fmt: skip
@@ -115,10 +116,10 @@ def _visit(node: ast.AST, place: _Place) -> Iterator[tuple[ast.AST, _Place, list
         if isinstance(node, ast.FunctionDef):
             given = node.args
             inner.known.update(one.arg for one in (*given.args, *given.kwonlyargs))
-            inner = inner._replace(called=True)
+            inner = inner._replace(base=min([node, *node.decorator_list], key=_line).lineno)
             for default in (*given.defaults, *filter(None, given.kw_defaults)):
                 yield from _visit(
-                    default, inner._replace(first=node.lineno, last=node.lineno, called=False)
+                    default, inner._replace(first=node.lineno, last=node.lineno, base=0)
                 )
         for statement in node.body:
             yield from _visit(statement, inner)
@@ -137,6 +138,10 @@ def _visit(node: ast.AST, place: _Place) -> Iterator[tuple[ast.AST, _Place, list
             yield node, place, afters
     for child in _children(node):
         yield from _visit(child, place)
+
+
+def _line(node: ast.stmt | ast.expr) -> int:
+    return node.lineno
 
 
 def _binds(node: ast.stmt, known: set[str]) -> bool:

@@ -1,8 +1,9 @@
 """Writes down which lines of the code a test runs, also in the processes that it starts.
 
 Each Python process of a tree that was made for collecting loads this file when it starts
-(``__main__.Tree``). It appends ``file:line`` to the file of the test that runs then, as soon as the
-line is run: a process may be killed at any moment. Nothing but the standard library is there yet.
+(``__main__.Tree``). It appends ``file:function:line`` to the file of the test that runs then, as
+soon as the line is run: a process may be killed at any moment. Lines are counted from that of the
+function, so they stay when it moves. Nothing but the standard library is there yet.
 """
 
 import fcntl
@@ -48,11 +49,14 @@ class _Lines:
 
     def line(self, frame: Any, event: str, arg: Any) -> Any:
         """Take down a line."""
-        left, number = self.left.get(frame.f_code), frame.f_lineno
+        code, number = frame.f_code, frame.f_lineno
+        left = self.left.get(code)
         if event == "line" and left and number in left:
             left.discard(number)
-            name = self.files[frame.f_code.co_filename]
-            os.write(self.handle, f"{name}:{number}\n".encode())
+            name = self.files[code.co_filename]
+            function = code.co_qualname.replace(".<locals>", "")
+            line = f"{name}:{function}:{number - code.co_firstlineno}\n"
+            os.write(self.handle, line.encode())
         return self.line
 
 

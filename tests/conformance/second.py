@@ -242,9 +242,13 @@ class Client:
             last = {"at": head.record["txn"]["at"], "seq": head.seq}
         record |= {"last_txn": last} if last else {}
         kind = chain.partition("/")[0]
-        record["state"] = fold.packed(kind, fold.fold(kind, head.state, record), record)
+        record["state"] = fold.packed(kind, self.after(head, record), record)
         record["sum"] = blake(canonical(record))
         return record
+
+    def after(self, head: Head, record: State) -> State:
+        kind = record["chain"].partition("/")[0]
+        return fold.fold(kind, head.state, record, head.record or None)
 
     def create(self, record: State) -> bool:
         key, raw = fold.slot_key(record["chain"], record["seq"]), canonical(record)

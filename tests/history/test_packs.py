@@ -1015,3 +1015,18 @@ def test_a_copy_tells_of_what_vanishes_after_it_was_listed(
     done = run(target, both)
     assert told == [(gone, "is missing")]
     assert done.damaged == 1
+
+
+def test_a_sync_says_what_it_found_in_packs_and_beside_them(
+    store: Place, index: Index, tmp_path: Path
+) -> None:
+    packed_at(store, index, BEGIN_US + 12 * HOUR_US)
+    fresh = Index(tmp_path / "fresh")
+    store.clock.us = END_US + HOUR_US
+    done = run(sync(store.clock.client("reader"), fresh), store)
+    attempts = list(fresh.attempts())
+    packed = {event for event in held(store) if any(a.event.id == event for a in attempts)}
+    assert 0 < len(packed) < len(attempts)
+    assert done.attempts == len(attempts)
+    assert done.versions == sum(map(fresh.head, fresh.chains()))
+    fresh.close()

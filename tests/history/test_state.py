@@ -226,6 +226,12 @@ def test_an_agent_that_only_tried_is_seen(tmp_path: Path) -> None:
     assert state["agent/alice"]["claims"] == ["design"]
     assert state["agent/bob"]["claims"] == []
     assert state["agent/bob"]["last_seen"] > state["agent/alice"]["last_seen"]
+    # Of what was done and what was tried in vain the later one is the last.
+    done = team["bob"].memory.set("k", "v")
+    assert state_at(team.look())["agent/bob"]["last_seen"] <= done.at
+    with pytest.raises(Refused):
+        team["bob"].steps.claim("design")
+    assert state_at(team.look())["agent/bob"]["last_seen"] > done.at
     team["alice"].send("carol", "hello")
     assert state_at(team.look())["agent/carol"]["last_seen"] is None
 

@@ -54,7 +54,7 @@ from tclog.event import (
     slot_key,
 )
 from tclog.event.bodies import misfit_body
-from tclog.store.base import Create, Created, Found, Get, Outcome, Put, Stat
+from tclog.store.base import Create, Created, Found, Get, Keep, Outcome, Stat
 
 RACES_MAX = 10_000
 # For so long after a version that several senders share, others are taken to be at work.
@@ -320,7 +320,7 @@ def seal(race: Race, draft: Draft) -> Protocol[None]:
     """Write the event's object, blobs before it; read its stamp where something rests on that."""
     client = race.client
     if race.blobs:
-        settled((yield tuple(Put(blob_key(blob.hash), blob.data) for blob in race.blobs)))
+        settled((yield tuple(Keep(blob_key(blob.hash), blob.data) for blob in race.blobs)))
         race.blobs = []
     known = client.knows_offset()
     for _ in range(2):
@@ -380,12 +380,12 @@ def _put_event(race: Race, key: str, raw: bytes) -> Protocol[Stamp | None]:
     client = race.client
     stored: Stamp | None
     if race.looked:
-        stored = yield Put(key, raw)
+        stored = yield Keep(key, raw)
         return stored
     race.looked = True
     known = known_broadcasts(client)
     seq = 1 if known is None else known.seq + 1
-    stored, found = settled((yield (Put(key, raw), Get(slot_key(ALL, seq)))))
+    stored, found = settled((yield (Keep(key, raw), Get(slot_key(ALL, seq)))))
     race.broadcasts = yield from read_broadcasts(client, read_on(client, ALL, known, found))
     return stored
 
@@ -415,7 +415,7 @@ def _version(race: Race, head: Version | None, state: Any, place: Place) -> Prot
 
         spilled = blobs_of(state, events[0])
         if spilled:
-            settled((yield tuple(Put(blob_key(blob.hash), blob.data) for blob in spilled)))
+            settled((yield tuple(Keep(blob_key(blob.hash), blob.data) for blob in spilled)))
     at = Hlc(place.at) if place.at else None
     merge = merge_of(state, race.broadcasts)
     return seal_next(client, chain, head, place, events, merge, at=at)

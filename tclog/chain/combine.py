@@ -71,7 +71,7 @@ from tclog.event import (
     slot_key,
 )
 from tclog.event.bodies import misfit
-from tclog.store.base import Delete, Entry, Found, Get, List, Put
+from tclog.store.base import Delete, Entry, Found, Get, Keep, List, Put
 
 if TYPE_CHECKING:
     from tclog.chain.append import Race
@@ -183,7 +183,7 @@ def _announce(race: Race, event: Event, after: int, unput: bytes | None) -> Prot
     mine = Announcement(pending_key(chain, event.at, after, event.id), after, event, len(raw))
     puts = [Put(mine.key, b"" if event.chains[0] == chain else raw)]
     if unput is not None:
-        puts.insert(0, Put(event_key(event.at, chain, event.id), unput))
+        puts.insert(0, Keep(event_key(event.at, chain, event.id), unput))
     began_s = client.monotonic_s()
     failures = [reply for reply in (yield tuple(puts)) if isinstance(reply, StoreError)]
     for failure in failures:

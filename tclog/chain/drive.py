@@ -17,6 +17,7 @@ from tclog.store.base import (
     Delete,
     Get,
     GetFile,
+    Keep,
     List,
     Put,
     PutFile,
@@ -61,6 +62,7 @@ def run(protocol: Protocol[T], store: Store, sleep: Callable[[float], None] = ti
 _ANSWERS: Mapping[type, Callable[[Store, Any], Any]] = {
     Get: lambda store, step: store.get(*step),
     Put: lambda store, step: store.put(*step),
+    Keep: lambda store, step: store.keep(*step),
     Create: lambda store, step: store.create(*step),
     List: lambda store, step: store.list(*step),
     Stat: lambda store, step: store.stat(*step),

@@ -57,7 +57,7 @@ from tclog.event import (
     chain_kind,
     event_key,
 )
-from tclog.store.base import Found, Put
+from tclog.store.base import Found, Keep
 
 RACES_MAX = 1_000
 GIVE_UP_S = 60.0
@@ -264,7 +264,7 @@ class _Transaction:
             )
         if view.blobs:
             blobs = {blob.hash: blob.data for blob in view.blobs}
-            settled((yield tuple(Put(blob_key(name), data) for name, data in blobs.items())))
+            settled((yield tuple(Keep(blob_key(name), data) for name, data in blobs.items())))
         new = [one for one in self.sealed.values() if one.event.id not in self.put]
         new = [one for one in new if one.event in view.events]
         if not new:
@@ -272,7 +272,7 @@ class _Transaction:
         known, wall_us = client.knows_offset(), client.clock.wall_us()
         keys = [event_key(one.event.at, one.chains[0], one.event.id) for one in new]
         stamps = settled(
-            (yield tuple(Put(key, one.raw) for key, one in zip(keys, new, strict=True)))
+            (yield tuple(Keep(key, one.raw) for key, one in zip(keys, new, strict=True)))
         )
         self.put |= {one.event.id for one in new}
         stored = stamps[0]

@@ -44,7 +44,7 @@ from tclog.history.packs import HOUR_US, after, hour_of, need_pack, read_packs_h
 from tclog.history.sync import sync
 from tclog.index import Index
 from tclog.index.packed import held_before, newest_before
-from tclog.store.base import Entry, Found, Get, Put
+from tclog.store.base import Entry, Found, Get, Keep
 
 CLOSED_AFTER_US = 3600 * SECOND_US
 TRIES_MAX = 8
@@ -289,7 +289,7 @@ class _Packing:
             return
         data = writer.finish()
         name = digest(data)
-        yield Put(pack_key(name), data)
+        yield Keep(pack_key(name), data)
         self.bytes += len(data)
         self.made.append(Pack(name, len(data), header.versions, len(header.events), self.through))
 

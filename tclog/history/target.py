@@ -162,6 +162,11 @@ class Mounted:
         store, rest, _ = self._at(key)
         return store.put(rest, data)
 
+    def keep(self, key: str, data: bytes) -> Any:
+        """See ``Store``."""
+        store, rest, _ = self._at(key)
+        return store.keep(rest, data)
+
     def create(self, key: str, data: bytes) -> Created:
         """See ``Store``."""
         store, rest, _ = self._at(key)

@@ -71,6 +71,15 @@ class Put(NamedTuple):
     data: bytes
 
 
+class Keep(Put):
+    """Write an object whose name is its content: an event, a blob, a pack. Answer: as for ``Put``.
+
+    What is there already is compared and stays. So it may be sent again after any answer.
+    """
+
+    __slots__ = ()
+
+
 class Create(NamedTuple):
     """Write an object only if none has its key. Answer: ``Created``."""
 
@@ -123,7 +132,7 @@ class GetFile(NamedTuple):
     key: str
 
 
-Request = Get | Put | Create | List | Stat | Delete | PutFile | GetFile
+Request = Get | Put | Keep | Create | List | Stat | Delete | PutFile | GetFile
 
 
 class Store(Protocol):
@@ -142,6 +151,13 @@ class Store(Protocol):
 
     def put(self, key: str, data: bytes) -> Stamp | None:
         """Answer ``Put``."""
+
+    def keep(self, key: str, data: bytes) -> Stamp | None:
+        """Answer ``Keep``.
+
+        Raises:
+            Damaged: the object is there, with other bytes.
+        """
 
     def create(self, key: str, data: bytes) -> Created:
         """Answer ``Create``."""
@@ -162,3 +178,17 @@ class Store(Protocol):
 
     def get_file(self, key: str) -> Iterator[bytes] | None:
         """Answer ``GetFile``."""
+
+
+def refuse_other(key: str, *, same: bool) -> None:
+    """Refuse an object that was to be kept and is there with other bytes.
+
+    Raises:
+        Damaged: it is not the same.
+    """
+    if not same:
+        from tclog.errors import Damaged
+
+        raise Damaged(
+            f"{key} is there already, with other bytes than its name stands for", hint="tclog fsck"
+        )

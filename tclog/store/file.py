@@ -35,7 +35,7 @@ from tclog.errors import (
     StoreUnreachable,
     to_run,
 )
-from tclog.store.base import Created, Entry, Found, Outcome
+from tclog.store.base import Created, Entry, Found, Outcome, refuse_other
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
 
 if TYPE_CHECKING:
@@ -191,6 +191,17 @@ class FileStore:
         except OSError as error:
             raise self._error(error, f"cannot write {key}") from error
         return stored
+
+    def keep(self, key: str, data: bytes) -> Stamp | None:
+        """See ``Store``."""
+        created = self.create(key, data)
+        if created.outcome is Outcome.WON:
+            return created.stored
+        found = self.get(key)
+        if found is None:
+            raise StoreUnreachable(f"cannot write {key}: {created.cause}", hint="dmesg")
+        refuse_other(key, same=found.data == data)
+        return found.stored
 
     def create(self, key: str, data: bytes) -> Created:
         """See ``Store``."""

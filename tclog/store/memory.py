@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tclog.clock import Stamp, stamp
-from tclog.store.base import Created, Entry, Found, Outcome
+from tclog.store.base import Created, Entry, Found, Outcome, refuse_other
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
 
 
@@ -42,6 +42,14 @@ class MemoryStore:
         with self._lock:
             self._objects[key] = Found(bytes(data), stored)
         return stored
+
+    def keep(self, key: str, data: bytes) -> Stamp | None:
+        """See ``Store``."""
+        found = self._objects.get(key)
+        if found is None:
+            return self.put(key, data)
+        refuse_other(key, same=found.data == data)
+        return found.stored
 
     def create(self, key: str, data: bytes) -> Created:
         """See ``Store``."""

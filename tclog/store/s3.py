@@ -31,7 +31,7 @@ from tclog.errors import (
     StoreUnreachable,
     UsageError,
 )
-from tclog.store.base import LIST_PAGE_MAX, Created, Entry, Found, Outcome
+from tclog.store.base import LIST_PAGE_MAX, Created, Entry, Found, Outcome, refuse_other
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
 
 if TYPE_CHECKING:
@@ -183,6 +183,11 @@ def _again(failure: _Failure) -> bool:
     )
 
 
+def _exists(failure: _Failure) -> bool:
+    """Whether a create found the object there."""
+    return failure.status in (304, 412) or failure.code == "AlreadyExists"
+
+
 # -- the store ------------------------------------------------------------------------------------
 
 
@@ -265,6 +270,36 @@ class S3Store:
         self._sent(lambda: self._plane().put(key, data))
         return None
 
+    def keep(self, key: str, data: bytes) -> Stamp | None:
+        """See ``Store``. One request, unless it is there already."""
+        for nth in range(TRIES_MAX):
+            if self._sent(lambda: self._is_new(key, data)):
+                return None
+            same = self._is_same(key, data)
+            if same is not None:
+                refuse_other(key, same=same)
+                return None
+            # obstore tells a 409, of two at once, as it tells that the object is there.
+            time.sleep(0.05 * 3**nth)
+        raise StoreUnreachable(f"{key} is said to be there, and cannot be read")
+
+    def _is_same(self, key: str, data: bytes) -> bool | None:
+        """Compare what is there; None if nothing is. Of a large object, only the size is read."""
+        if len(data) > RECORD_BYTES_MAX:
+            entry = self.stat(key)
+            return None if entry is None else entry.size == len(data)
+        found = self.get(key)
+        return None if found is None else found.data == data
+
+    def _is_new(self, key: str, data: bytes) -> bool:
+        try:
+            self._plane().create(key, data)
+        except _RequestError as error:
+            if _exists(error.failure):
+                return False
+            raise
+        return True
+
     def create(self, key: str, data: bytes) -> Created:
         """See ``Store``. Sent once; whatever is not a plain success has to be read back."""
         try:
@@ -272,7 +307,7 @@ class S3Store:
         except _RequestError as error:
             failure = error.failure
             cause = f"{failure.status or 'no answer'} {failure.code}".strip()
-            if failure.status in (304, 412) or failure.code == "AlreadyExists":
+            if _exists(failure):
                 return Created(Outcome.EXISTS, cause=cause)
             if _again(failure):
                 return Created(Outcome.UNKNOWN, cause=cause)
@@ -518,10 +553,9 @@ class _Obstore:
             self._failed(error)
 
     def create(self, key: str, data: bytes) -> None:
+        client = self._records if len(data) <= RECORD_BYTES_MAX else self._large()
         try:
-            self._call(
-                self._obstore.put, self._records, key, data, mode="create", use_multipart=False
-            )
+            self._call(self._obstore.put, client, key, data, mode="create", use_multipart=False)
         except self._errors as error:
             self._failed(error)
 

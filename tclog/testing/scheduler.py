@@ -23,7 +23,19 @@ from tclog.chain.trust import guard
 from tclog.clock import HybridClock, Stamp, stamp
 from tclog.errors import OutcomeUnknown, StoreDenied, StoreError, StoreUnreachable, TclogError
 from tclog.event import ChainId, Version, decode_version
-from tclog.store.base import Create, Created, Delete, Entry, Get, List, Outcome, Put, Request, Stat
+from tclog.store.base import (
+    Create,
+    Created,
+    Delete,
+    Entry,
+    Get,
+    Keep,
+    List,
+    Outcome,
+    Put,
+    Request,
+    Stat,
+)
 from tclog.testing.bucket import Bucket
 from tclog.testing.faults import Faults
 
@@ -260,6 +272,7 @@ class Simulation:
         self._fates = _ladder(faults, _REQUEST_FAULTS)
         self._more_fates = {
             Create: _ladder(faults, (*_REQUEST_FAULTS, "conflict")),
+            Keep: _ladder(faults, (*_REQUEST_FAULTS, "conflict")),
             List: _ladder(faults, (*_REQUEST_FAULTS, "stale")),
         }
         ladders = (self._fates, *self._more_fates.values())
@@ -650,6 +663,7 @@ def _verbs(store: Bucket) -> dict[type, Callable[..., Any]]:
     return {
         Get: store.get,
         Put: store.put,
+        Keep: store.keep,
         List: store.list,
         Stat: store.stat,
         Delete: lambda keys: store.delete(*keys),

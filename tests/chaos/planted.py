@@ -35,6 +35,10 @@ FORGOTTEN = 0.1
 DOUBTFUL = ((0.1, Fault("status", 500)), (0.1, Fault("duplicate")), (0.05, Fault("close")))
 
 
+def _makes_slot(request: Request) -> bool:
+    return is_create(request) and "/chains/" in request.key
+
+
 def lost_replies(patch: pytest.MonkeyPatch) -> None:
     """Tell nothing of every seventh create, whatever became of it."""
     create, rng = FileStore.create, random.Random(os.getpid())
@@ -130,14 +134,14 @@ def create_that_overwrites(proxy: Proxy, server: Server, seed: int) -> None:
     def put(request: Request, body: bytes) -> None:
         client.put_object(Bucket=server.bucket, Key=request.key, Body=body)
 
-    proxy.inject_randomly([(1.0, Fault("stand-in", stand_in=put))], seed, is_create)
+    proxy.inject_randomly([(1.0, Fault("stand-in", stand_in=put))], seed, _makes_slot)
 
 
 def acknowledged_and_forgotten(proxy: Proxy, server: Server, seed: int) -> None:
     """Report success of a create now and then, and store nothing."""
     del server
     forget = Fault("stand-in", stand_in=lambda request, body: None)
-    proxy.inject_randomly([(FORGOTTEN, forget)], seed, is_create)
+    proxy.inject_randomly([(FORGOTTEN, forget)], seed, _makes_slot)
 
 
 STORES: dict[str, Callable[[Proxy, Server, int], None]] = {

@@ -16,7 +16,7 @@ from tclog.errors import NotFound, Refused, UsageError
 from tclog.log import memory
 from tclog.log.handoff import complete_step
 from tclog.log.transactions import Transaction
-from tclog.store.base import Create, Get, List, Put
+from tclog.store.base import Create, Get, Keep, List
 from tclog.testing import Faults, oracles, simulate
 
 HISTORIES = int(REMEMBERED.get("TCLOG_TEST_TRANSACTIONS", "1"))
@@ -75,7 +75,7 @@ def test_what_it_costs_when_nobody_else_is_there():
     assert [row.value for row in done] == [49, 51]
     # The very first event of a clock is looked at, to learn the store's time.
     first, *rest = asked
-    assert first == [Put, Put]
+    assert first == [Keep, Keep]
     assert rest[-1] == [Create, Create]
     _, again = requests(world, transfer(world.client("bob"), "a", "b"))
     assert sum(len(step) for step in again) <= 2 * 3 + 4 + 1 + 2
@@ -102,7 +102,7 @@ def test_what_does_not_change_asks_nothing_more_of_single_keys():
     _, asked = requests(world, memory.get_value(alice, "a"))
     assert asked == [[Get]]
     _, asked = requests(world, memory.incr_value(alice, "a", 1))
-    assert [step for batch in asked for step in batch] == [Put, Create]
+    assert [step for batch in asked for step in batch] == [Keep, Create]
     bob = world.client("bob")
     _, asked = requests(world, memory.get_value(bob, "b"))
     # A transaction's version is judged by its other slot.

@@ -13,7 +13,7 @@ from blake3 import blake3
 from support.stores import in_child, raw_client
 
 from tclog.clock import SECOND_US, parse_us
-from tclog.errors import TclogError, UsageError
+from tclog.errors import Damaged, TclogError, UsageError
 from tclog.store.base import Created, Entry, Outcome, Store
 from tclog.store.s3 import PART_BYTES
 
@@ -82,6 +82,19 @@ def test_a_create_is_once_and_for_ever(store: Store, place: Place) -> None:
     assert found.data == b"first"
     store.put("a/c", b"put")
     assert store.create("a/c", b"created").outcome is Outcome.EXISTS
+
+
+@pytest.mark.parametrize("size", [0, 100, (1 << 20) + 1])
+def test_what_is_kept_is_compared_and_stays(store: Store, place: Place, size: int) -> None:
+    data = b"x" * size
+    for who in (store, store, place.open(), place.twin()):
+        who.keep("blobs/aa/b", data)
+    for other in (data + b"y", data[:-1] if size else b"z"):
+        with pytest.raises(Damaged, match="blobs/aa/b is there already"):
+            store.keep("blobs/aa/b", other)
+    found = store.get("blobs/aa/b")
+    assert found is not None
+    assert found.data == data
 
 
 def test_a_create_does_not_care_for_its_neighbours(store: Store) -> None:

@@ -28,6 +28,7 @@ from support.proxy import Fault, Proxy, is_create
 from support.stores import Server, fresh_bucket, open_s3, run_python
 
 from tclog.errors import (
+    Damaged,
     StoreDenied,
     StoreError,
     StoreMissing,
@@ -325,6 +326,22 @@ def test_a_create_that_was_sent_twice_is_not_won(moto: Server, proxy: Proxy, cli
     found = store.get("a/b")
     assert found is not None
     assert found.data == b"1"
+
+
+@both
+@pytest.mark.parametrize("fault", LOST[:-1], ids=lambda fault: f"{fault.kind}-{fault.status}")
+def test_what_is_kept_is_sent_again_and_is_there_once(
+    moto: Server, proxy: Proxy, client: str, fault: Fault
+) -> None:
+    store = open_s3(moto.through(proxy.url), client=client)
+    proxy.inject(fault, match=is_create)
+    store.keep("a/b", b"1")
+    assert store.get("a/b").data == b"1"
+    proxy.clear()
+    store.keep("a/b", b"1")
+    with pytest.raises(Damaged, match="a/b is there already"):
+        store.keep("a/b", b"2")
+    assert store.get("a/b").data == b"1"
 
 
 @both

@@ -61,7 +61,7 @@ class Bucket(MemoryStore):
             for key in keys[start : start + limit]
         ]
 
-    def keep(self) -> dict[str, Found]:
+    def copied(self) -> dict[str, Found]:
         """Make a copy of everything, for ``set_back``."""
         return dict(self._objects)
 

@@ -66,7 +66,7 @@ class Restore:
             )
         kept = {}
         store = self.simulation.store
-        self.simulation.at(0.75 * PHASE_US / 1e6, lambda: kept.update(store.keep()))
+        self.simulation.at(0.75 * PHASE_US / 1e6, lambda: kept.update(store.copied()))
         self.simulation.at(1.75 * PHASE_US / 1e6, lambda: self.set_back(kept))
         assert self.simulation.run()
 

@@ -106,6 +106,7 @@ def _operation(tried: Try, began_us: int) -> Operation:
     for name in {"chains", "reads"} & known.keys():
         known[name] = tuple(ChainId(chain) for chain in known[name])
     made = Operation(tried.agent, tried.name, known, (0, tried.n))
+    made.session = session_of(made)
     made.invoked_us, made.began_us, made.returned_us = tried.begin_us, began_us, tried.end_us
     made.repeats = tried.nth > 0
     if tried.name.startswith("inbox."):
@@ -186,7 +187,7 @@ def events_of(chains: Chains) -> Events:
     for chain, versions in chains.versions.items():
         for version in versions:
             for event in version.events:
-                found.setdefault(event.session, []).append((chain, version.seq, event))
+                found.setdefault(asked_by(event), []).append((chain, version.seq, event))
     return found
 
 
@@ -201,6 +202,11 @@ def appends_of(operations: Sequence[Operation], events: Events) -> list[Append]:
         for o in operations
         for chain in o.arguments.get("chains", ())
     ]
+
+
+def asked_by(event: Event) -> str:
+    """Return the session that asked for an event; `tclog exec` works in one of its own below it."""
+    return event.session.partition("/")[0]
 
 
 def session_of(operation: Operation) -> str:

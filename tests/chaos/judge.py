@@ -19,6 +19,7 @@ from chaos.history import (
     SESSION,
     Try,
     appends_of,
+    asked_by,
     events_of,
     operations_of,
     session_of,
@@ -179,6 +180,7 @@ def _parts(operation: Operation) -> Iterator[Operation]:
 
 def _part(whole: Operation, name: str, result: Any, **arguments: Any) -> Operation:
     part = Operation(whole.agent, name, arguments, whole.place)
+    part.session = whole.session
     part.invoked_us, part.began_us = whole.invoked_us, whole.began_us
     part.returned_us, part.outcome, part.result = whole.returned_us, "ok", result
     return part
@@ -203,7 +205,7 @@ def _invented(operations: Sequence[Operation], chains: Chains) -> Iterator[str]:
     for chain, versions in chains.versions.items():
         for version in versions:
             for event in version.events:
-                if event.session.startswith(SESSION) and event.session not in known:
+                if event.session.startswith(SESSION) and asked_by(event) not in known:
                     yield f"nobody asked for {event.op} in version {version.seq} of {chain}"
 
 

@@ -46,6 +46,7 @@ LINE_BYTES_MAX = 65 << 20
 _KINDS = {
     "blobs": "blob",
     "once": "key",
+    "redacted": "redacted",
     "events": "event",
     "packs": "pack",
     "chains": "version",

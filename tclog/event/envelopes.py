@@ -59,11 +59,11 @@ DEFS: dict[str, Schema] = {
     "recipient": {"type": "string", "format": "recipient", "minLength": 1, "maxLength": 200},
     "chain": {"type": "string", "format": "chain", "minLength": 3, "maxLength": 233},
     "hash": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-    "hlc": {"type": "string", "format": "stamp", "pattern": f"^{_YEAR}{_REST}-[0-9a-f]{{4}}$"},
+    "hlc": {"type": "string", "format": "hlc", "pattern": f"^{_YEAR}{_REST}-[0-9a-f]{{4}}$"},
     "stamp": {"type": "string", "format": "stamp", "pattern": f"^{_STORE_YEAR}{_REST}$"},
     "hour": {
         "type": "string",
-        "format": "stamp",
+        "format": "hour",
         "pattern": f"^{_YEAR}-(0[1-9]|1[0-2])-[0-3][0-9]T([01][0-9]|2[0-3])$",
     },
     "seq": counted(1, _SEQ_MAX),
@@ -173,7 +173,7 @@ VERSION = struct(
     sig=ref("signature"),
     stands=ref("before"),
     state={"type": "object"},
-    sum=ref("hash"),
+    sum={"type": "string"},
     txn=ref("txn"),
     voids=ref("voids"),
 )

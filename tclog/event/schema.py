@@ -54,6 +54,8 @@ def find_float(value: Any) -> str | None:
     """Return a reason if there is a float anywhere in a decoded JSON value."""
     if type(value) in _LEAVES:
         return None
+    if type(value) is dict and _LEAVES.issuperset(map(type, value.values())):
+        return None
     left = [value]
     while left:
         one = left.pop()
@@ -77,6 +79,22 @@ def _is_name(kind: str) -> Callable[[str], bool]:
     return check
 
 
+_MINUTE = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-[0-3][0-9]T([01][0-9]|2[0-3]):[0-5][0-9]")
+
+
+def _is_stamp(first_year: str, rest: str) -> Callable[[str], Any]:
+    """Make the check of a stamp from a year on: the minutes that records are of repeat."""
+    ends = re.compile(rest).fullmatch
+
+    @lru_cache(maxsize=4096)
+    def is_minute(text: str) -> bool:
+        if not first_year <= text < "9000" or not _MINUTE.fullmatch(text):
+            return False
+        return is_day(text[:10])
+
+    return lambda text: is_minute(text[:16]) and ends(text, 16)
+
+
 def _is_recipient(text: str) -> bool:
     return text == "@all" or FORMATS["agent"](text)
 
@@ -93,11 +111,15 @@ def _is_json(text: str) -> bool:
 FORMATS: dict[str, Callable[[str], bool]] = {
     "agent": _is_name("agent"),
     "chain": lru_cache(maxsize=4096)(validate_chain),
+    "hlc": _is_stamp("2020", r":[0-5][0-9][.][0-9]{6}Z-[0-9a-f]{4}"),
+    "hour": lambda text: is_day(text[:10]),
     "name": _is_name("key"),
     "recipient": _is_recipient,
-    "stamp": lambda text: is_day(text[:10]),
+    "stamp": _is_stamp("1970", r":[0-5][0-9][.][0-9]{6}Z"),
     "step": _is_name("step"),
 }
+# These check all that the pattern beside them says, which is there for other programs.
+_WHOLE = ("hlc", "stamp")
 
 
 def compile_schema(schema: Schema, defs: Mapping[str, Schema]) -> Check:
@@ -222,7 +244,7 @@ def _string(schema: Mapping[str, Any]) -> Check | None:
     tests: list[Callable[[str], Any]] = []
     if least or most is not None:
         tests.append(lambda text: least <= len(text) and (most is None or len(text) <= most))
-    if pattern is not None:
+    if pattern is not None and form not in _WHOLE:
         # Patterns are written with both anchors; in Python "$" would let a line feed pass.
         tests.append(re.compile(pattern[1:-1]).fullmatch)
     if form is not None:
@@ -348,7 +370,7 @@ class _Object:
                 look = None if made is find_float and type(one) in _LEAVES else made
             if look is None:
                 continue
-            if name in self._repeating:
+            if name in self._repeating and type(one) in _LEAVES:
                 names.append(name)
             else:
                 each.append((name, look))
@@ -366,7 +388,8 @@ class _Object:
 
 
 def _repeats(schema: Schema) -> bool:
-    """Whether a field holds one of few texts: those with a pattern are ids, stamps and nonces."""
+    """Whether a field holds one of few values: texts with a pattern are ids, stamps and nonces."""
     if not isinstance(schema, Mapping) or "anyOf" in schema:
         return False
-    return schema.get("type") == "string" and "pattern" not in schema
+    few = "const" in schema or "enum" in schema
+    return few or (schema.get("type") == "string" and "pattern" not in schema)

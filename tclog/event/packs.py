@@ -258,7 +258,16 @@ def summarize_packed(chain: ChainId, seq: int, row: Row) -> Summary | None:
         before = None if prev is None else bytes.fromhex(prev)
     except (ValueError, KeyError, TypeError):
         raise _wrong(chain, seq) from None
+    if type(at) is not str or not all(map(_is_typed, events)):
+        raise _wrong(chain, seq)
     return Summary(chain, seq, blake3(raw).digest(), before, at, stored, raw, False, 0, events)
+
+
+def _is_typed(event: EventSummary) -> bool:
+    """Whether an index can keep it: the only fields that are kept apart from the bytes."""
+    _, agent, op, chains = event
+    texts = type(agent) is str and type(op) is str and type(chains) is list
+    return texts and all(type(chain) is str for chain in chains)
 
 
 def _wrong(chain: ChainId, seq: int) -> Damaged:

@@ -258,7 +258,7 @@ def summarize_packed(chain: ChainId, seq: int, row: Row) -> Summary | None:
         before = None if prev is None else bytes.fromhex(prev)
     except (ValueError, KeyError, TypeError):
         raise _wrong(chain, seq) from None
-    if type(at) is not str or not all(map(_is_typed, events)):
+    if type(record["at"]) is not str or not all(map(_is_typed, events)):
         raise _wrong(chain, seq)
     return Summary(chain, seq, blake3(raw).digest(), before, at, stored, raw, False, 0, events)
 

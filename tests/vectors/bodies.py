@@ -65,7 +65,7 @@ def _fits_text(schema: Any, value: str) -> bool:
 
 
 def _fits_format(form: str | None, value: str) -> bool:
-    if form == "stamp":
+    if form in ("hlc", "hour", "stamp"):
         try:
             date.fromisoformat(value[:10])
         except ValueError:

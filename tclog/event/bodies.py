@@ -37,7 +37,7 @@ def _form(required: str, kind: str, **fields: Schema) -> Schema:
 
 
 _SIZED: dict[str, Schema] = {"blob": ref("hash"), "size": ref("count")}
-_IN_TEXT = {"type": "string", "contentMediaType": "application/json"}
+_IN_TEXT = {"type": "string", "contentMediaType": "application/json", "format": "json"}
 CONTENT_DEFS: dict[str, Schema] = {
     "text": {
         "anyOf": [

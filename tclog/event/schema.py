@@ -113,6 +113,7 @@ FORMATS: dict[str, Callable[[str], bool]] = {
     "chain": lru_cache(maxsize=4096)(validate_chain),
     "hlc": _is_stamp("2020", r":[0-5][0-9][.][0-9]{6}Z-[0-9a-f]{4}"),
     "hour": lambda text: is_day(text[:10]),
+    "json": _is_json,
     "name": _is_name("key"),
     "recipient": _is_recipient,
     "stamp": _is_stamp("1970", r":[0-5][0-9][.][0-9]{6}Z"),
@@ -249,8 +250,6 @@ def _string(schema: Mapping[str, Any]) -> Check | None:
         tests.append(re.compile(pattern[1:-1]).fullmatch)
     if form is not None:
         tests.append(FORMATS[form])
-    if schema.get("contentMediaType") == "application/json":
-        tests.append(_is_json)
     if not tests:
         return None
     wrong = f" is not a valid {form}" if form else " is not a valid text here"

@@ -52,6 +52,8 @@ class Findings:
         # A slot that was copied here, if one was met, and the oldest stamp of a slot.
         self.copied = ""
         self.oldest: Stamp | None = None
+        # How many stamps that versions tell were compared with the store's.
+        self.compared = 0
         self._report = report
 
     def damage(self, code: str, message: str, where: Writer) -> None:

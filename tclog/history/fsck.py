@@ -152,7 +152,7 @@ class _Rest:
             page = yield from listing.page()
             if not page:
                 break
-            for batch in batches(page):
+            for batch in batches(row for row in page if self._is_announcement(row.key)):
                 replies = yield from read_each([entry.key for entry in batch])
                 for entry, reply in zip(batch, replies, strict=True):
                     if isinstance(reply, Found):
@@ -162,13 +162,16 @@ class _Rest:
                         self.found.unread(entry, reply, "pending-damaged")
                 self.found.progress("pending", len(batch))
 
+    def _is_announcement(self, key: str) -> bool:
+        if pending_key_parts(key) is not None:
+            return True
+        self.found.stray(key)
+        return False
+
     def _announcement(self, key: str, raw: bytes) -> None:
         where = Writer(key)
         parts = pending_key_parts(key)
-        if parts is None:
-            self.found.stray(key)
-            return
-        if not raw:
+        if not raw or parts is None:
             # Its name says where the event's object is, which its sender may have died before.
             return
         _, after, named = parts

@@ -84,19 +84,24 @@ class ChainCheck:
             if not page:
                 break
             kept = [row for row in page if not leave or not row.key.startswith(f"{leave}/")]
+            kept = [row for row in kept if self._is_slot(row.key)]
             for batch in batches(kept):
                 for entry, found in (yield from self.found.read(batch, "version-damaged")):
                     yield from self._slot(entry, found)
                 self.found.progress("versions", len(batch))
         yield from self._end_chain()
 
+    def _is_slot(self, key: str) -> bool:
+        """Whether a key is that of a slot; any other is told."""
+        if slot_seq(key) is not None and is_chain(key.rpartition("/")[0]):
+            return True
+        self.found.stray(key)
+        return False
+
     def _slot(self, entry: Entry, found: Found | None) -> Protocol[None]:
         """Check one slot; they come with the newest of their chain first."""
         folder = entry.key.rpartition("/")[0]
-        seq = slot_seq(entry.key)
-        if seq is None or not is_chain(folder):
-            self.found.stray(entry.key)
-            return
+        seq = slot_seq(entry.key) or 0  # its name was looked at before it was read
         if folder != self._folder:
             yield from self._end_chain()
             self._folder, self._above, self.chains = folder, None, self.chains + 1
@@ -364,7 +369,9 @@ class ChainCheck:
             return
         if abs(parse_us(stored) - parse_us(before.at)) > COPIED_US:
             self.found.copied = slot_key(before.chain, before.seq)
-        elif abs(parse_us(said) - parse_us(stored)) >= SECOND_US:
+            return
+        self.found.compared += 1
+        if abs(parse_us(said) - parse_us(stored)) >= SECOND_US:
             self.found.ledger.stamp(version, said, before)
 
     def _merge(self, before: Version | None, version: Version, what: str, where: Writer) -> None:
@@ -380,11 +387,13 @@ class ChainCheck:
 def tell_stamps(found: Findings, mark_stored: Stamp | None) -> None:
     """Tell of versions that say another stamp of the slot before them than the store does.
 
-    A copy writes the project's mark last, or has slots that are not newer than the mark and was
-    brought up to date since. There a stamp that may have been the original's is not compared.
+    A copy has slots that are not newer than the project's mark, which it gets last, or most of its
+    stamps are other ones. There a stamp that may have been the original's is not compared.
     """
+    others = list(found.ledger.stamps())
     copy = mark_stored is None or (found.oldest or mark_stored) <= mark_stored
-    for where, said, stored, at in list(found.ledger.stamps()):
+    copy = copy or 2 * len(others) > found.compared
+    for where, said, stored, at in others:
         original = said < stored and parse_us(said) >= parse_us(at) - AHEAD_TRUSTED_US
         if copy and original:
             found.copied = where.key

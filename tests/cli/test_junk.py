@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tomllib
 from base64 import b64decode
 from pathlib import Path
 
 import pytest
 import zstandard
+from support.stores import Server, raw_client
 
 from tclog.event import ChainId, chain_folder, slot_key
 from tclog.event.packs import PackReader
@@ -434,3 +436,31 @@ def test_looking_back_goes_over_a_voided_slot(full: User) -> None:
     for at in (point, newest["at"]):
         assert full("memory", "get", "a", "--at", at, "--json").code == 0
     assert full("fsck").code == 0
+
+
+@pytest.mark.parametrize("client", ["obstore", "boto3"])
+def test_a_consoles_folder_markers_stop_nothing(bucket: User, moto: Server, client: str) -> None:
+    with (bucket.work / ".tclog" / "config.toml").open("a") as file:
+        file.write(f'client = "{client}"\n')
+    for words in (
+        ("memory", "set", "a", "1"), ("send", "@all", "x"), ("send", "bob", "x"), ("claim", "s"),
+        ("artifact", "put", "f"), ("inbox", "--ack"),
+    ):  # fmt: skip
+        (bucket.work / "f").write_text("f")
+        bucket(*words).ok()
+    url = tomllib.loads((bucket.work / ".tclog" / "config.toml").read_text())["store"]
+    name, _, prefix = url.removeprefix("s3://").partition("/")
+    raw = raw_client(moto)
+    keys = [row["Key"] for row in raw.list_objects_v2(Bucket=name, Prefix=prefix)["Contents"]]
+    folders = {f"{prefix}/", *(key[: i + 1] for key in keys for i, c in enumerate(key) if c == "/")}
+    for folder in folders:
+        raw.put_object(Bucket=name, Key=folder, Body=b"")
+    for step, user in (("t", bucket), ("u", afresh(bucket))):
+        assert user("memory", "get", "a").lines() == ["1"]
+        for words in (
+            ("memory", "list"), ("step", "list"), ("artifact", "list"), ("log",), ("state",),
+            ("status",), ("agents",), ("sync", "--full"), ("inbox",), ("send", "@all", "y"),
+            ("memory", "set", "a", "1"), ("claim", step), ("export", "-o", "x"), ("fsck",),
+        ):  # fmt: skip
+            done = user(*words)
+            assert done.code == 0, (words, done)

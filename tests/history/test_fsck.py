@@ -760,3 +760,33 @@ def test_a_slot_that_came_while_they_were_listed_is_not_missing(tmp_path: Path, 
     store.delete(slot_key(chain, seqs[0]))
     (damage,) = check(Behind(store, hidden))[0]
     assert damage.code == "version-missing"
+
+
+NOTE = {"note": {"type": "text", "value": "x"}}
+
+
+def test_a_stamp_that_the_store_did_not_give_is_named(tmp_path: Path):
+    """A note that says that it found the claim an hour older than it is."""
+    store = MemoryStore()
+    fill(store, tmp_path / "files")
+    assert noted(store) == set()
+    head = head_of(store, HELD)
+    early = format_us(parse_us(head.stored) - 3600 * 1_000_000)
+    key = forge(
+        store, HELD, "step.note", {"note": {"type": "text", "value": "x"}}, prev_stored=early
+    )
+    assert ("stamp-wrong", key) in {(one.code, one.where.key) for one in check(store)[0]}
+    late = format_us(parse_us(head.stored) + 3600 * 1_000_000)
+    store.delete(key)
+    key = forge(
+        store, HELD, "step.note", {"note": {"type": "text", "value": "x"}}, prev_stored=late
+    )
+    assert ("stamp-wrong", key) in {(one.code, one.where.key) for one in check(store)[0]}
+
+
+def test_a_copy_is_told_once_and_its_stamps_are_no_damage(tmp_path: Path):
+    store, copy = filled_store(tmp_path / "files"), MemoryStore()
+    for key, raw in sorted(objects(store).items()):
+        copy.put(key, raw)
+    assert check(copy)[0] == []
+    assert len([code for code, _ in noted(copy) if code == "stamps-copied"]) == 1

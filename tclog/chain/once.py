@@ -21,8 +21,8 @@ from tclog.chain.drive import Protocol, Sleep
 from tclog.chain.read import read_newest, read_range
 from tclog.clock import Stamp
 from tclog.errors import Damaged, Refused, StoreError, StoreUnreachable, quote
-from tclog.event import ChainId, Event, Version, decode_record, digest, encode, once_key
-from tclog.store.base import Create, Found, Get, Outcome
+from tclog.event import ChainId, Event, Version, decode_record, digest, encode, once_key, slot_key
+from tclog.store.base import Create, Found, Get, Outcome, Stat
 
 _RESUME = r"([0-9a-f]{16})\.([1-9][0-9]{0,9})"
 _TRIES_MAX = 10
@@ -55,7 +55,7 @@ def bind_once(client: Client, chain: ChainId, bound: Once) -> Protocol[int]:
     """
     # One object for each chain, so that a message to several inboxes can be repeated as a whole.
     key = once_key(client.agent, f"{bound.key}#{digest(chain.encode())[:16]}")
-    found = yield Get(key)
+    found = there = yield Get(key)
     if found is None:
         known = client.known(chain)
         head = known if known is not None else (yield from read_newest(client, chain))
@@ -71,8 +71,8 @@ def bind_once(client: Client, chain: ChainId, bound: Once) -> Protocol[int]:
         }
         found = yield from _create(client, key, encode(made))
     record = decode_record(found.data, "once", key)
-    if record["chain"] != chain:
-        raise Damaged(f"{key} does not bind an idempotency key", hint="tclog fsck")
+    if (record["chain"], record["agent"], record["key"]) != (chain, client.agent, bound.key):
+        raise Damaged(f"{key} binds another idempotency key", hint="tclog fsck", object=key)
     if record["command"] != bound.command:
         raise Refused(
             f"the idempotency key {bound.key!r} was already used by {client.agent}"
@@ -80,7 +80,19 @@ def bind_once(client: Client, chain: ChainId, bound: Once) -> Protocol[int]:
             code="key-reused",
             hint=f"tclog log --agent {quote(client.agent)} --grep {quote(bound.key)}",
         )
-    return record["after"]  # type: ignore[no-any-return]
+    last: int = record["after"]
+    if there is None or not last or (yield from _was_before(chain, last, found)):
+        return last
+    return 0  # it says nothing of where the key may stand: all versions are looked through
+
+
+def _was_before(chain: ChainId, after: int, binding: Found) -> Protocol[bool]:
+    """Whether a version was there before the object that names it as the newest.
+
+    It was read before that was made. In a copy the stamps may say otherwise, which costs requests.
+    """
+    entry = yield Stat(slot_key(chain, after))
+    return entry is not None and entry.stored is not None and entry.stored <= binding.stored
 
 
 def find_once(

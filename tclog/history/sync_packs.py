@@ -9,16 +9,18 @@ finds nothing where something was listed, asks the chain of packs once more afte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import state_of
+from tclog.chain.read import read_present
 from tclog.clock import SECOND_US, parse_us
 from tclog.domain.packs import State
-from tclog.event import PACKS, ChainId, Version, decode_version
+from tclog.errors import Damaged
+from tclog.event import PACKS, ChainId, Version, decode_version, digest, pack_key, slot_key
 from tclog.event.summary import Summary, summarize
 from tclog.history.objects import Progress
 from tclog.index import Index, NotLinked
@@ -120,7 +122,7 @@ class PackSync:
                 if reader is None:
                     gone = one.pack
                     break
-                yield from self._take(reader)
+                yield from self._take(reader, one.pack)
                 self._read.add(one.pack)
             else:
                 return state
@@ -130,7 +132,7 @@ class PackSync:
                 break
         raise missing(gone)
 
-    def _take(self, reader: PackReader) -> Protocol[None]:
+    def _take(self, reader: PackReader, pack: str) -> Protocol[None]:
         """Insert what the index lacks of a pack."""
         from tclog.history import aside
 
@@ -142,8 +144,36 @@ class PackSync:
         if not done:
             yield from self._insert(aside.read_batches(reader, firsts))
         self.attempts += count_attempts(self.index) - before
+        yield from self._compare(pack, firsts)
         # Only an index that lacks what an earlier pack holds: its slots have it.
         yield from self.catch_up(apart)
+
+    def _compare(self, pack: str, firsts: Mapping[Run, int]) -> Protocol[None]:
+        """Compare one version that was taken from a pack, drawn at random, with its slot.
+
+        A pack that says other things than the slots is found so by some reader, sooner or later.
+        """
+        taken = [(run, first) for run, first in firsts.items() if first <= run.last]
+        if not taken:
+            return
+        run, first = taken[int(self.client.jitter() * len(taken))]
+        seq = first + int(self.client.jitter() * (run.last - first + 1))
+        kept = self.index.kept(run.chain, seq)
+        if kept is None:
+            return  # junk that was ended
+        key = slot_key(run.chain, seq)
+        found = yield from read_present(key)
+        if found is not None and found.data == kept[2]:
+            return
+        self.index.renew()  # what the pack said is in it
+        has = "nothing" if found is None else f"another one, id {digest(found.data)[:12]}"
+        raise Damaged(
+            f"the pack {pack_key(pack)} holds version {seq} of {run.chain} with id"
+            f" {digest(kept[2])[:12]}; its slot {key} holds {has}",
+            hint="tclog fsck",
+            pack=pack_key(pack),
+            object=key,
+        )
 
     def _firsts(self, runs: Iterable[Run]) -> tuple[dict[Run, int], list[ChainId]]:
         """Return of each run the first version that is wanted, and the chains with a gap."""

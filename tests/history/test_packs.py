@@ -1030,3 +1030,39 @@ def test_a_sync_says_what_it_found_in_packs_and_beside_them(
     assert done.attempts == len(attempts)
     assert done.versions == sum(map(fresh.head, fresh.chains()))
     fresh.close()
+
+
+def test_a_pack_that_says_other_things_than_the_slots_is_found_by_readers(
+    store: Place, index: Index, tmp_path: Path
+) -> None:
+    """Each compares one version, drawn at random; what it took from the pack is not kept."""
+    packed_at(store, index)
+    for chain in index.chains("memory"):
+        slot = slot_key(chain, 1)
+        store._objects[slot] = store._objects[slot]._replace(data=b"{}")
+    caught = 0
+    for draw in range(20):
+        fresh = Index(tmp_path / f"reader-{draw}")
+        client = store.clock.client("reader")
+        draws = iter([(draw + 0.5) / 20, *[0.0] * 1000])
+        client.jitter = lambda draws=draws: next(draws)
+        try:
+            run(sync(client, fresh), store, lambda _: None)
+        except Damaged as error:
+            assert error.message.startswith("the pack packs/")
+            assert error.details["object"] in error.message
+            assert error.details["object"].startswith("chains/memory/")
+            assert list(fresh.chains()) == []
+            caught += 1
+        fresh.close()
+    assert 0 < caught < 20
+
+
+def test_comparing_a_pack_costs_one_request_for_each(
+    store: Place, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = packed_at(store, index)
+    _, compared = cold(store, tmp_path / "compared")
+    monkeypatch.setattr(PackSync, "_compare", lambda self, pack, firsts: iter(()))
+    _, before = cold(store, tmp_path / "before")
+    assert compared - before == Counter({"Get chains": made.packs})

@@ -33,6 +33,7 @@ import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,6 +121,8 @@ class Known(NamedTuple):
 
     tests: dict[str, Test]
     part_s: float
+    # Tests that were seen to pass without any change.
+    sound: set[str]
 
 
 class Tree:
@@ -127,6 +130,7 @@ class Tree:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._mutant: Mutant | None = None
         left_out = shutil.ignore_patterns(".hypothesis", "*.pyc")
         for part in ("tclog", "tests", "docs"):
             shutil.copytree(ROOT / part, root / part, ignore=left_out)
@@ -159,6 +163,24 @@ class Tree:
         shutil.copy(Path(__file__).with_name("covering.py"), self.packages)
         start = f"covering.start({str(self.root)!r}, {str(folder)!r}, {MODULES!r})"
         (self.packages / "trace.pth").write_text(f"import covering; {start}\n")
+
+    @contextmanager
+    def mutated(self, mutant: Mutant | None) -> Iterator[None]:
+        """Make a change, in place of the one that is made now, and take it back."""
+        before, self._mutant = self._mutant, mutant
+        self._write(before, mutant)
+        try:
+            yield
+        finally:
+            self._mutant = before
+            self._write(mutant, before)
+
+    def _write(self, last: Mutant | None, mutant: Mutant | None) -> None:
+        if last is not None:
+            shutil.copy(ROOT / last.module, self.root / last.module)
+        if mutant is not None:
+            source = (ROOT / mutant.module).read_text()
+            (self.root / mutant.module).write_text(changed(source, mutant.change))
 
     def run(self, *words: str, limit_s: float, **environ: str) -> tuple[int | None, str]:
         """Run Python; return its exit status, None if it did not end, and the end of its output."""
@@ -291,18 +313,13 @@ def choose(mutant: Mutant, known: Known, parts: Sequence[str]) -> list[str]:
 
 def judge(tree: Tree, mutant: Mutant, known: Known) -> dict[str, Any]:
     """Run what covers a change against it."""
-    path = tree.root / mutant.module
-    shipped = (ROOT / mutant.module).read_text()
-    path.write_text(changed(shipped, mutant.change))
     begun = time.monotonic()
     status, by = "survived", ""
-    try:
-        for part in (NEAR, SCHEDULES, FAR):
+    for part in (NEAR, SCHEDULES, FAR):
+        with tree.mutated(mutant):
             status, by = _part(tree, mutant, known, part)
-            if status != "survived":
-                break
-    finally:
-        path.write_text(shipped)
+        if status != "survived":
+            break
     return {**_told(mutant), "status": status, "by": by,
             "seconds": round(time.monotonic() - begun, 1)}  # fmt: skip
 
@@ -326,11 +343,26 @@ def _part(tree: Tree, mutant: Mutant, known: Known, part: Any) -> tuple[str, str
             break
         by = _last(out)
         failed = by.removeprefix("FAILED ").partition(" - ")[0]
-        if part is NEAR or failed not in names or tree.pytest([failed], limit_s=limit_s)[0]:
+        if failed not in names or _notices(tree, mutant, known, failed, part):
             return _ended(code), by
-        # It waits for other processes, and did not fail again: the machine was busy.
         names.remove(failed)
     return "survived", ""
+
+
+def _notices(tree: Tree, mutant: Mutant, known: Known, failed: str, part: Any) -> bool:
+    """Whether a test that failed does so because of the change: not also without it.
+
+    One that waits for other processes has to fail again too: the machine may be busy.
+    """
+    limit_s = TIME_LIMIT_S + 2 * known.part_s
+    if failed not in known.sound:
+        with tree.mutated(None):
+            sound = tree.pytest([failed], limit_s=limit_s)[0] == 0
+        if not sound:
+            known.tests.pop(failed, None)
+            return False
+        known.sound.add(failed)
+    return part is NEAR or tree.pytest([failed], limit_s=limit_s)[0] != 0
 
 
 def _ended(code: int | None) -> str:
@@ -341,7 +373,7 @@ def _last(out: str) -> str:
     """Return what pytest says failed, or the last line."""
     lines = [line for line in out.splitlines() if line.strip()]
     named = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
-    return (named or lines or [""])[-1][:200]
+    return (named or lines or [""])[-1][:400]
 
 
 def _told(mutant: Mutant) -> dict[str, Any]:
@@ -411,7 +443,7 @@ def main(words: Sequence[str] | None = None) -> int:
     rows = explained()
     equivalent = [row for row in rows if row.kind == "equivalent"]
     left_out = [one for one in mutants if any(row.of(one) for row in equivalent)]
-    known = Known(cover(test_files(), told.jobs), told.part_seconds)
+    known = Known(cover(test_files(), told.jobs), told.part_seconds, set())
     results = run([one for one in mutants if one not in left_out], known, told.jobs, rows)
     return summarize(results, len(left_out))
 

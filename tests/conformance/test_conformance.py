@@ -121,6 +121,19 @@ def test_a_clock_that_is_set_off_is_read_or_refused(user: User) -> None:
     assert "TCLOG_TEST_CLOCK_OFFSET_S" in wrong.error(2)["message"]
 
 
+def test_the_time_bounds_the_rounds(tmp_path: Path) -> None:
+    found: list[Check] = []
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    command = [sys.executable, str(SECOND)]
+    only = ("alone", "races", "killed")
+    conform(
+        command, environ, tmp_path, seed=1, rounds=10_000, seconds=0, tell=found.append, only=only
+    )
+    details = {check.name: check.detail for check in found}
+    assert details["races"].startswith("1 round(s)")
+    assert details["killed"].startswith("3 killed")
+
+
 def test_what_cannot_be_tried_is_a_clear_error(user: User) -> None:
     missing = user("conformance", "--json", "--", "no-such-client")
     assert missing.error(3)["code"] == "command-not-found"

@@ -28,14 +28,18 @@ if TYPE_CHECKING:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD...")
 @click.option("--seed", type=int, default=0, metavar="N", help="Draw another schedule.")
 @click.option(
-    "--rounds", type=click.IntRange(1, 10_000), default=3, metavar="N", help="Rounds of races (3)."
+    "--rounds",
+    type=click.IntRange(1, 10_000),
+    default=3,
+    metavar="N",
+    help="Rounds of races and kills (3).",
 )
 @click.option(
     "--seconds",
     type=options.DURATION,
     default="5m",
     metavar="D",
-    help="Begin no more rounds of races after this time (5m).",
+    help="Begin no more rounds after this time (5m).",
 )
 @click.option(
     "--only",

@@ -46,7 +46,7 @@ def conform(
         folder: an empty folder for the store and the caches.
         seed: draws the operations and the moments of the kills.
         rounds: how many rounds of races and of kills there are.
-        seconds: after which no further round of races begins.
+        seconds: after which no further round begins.
         tell: called with each check when it is done.
         only: the parts of ``PARTS`` to do; all if empty. The judgement and fsck follow always.
 
@@ -82,7 +82,7 @@ def _parts(trial: Trial, rounds: int, ends_s: float) -> Mapping[str, Iterator[st
     made = (
         parts.answers(trial),
         parts.races(trial, rounds, ends_s),
-        parts.killed(trial, rounds),
+        parts.killed(trial, rounds, ends_s),
         parts.keys(trial),
         parts.leases(trial),
         parts.transactions(trial),

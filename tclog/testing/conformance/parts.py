@@ -229,16 +229,20 @@ def _append(trial: Trial, member: Member, token: str) -> None:
 # -- killed authors -------------------------------------------------------------------------------
 
 
-def killed(trial: Trial, rounds: int) -> Iterator[str]:
+def killed(trial: Trial, rounds: int, ends_s: float) -> Iterator[str]:
     """Kill clients between and in the middle of writes, and repeat what they were asked."""
-    silent = 0
-    numbers = range(rounds * CLIENTS)
-    moments = [trial.rng.random() for _ in numbers]
+    count = silent = 0
     with ThreadPoolExecutor(CLIENTS) as pool:
-        for died, sentences in pool.map(partial(_victim, trial), numbers, moments):
-            silent += died
-            yield from sentences
-    trial.notes.append(f"{len(numbers)} killed, {silent} of them before they had answered")
+        for number in range(rounds):
+            if number and time.monotonic() > ends_s:
+                break
+            numbers = range(count, count + CLIENTS)
+            moments = [trial.rng.random() for _ in numbers]
+            count += CLIENTS
+            for died, sentences in pool.map(partial(_victim, trial), numbers, moments):
+                silent += died
+                yield from sentences
+    trial.notes.append(f"{count} killed, {silent} of them before they had answered")
 
 
 def _victim(trial: Trial, number: int, when: float) -> tuple[bool, list[str]]:

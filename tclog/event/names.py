@@ -165,10 +165,13 @@ def chain_folder(chain: ChainId) -> str:
 
 @lru_cache(maxsize=4096)
 def slot_key(chain: ChainId, seq: int) -> str:
-    """Return the object key of version ``seq`` (1, 2, 3, ...); newer ones sort first."""
+    """Return the object key of version ``seq`` (1, 2, 3, ...); newer ones sort first.
+
+    Raises:
+        Damaged: no chain has so many versions, but by a forgery at the end of one.
+    """
     if not 1 <= seq < SEQ_MAX:
-        msg = f"version {seq} is out of range"
-        raise ValueError(msg)
+        raise Damaged(f"{chain} can have no version {seq}", hint="tclog fsck")
     return f"{chain_folder(chain)}/{SEQ_MAX - seq:010d}.json"
 
 

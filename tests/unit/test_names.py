@@ -203,7 +203,7 @@ def test_what_is_no_slot_has_no_number(file):
 
 @pytest.mark.parametrize("seq", [0, -1, SEQ_MAX])
 def test_there_is_no_slot_for_a_number_that_is_no_version(seq):
-    with pytest.raises(ValueError, match="out of range"):
+    with pytest.raises(Damaged, match="can have no version"):
         slot_key(ALL, seq)
 
 

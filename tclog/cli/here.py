@@ -41,6 +41,8 @@ class Here:
         self._synced = False
         # Whether a look at what is damaged in parts ends with 8 (``--strict``).
         self.strict = False
+        # What was said to be left out.
+        self._left_out: set[str] = set()
         self._session: str | None = None
 
     def say(self, **flags: str | None) -> None:
@@ -365,8 +367,14 @@ class Here:
             return
         for warning in self._log.warnings:
             self.note(warning)
-        for what, error in self._log.left_out.items():
-            self.note(f"{what} is left out: {error.message}; {error.hint}", what, error)
+        self.say_left_out()
+
+    def say_left_out(self) -> None:
+        """Say what is left out as damaged, each thing once."""
+        for what, error in () if self._log is None else self._log.left_out.items():
+            if what not in self._left_out:
+                self._left_out.add(what)
+                self.note(f"{what} is left out: {error.message}; {error.hint}", what, error)
 
     def check_whole(self) -> None:
         """Refuse an answer that something was left out of, if that was asked for.

@@ -42,6 +42,8 @@ class History:
         self.client = client
         self._run = run
         self.index = Index(folder)
+        # Called after each sync, by who goes on for long: something may be left out since.
+        self.synced: Callable[[], None] = lambda: None
 
     def run(self, protocol: Protocol[T]) -> T:
         """Drive a protocol against the store."""
@@ -53,12 +55,14 @@ class History:
         """Bring the index up to the store; one that is found damaged is made anew.
 
         Raises:
-            Damaged: an object in the store does not hold what it should.
+            Damaged: a pack does not hold what it should, or the store was set back.
             IndexUnusable: the cache folder holds no index.
         """
-        return self.asked(
+        done = self.asked(
             lambda: self.run(sync(self.client, self.index, full=full, progress=progress))
         )
+        self.synced()
+        return done
 
     def asked(self, ask: Callable[[], T]) -> T:
         """Ask the index something; should it be damaged, make it anew and ask again."""

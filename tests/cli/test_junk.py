@@ -464,3 +464,15 @@ def test_a_consoles_folder_markers_stop_nothing(bucket: User, moto: Server, clie
         ):  # fmt: skip
             done = user(*words)
             assert done.code == 0, (words, done)
+
+
+def test_a_watch_tells_at_once_what_it_leaves_out(full: User) -> None:
+    spoil(full, "memory/a", 3)
+    full("memory", "set", "a", "3")  # refused; the event that was put makes sync look there
+    child = full.processes("watch", "--from", "30d", "--json", "--timeout", "20s")
+    try:
+        line = child.stderr.readline()
+    finally:
+        child.terminate()
+        child.communicate()
+    assert json.loads(line)["left_out"] == "memory/a"

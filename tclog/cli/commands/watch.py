@@ -86,6 +86,7 @@ def watch(
         raise UsageError("the interval is not above 0", hint="tclog watch --interval 1s")
     file = None if cursor_file is None else _CursorFile(Path(here.start, cursor_file))
     history = here.open_history()
+    history.synced = here.say_left_out
     follower = Follower(history, Filter(agent, op, chain, None, None, text or None), here.note)
     _begin(here, follower, since, file)
     pace = Pace(_pause, time.monotonic, history.client.jitter, interval_s, timeout_s)

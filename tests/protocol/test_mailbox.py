@@ -8,6 +8,7 @@ import pytest
 
 from tclog.errors import OutcomeUnknown
 from tclog.log.inbox import Mailbox, acknowledge, acknowledge_one, read_inbox, send_message
+from tclog.log.transactions import Transaction
 from tclog.store.base import Created, Get, Outcome
 
 from .world import World
@@ -153,3 +154,19 @@ def test_a_message_to_several_that_died_between_two_inboxes_can_be_repeated(worl
     for agent in ("carol", "dan", "eve"):
         told = [text for _, text, _ in texts(mailbox(world, agent, everything=True))]
         assert told.count("to three") == 1
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_message_of_a_transaction_comes_after_what_was_broadcast_before_it(
+    world: World, before: int
+) -> None:
+    for nth in range(before):
+        send(world, "bob", "carol", f"m{nth}")
+    send(world, "alice", "@all", "to all")
+    both = Transaction(world["bob"])
+    both.message_send("carol", "together")
+    both.memory_set("k", "v")
+    world.run(both.protocol(None))
+    told = [(n, text) for n, text, _ in texts(mailbox(world))]
+    assert told[before:] == [(before + 1, "to all"), (before + 2, "together")]
+    assert len(told) == before + 2

@@ -11,7 +11,7 @@ from tclog.chain.drive import run
 from tclog.chain.read import list_chains, read_forward, read_head, read_range
 from tclog.clock import parse_us
 from tclog.errors import Damaged, Refused
-from tclog.event import chain_id, decode, digest, encode, slot_key
+from tclog.event import VOIDS_MAX, chain_id, decode, digest, encode, slot_key
 from tclog.log.claims import claim_step, renew_step
 from tclog.log.memory import append_value, get_value, set_value
 from tclog.log.steps import show_step
@@ -193,3 +193,16 @@ def test_a_version_that_does_not_say_which_slots_its_transaction_has_is_damage(
     world.store.put(key, encode(record | {"sum": digest(encode(record))}))
     with pytest.raises(Damaged):
         world.run(get_value(world.client("carol"), "a"))
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_long_name_is_found_below_as_much_junk_as_a_version_can_end(
+    world: World, more: int
+) -> None:
+    """More than that no client can have left behind it."""
+    chain = chain_id("memory", "é" * 90)
+    world.run(set_value(world["alice"], "é" * 90, "v"))
+    for seq in range(2, 2 + VOIDS_MAX + more):
+        world.store.put(slot_key(chain, seq), b"junk")
+    found = world.run(list_chains(world.client("carol"), "memory"))
+    assert found == ([] if more else [chain])

@@ -15,11 +15,12 @@ from support.stores import Counting, fresh_bucket, open_s3, raw_client
 import tclog
 from tclog.chain.drive import run
 from tclog.chain.heads import LOOK_EVERY_S, FileHeads, MemoryHeads
+from tclog.chain.trust import guard
 from tclog.clock import Stamp
 from tclog.errors import Damaged, Forked, RolledBack
 from tclog.event import ChainId, chain_id, slot_key
 from tclog.log.project import create_project
-from tclog.store.base import Entry, Stat, Store
+from tclog.store.base import Create, Entry, Get, Store
 from tclog.store.memory import MemoryStore
 
 KEY = chain_id("memory", "k")
@@ -271,13 +272,6 @@ def test_a_look_never_comes_between_a_create_and_its_answer() -> None:
     bucket.now_s += LOOK_EVERY_S + 1
     seen: list[Any] = []
 
-    class Watching:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(bucket.store, name)
-
-    from tclog.chain.trust import guard
-    from tclog.store.base import Create, Get
-
     def act() -> Any:
         yield Create("x", b"")
         seen.append((yield Get("x")))
@@ -340,4 +334,3 @@ def test_a_head_file_that_was_cut_short_is_no_evidence(tmp_path: Path) -> None:
         fresh = FileHeads(tmp_path)
         assert fresh.get(KEY) is None
         assert fresh.due(0.0) is None
-    _ = Stat

@@ -209,7 +209,9 @@ def test_ctrl_z_stops_the_command_too_and_fg_renews_before_it_goes_on(
     """Whether or not the command reads from the terminal, and so shares exec's group."""
     work = command("work")
     go = folder.folder / "go"
-    script = work.path(f"while [ ! -e {go} ]; do sleep 0.05; done; echo at last")
+    os.mkfifo(go)
+    # It starts no other process: a shell whose child is stopped before it runs waits for that one.
+    script = work.path(f"read _ < {go}; echo at last")
     line = f"tclog exec build --lease 1h -- sh {script}"
     terminal.type(f"{source} {line}\n" if source.endswith("|") else f"{line} {source}\n")
     (pid,) = work.pids()
@@ -219,8 +221,9 @@ def test_ctrl_z_stops_the_command_too_and_fg_renews_before_it_goes_on(
     until(lambda: stopped(pid) and stopped(guard))
     terminal.shows("Stopped")
     version = shown(folder)["version"]
-    go.touch()
     terminal.type("fg\n")
+    until(lambda: not stopped(pid))
+    go.write_text("go\n")
     terminal.shows("at last")
     terminal.shows("step build is complete")
     if source != "":  # else the shell itself wakes the command

@@ -79,7 +79,7 @@ class Child:
         group: dict[str, Any] = {"process_group": 0} if self._own_group else {}
         self._process = subprocess.Popen(command, env=environ, cwd=folder, **group)  # noqa: S603
         for number in self._early:
-            self.signal(number)
+            (self._stop if number in STOPPING else self.signal)(number)
 
     @property
     def target(self) -> int:
@@ -141,6 +141,8 @@ class Child:
     def _stop(self, number: int) -> None:
         """Stop the command, then this process, as if it had no handler."""
         self.signal(number)
+        if self._process is None:
+            return  # it may run already: `start` stops both
         handler = signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
         signal.signal(number, handler)

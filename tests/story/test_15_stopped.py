@@ -245,6 +245,8 @@ def test_a_command_reads_the_terminal_also_after_it_was_stopped(
     terminal.shows("got-one")
     terminal.type("\x1a")
     until(lambda: stopped(pid) and stopped(guard))
+    terminal.said = b""
+    terminal.shows("Stopped")
     terminal.type("fg\n")
     until(lambda: not stopped(pid))
     terminal.type("two\n")

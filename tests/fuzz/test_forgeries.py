@@ -19,9 +19,11 @@ import orjson
 import pytest
 
 from tclog.chain.drive import run
+from tclog.chain.fold import fold, place_of, state_of, verify
 from tclog.chain.trust import guard
 from tclog.cli.operations import read_operation
 from tclog.errors import TclogError
+from tclog.event import ChainId, decode, decode_version, slot_key, slot_seq
 from tclog.history.blame import blame_memory, blame_step
 from tclog.history.diff import read_diff
 from tclog.history.findings import Damage
@@ -34,10 +36,10 @@ from tclog.history.state import read_state
 from tclog.index import Filter, derived
 from tclog.store.memory import MemoryStore
 
-from .forging import Forger, folder_of, ill_bodied, open_log
+from .forging import Forger, base, folder_of, ill_bodied, open_log
 
 HANG_S = 10
-PARTS, PART = 8, 40
+PARTS, PART = 8, 150
 
 
 class Command:
@@ -84,6 +86,22 @@ class Command:
                 orjson.dumps(question(history), default=str)
         finally:
             history.index.close()
+
+    def fold(self) -> None:
+        """Read on from each version before a forged one, as a client does that knew it."""
+        for key in sorted(set(self.store._objects.items()) - set(base().items())):
+            raw, seq = self.store._objects[key[0]].data, slot_seq(key[0])
+            with suppress(TclogError):
+                if not key[0].startswith("chains/") or seq is None:
+                    continue
+                chain = ChainId(str(decode(raw, key[0]).get("chain")))
+                version = decode_version(raw, chain=chain, seq=seq).judged(aborted=False)
+                below = self.store.get(slot_key(chain, seq - 1)) if seq > 1 else None
+                before = below and decode_version(below.data, chain=chain, seq=seq - 1)
+                before = before and before.judged(aborted=False)
+                place = place_of(version, before)
+                fold(chain, state_of(chain, before), version.events, place, version.merge)
+                verify(chain, before, version)
 
     def check(self) -> list[Damage]:
         """Run fsck."""
@@ -164,6 +182,11 @@ def try_one(seed: int, path: Path) -> None:
     rng = random.Random(seed)
     ill = ill_bodied(store)
     command = Command(store, folder_of(path, seed))
+    told = f"seed {seed}: fold of {forger.told}"
+    try:
+        command.fold()
+    except Exception as error:
+        raise AssertionError(f"{error!r}: {told}") from error
     for _ in range(3):
         what = rng.randrange(10)
         lines = list(acts(rng))

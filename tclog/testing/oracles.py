@@ -341,11 +341,13 @@ def check_appends(appends: Sequence[Append], *, fresh: bool = True) -> Iterator[
 
 
 def _may_be_there(operation: Operation) -> bool:
-    """Whether a store that is gone, or was set back, does not mean that nothing was written.
+    """Whether an error, as of a store that is gone, does not mean that nothing was written.
 
     A repetition may find the store gone before it finds its first try; a message to two may have
     come to one of them.
     """
+    if operation.error is not None and operation.error.code == "claim-lost":
+        return operation.repeats  # the claim was made, and is held no more
     unreached = operation.error is not None and operation.error.exit in (7, 8)
     several = len(operation.arguments["chains"]) > 1 and operation.name == "message.send"
     return unreached and (operation.repeats or several)

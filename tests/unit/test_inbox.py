@@ -102,3 +102,12 @@ def test_an_acknowledgement_that_names_no_version_reaches_none():
     chain.commit("bob", "message.ack", {"ranges": [[2, 2]]})
     assert chain.state == Read(((1, 2),), 0)
     assert inbox.unpack_read({}, ()) == READ_EMPTY
+
+
+def test_what_was_taken_in_already_is_not_taken_in_again():
+    state = merge(State(2), 5, 3)
+    assert state == State(5, 5, 3)
+    for version, count in ((5, 3), (5, 9), (4, 9), (0, 0)):
+        assert merge(state, version, count) == state
+    # Broadcasts that have become junk since take no number back.
+    assert merge(state, 7, 2) == State(5, 7, 2)

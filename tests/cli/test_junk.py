@@ -440,8 +440,6 @@ def test_looking_back_goes_over_a_voided_slot(full: User) -> None:
 
 @pytest.mark.parametrize("client", ["obstore", "boto3"])
 def test_a_consoles_folder_markers_stop_nothing(bucket: User, moto: Server, client: str) -> None:
-    with (bucket.work / ".tclog" / "config.toml").open("a") as file:
-        file.write(f'client = "{client}"\n')
     for words in (
         ("memory", "set", "a", "1"), ("send", "@all", "x"), ("send", "bob", "x"), ("claim", "s"),
         ("artifact", "put", "f"), ("inbox", "--ack"),
@@ -455,6 +453,12 @@ def test_a_consoles_folder_markers_stop_nothing(bucket: User, moto: Server, clie
     folders = {f"{prefix}/", *(key[: i + 1] for key in keys for i, c in enumerate(key) if c == "/")}
     for folder in folders:
         raw.put_object(Bucket=name, Key=folder, Body=b"")
+    with (bucket.work / ".tclog" / "config.toml").open("a") as file:
+        file.write(f'client = "{client}"\n')
+    if client == "boto3":  # making its client takes a third of a second a command
+        for words in (("memory", "get", "a"), ("memory", "list"), ("state",), ("fsck",)):
+            assert afresh(bucket)(*words).code == 0, words
+        return
     for step, user in (("t", bucket), ("u", afresh(bucket))):
         assert user("memory", "get", "a").lines() == ["1"]
         for words in (

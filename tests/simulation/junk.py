@@ -20,7 +20,7 @@ from tclog.testing import oracles
 CHAIN = chain_id("memory", "n")
 TRIES_MAX = 60
 ACTS_MAX = 4000
-SEEDS = 60
+SEEDS = 40
 JUNK = (b"", b"\0" * 40, b"{}", b'{"at":')
 STRAYS = (".DS_Store", "._9999999998.json", "0", "00/x", "9999999999.json", "9999999997.json~")
 

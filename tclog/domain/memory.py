@@ -21,6 +21,7 @@ from tclog.domain.content import (
 )
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
 from tclog.errors import BadValue, Refused
+from tclog.event.bodies import misfit_body
 from tclog.event.records import Event
 
 INTEGER_MAX = 2**63 - 1
@@ -203,7 +204,8 @@ def unpack(packed: Mapping[str, Any], events: Sequence[Event]) -> State:
     """
     if "in" in packed:
         index = packed["in"]
-        if index >= len(events) or events[index].op != "memory.set":
+        sets = index < len(events) and events[index].op == "memory.set"
+        if not sets or misfit_body("memory.set", events[index].body) is not None:
             raise ValueError("in points at no event that sets a value")
         return State(events[index].body)
     return State(packed.get("content"))

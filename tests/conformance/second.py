@@ -59,8 +59,9 @@ class Folder:
             os.unlink(temporary)
         return True
 
-    def put(self, key: str, data: bytes) -> None:
-        os.rename(self._write(data), self._place(key))
+    def keep(self, key: str, data: bytes) -> None:
+        if not self.create(key, data) and self.get(key) != data:
+            raise Refused(8, "damaged")
 
     def get(self, key: str) -> bytes | None:
         try:
@@ -209,7 +210,7 @@ class Client:
             }  # fmt: skip
             record |= {"expect": expect} if expect else {}
             record |= {"key": key} if key else {}
-            self.store.put(fold.event_key(record), canonical(record))
+            self.store.keep(fold.event_key(record), canonical(record))
             stored = self.store.stamp(fold.event_key(record))
             if self.correction_us is None:
                 off = micros(stored) - wall_us
@@ -412,7 +413,7 @@ class Batch:
         kind = "text" if isinstance(value, str) else "json"
         raw = value.encode() if kind == "text" else canonical(value)
         if len(raw) > INLINE:
-            self.client.store.put(f"blobs/{blake(raw)[:2]}/{blake(raw)}", raw)
+            self.client.store.keep(f"blobs/{blake(raw)[:2]}/{blake(raw)}", raw)
             return {"type": kind, "blob": blake(raw), "size": len(raw)}
         if kind == "json" and b"." in canonical(value) + json.dumps(value).encode():
             return {"type": kind, "text": raw.decode()}

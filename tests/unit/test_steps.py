@@ -294,7 +294,10 @@ def decided(chain, model, actor, command):
         assert isinstance(decision, Unchanged) == same
         allowed = allowed and not same
         if same:
-            binds = make_event(*decision.draft[:2], agent=actor[0], session=actor[1])
+            draft = decision.draft
+            binds = make_event(
+                draft.op, draft.body, agent=actor[0], session=actor[1], expect=draft.expect
+            )
             after = RULES.evolve(chain.state, binds, chain.place())
             assert after == chain.state, "what binds a key is ignored"
     assert isinstance(decision, Draft) == allowed

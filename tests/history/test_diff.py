@@ -88,6 +88,7 @@ def test_a_step_that_became_ready_has_changed_because_of_another(tmp_path: Path)
     assert ready.last.event.op == "step.complete"
     assert ready.last.event.agent == "bob"
     assert ready.events == 0
+    assert (ready.version_before, ready.version_after) == (1, 1)
     assert "step/test" not in changes
     # Alice lost her claim to somebody else's event; she held nothing before, so only her own show.
     assert changes["agent/alice"].after["claims"] == []

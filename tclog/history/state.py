@@ -8,6 +8,7 @@ from tclog.chain.drive import Protocol, together
 from tclog.clock import Hlc
 from tclog.domain import steps
 from tclog.event import ChainId, chain_id, chain_kind
+from tclog.event.bodies import misfit_state
 from tclog.history.snapshot import (
     GROUPS,
     Snapshot,
@@ -44,7 +45,8 @@ def read_state(index: Index, at: Hlc, *, large: bool = True) -> Protocol[list[It
         kind = chain_kind(chain)
         if kind == "agent":
             continue  # what agents did is shown, not that they once said who they are
-        if kind == "step" and head.state.get("state") == steps.CLAIMED:
+        claimed = kind == "step" and head.state.get("state") == steps.CLAIMED
+        if claimed and misfit_state("step", head.state) is None:
             held.setdefault(head.state["agent"], []).append(chain)
         chains.append(chain)
         waiting.append(show_chain(index, chain, head, at, large=large))

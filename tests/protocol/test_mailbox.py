@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tclog.errors import OutcomeUnknown
+from tclog.errors import NotFound, OutcomeUnknown
 from tclog.log.inbox import Mailbox, acknowledge, acknowledge_one, read_inbox, send_message
 from tclog.log.transactions import Transaction
 from tclog.store.base import Created, Get, Outcome
@@ -170,3 +170,17 @@ def test_a_message_of_a_transaction_comes_after_what_was_broadcast_before_it(
     told = [(n, text) for n, text, _ in texts(mailbox(world))]
     assert told[before:] == [(before + 1, "to all"), (before + 2, "together")]
     assert len(told) == before + 2
+
+
+def test_an_empty_inbox_has_no_message_and_no_version(world: World) -> None:
+    for everything in (False, True):
+        found = mailbox(world, everything=everything)
+        assert (list(found.messages), list(found.own), found.total, found.version) == ([], [], 0, 0)
+
+
+def test_a_transaction_reopens_no_step_that_nobody_has_mentioned(world: World) -> None:
+    one = Transaction(world["alice"])
+    one.step_reopen("absent")
+    with pytest.raises(NotFound):
+        world.run(one.protocol(None))
+    assert not world.store.list("chains/step", "", 10, False)

@@ -25,7 +25,7 @@ from tclog.errors import Damaged, FormatNewer
 from tclog.event.canonical import decode, digest, encode
 from tclog.event.envelopes import check_of
 from tclog.event.ids import ChainId, EventId
-from tclog.event.records import Event, decode_event, decode_version
+from tclog.event.records import Event, check_version, decode_event, decode_version
 from tclog.event.summary import EventSummary, Summary
 
 FORMAT = 1
@@ -233,13 +233,15 @@ class PackReader:
 def summarize_packed(chain: ChainId, seq: int, row: Row) -> Summary | None:
     """Read a version out of a pack: its sum, its place, and the ids of it and of its events.
 
-    Not looked at again, unlike in ``decode_version``: that each field has its type, and that the
-    bytes are canonical. Whoever made the pack has, and the ids are of these very bytes; ``fsck``
-    compares them with the slot's.
+    Unlike ``decode_version`` it takes the bytes for canonical: the ids are of these very bytes, and
+    ``fsck`` compares them with the slot's.
 
     Returns:
         None for what is not the usual: what is part of a transaction, which somebody has to judge,
         ends junk, or was written by a client that knows more fields.
+
+    Raises:
+        Damaged: it is not a version of this place.
     """
     raw, stored, _ = row
     try:
@@ -248,6 +250,7 @@ def summarize_packed(chain: ChainId, seq: int, row: Row) -> Summary | None:
             return None
         if record["sum"] != blake3(raw[:-_SUM_BYTES] + b"}").hexdigest():
             raise _wrong(chain, seq)
+        check_version(record, f"version {seq} of {chain} in a pack")
         prev, at = record["prev"], record["at"]
         if record["chain"] != chain or record["seq"] != seq or (prev is None) != (seq == 1):
             raise _wrong(chain, seq)
@@ -258,16 +261,7 @@ def summarize_packed(chain: ChainId, seq: int, row: Row) -> Summary | None:
         before = None if prev is None else bytes.fromhex(prev)
     except (ValueError, KeyError, TypeError):
         raise _wrong(chain, seq) from None
-    if type(record["at"]) is not str or not all(map(_is_typed, events)):
-        raise _wrong(chain, seq)
     return Summary(chain, seq, blake3(raw).digest(), before, at, stored, raw, False, 0, events)
-
-
-def _is_typed(event: EventSummary) -> bool:
-    """Whether an index can keep it: the only fields that are kept apart from the bytes."""
-    _, agent, op, chains = event
-    texts = type(agent) is str and type(op) is str and type(chains) is list
-    return texts and all(type(chain) is str for chain in chains)
 
 
 def _wrong(chain: ChainId, seq: int) -> Damaged:

@@ -365,7 +365,7 @@ def decode_version(raw: bytes, *, chain: ChainId, seq: int, stored: Stamp | None
     """
     what = f"version {seq} of {chain}"
     record = decode(raw, what)
-    _check(record, "version", what)
+    check_version(record, what)
     # Only its successor knows a version's id, and the newest has none: it vouches for itself.
     if record["sum"] != digest(_without_sum(raw, record)):
         raise Damaged(f"{what} does not hold what was written", hint="tclog fsck")
@@ -375,13 +375,18 @@ def decode_version(raw: bytes, *, chain: ChainId, seq: int, stored: Stamp | None
         )
     if (record["prev"] is None) != (seq == 1):
         raise Damaged(f"{what} does not name the version before it", hint="tclog fsck")
-    _check_places(record, what)
     events = tuple(Event(EventId(digest(encode(event))), event) for event in record["events"])
     return Version(VersionId(digest(raw)), raw, record, events, stored)
 
 
-def _check_places(record: Mapping[str, Any], what: str) -> None:
-    """Refuse a version whose fields do not agree with each other, as no schema can say."""
+def check_version(record: Any, what: str) -> None:
+    """Refuse a version that does not fit its schema, or whose fields contradict each other.
+
+    Raises:
+        Damaged: it does not, or they do.
+        FormatNewer: written by a later format.
+    """
+    _check(record, "version", what)
     for name, fits in _PLACES.items():
         if name in record and not fits(record):
             raise Damaged(f"{what} has no valid field {name!r}", hint="tclog fsck")

@@ -58,6 +58,9 @@ class Heads(Protocol):
             Forked: another version of its number is known.
         """
 
+    def where(self, chain: ChainId) -> str:
+        """Return the file that holds the bytes of a known version below a line, "" for none."""
+
     def witness(self) -> Version | None:
         """Return the newest version that is remembered of the project, unless ``local``."""
 
@@ -122,6 +125,10 @@ class MemoryHeads:
         gone = self._versions.pop(chain, None)
         self._kept_bytes -= 0 if gone is None else len(gone.raw)
 
+    def where(self, chain: ChainId) -> str:  # noqa: ARG002 - as ``Heads`` says
+        """See ``Heads``."""
+        return ""
+
     def witness(self) -> Version | None:
         """See ``Heads``."""
         return None if self._newest is None else self._known(self._newest[1])
@@ -173,7 +180,7 @@ class FileHeads(MemoryHeads):
 
     def put(self, version: Version) -> None:
         """See ``Heads``."""
-        before = super()._known(version.chain)
+        before = self._known(version.chain)  # a process that reads old versions forgets no newer
         super().put(version)
         if super()._known(version.chain) is not version:
             return
@@ -232,6 +239,10 @@ class FileHeads(MemoryHeads):
         """See ``Heads``."""
         super().deny_removal()
         replace_cached(self._denial, b"")
+
+    def where(self, chain: ChainId) -> str:
+        """See ``Heads``."""
+        return self._path(chain)
 
     def _path(self, chain: ChainId) -> str:
         return f"{self._folder}/heads/{digest(chain.encode())[:32]}"

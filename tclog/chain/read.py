@@ -16,7 +16,7 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep, settled, together
 from tclog.chain.fold import does_not_follow, unknown_ops, verify
 from tclog.clock import Hlc
-from tclog.errors import Damaged, Forked, NotFound, RolledBack, to_run
+from tclog.errors import Damaged, Forked, NotFound, RolledBack
 from tclog.event import (
     ALL,
     ChainId,
@@ -47,7 +47,7 @@ class Junk(Damaged):
         key = slot_key(chain, seq)
         super().__init__(
             f"{why} ({key})",
-            hint=to_run("tclog void", chain, seq, then="--reason TEXT"),
+            hint="tclog void --help",
             object=key,
             chain=chain,
             version=seq,

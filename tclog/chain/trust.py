@@ -197,8 +197,17 @@ def difference(known: Remembered, found: Found | None) -> Damaged | None:
         return RolledBack(
             f"{told}; the store does not have it any more", hint=ACCEPT, remembered=remembered
         )
-    # Bytes that are no version are told as such.
-    theirs = described(decode_version(found.data, chain=chain, seq=seq))
+    try:
+        theirs = described(decode_version(found.data, chain=chain, seq=seq))
+    except Damaged as error:  # bytes that are no version are told as such
+        key = slot_key(chain, seq)
+        raise Damaged(
+            f"{error.message} ({key}); this machine has seen the sound version",
+            hint=error.hint,
+            object=key,
+            chain=chain,
+            version=seq,
+        ) from None
     return Forked(
         f"{told}; the store has another one, {_words(theirs)}",
         hint=ACCEPT,

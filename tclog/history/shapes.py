@@ -106,6 +106,8 @@ def _words(op: str, body: Mapping[str, Any], event: Event) -> str:  # noqa: C901
             return f"{body.get('size')} bytes, {str(body.get('blob'))[:12]}"
         case "agent.join":
             return f"on {event.record['host']}"
+        case "chain.void":
+            return f"ends junk: {body.get('reason')}"
         case "tag.set":
             return f"at {str(body.get('at'))[:27]}"
     return ""

@@ -239,11 +239,11 @@ def _refuse_known(
     except (Forked, RolledBack):
         raise
     except Damaged:
-        where = f"what {slot_key(chain, lowest)} held before is remembered in this machine's cache"
+        where = f"what {slot_key(chain, lowest)} held is remembered in {_cached(client, chain)}"
     if where:
         pass
     elif head is not None and head.seq >= lowest:
-        where = f"version {head.seq} of {chain} is remembered in this machine's cache"
+        where = f"version {head.seq} of {chain} is remembered in {_cached(client, chain)}"
     elif index is not None and (seq := index.head(chain)) >= lowest:
         where = f"version {seq} of {chain} is in this machine's index"
     elif index is not None:
@@ -256,6 +256,11 @@ def _refuse_known(
             code="version-known",
             hint="tclog fsck",
         )
+
+
+def _cached(client: Client, chain: ChainId) -> str:
+    path = client.heads.where(chain)
+    return f"{path} below the first line" if path else "this machine's cache"
 
 
 def _pack_with(client: Client, chain: ChainId, seq: int) -> Protocol[str]:

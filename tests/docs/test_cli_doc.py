@@ -179,6 +179,7 @@ JUNK
 void memory/z 1 --reason test
 JUNK
 state
+trust accept
 DAMAGE
 fsck
 completion bash

@@ -25,8 +25,9 @@ def void(here: Here, chain: str, number: int, reason: str) -> None:
 
     CHAIN is a kind and a name, such as memory/api.contract or inbox/@all; N is the number of the
     slot. A new version above it names the junk by its hash, and goes on from the newest sound
-    version below. Nothing is removed. A sound version is never ended, nor one that this machine
-    knows to have been sound: then its bytes belong back.
+    version below. Nothing is removed. First look for the sound bytes in a backup or a clone: once
+    the slot is ended, they can no longer be put back. A sound version is never ended, nor one that
+    this machine knows to have been sound: then its bytes belong back.
     """
     from tclog.history.voiding import check_chain
     from tclog.history.voiding import void as end

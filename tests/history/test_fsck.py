@@ -325,7 +325,14 @@ def forge(
 
 
 HELD = ChainId("step/build")
-STOLEN = {"agent": "mallory", "fence": 9, "held_version": 9, "lease_ms": 1000, "state": "claimed"}
+STOLEN = {
+    "agent": "mallory",
+    "fence": 9,
+    "held_version": 9,
+    "lease_ms": 1000,
+    "session": "s",
+    "state": "claimed",
+}
 
 
 def test_a_forged_claim_on_a_held_step_is_named(store: Store, tmp_path: Path):

@@ -226,7 +226,7 @@ class Race:
     def bind(self, decision: Decision) -> Decision:
         """Return what is to be written for a decision: under a key also what changes nothing.
 
-        Else the same command could apply later, under a key that looks unused.
+        Otherwise the same command could apply later, under a key that looks unused.
         """
         self.changes = not isinstance(decision, Unchanged)
         if isinstance(decision, Unchanged) and self.once is not None:
@@ -297,7 +297,9 @@ def _propose(
 def _judged_at(sealed: Sealed, place: Place) -> Place:
     """Return the place with the store's time, by which a lease is judged; never without."""
     if sealed.now is None:
-        raise StoreUnreachable("the store does not tell its time", hint="tclog doctor")
+        raise StoreUnreachable(
+            "the store gives its objects no last-modified time", hint="tclog doctor"
+        )
     return place._replace(now=sealed.now)
 
 
@@ -425,7 +427,7 @@ def check_effect(chain: ChainId, state: Any, event: Event, place: Place) -> None
     """Refuse to write an event that the fold would ignore at its place.
 
     The bytes that are checked are those that the slot gets. So an answer that is given after a win
-    is what every reader finds: nobody is told that it holds a step which it does not hold.
+    is what every reader finds: no agent is told of a step that it does not hold.
 
     Raises:
         Refused: the decision and the fold disagree.
@@ -443,7 +445,7 @@ def check_stamped(head: Version, place: Place) -> None:
     """Refuse to follow a version whose stamp is not known: without it a lease would never end."""
     if place.prev_stored is None:
         raise StoreUnreachable(
-            f"the store does not tell the time of version {head.seq} of {head.chain}",
+            f"the store gives no last-modified time for version {head.seq} of {head.chain}",
             hint="tclog doctor",
         )
 

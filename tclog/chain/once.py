@@ -156,5 +156,5 @@ def _create(client: Client, key: str, raw: bytes) -> Protocol[Found]:
         yield Sleep(client.backoff(nth + 2))
     # Of the command itself nothing was tried.
     raise failure or StoreUnreachable(
-        f"the store says that {key} is there, and that it is not", hint="tclog doctor"
+        f"the store says both that {key} exists and that it does not", hint="tclog doctor"
     )

@@ -181,7 +181,7 @@ def stamp_of_put(key: str) -> Protocol[Stamp]:
         if found is not None:
             return found.stored  # type: ignore[no-any-return]
     raise StoreUnreachable(
-        f"the store says that {key} is not there, which was just written", hint="tclog doctor"
+        f"the store says that {key} does not exist, but it was just written", hint="tclog doctor"
     )
 
 
@@ -194,9 +194,7 @@ def difference(known: Remembered, found: Found | None) -> Damaged | None:
     remembered = described(mine)
     told = f"this machine has seen version {seq} of {chain} {_words(remembered)}"
     if found is None:
-        return RolledBack(
-            f"{told}; the store does not have it any more", hint=ACCEPT, remembered=remembered
-        )
+        return RolledBack(f"{told}; the store no longer has it", hint=ACCEPT, remembered=remembered)
     try:
         theirs = described(decode_version(found.data, chain=chain, seq=seq))
     except Damaged as error:  # bytes that are no version are told as such

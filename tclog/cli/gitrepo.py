@@ -2,7 +2,7 @@
 
 The branch ``main`` is tclog's. A run compares its commits, by the version that each names, with the
 log: it goes on from the last one that is still in its place. Where a version came to be known late,
-and belongs between two commits, the branch goes on anew from before it, and the old tip is kept
+and belongs between two commits, the branch restarts from before it, and the old tip is kept
 under a branch of its own.
 """
 
@@ -93,7 +93,7 @@ def export_git(here: Here, folder: Path) -> None:
     )
     if kept is not None:
         here.note(
-            f"versions came late and belong before commits of the last export: main goes on anew"
+            f"versions came late and belong before commits of the last export: main restarts"
             f" after {parted.common} commits, the old one is {kept.removeprefix('refs/heads/')}"
         )
 

@@ -37,7 +37,7 @@ LEASE_MS_MAX = 30 * 86_400_000
 # they look. A takeover waits this much longer, so it is never early.
 LEASE_MARGIN_US = SECOND_US
 AFTER_MAX = 100
-# How the id of a weak session begins. The two others are those of tclog 0.1.0.
+# How the id of a weak session begins. The other two are from earlier builds of tclog.
 WEAK = ("~", "pid-", "ppid-")
 
 
@@ -312,7 +312,7 @@ def _claim(state: State, command: Claim, place: Place) -> Decision:
     body: dict[str, Any] = {"lease_ms": lease_ms}
     if command.seen:
         body["seen"] = command.seen
-    # Who may not take over is refused by the state alone.
+    # Without a takeover the state alone refuses a claim.
     return Draft("step.claim", body, exclusive=command.takeover)
 
 
@@ -365,7 +365,8 @@ def _claim_held(state: State, command: Claim, place: Place) -> Decision:
 def _held(state: State, command: Claim, now: Stamp | None, ends_us: int | None) -> Refused:
     """Refuse a claim of a held step; of another session of this agent say which one it is.
 
-    Nobody is told the token of another session's claim here: it would pass for that session's.
+    The refusal does not show the token of another session's claim: with it, this session could act
+    for that one.
     """
     until = None if ends_us is None else format_us(ends_us)
     details: dict[str, Any] = {}
@@ -375,15 +376,16 @@ def _held(state: State, command: Claim, now: Stamp | None, ends_us: int | None) 
         details["age_s"] = max(0.0, (parse_us(now) - heard_us) / SECOND_US)
     if state.agent == command.agent:
         words += f" in session {state.session}"
-        if "age_s" in details:
-            words += f", which last wrote {details['age_s']:.0f} s before,"
     left_s = None
     if ends_us is not None and now is not None:
         left_s = max(0.0, (ends_us + LEASE_MARGIN_US - parse_us(now)) / SECOND_US)
-    # By name alone one cannot claim twice, but renew.
+    # A weak session cannot claim twice, but may renew by its agent's name.
     by_name = is_same(state, command.agent, command.session) and is_weak(command.session)
+    words += f" until {until} by the store's clock" if until else ""
+    if state.agent == command.agent and "age_s" in details:
+        words += f"; that session last wrote {details['age_s']:.0f} s ago"
     return Refused(
-        words + (f" until {until} by the store's clock" if until else ""),
+        words,
         code="step-held",
         hint=to_run("tclog renew", command.step)
         if by_name
@@ -399,7 +401,7 @@ def _held(state: State, command: Claim, now: Stamp | None, ends_us: int | None) 
 def _is_skewed(place: Place) -> bool:
     """Whether the store's time in a version is later than the version's own by too much.
 
-    Else one who writes a wrong time there could end a lease that has not ended.
+    Otherwise a writer of a wrong time could end a lease early.
     """
     if place.now is None or not place.at:
         return False
@@ -409,7 +411,7 @@ def _is_skewed(place: Place) -> bool:
 def _believed(stored: Stamp | None, at: str) -> Stamp | None:
     """Return a version's stamp as its successor gives it, but not long before its own time.
 
-    Else one who writes an early stamp there could end the lease that runs from it.
+    Otherwise a writer of an early stamp could end the lease that runs from it.
     """
     if stored is None or not at:
         return stored
@@ -446,7 +448,7 @@ def _missing_or_stale(state: State, step: str, fence: int | None) -> Refused | N
     if fence is None or fence == state.fence:
         return None
     return Refused(
-        f"the fencing token {fence} of step {step} is stale: the claim was lost; it is"
+        f"the fencing token {fence} of step {step} is stale: that claim was lost, and the step is"
         f" {state.state}" + (f" by {state.agent}" if state.agent else ""),
         code="stale-fence",
         hint=to_run("tclog step show", step),
@@ -624,7 +626,7 @@ def _withdrawn(state: State) -> State:
 def _opened(state: State, place: Place) -> State:
     if state.state in (PENDING, CLAIMED):
         return state
-    # No token is left either: else it would look like a claim that its holder gave back.
+    # The token goes, too. Otherwise it would look like a claim that its holder gave back.
     opened = _let_go(state, PENDING)
     return opened._replace(agent=None, fence=None, reopened_version=place.seq)
 
@@ -632,12 +634,12 @@ def _opened(state: State, place: Place) -> State:
 def _ended(state: State, event: Event, place: Place) -> State:
     body, agent, session = event.body, event.agent, event.session
     outcome, force, fence = body["outcome"], body.get("force", False), event.expect.get("fence")
-    # An outcome that is none, "claimed" above all, would make a holder without a claim.
+    # An invalid outcome, "claimed" above all, would make a holder without a claim.
     if outcome not in OUTCOMES or not _completable(state, agent, session, fence, force):
         return state
     if is_ended(state, outcome, agent, session, fence):
         return state
-    # Without a hand-off of its own an end has none: that of an earlier end is history.
+    # An end without a hand-off has none: the one of an earlier end is history.
     return _let_go(state, outcome)._replace(
         agent=agent, session=session, handoff_version=place.seq if "handoff" in body else 0
     )

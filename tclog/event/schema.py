@@ -193,7 +193,7 @@ class _Compiler:
             for form in forms:
                 if form(value) is None:
                     return None
-            return " has none of the forms that it may have"
+            return " fits none of the allowed forms"
 
         return check
 

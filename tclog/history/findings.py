@@ -67,7 +67,7 @@ class Findings:
 
     def stray(self, key: str) -> None:
         """Tell of an object whose name is none of tclog's; readers pass over it."""
-        self.note("stray-object", f"{key} is not a name of tclog's", Writer(key))
+        self.note("stray-object", f"{key} is not a name that tclog uses", Writer(key))
 
     def name_blobs(self, event: Event, where: Writer) -> None:
         """Note the blobs that an event names, as far as its op is known."""

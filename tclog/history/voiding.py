@@ -91,7 +91,7 @@ def check_chain(word: str) -> ChainId:
     """
     kind, slash, name = word.partition("/")
     if not slash or kind not in KINDS:
-        raise BadName(f"{word!r} is not a chain, which is KIND/NAME", hint="tclog log --json")
+        raise BadName(f"{word!r} is not a chain: write KIND/NAME", hint="tclog log --json")
     return ALL if word == ALL else ChainId(f"{kind}/{validate_name(_NAMED.get(kind, 'key'), name)}")
 
 
@@ -182,8 +182,8 @@ def _above(client: Client, chain: ChainId, seq: int) -> Protocol[tuple[Version |
         if sound is not None:
             if sound.after >= seq:
                 raise Refused(
-                    f"version {sound.seq} of {chain} follows version {seq}, so nothing is in the"
-                    " way of what comes next",
+                    f"version {sound.seq} of {chain} follows slot {seq}, so the chain goes on"
+                    " without ending the slot",
                     code="version-followed",
                     hint="tclog fsck",
                 )
@@ -252,7 +252,7 @@ def _refuse_known(
             where = f"the pack {pack[:16]} holds version {lowest} of {chain}"
     if where:
         raise Refused(
-            f"{where}: it was sound, and its bytes belong back into {slot_key(chain, lowest)}",
+            f"{where}: it was sound; put its bytes back into {slot_key(chain, lowest)}",
             code="version-known",
             hint="tclog fsck",
         )

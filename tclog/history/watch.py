@@ -123,8 +123,8 @@ class Follower:
         self._stand_at(late[0] - 1)
         self._passed, self._late = n, frozenset(late)
         self._say(
-            f"the local index was made after this event: {len(late)} that reached the store later"
-            " come first, perhaps once more"
+            f"the local index was made after this event: {len(late)} event(s) that reached the"
+            " store later come first, perhaps a second time"
         )
 
     def _event_of(self, moment: Moment) -> EventId | None:
@@ -163,7 +163,7 @@ class Follower:
         back_us = max(parse_us(self.cursor.at) - UNDECIDED_US, 0)
         self._stand_before(last_of(back_us))
         self._say(
-            "the local index was made anew: events since"
+            "the local index was rebuilt: events since"
             f" {format_us(back_us)[:19]}Z may come once more"
         )
 

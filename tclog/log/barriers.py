@@ -56,7 +56,7 @@ def pass_barrier(
     waits = _Waits(client, done.version)
     if not done.changed:
         (tell or client.warn)(
-            f"{client.agent} is counted at barrier {name} already, perhaps by another session:"
+            f"{client.agent} is already counted at barrier {name}, perhaps by another session;"
             " this one waits with it"
         )
 

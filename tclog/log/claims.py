@@ -64,8 +64,8 @@ def claim_step(
     """Claim a step, renew this session's own claim, or take over one whose lease has ended.
 
     Args:
-        client: who claims.
-        step: which.
+        client: acts as its agent and session.
+        step: the name of the step.
         lease_s: how long the claim lasts.
         takeover: whether a lease that has ended is taken over.
         renews: whether what this very strong session holds is renewed; else it is refused.
@@ -154,7 +154,7 @@ def still_held(client: Client, done: Appended) -> tuple[Version, steps.State]:
         steps.PENDING: "it was given back",
     }.get(state.state, f"the step is {state.state}, ended by {who}")
     raise Refused(
-        f"step {step} was claimed under this key, and that claim is not this session's any more:"
+        f"step {step} was claimed under this key, but this session does not hold that claim now:"
         f" {now}",
         code="claim-lost",
         hint=to_run("tclog step show", step),
@@ -236,9 +236,9 @@ def claim_waiting(
 def claim_next(client: Client, *, lease_s: float | None = None) -> Protocol[Step]:
     """Claim the ready step with the highest priority, the oldest first.
 
-    Also takes over a step whose lease has ended, when nothing else is ready. It never renews: what
-    a lost race shows to be held is held, by whatever name and session. It takes no
-    idempotency key, for repeated it would pick another step; an unknown outcome names the step.
+    Also takes over a step whose lease has ended, when nothing else is ready. It never renews: it
+    skips a step that is held, by any name and session. It takes no idempotency key, because a
+    repetition would pick another step; an unknown outcome names the step.
 
     Raises:
         NotFound: ``no-step-ready`` while others are claimed or waiting; ``no-step-left`` when every
@@ -389,19 +389,19 @@ def release_step(
 
 
 def check_steal(step: str, steal: bool, reason: str | None) -> str | None:
-    """Return the reason to steal a claim, or None; what is stolen has one.
+    """Return the reason to steal a claim, or None; stealing needs one.
 
     Raises:
-        UsageError: ``reason-missing``, or a reason for nothing.
+        UsageError: ``reason-missing``, or a reason without ``steal``.
     """
     if steal and not reason:
         raise UsageError(
-            "what is stolen needs a reason",
+            "stealing a claim needs a reason",
             code="reason-missing",
             hint=to_run("tclog claim", step, then="--steal --reason TEXT"),
         )
     if reason is not None and not steal:
-        raise UsageError("a reason goes with steal", field="reason")
+        raise UsageError("a reason is only for stealing a claim", field="reason")
     return None if reason is None else check_short("reason", reason)
 
 

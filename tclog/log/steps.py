@@ -186,7 +186,7 @@ def list_steps(
 ) -> Protocol[list[Step]]:
     """Return all steps in the order in which they would be claimed, or those in one state.
 
-    The token of another session's claim is left out: it would pass for that session's.
+    The token of another session's claim is left out: with it, this session could act for that one.
     """
     rows = yield from list_rows(client, at=at)
     rows = yield from _standing(client, rows)
@@ -316,14 +316,14 @@ def check_short(what: str, text: str) -> str:
 
 
 def check_forced(command: str, step: str, force: bool, reason: str | None) -> None:
-    """Check that what is done by force has a reason.
+    """Check that force comes with a reason.
 
     Raises:
         UsageError: ``reason-missing``.
     """
     if force and not reason:
         raise UsageError(
-            "what is done by force needs a reason",
+            "force needs a reason",
             code="reason-missing",
             hint=to_run(command, step, then="--force --reason TEXT"),
         )

@@ -281,7 +281,7 @@ class S3Store:
                 return None
             # obstore tells a 409, of two at once, as it tells that the object is there.
             time.sleep(0.05 * 3**nth)
-        raise StoreUnreachable(f"{key} is said to be there, and cannot be read")
+        raise StoreUnreachable(f"the store says that {key} exists, but it cannot be read")
 
     def _is_same(self, key: str, data: bytes) -> bool | None:
         """Compare what is there; None if nothing is. Of a large object, only the size is read."""

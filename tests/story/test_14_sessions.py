@@ -141,7 +141,7 @@ def test_a_second_session_at_a_barrier_is_told_and_waits_with_the_first(project:
     project.run(*words, agent="bob").ok()
     told = [project.finish(process).ok() for process in (first, second)]
     assert [result.one()["generation"] for result in told] == [1, 1]
-    assert "claude is counted at barrier go already" in told[1].err
+    assert "claude is already counted at barrier go" in told[1].err
     assert not told[0].err
 
 

@@ -601,7 +601,8 @@ def test_a_second_session_of_a_name_is_refused_and_told_which_one_holds_the_step
     decision = chain.act("alice", claim_by("s2"), "s2")
     assert refused(decision, "step-held")
     assert decision.hint == "tclog claim s --wait"
-    assert "claimed by alice in session s1, which last wrote 2 s before" in decision.message
+    assert "claimed by alice in session s1 until" in decision.message
+    assert decision.message.endswith("; that session last wrote 2 s ago")
     assert decision.details["session"] == "s1"
     assert decision.details["age_s"] == 2
     chain.wait(4)

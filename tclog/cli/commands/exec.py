@@ -141,12 +141,11 @@ class Keeper:
 def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...]) -> None:
     """Run a command while holding a step.
 
-    Claims STEP, or moves this session's claim to the command alone. Renews it while COMMAND runs,
-    then completes it, or fails it. The command finds TCLOG_STEP, TCLOG_FENCE and TCLOG_AGENT in its
-    environment. Signals are forwarded to it, and it stops and goes on together with exec. If the
-    claim is lost it is killed (exit 4). If exec is stopped or killed, the command is ended before
-    the lease can end. Otherwise exec ends with the command's own exit status, 128 + N when signal N
-    ended it.
+    Claims STEP, or moves this session's claim to COMMAND. Renews it while COMMAND runs, then
+    completes the step, or fails it. The environment of COMMAND has TCLOG_STEP, TCLOG_FENCE and
+    TCLOG_AGENT. Signals are forwarded to it, and Ctrl-Z and fg work on both. If the claim is lost,
+    the command is killed (exit 4). If exec is stopped or killed, the command ends before the lease
+    can end. Otherwise exec ends with the command's own exit status, 128 + N when signal N ended it.
     """
     parent = here.session
     # A session for this command alone: what it holds is refused to any other, and to a second exec.

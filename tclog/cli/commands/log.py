@@ -159,7 +159,7 @@ def _winner(row: Row) -> dict[str, Any]:
 @click.option(
     "--full", is_flag=True, help="List every chain, not only what the newest events name."
 )
-@click.option("--rebuild", is_flag=True, help="Throw the index away and begin anew.")
+@click.option("--rebuild", is_flag=True, help="Delete the index and read the whole log again.")
 @options.strict
 def sync(here: Here, full: bool, rebuild: bool) -> None:
     """Bring the local index of the history commands up to date.

@@ -184,10 +184,10 @@ def step_status(here: Here, step_id: str) -> None:
 @click.option("--wait", is_flag=True, help="Wait until it can be had.")
 @options.timeout(None)
 @click.option(
-    "--fence", type=int, metavar="N", help="Move your own claim with this fencing token here."
+    "--fence", type=int, metavar="N", help="Move your claim with this token to this session."
 )
-@click.option("--steal", is_flag=True, help="Take it although somebody's lease has not ended.")
-@click.option("--reason", metavar="T", help="Why --steal.")
+@click.option("--steal", is_flag=True, help="Take it before the holder's lease has ended.")
+@click.option("--reason", metavar="T", help="The reason for --steal, kept in the log.")
 @options.id_key
 def claim(
     here: Here,
@@ -270,7 +270,7 @@ def renew(
 ) -> None:
     """Extend the lease of a step that you hold.
 
-    It runs anew from now.
+    The lease starts again from now.
     """
     from tclog.log.claims import renew_step
 
@@ -316,8 +316,8 @@ def note(here: Here, step_id: str, text: str, fence: int | None, id_key: str | N
 )
 @click.argument("step_id", metavar="ID")
 @options.fence
-@click.option("--force", is_flag=True, help="Although another agent or session holds it.")
-@click.option("--reason", metavar="T", help="Why --force.")
+@click.option("--force", is_flag=True, help="Even if another agent or session holds it.")
+@click.option("--reason", metavar="T", help="The reason for --force, kept in the log.")
 @options.id_key
 def release(
     here: Here,
@@ -329,7 +329,7 @@ def release(
 ) -> None:
     """Give a claim back.
 
-    Somebody else can have the step at once. Only its holder may, or --force --reason.
+    Others can claim the step at once. Only its holder may, or anybody with --force --reason.
     """
     from tclog.log.claims import release_step
 
@@ -380,8 +380,8 @@ def reopen(here: Here, step_id: str, id_key: str | None) -> None:
     "--changed-files-from-git", is_flag=True, help="List the files that git sees changed."
 )
 @options.fence
-@click.option("--force", is_flag=True, help="Although another agent or session holds it.")
-@click.option("--reason", metavar="T", help="Why --force.")
+@click.option("--force", is_flag=True, help="Even if another agent or session holds it.")
+@click.option("--reason", metavar="T", help="The reason for --force, kept in the log.")
 @options.id_key
 def complete(
     here: Here,

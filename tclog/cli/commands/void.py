@@ -18,7 +18,11 @@ from tclog.cli.here import Here
 @click.argument("chain", metavar="CHAIN", type=options.TEXT)
 @click.argument("number", metavar="N", type=int)
 @click.option(
-    "--reason", metavar="TEXT", type=options.TEXT, required=True, help="Why, for all who look back."
+    "--reason",
+    metavar="TEXT",
+    type=options.TEXT,
+    required=True,
+    help="The reason, kept in the log.",
 )
 def void(here: Here, chain: str, number: int, reason: str) -> None:
     """End a slot that holds junk, so that its chain goes on.
@@ -27,7 +31,7 @@ def void(here: Here, chain: str, number: int, reason: str) -> None:
     slot. A new version above it names the junk by its hash, and goes on from the newest sound
     version below. Nothing is removed. First look for the sound bytes in a backup or a clone: once
     the slot is ended, they can no longer be put back. A sound version is never ended, nor one that
-    this machine knows to have been sound: then its bytes belong back.
+    this machine knows to have been sound: put its bytes back instead.
     """
     from tclog.history.voiding import check_chain
     from tclog.history.voiding import void as end

@@ -71,8 +71,8 @@ def watch(
     committed from now on. With --from it begins after an event, by its id, or after a moment. With
     --cursor FILE it keeps in FILE how far it has got, after each event, and begins there the next
     time; --from counts only while there is no FILE. An event whose printing was cut off comes
-    again. Should the local index be made anew in between, events of up to 41 minutes before may
-    come again, and a note says so; none is left out.
+    again. If the local index is rebuilt in between, events of up to 41 minutes before may come
+    again, and a note says so; none is left out.
 
     CMD gets the JSON of the event on stdin, and TCLOG_EVENT_ID, _OP, _AGENT, _CHAIN, _VERSION and
     _AT in its environment. If it fails, tclog ends with exit status 1, and the cursor stays before

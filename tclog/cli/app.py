@@ -13,7 +13,7 @@ from tclog import __version__
 from tclog.cli.config import TRUE_WORDS
 from tclog.cli.here import Here
 from tclog.cli.output import discard, open_streams, write_error, write_line
-from tclog.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, TclogError, UsageError
+from tclog.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, TclogError, UsageError, quote
 
 COMPLETE_VARIABLE = "_TCLOG_COMPLETE"
 
@@ -69,6 +69,11 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
 }
 # Other words for the same commands: ours, and Tracecraft's where it differs.
 ALIASES: Mapping[str, str] = {"done": "complete", "mem": "memory"}
+# How commands begin that act as an agent; a hint to run one of them repeats ``--as``.
+ACTING = (
+    *("claim", "renew", "note", "release", "reopen", "complete", "send", "inbox", "ack"),
+    *("barrier", "revert", "tag ", "step add", "memory set", "artifact put"),
+)
 HIDDEN: Mapping[str, tuple[str, str, str]] = {
     "step-status": ("steps", "step_status", "Show the state of one step."),
 }
@@ -110,7 +115,7 @@ class Group(Example, click.Group):
 
             names = self.list_commands(ctx)
             near = [word for word in names if name and word.startswith(name)]
-            near = near or get_close_matches(name, names, 1, 0.5)
+            near = near or get_close_matches(name, names, 1, 0.75)
             path = ctx.command_path
             raise UsageError(
                 f"{path} has no command {name!r}",
@@ -161,6 +166,7 @@ def operation(
             here.json = here.json or as_json
             if as_agent is not None:
                 here.say(agent=as_agent)
+                here.given["--as"] = as_agent
             try:
                 function(here, **arguments)
             except UsageError as error:
@@ -237,6 +243,8 @@ def root(
     """Coordinate agents over a folder or a bucket: nothing is overwritten, everything is kept."""
     here.json = here.json or as_json
     here.say(agent=as_agent, store=store, project=project)
+    given = {"-C": folder, "--store": store, "--project": project, "--as": as_agent}
+    here.given = {option: word for option, word in given.items() if word is not None}
     if folder is not None:
         here.move(folder)
 
@@ -247,9 +255,11 @@ def run_command(argv: Sequence[str]) -> int:
     options = words[: words.index("--")] if "--" in words else words
     as_json = "--json" in options or os.environ.get("TCLOG_JSON", "").lower() in TRUE_WORDS
     open_streams()
+    here = Here(os.environ, as_json, words)
     try:
-        return _run(words, Here(os.environ, as_json, words))
+        return _run(words, here)
     except TclogError as error:
+        error.hint = _as_asked(error.hint, here)
         return _told(error, as_json)
     except click.exceptions.NoArgsIsHelpError as error:
         if as_json:
@@ -281,6 +291,17 @@ def _run(words: list[str], here: Here) -> int:
     with root.make_context("tclog", words, obj=here) as ctx:
         root.invoke(ctx)
     return EXIT_DONE
+
+
+def _as_asked(hint: str, here: Here) -> str:
+    """Make a hint act where and as whom the failed command did."""
+    words = hint.split()
+    if len(words) < 2 or words[0] != "tclog" or words[1][0] == "-" or words[1] == "init":
+        return hint
+    if words[-1] == "--help":
+        return hint
+    given = {o: w for o, w in here.given.items() if o != "--as" or hint[6:].startswith(ACTING)}
+    return "tclog" + "".join(f" {o} {quote(w)}" for o, w in given.items()) + hint[5:]
 
 
 def _told(error: TclogError, as_json: bool) -> int:

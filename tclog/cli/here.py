@@ -34,6 +34,8 @@ class Here:
         self.json = argv_json
         self._words = words
         self.flags = config.Flags()
+        # The options before the command that say where and as whom, as they were given.
+        self.given: dict[str, str] = {}
         self._start: str | None = None
         self._config: config.Config | None = None
         self._log: Log | None = None

@@ -24,10 +24,14 @@ class Duration(click.ParamType[float]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """See click."""
-        del param, ctx
+        del param
         from tclog.moment import parse_duration_s
 
-        return value if isinstance(value, float) else parse_duration_s(str(value))
+        try:
+            return value if isinstance(value, float) else parse_duration_s(str(value))
+        except UsageError as error:
+            error.hint = error.hint or (f"{ctx.command_path} --help" if ctx else "")
+            raise
 
 
 class Text(click.ParamType[str]):

@@ -375,7 +375,9 @@ def _held(state: State, command: Claim, now: Stamp | None, ends_us: int | None) 
         heard_us = ends_us - state.lease_ms * 1000
         details["age_s"] = max(0.0, (parse_us(now) - heard_us) / SECOND_US)
     if state.agent == command.agent:
-        words += f" in session {state.session}"
+        # Of a weak session another process may have claimed it.
+        whose = "this terminal's session" if state.session == command.session else "session"
+        words += f" in {whose} {state.session}"
     left_s = None
     if ends_us is not None and now is not None:
         left_s = max(0.0, (ends_us + LEASE_MARGIN_US - parse_us(now)) / SECOND_US)
@@ -472,18 +474,18 @@ def _not_held(
             else to_run("tclog step show", step),
         )
     if not holds(state, agent, session, fence):
-        return _not_yours(state, step, agent, to_run("tclog step show", step))
+        return _not_yours(state, step, agent)
     return None
 
 
-def _not_yours(state: State, step: str, agent: str, hint: str) -> Refused:
+def _not_yours(state: State, step: str, agent: str) -> Refused:
     words = f"claimed by {state.agent}, not {agent}"
     if state.agent == agent:
         words = f"claimed by {agent} in session {state.session}, which is not this one"
     return Refused(
         f"step {step} is {words}",
         code="not-yours",
-        hint=hint,
+        hint=to_run("tclog step show", step),
         holder=state.agent,
         session=state.session,
     )
@@ -521,8 +523,7 @@ def _complete(state: State, command: Complete) -> Decision:
         if state.state == COMPLETE:
             return _already_complete(state, step, agent, to_run("tclog step show", step))
         if state.state == CLAIMED:
-            hint = to_run("tclog complete", step, then="--force --reason TEXT")
-            return _not_yours(state, step, agent, hint)
+            return _not_yours(state, step, agent)
         return Refused(
             f"step {step} is {state.state}; nobody holds it",
             code="step-not-claimed",

@@ -91,7 +91,8 @@ def check_chain(word: str) -> ChainId:
     """
     kind, slash, name = word.partition("/")
     if not slash or kind not in KINDS:
-        raise BadName(f"{word!r} is not a chain: write KIND/NAME", hint="tclog log --json")
+        kinds = ", ".join(KINDS)
+        raise BadName(f"{word!r} is not a chain: write KIND/NAME, with a KIND of {kinds}")
     return ALL if word == ALL else ChainId(f"{kind}/{validate_name(_NAMED.get(kind, 'key'), name)}")
 
 

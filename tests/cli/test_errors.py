@@ -166,6 +166,8 @@ def test_create_bucket(user: User, moto: Server):
     error = failed(user.process(*words), 7)
     assert error["code"] == "store-missing"
     assert error["hint"] == f"tclog init {url} --endpoint {moto.endpoint} --create-bucket"
+    error = failed(user.process(*words, "--region", "auto"), 7)
+    assert "--region auto --create-bucket" in error["hint"]
     made = [row["Name"] for row in raw_client(moto).list_buckets()["Buckets"]]
     assert url.split("/")[2] not in made
     # Moto has no lock: its races may be lost, but not for want of a bucket.

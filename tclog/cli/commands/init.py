@@ -161,7 +161,12 @@ def _set_up(here: Here, location: Location) -> tuple[Report, Project, Store]:
 
             assert isinstance(opened, S3Store)  # noqa: S101 - only buckets are concurrent
             check_new_bucket(opened.settings.bucket)
-            at = f" --endpoint {quote(location.endpoint)}" if location.endpoint else ""
+            said = {"region": here.flags.region, "profile": here.flags.profile}
+            at = "".join(
+                f" --{name} {quote(value)}"
+                for name, value in {"endpoint": location.endpoint, **said}.items()
+                if value
+            )
             missing.hint = f"tclog init {quote(location.url)}{at} --create-bucket"
         raise
     now_us = time.time_ns() // 1000 + probed.offset_us

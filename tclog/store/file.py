@@ -49,6 +49,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # After these a name may have been given all the same: an NFS server's answer was lost.
 _UNTOLD = (errno.EIO, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT)
+# What these tell of is no file: a socket, or a link to itself. As an object it holds nothing.
+_NO_FILE = (errno.ENXIO, errno.ELOOP)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -98,17 +100,30 @@ class FileStore:
         """See ``Store``."""
         path = self._path(key)
         try:
-            with open(path, "rb") as file:  # noqa: PTH123 - pathlib costs on the hot path
+            with open(path, "rb", opener=_open) as file:
                 status = os.fstat(file.fileno())
-                found = Found(file.read(), _stamp(status))
+                data = file.read() if stat.S_ISREG(status.st_mode) else b""
+                found = Found(data, _stamp(status))
             self._confirm(path, status)
         except _ABSENT:
             self._check_there()
             return None
         except OSError as error:
-            raise self._error(error, f"cannot read {key}") from error
+            status = self._no_file(error, key)
+            found = Found(b"", _stamp(status))
         self._seen = True
         return found
+
+    def _no_file(self, error: OSError, key: str) -> os.stat_result:
+        """Return what is told of something that has a key's name and is no file.
+
+        Raises:
+            StoreError: the error tells of something else.
+        """
+        if error.errno in _NO_FILE:
+            with contextlib.suppress(OSError):
+                return os.lstat(self._path(key))  # a folder above may be such a link, too
+        raise self._error(error, f"cannot read {key}") from error
 
     def _check_there(self) -> None:
         """Refuse to call an object absent when it is the whole store that has gone away."""
@@ -127,7 +142,7 @@ class FileStore:
             self._check_there()
             return None
         except OSError as error:
-            raise self._error(error, f"cannot read {key}") from error
+            found = self._no_file(error, key)
         return Entry(key, found.st_size, _stamp(found))
 
     def list(self, prefix: str, after: str, limit: int, folders: bool) -> list[Entry]:
@@ -135,7 +150,7 @@ class FileStore:
         try:
             if folders:
                 with os.scandir(self._path(prefix)) as rows:
-                    names = [self._unfold(row.name) for row in rows if row.is_dir()]
+                    names = [self._unfold(row.name) for row in rows if _is_folder(row)]
                 keys = sorted(f"{prefix}/{name}/" for name in names)
                 return [Entry(key) for key in keys if key > after][:limit]
             entries: list[Entry] = []
@@ -155,7 +170,7 @@ class FileStore:
     def _walk(self, folder: str, after: str) -> Iterator[str]:
         # A folder sorts where its name with a slash would, as in a bucket's flat listing.
         with os.scandir(self._path(folder)) as rows:
-            names = sorted(self._unfold(row.name) + ("/" if row.is_dir() else "") for row in rows)
+            names = sorted(self._unfold(row.name) + "/" * _is_folder(row) for row in rows)
         for name in names:
             key = f"{folder}/{name}"
             if not name.endswith("/"):
@@ -167,7 +182,7 @@ class FileStore:
     def get_file(self, key: str) -> Iterator[bytes] | None:
         """See ``Store``."""
         try:
-            file = open(self._path(key), "rb")  # noqa: PTH123, SIM115 - the generator closes it
+            file = open(self._path(key), "rb", opener=_open)  # noqa: SIM115 - the generator closes it
         except _ABSENT:
             return None
         except OSError as error:
@@ -436,6 +451,16 @@ class FileStore:
         if error.errno in _UNTOLD:
             return StoreUnreachable(text, hint="dmesg")
         return StoreError(text, hint="tclog doctor")
+
+
+def _open(path: str, flags: int) -> int:
+    """Open a file; whoever opens a pipe does not wait for its other end."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _is_folder(row: os.DirEntry[str]) -> bool:
+    """Whether a name is a folder's. A link is none: it may lead in a circle."""
+    return row.is_dir(follow_symlinks=False)
 
 
 def _stamp(found: os.stat_result) -> Stamp:

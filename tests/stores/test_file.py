@@ -6,10 +6,12 @@ import errno
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -158,6 +160,7 @@ def test_a_file_is_never_seen_half_written(root: Path) -> None:
 
 WRITES = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from tclog.errors import StoreError
 from tclog.store.file import FileStore
@@ -522,3 +525,42 @@ def test_a_store_that_was_removed_under_a_process(root: Path) -> None:
     with pytest.raises(StoreMissing):
         store.create("a/c", b"1")
     assert not root.exists()
+
+
+def _bind_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(os.path.relpath(path))
+
+
+NO_FILES = {
+    "pipe": os.mkfifo,
+    "socket": _bind_socket,
+    "link-to-itself": lambda path: path.symlink_to(path),
+}
+
+
+@pytest.mark.parametrize("make", NO_FILES.values(), ids=NO_FILES)
+def test_what_is_no_file_holds_nothing(root: Path, make: Callable[[Path], None]) -> None:
+    """It neither stops a listing nor holds a reader up; under an object's name it is junk."""
+    store = FileStore(root)
+    store.put("a/b/1", b"1")
+    for name in ("a/b/2", "a/x"):
+        make(root / name)
+    found = store.get("a/b/2")
+    assert found is not None
+    assert found.data == b""
+    entries = store.list("a", "", 10, False)
+    assert [entry.key for entry in entries] == ["a/b/1", "a/b/2", "a/x"]
+    assert [entry.key for entry in store.list("a", "", 10, True)] == ["a/b/"]
+    assert store.create("a/b/2", b"2").outcome is Outcome.EXISTS
+
+
+def test_links_are_not_followed_in_a_circle(root: Path) -> None:
+    store = FileStore(root)
+    store.put("a/b/1", b"1")
+    (root / "a/b/up").symlink_to("..")
+    (root / "a/loop").symlink_to("loop/loop")
+    assert [entry.key for entry in store.list("a/b", "", 10, False)] == ["a/b/1"]
+    assert [entry.key for entry in store.list("a", "", 10, True)] == ["a/b/"]
+    with pytest.raises(StoreError):
+        store.get("a/loop/1")

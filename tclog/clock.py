@@ -199,7 +199,7 @@ class HybridClock:
         """
         if after is not None:
             self.observe(after)
-        # A clock that was never set (1970) must not make what nobody may read.
+        # A clock that was never set (1970) must not make stamps that readers refuse.
         now_us = min(max(self.now_us(), BEGIN_US), END_US - CLOCK_ROOM_US)
         self._last = _next(self._last, now_us)
         issued = hlc(*self._last)

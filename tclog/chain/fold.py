@@ -194,7 +194,7 @@ def verify(chain: ChainId, before: Version | None, version: Version) -> None:
         raise Damaged(
             f"{what} ends version {seq} as junk, and version {seq} is sound", hint="tclog fsck"
         )
-    # Whoever has read the junk has compared its hash with the one that is named.
+    # The reader of the junk has compared its hash with the one that is named.
     linked = version.voids or version.prev == (None if before is None else before.id)
     if version.after != seq or not linked:
         raise does_not_follow(before, version)

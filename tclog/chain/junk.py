@@ -1,7 +1,7 @@
-"""Slots that hold junk: what is no version of their place, and the versions that end them.
+"""Slots that hold junk, which is any bytes but the version of their place, and what ends them.
 
 A version with ``voids`` ends the slots right below it. It counts only while their bytes are those
-whose hashes it names, and are no versions. Only who meets junk loads this module.
+whose hashes it names, and are no versions. Only readers that meet junk load this module.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _sound(version: Version, seq: int) -> Damaged:
 
 
 def ended_by(junk: Junk, version: Version) -> NotFound:
-    """Return the answer to whoever asks for the version in a slot that was ended.
+    """Return the answer to a request for the version in a slot that was ended.
 
     ``before`` of its details is the number of the version before.
     """

@@ -113,7 +113,7 @@ def read_newest(client: Client, chain: ChainId) -> Protocol[Version | None]:
 def newest_slot(folder: str, mount: str = "") -> Protocol[int]:
     """Return the number of the newest slot in a chain's folder, 0 if it has none.
 
-    What is no slot's name is passed over; most of what other programs leave sorts before slots.
+    Other names are passed over; most files that other programs leave sort before slots.
     """
     place, after, limit = f"{mount}{folder}", "", 1
     for _ in range(PAGES_MAX):
@@ -220,7 +220,7 @@ def read_heads(
 def unless_damaged(
     client: Client, chain: ChainId, protocol: Protocol[Version | None]
 ) -> Protocol[Version | None]:
-    """Run what reads a chain; None where that is damaged, which the client takes note of."""
+    """Run a read of a chain; if the chain is damaged, note that in the client and return None."""
     try:
         return (yield from protocol)
     except (Forked, RolledBack):
@@ -504,7 +504,7 @@ def read_up_to(client: Client, chain: ChainId, seq: int) -> Protocol[Version | N
 def list_chains(client: Client, kind: str, prefix: str = "") -> Protocol[list[ChainId]]:
     """List the chains of a kind whose name begins with ``prefix``, in byte order of their names.
 
-    A folder that is no chain's is passed over.
+    Folders of no chain are passed over.
     """
     chains: list[ChainId] = []
     entries = yield List(f"chains/{kind}", limit=CHAINS_MAX, folders=True)

@@ -6,8 +6,8 @@ machine remembers of the project, beside another request. A store that was set b
 lacks that one first. Each version that is read is compared with the one before it by ``prev``. If
 they do not fit, ``guard`` finds out which of the two the store lacks.
 
-An object that was just put, or that others name, is there. Where the store says that it is not, it
-is asked again, and what rests on the answer is not done.
+An object that was just put, or that others name, exists. If the store says that it does not, the
+client asks again, and does nothing that rests on that answer.
 
 Nothing here accepts a store. ``tclog trust accept`` does, and forgets what is remembered.
 """
@@ -117,7 +117,7 @@ def _look_again(client: Client, witness: Version) -> Protocol[None]:
     except (Forked, RolledBack):
         raise
     except Damaged as error:
-        # Junk in one slot is no matter of the whole store.
+        # Junk in one slot does not concern the whole store.
         client.warn(f"{slot_key(witness.chain, witness.seq)} is damaged: {error.message}")
     else:
         client.heads.put(witness._replace(stored=found.stored))  # what the next look goes by
@@ -215,7 +215,7 @@ def difference(known: Remembered, found: Found | None) -> Damaged | None:
 
 
 def described(version: Version) -> dict[str, Any]:
-    """Return what tells one version from another: for errors, and for who accepts the store."""
+    """Return what tells one version from another, for errors and for ``tclog trust accept``."""
     return {
         "chain": version.chain,
         "version": version.seq,

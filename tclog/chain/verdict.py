@@ -6,10 +6,10 @@ The version in each slot of a transaction names all of its slots. It is
     aborted     when one of them holds anything else,
     undecided   while one of them is empty and none holds anything else.
 
-The first two last for ever, because slots never change; there is no other authority. Whoever is
-in the way of an undecided one waits for it for ``GRACE_S`` at most, and then fills an empty slot
-with a version that changes nothing. So a transaction whose writer died stops the next writer for
-about that long, and readers not at all.
+The first two last for ever, because slots never change; there is no other authority. A writer that
+is stopped by an undecided one waits for ``GRACE_S`` at most, and then fills an empty slot with a
+version that changes nothing. So a transaction whose writer died stops the next writer for about
+that long, and readers not at all.
 
 A writer has read the slot before each of its transaction's slots, so that one is there and decided.
 Where no empty slot of a transaction has such a slot before it, no writer can ever have made it: a
@@ -59,7 +59,7 @@ def _verdicts(client: Client, versions: Sequence[Version]) -> Protocol[dict[str,
     open_ = [one for one in versions if not one.settled and known[mark_of(one)] is None]
     if not open_:
         return known
-    # Nobody goes on after an undecided one, so where somebody has, the slots are decided by now.
+    # No writer goes on after an undecided one; where one has, the slots are decided by now.
     followed = yield from _followed(client, open_)
     again = yield from _look(client, followed)
     for version in followed:
@@ -117,8 +117,8 @@ def _look(client: Client, versions: Sequence[Version]) -> Protocol[dict[str, boo
 def _despite_junk(client: Client, version: Version, junk: Junk) -> Protocol[bool]:
     """Return whether a transaction was aborted of which one slot holds junk.
 
-    Who wrote after a version of it knew, and says so by what stands before it. Otherwise whoever
-    ended the junk has ended the transaction.
+    A later version of one of its chains knew, and tells by its ``stands``. Otherwise the version
+    that ended the junk has ended the transaction.
 
     Raises:
         Junk: nobody has.

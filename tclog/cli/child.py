@@ -26,8 +26,8 @@ class Watchdog:
     """The other end of ``tclog.cli.watchdog``."""
 
     def __init__(self) -> None:
-        # -I and -S: nothing of the user's own is imported. Its session is its own, and so no
-        # terminal stops it; it holds no stream open that somebody may wait for the end of.
+        # -I and -S: nothing of the user's own is imported. In a session of its own no terminal
+        # stops it, and it keeps no stream open whose end others may wait for.
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and our own file
             [sys.executable, "-I", "-S", watchdog.__file__],
             stdin=subprocess.PIPE,

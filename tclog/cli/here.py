@@ -43,7 +43,7 @@ class Here:
         self._synced = False
         # Whether a look at what is damaged in parts ends with 8 (``--strict``).
         self.strict = False
-        # What was said to be left out.
+        # What the user was told is left out.
         self._left_out: set[str] = set()
         self._session: str | None = None
 
@@ -120,7 +120,7 @@ class Here:
         It proves that the command acts for the claim, and is refused once that was lost.
 
         Raises:
-            UsageError: what should be the token is no number, so nothing could be refused.
+            UsageError: the variable holds no number, so it could refuse nothing.
         """
         text = self.environ.get("TCLOG_FENCE", "")
         if self.environ.get("TCLOG_STEP") != step or not text:
@@ -179,7 +179,7 @@ class Here:
             offset_us = int(text) * 1_000_000
         except ValueError:
             raise UsageError(
-                f"TCLOG_TEST_CLOCK_OFFSET_S is {text!r}, which is no number of seconds",
+                f"TCLOG_TEST_CLOCK_OFFSET_S is {text!r}, not a number of seconds",
                 hint="unset TCLOG_TEST_CLOCK_OFFSET_S",
             ) from None
         return lambda: time.time_ns() // 1000 + offset_us

@@ -6,7 +6,7 @@ never restarts. A lease is judged by the store's clock only: it ends ``lease_ms`
 stamp of the holder's last version in the chain, and a takeover carries the stamp of its own event,
 which the store gave before the takeover was decided. Both stamps are in the log, so the fold comes
 to the same verdict on every machine and at any later time, and ignores what was not allowed: a
-claim on a held step, a completion by somebody else without force, a stale token.
+claim on a held step, a completion by another agent without force, a stale token.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ WEAK = ("~", "pid-", "ppid-")
 class State(NamedTuple):
     """The fold of one step.
 
-    ``agent`` holds the step, or is who finished it. ``fence`` is the newest claim's token, also
+    ``agent`` holds the step, or finished it. ``fence`` is the newest claim's token, also
     after its end, until the step is opened again. ``held_version`` is the holder's last version
     and ``lease_from`` the store's stamp of it, once a later version has recorded it.
     ``reopened_version`` is the newest version that opened the step again.
@@ -134,7 +134,7 @@ class Claim(NamedTuple):
 
     ``waiting`` names dependencies that are not complete, each with its state; ``seen`` is the
     version of each dependency's chain that the verdict rests on, kept in the event for audits.
-    Without ``takeover`` a step that somebody holds is refused without asking for the store's time.
+    Without ``takeover`` a held step is refused without asking for the store's time.
     Without ``renews`` what this session holds is refused, too. With a ``fence`` the claim of that
     token moves to this session, and so does what the strong session ``parent`` holds. ``steal`` is
     the reason to take over a lease that has not ended.
@@ -172,7 +172,7 @@ class Note(NamedTuple):
 
 
 class Release(NamedTuple):
-    """Give a claim back; with ``force`` somebody else's, for a reason."""
+    """Give a claim back; with ``force`` another agent's, for a reason."""
 
     step: str
     agent: str
@@ -326,7 +326,7 @@ def _is_own(state: State, agent: str, session: str | None) -> bool:
 
 
 def _claim_held(state: State, command: Claim, place: Place) -> Decision:
-    """Decide on a claim of a step that somebody holds, perhaps this very session."""
+    """Decide on a claim of a held step; the holder may be this very session."""
     if command.renews and _is_own(state, command.agent, command.session):
         return Draft("step.renew", {"lease_ms": command.lease_ms})
     if _is_own(state, command.agent, command.parent):
@@ -425,8 +425,8 @@ def lease_ends_us(state: State, head: int, head_stored: Stamp | None, head_at: s
     """Return when a lease ends by the store's clock, in microseconds since 1970.
 
     ``head`` is the chain's newest version, ``head_stored`` and ``head_at`` the store's stamp of it
-    and its own. None if the stamp of the holder's last version is not known: then nobody may take
-    over yet.
+    and its own. None if the stamp of the holder's last version is not known: then no agent may
+    take over yet.
     """
     since = state.lease_from
     if since is None and state.held_version == head:

@@ -1,8 +1,8 @@
 """The schemas of bodies, by op, and of states, by kind of chain; and which events count.
 
-An event whose body is not as its op's schema says, or that stands in a chain that it does not name,
-is one that is not allowed at its place: the fold ignores it, and so does whoever reads bodies. A
-state that is not as its kind's schema says is damage, since no writer makes one.
+An event is not allowed at its place if its body breaks its op's schema, or if it stands in a chain
+that it does not name. The fold ignores it, and so does everything that reads bodies. A state that
+breaks its kind's schema is damage, since no writer makes one.
 """
 
 from __future__ import annotations

@@ -218,7 +218,7 @@ def event_key_parts(key: str) -> tuple[Hlc, ChainId | None, EventId] | None:
 
 
 def event_named(key: str) -> EventId | None:
-    """Return the id that an event's key stands for; None if it is no such key."""
+    """Return the event id in an object key; None if the key is not an event's."""
     try:
         parts = event_key_parts(key)
     except Damaged:

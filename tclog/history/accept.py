@@ -91,7 +91,7 @@ def _lost(known: Remembered, index: Index | None) -> Protocol[Lost | None]:
     if (yield from _holds(known)):
         return None
     chain, low, first = known.chain, 0, known.seq
-    # Whoever holds a version holds all below it.
+    # A store that holds a version holds all below it.
     high = min(known.seq - 1, 0 if index is None else index.head(chain))
     while low < high:
         middle = (low + high + 1) // 2

@@ -46,8 +46,8 @@ class OffClock(NamedTuple):
 class Clocks:
     """Tallies events by agent.
 
-    ``mark_stored`` is the stamp of the project's mark. Who begins a project writes the mark first;
-    a copy writes it last. So nothing that is not newer than the mark was written by its own client.
+    ``mark_stored`` is the stamp of the project's mark. ``init`` writes the mark first; a copy
+    writes it last. So only what is newer than the mark was written by its own client.
     """
 
     def __init__(self, mark_stored: Stamp | None) -> None:

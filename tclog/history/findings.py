@@ -62,7 +62,7 @@ class Findings:
         self._report(Damage(code, message, where))
 
     def note(self, code: str, message: str, where: Writer) -> None:
-        """Tell of what is no damage."""
+        """Note something that is not damage."""
         self._report(Damage(code, message, where, harmless=True))
 
     def stray(self, key: str) -> None:

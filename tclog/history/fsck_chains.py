@@ -92,7 +92,7 @@ class ChainCheck:
         yield from self._end_chain()
 
     def _is_slot(self, key: str) -> bool:
-        """Whether a key is that of a slot; any other is told."""
+        """Whether a key is that of a slot; any other is noted."""
         if slot_seq(key) is not None and is_chain(key.rpartition("/")[0]):
             return True
         self.found.stray(key)

@@ -42,7 +42,7 @@ class History:
         self.client = client
         self._run = run
         self.index = Index(folder)
-        # Called after each sync, by who goes on for long: something may be left out since.
+        # Called after each sync of a long-running command: something may be left out since.
         self.synced: Callable[[], None] = lambda: None
 
     def run(self, protocol: Protocol[T]) -> T:
@@ -52,7 +52,7 @@ class History:
         return run(protocol, self.store)
 
     def sync(self, *, full: bool = False, progress: Progress | None = None) -> Synced:
-        """Bring the index up to the store; one that is found damaged is made anew.
+        """Bring the index up to the store; a damaged one is rebuilt.
 
         Raises:
             Damaged: a pack does not hold what it should, or the store was set back.
@@ -65,7 +65,7 @@ class History:
         return done
 
     def asked(self, ask: Callable[[], T]) -> T:
-        """Ask the index something; should it be damaged, make it anew and ask again."""
+        """Ask the index something; if it is damaged, rebuild it and ask again."""
         for nth in range(TRIES_MAX):
             try:
                 if nth:

@@ -134,7 +134,7 @@ def _witness(client: Client, index: Index) -> Remembered | None:
 
 
 def _check(client: Client, known: Remembered) -> Protocol[None]:
-    """Compare a version with the store; junk in its slot is no matter of the whole store."""
+    """Compare a version with the store; junk in its slot does not concern the whole store."""
     try:
         yield from check(known, local=client.heads.local)
     except (Forked, RolledBack):
@@ -309,7 +309,9 @@ class _Reader:
         named = {i: _parts_of(listed[i].key) for i in new}
         strange += [listed[i].key for i in new if named[i] is None]
         if strange:
-            self.client.warn(f"{strange[0]} is no event, and was left out; tclog fsck looks at all")
+            self.client.warn(
+                f"{strange[0]} is not an event and was left out; tclog fsck looks at all of them"
+            )
         yield from self.catch_up([p[1] for p in named.values() if p is not None and p[1]])
         # What its first chain does not hold lost its race, is on its way, or stands in another.
         left = [listed[i] for i in self.index.unknown_events(new) if named[i] is not None]

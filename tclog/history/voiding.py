@@ -105,11 +105,11 @@ def void(
     """End the junk in a slot, and in those beside it; ending it again changes nothing.
 
     Args:
-        client: who acts.
+        client: acts as its agent.
         index: brought up to date; None where only the slots are looked at.
         chain: whose slot.
         seq: which slot.
-        reason: why, for all who look back.
+        reason: why; the log keeps it.
 
     Raises:
         NotFound: the slot is empty.

@@ -1,8 +1,8 @@
 """Following the log: every committed event once, in one order, from any point, without gaps.
 
 A follower goes by the numbers that the index gives to events (``Index.number``), so where it stands
-is a number and the epoch of the index that gave it: a ``Cursor``. In another epoch, that of an
-index made anew, the numbers are others. Then it goes back by the bound within which a write may
+is a number and the epoch of the index that gave it: a ``Cursor``. In another epoch, that of a
+rebuilt index, the numbers are others. Then it goes back by the bound within which a write may
 still settle: events may come twice, but none is left out.
 """
 
@@ -77,7 +77,7 @@ class Follower:
         self.wanted = wanted
         self._say = say
         self.cursor = Cursor("", 0, format_us(0))
-        # What has come lately, so that an index which is made anew meanwhile repeats nothing.
+        # What has come lately, so that an index that is rebuilt meanwhile repeats nothing.
         self._recent: dict[EventId, None] = {}
         # Up to this number only the events with these numbers are wanted.
         self._passed = 0

@@ -402,7 +402,7 @@ class Asking(Database):
     def overtaken(self, n: int, wanted: Filter, since: Hlc) -> list[int]:
         """Return numbers below one whose events may have come to an earlier index after its event.
 
-        An index that is made anew gives numbers by the stamps of the log, so an event whose slot
+        A rebuilt index gives numbers by the stamps of the log, so an event whose slot
         was late comes before those that it came after. Of the events that the first sync found, it
         is not known in which order earlier followers got them: the stamps of the slots tell. What
         was found since has its number in the order in which it came.

@@ -1,6 +1,6 @@
 """The database: opening and schema, damage, transactions, and what is remembered beside the rows.
 
-Many processes share one index. Rows only ever come to be, and the same rows whoever writes them, so
+Many processes share one index. Rows are only added, and every writer makes the same rows, so
 writers need no agreement: each inserts what is missing, in one transaction a batch.
 
     chains     one row a chain; ``head`` is the newest version here, and all below it are here too
@@ -102,7 +102,7 @@ class IndexUnusable(TclogError):  # noqa: N818 - named for what happened, as in 
 
 
 class Outdated(sqlite3.DatabaseError):
-    """The index is of another schema; as good as damaged."""
+    """The index has another schema; it is rebuilt like a damaged one."""
 
 
 class Database:

@@ -75,7 +75,7 @@ def claim_step(
         id_key: under which a repetition cannot apply twice.
 
     Raises:
-        Refused: held by somebody else (who, until when), waiting for others, ended.
+        Refused: held (by which agent, until when), waiting for other steps, or ended.
     """
     claim = steps.Claim(
         step,
@@ -383,7 +383,7 @@ def release_step(
     reason: str | None = None,
     id_key: str | None = None,
 ) -> Protocol[Step]:
-    """Give a claim back; with ``force`` somebody else's, for a ``reason``."""
+    """Give a claim back; with ``force`` another agent's, for a ``reason``."""
     command = release_command(client, step, fence, force, reason)
     return (yield from changed_step(client, step, command, id_key=id_key))
 

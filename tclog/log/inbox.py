@@ -65,8 +65,9 @@ def send_message(
 ) -> Protocol[Message]:
     """Send a text to an agent, to several (with commas), or to ``@all``; see ``message``.
 
-    One event whoever it goes to. It is acknowledged when every inbox named has it; should the
-    sender die between two inboxes, sending again under the same idempotency key completes it.
+    It is one event, however many agents it goes to. It is acknowledged when every inbox named has
+    it. If the sender dies between two inboxes, repeating it under the same idempotency key
+    completes it.
     """
     chains, body, blobs = message(to, text, reply_to=reply_to, step=step)
     command = inbox.Send(body)

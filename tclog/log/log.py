@@ -462,7 +462,7 @@ class StepOperations:
         force: bool = False,
         reason: str | None = None,
     ) -> Step:
-        """Give a claim back; with ``force`` somebody else's, for a ``reason``."""
+        """Give a claim back; with ``force`` another agent's, for a ``reason``."""
         from tclog.log.claims import release_step
 
         return self._log.run(

@@ -325,7 +325,7 @@ class S3Store:
     def stat(self, key: str) -> Entry | None:
         """See ``Store``.
 
-        A HEAD has no body that could say who answers, a proxy or the server; a GET has.
+        A HEAD has no body, so it cannot tell a proxy's answer from the server's; a GET can.
         """
         found = self._sent(lambda: self._plane().stat(key))
         return found or self._sent(lambda: self._plane().look(key))

@@ -67,7 +67,7 @@ def conformance(
 
     for part in only:
         if part not in PARTS:
-            raise UsageError(f"there is no part {part!r}; there are {', '.join(PARTS)}")
+            raise UsageError(f"unknown part {part!r}; the parts are {', '.join(PARTS)}")
     folder = Path(tempfile.mkdtemp(prefix="tclog-conformance-"))
 
     def tell(check: Check) -> None:

@@ -240,7 +240,7 @@ def _watch(child: Child, keeper: Keeper, watchdog: Watchdog) -> int | None:
             watchdog.end()
             return None
         if status is not None:
-            # Whatever the command made of the watchdog's signal, it was not done.
+            # The watchdog ended the command, so its work was not done, whatever status it has.
             return None if watchdog.end() else 128 - status if status < 0 else status
         if resumed_s is not None and keeper.renewed_since(resumed_s):
             resumed_s = None

@@ -31,7 +31,7 @@ from tclog.clock import Hlc
 from tclog.domain import artifacts
 from tclog.errors import Damaged, NotFound, TclogError, UsageError, quote, to_run
 from tclog.event import BlobHash, blob_key, chain_id, validate_name
-from tclog.store.base import GetFile, PutFile, Stat
+from tclog.store.base import GetFile, PutFile, Stat, refuse_other
 
 HASH_CHUNK_BYTES = 1 << 20
 
@@ -74,7 +74,9 @@ def put_artifact(
             )
         blob, size = hash_file(path)
         known = yield Stat(blob_key(blob))
-        if known is None or known.size != size:
+        if known is not None:
+            refuse_other(blob_key(blob), same=known.size == size)
+        else:
             yield PutFile(blob_key(blob), path, blob, progress)
     except OSError as error:
         raise UsageError(

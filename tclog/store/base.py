@@ -113,7 +113,7 @@ class Delete(NamedTuple):
 
 
 class PutFile(NamedTuple):
-    """Write an object from a local file, streamed.
+    """Write an object whose name is its content from a local file, streamed; see ``Keep``.
 
     ``digest`` is the BLAKE3 that the bytes must have: it is computed again while they are sent,
     and a file that changed meanwhile is refused before the object exists. ``progress`` is told
@@ -174,7 +174,11 @@ class Store(Protocol):
     def put_file(
         self, key: str, path: Path, digest: str, progress: Callable[[int], None] | None
     ) -> None:
-        """Answer ``PutFile``."""
+        """Answer ``PutFile``.
+
+        Raises:
+            Damaged: as for ``keep``.
+        """
 
     def get_file(self, key: str) -> Iterator[bytes] | None:
         """Answer ``GetFile``."""

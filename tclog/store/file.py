@@ -227,14 +227,19 @@ class FileStore:
             if os.path.lexists(path):
                 return Created(Outcome.EXISTS, cause="the object exists")
             stored = self._write(temporary, data)
-            try:
-                self._make_folder(os.path.dirname(path))  # noqa: PTH120 - as above
-                failed = self._link(temporary, path)
-            except BaseException:
-                _unlink(temporary)
-                raise
+            failed = self._name(temporary, path)
         except OSError as error:
             raise self._error(error, f"cannot write {key}") from error
+        return failed or Created(Outcome.WON, stored)
+
+    def _name(self, temporary: str, path: str) -> Created | None:
+        """Give a temporary file its name if it is free; return what is known if it may not be."""
+        try:
+            self._make_folder(os.path.dirname(path))  # noqa: PTH120 - as above
+            failed = self._link(temporary, path)
+        except BaseException:
+            _unlink(temporary)
+            raise
         if failed is not None:
             # If it may have its name, the second one stays, as below.
             if failed.outcome is not Outcome.UNKNOWN:
@@ -244,9 +249,9 @@ class FileStore:
             self._sync_folder(path)
         except OSError as error:
             # The second name stays: what the disk did not confirm, a read-back has to.
-            return Created(Outcome.UNKNOWN, cause=f"{error.strerror} while writing {key}")
+            return Created(Outcome.UNKNOWN, cause=f"{error.strerror} while writing {path}")
         _unlink(temporary)
-        return Created(Outcome.WON, stored)
+        return None
 
     def _replace(self, temporary: str, path: str) -> None:
         """Give a temporary file its name, whether or not another has it."""
@@ -317,6 +322,8 @@ class FileStore:
     ) -> None:
         """See ``Store``."""
         try:
+            from blake3 import blake3
+
             temporary = self._temporary()
             try:
                 with CheckedReader(path, digest, progress) as source, open(temporary, "xb") as out:  # noqa: PTH123
@@ -328,9 +335,19 @@ class FileStore:
             except BaseException:
                 _unlink(temporary)
                 raise
-            self._replace(temporary, self._path(key))
+            failed = self._name(temporary, self._path(key))
         except OSError as error:
             raise self._error(error, f"cannot write {key}") from error
+        if failed is None:
+            return
+        # Opened anew, what has a second name reaches the disk first.
+        there = self.stat(key) and self.get_file(key)
+        if there is None:
+            raise StoreUnreachable(f"cannot write {key}: {failed.cause}", hint="dmesg")
+        hasher = blake3()
+        for piece in there:
+            hasher.update(piece)
+        refuse_other(key, same=hasher.hexdigest() == digest)
 
     def _temporary(self) -> str:
         folder = f"{self._root}/{TEMPORARY}"

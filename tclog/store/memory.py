@@ -89,7 +89,7 @@ class MemoryStore:
     ) -> None:
         """See ``Store``."""
         with CheckedReader(path, digest, progress) as reader:
-            self.put(key, reader.read())
+            self.keep(key, reader.read())
 
     def get_file(self, key: str) -> Iterator[bytes] | None:
         """See ``Store``."""

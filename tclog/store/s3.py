@@ -339,12 +339,25 @@ class S3Store:
     def put_file(
         self, key: str, path: Path, digest: str, progress: Callable[[int], None] | None
     ) -> None:
-        """See ``Store``. Large files go up in parts; the object exists only when all are there."""
+        """See ``Store``. Large files go up in parts; the object exists only when all are there.
+
+        obstore completes parts without a condition. What is there then gets the same bytes again,
+        unless the caller has looked for it first.
+        """
         with CheckedReader(path, digest, progress) as reader:
             try:
                 self._plane().upload(key, reader)
             except _RequestError as error:
-                raise explain(error.failure, self._settings) from error
+                failure = error.failure
+                if not _exists(failure) and failure.status != 409:
+                    raise explain(failure, self._settings) from error
+                found = self.stat(key)
+                if found is None:  # a 409: another upload ends at this moment
+                    raise StoreUnreachable(
+                        f"{key} was written by two at once: {failure.text}",
+                        hint="run the same command again",
+                    ) from error
+                refuse_other(key, same=found.size == path.stat().st_size)
 
     def get_file(self, key: str) -> Iterator[bytes] | None:
         """See ``Store``."""
@@ -617,7 +630,7 @@ class _Obstore:
     def upload(self, key: str, reader: CheckedReader) -> None:
         first = _filled(reader)
         if len(first) < PART_BYTES:
-            self.put(key, first)
+            self.create(key, first)
             return
         try:
             # An iterator, not the reader itself: its errors come back as they were raised.
@@ -891,7 +904,7 @@ class _Boto3:
     def upload(self, key: str, reader: CheckedReader) -> None:
         first = _filled(reader)
         if len(first) < PART_BYTES:
-            self.put(key, first)
+            self.create(key, first)
             return
         where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._prefix + key}
         try:
@@ -904,7 +917,7 @@ class _Boto3:
                     )["ETag"]
                     parts.append({"PartNumber": number, "ETag": tag})
                 self._client.complete_multipart_upload(
-                    **where, UploadId=upload, MultipartUpload={"Parts": parts}
+                    **where, UploadId=upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
                 )
             except BaseException:
                 # Its failure would hide why the upload was given up.

@@ -336,8 +336,30 @@ def test_a_file_of_any_size(store: Store, tmp_path: Path, size: int) -> None:
     pieces = store.get_file("f/sized")
     assert pieces is not None
     assert b"".join(pieces) == path.read_bytes()
-    # Overwriting it with the same bytes is what a repeated command does.
+    # This is what a repeated command does.
     store.put_file("f/sized", path, digest_of(path), None)
+
+
+@pytest.mark.parametrize("size", [10, PART_BYTES + 1])
+def test_a_file_is_created_and_never_overwritten(
+    store: Store, place: Place, tmp_path: Path, size: int
+) -> None:
+    if size > PART_BYTES and place.name in ("moto-obstore", "ceph-obstore", "ceph-boto3"):
+        pytest.skip("parts are completed without a condition")
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(size))
+    store.put_file("f/same", path, digest_of(path), None)
+    first = store.stat("f/same")
+    store.put("f/other", b"damaged")
+    if not store.local:
+        time.sleep(1.1)
+    store.put_file("f/same", path, digest_of(path), None)
+    assert store.stat("f/same") == first
+    with pytest.raises(Damaged, match="f/other is there already, with other bytes"):
+        store.put_file("f/other", path, digest_of(path), None)
+    found = store.get("f/other")
+    assert found is not None
+    assert found.data == b"damaged"
 
 
 def test_a_file_that_changes_does_not_come_into_being(

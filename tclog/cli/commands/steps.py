@@ -204,8 +204,8 @@ def claim(
     """Claim a step (or the next ready one) with a lease.
 
     Exactly one session of one agent holds it, until its lease ends by the store's clock. A named
-    session (TCLOG_SESSION, or a harness's own) that claims what it holds already renews it; any
-    other is refused, and uses tclog renew. The confirmation shows the fencing token: pass it to
+    session (TCLOG_SESSION, or a harness's own) that claims what it holds already renews it. Without
+    a named session use tclog renew. The confirmation shows the fencing token: pass it to
     complete --fence, and a claim that was lost meanwhile is refused. --fence moves a claim of your
     name to this session, under a new token.
     """

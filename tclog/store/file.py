@@ -1,14 +1,14 @@
 """The embedded default: a store in a folder, for any number of processes, without lock files.
 
 A write goes to a temporary file in the same file system, is fsynced, then gets its name: ``link``
-for a create (it fails if the name exists, and that is the whole consensus), ``rename`` for a put;
-then the folder is fsynced, and only then the temporary name goes. So no reader ever sees half an
+for a create and a keep (it fails if the name exists, and that is the whole consensus), ``rename``
+for a put; then the folder is fsynced, and only then the temporary name goes. So no reader ever sees half an
 object, and a kill at any moment leaves at most a temporary name.
 
-Why nothing outlives, through a power cut, what it rests on: an object that still has a second name
-was not seen on the disk by its writer, so whoever reads it fsyncs its folder first. Without that
-somebody could be told that what another writer has just made is committed, or build on it in
-another folder, and then the power cut takes it back.
+Nothing survives a power cut that loses what it depends on. An object that still has a second name
+is not known by its writer to be on the disk, so its reader fsyncs its folder first. Otherwise a
+reader could report a version as committed, or build on it in another folder, and then the power
+cut would take it back.
 
 On a file system that ignores case, every upper-case letter of a key is written as ``^`` and its
 lower-case form, so that ``A`` and ``a`` stay apart; ``^`` is in no key.
@@ -380,8 +380,8 @@ class FileStore:
     def _make_folder(self, folder: str) -> None:
         """Make a folder of the store, and see that its name is on the disk.
 
-        Also where it is there already: whoever made it may not have come to its fsync yet, and
-        what is acknowledged in it must not vanish with it. Once for each folder and process. The
+        Also where it is there already: its maker may not have come to its fsync yet, and what is
+        acknowledged in it must not vanish with it. Once for each folder and process. The
         store's own folder, and those above it, concern only the process that begins the store.
         """
         if folder in self._made:

@@ -2,8 +2,8 @@
 
 A write goes to a temporary file in the same file system, is fsynced, then gets its name: ``link``
 for a create and a keep (it fails if the name exists, and that is the whole consensus), ``rename``
-for a put; then the folder is fsynced, and only then the temporary name goes. So no reader ever sees half an
-object, and a kill at any moment leaves at most a temporary name.
+for a put; then the folder is fsynced, and only then the temporary name goes. So no reader ever sees
+half an object, and a kill at any moment leaves at most a temporary name.
 
 Nothing survives a power cut that loses what it depends on. An object that still has a second name
 is not known by its writer to be on the disk, so its reader fsyncs its folder first. Otherwise a

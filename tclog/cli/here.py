@@ -117,7 +117,8 @@ class Here:
     def fence_of(self, step: str) -> int | None:
         """Return the token of the claim under which ``tclog exec`` runs this, if it is of a step.
 
-        It proves that the command acts for the claim, and is refused once that was lost.
+        It proves that the command acts for the claim, and is refused once that was lost. In another
+        project it proves nothing: a step there may have the same name and number.
 
         Raises:
             UsageError: the variable holds no number, so it could refuse nothing.
@@ -129,7 +130,8 @@ class Here:
             raise UsageError(
                 f"TCLOG_FENCE is {text!r}, which is no fencing token", hint="unset TCLOG_FENCE"
             )
-        return int(text)
+        of = self.environ.get("TCLOG_STEP_PROJECT")
+        return int(text) if of in (None, self.log(reader=True).project.id) else None
 
     def location(self) -> Location:
         """Return where the project is.

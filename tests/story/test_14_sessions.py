@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from pathlib import Path
 
 from support.project import Project, Result, side_by_side
 
@@ -157,3 +158,17 @@ def test_a_transaction_is_one_session_and_claims_a_step_once(project: Project) -
     assert (renewed["renewed"], renewed["fence"]) == (True, 1)
     lines = project.run("batch", agent="claude", input=twice)
     assert [row["type"] for row in lines.json()] == ["error", "error"]
+
+
+def test_the_token_of_exec_proves_nothing_in_another_project(
+    project: Project, tmp_path: Path
+) -> None:
+    """A step there may have the same name, the same agent and the same number of its claim."""
+    other = tmp_path / "other"
+    other.mkdir()
+    project.run("-C", str(other), "init", agent="claude").ok()
+    claude(project, "-C", str(other), "claim", "x", env=S2).ok()
+    script = f'tclog -C {other} complete x; echo "ended $?"; tclog note x done'
+    done = project.run("exec", "x", "--", "sh", "-c", script, agent="claude", env=S1).ok()
+    assert "ended 4" in done.out
+    assert claude(project, "-C", str(other), "step", "show", "x").one()["state"] == "claimed"

@@ -162,6 +162,7 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
         "TCLOG_AGENT": here.agent(),
         "TCLOG_FENCE": str(held.fence),
         "TCLOG_STEP": step_id,
+        "TCLOG_STEP_PROJECT": log.project.id,
     }
     with child.forwarding():
         try:

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from tclog.chain.once import resumed_id
 from tclog.clock import Hlc, Stamp
 from tclog.event import BlobHash, ChainId, Event, EventId, Version, event_key, slot_key
 
@@ -18,6 +19,9 @@ PRAGMA synchronous=OFF;
 PRAGMA cache_size=-32768;
 CREATE TABLE committed(
     event BLOB, chain TEXT, seq INTEGER, agent TEXT, key TEXT, PRIMARY KEY(event, chain)
+) WITHOUT ROWID;
+CREATE TABLE keyed(
+    chain TEXT, agent TEXT, named TEXT, seq INTEGER, PRIMARY KEY(chain, agent, named, seq)
 ) WITHOUT ROWID;
 CREATE TABLE present(event BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE named(
@@ -61,6 +65,8 @@ class Ledger:
         """Note that a chain holds an event; false if it does so already, in another version."""
         key = event_key(event.at, event.chains[0], event.id)
         row = bytes.fromhex(event.id), version.chain, version.seq, event.agent, key
+        if event.key is not None:
+            self._insert("keyed", (version.chain, event.agent, event.key, version.seq))
         return self._insert("committed", row)
 
     def see_version(self, version: Version) -> None:
@@ -156,6 +162,18 @@ class Ledger:
             "SELECT key, chain, seq, agent FROM committed WHERE event=?", (bytes.fromhex(event),)
         ).fetchone()
         return None if row is None else Writer(*row)
+
+    def first_under(self, chain: ChainId, agent: str, key: str) -> int | None:
+        """Return the first version of a chain that holds an event for an idempotency key."""
+        find = "SELECT min(seq) FROM keyed WHERE chain=? AND agent=? AND named=?"
+        first = self._db.execute(find, (chain, agent, key)).fetchone()[0]
+        begins = resumed_id(key)
+        if begins is None:
+            return None if first is None else int(first)
+        find = "SELECT min(seq) FROM committed WHERE event>=? AND event<=? AND chain=? AND agent=?"
+        low, high = bytes.fromhex(begins), bytes.fromhex(begins) + b"\xff" * 24
+        named = self._db.execute(find, (low, high, chain, agent)).fetchone()[0]
+        return min((int(seq) for seq in (first, named) if seq is not None), default=None)
 
     def blobs_amiss(self) -> Iterator[tuple[BlobHash, int, int | None, Writer]]:
         """Yield the blobs that are named and are not there, or there with another size."""

@@ -26,6 +26,7 @@ from tclog.event import (
     digest,
     encode,
     event_key,
+    once_key,
     pending_key,
     seal_event,
     seal_version,
@@ -521,6 +522,44 @@ def test_foreign_objects_are_named(store: Store, tmp_path: Path):
     # By its name the last one is ours.
     assert {damage.where.key for damage in found} == {strays.pop()}
     assert {("stray-object", key) for key in strays} <= noted(store)
+
+
+@pytest.mark.parametrize(
+    ("key", "after", "codes"),
+    [
+        ("k", 0, []),
+        ("k", 1, []),
+        ("k", 2, ["key-hides-event"]),
+        ("k", 3, ["key-hides-event"]),
+        ("k", 99, ["key-hides-event"]),
+        ("other", 3, []),
+        ("other", 4, ["version-missing"]),
+        ("ID.9", 1, []),
+        ("ID.9", 2, ["key-hides-event"]),
+    ],
+)
+def test_a_keys_object_is_compared_with_its_event(
+    tmp_path: Path, key: str, after: int, codes: list[str]
+):
+    store = filled_store(tmp_path / "files")
+    alice, bob = open_log(store, "alice"), open_log(store, "bob")
+    bob.memory.incr("keyed", id="k")
+    alice.memory.incr("keyed", id="k")
+    bob.memory.incr("keyed")
+    chain = ChainId("memory/keyed")
+    (mine,) = _version_at(store, chain, 2).events
+    key = key.replace("ID", mine.id[:16])
+    name = once_key("alice", f"{key}#{digest(chain.encode())[:16]}")
+    fields = {"agent": "alice", "chain": chain, "command": "0" * 64, "format": 1, "key": key}
+    store.put(name, encode({**fields, "after": after}))
+    found, _ = check(store)
+    assert [damage.code for damage in found] == codes
+    assert all(name in damage.message for damage in found)
+
+
+def _version_at(store: Store, chain: ChainId, seq: int) -> Version:
+    found = store.get(slot_key(chain, seq))
+    return decode_version(found.data, chain=chain, seq=seq, stored=found.stored)
 
 
 def test_a_slot_far_away_is_one_gap(tmp_path: Path):

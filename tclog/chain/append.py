@@ -434,8 +434,8 @@ def check_effect(chain: ChainId, state: Any, event: Event, place: Place) -> None
     """
     if is_ignored(chain, state, event, place):
         raise Refused(
-            f"{event.op} would change nothing as version {place.seq} of {chain};"
-            " it was not committed",
+            f"{event.op} was not committed: readers would ignore it as version {place.seq}"
+            f" of {chain}",
             code="no-effect",
             hint="run the command again",
         )

@@ -192,7 +192,7 @@ def verify(chain: ChainId, before: Version | None, version: Version) -> None:
     seq = 0 if before is None else before.seq
     if version.after < seq:
         raise Damaged(
-            f"{what} ends version {seq} as junk, and version {seq} is sound", hint="tclog fsck"
+            f"{what} ends version {seq} as junk, but version {seq} is sound", hint="tclog fsck"
         )
     # The reader of the junk has compared its hash with the one that is named.
     linked = version.voids or version.prev == (None if before is None else before.id)

@@ -79,7 +79,7 @@ def check_ended(version: Version, first: int, junk: Sequence[Junk]) -> None:
 def _sound(version: Version, seq: int) -> Damaged:
     key = slot_key(version.chain, seq)
     return Damaged(
-        f"version {version.seq} of {version.chain} ends version {seq} as junk, and version {seq}"
+        f"version {version.seq} of {version.chain} ends version {seq} as junk, but version {seq}"
         f" is sound ({key})",
         hint="tclog fsck",
         object=key,

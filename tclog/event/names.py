@@ -61,7 +61,7 @@ def validate_name(kind: str, name: str) -> str:
     if kind in _LISTED and "," in name:
         raise BadName(f"the {kind} name {name!r} has a comma, which separates {kind}s")
     if kind == "agent" and name == "@all":
-        raise BadName("@all is everybody, and stands alone: it is not the name of an agent")
+        raise BadName("@all means everybody: it stands alone, and is not the name of an agent")
     if kind == "agent" and name.startswith("@"):
         raise BadName(f"the agent name {name!r} begins with @, which is kept for @all")
     return name

@@ -407,8 +407,8 @@ def tell_stamps(found: Findings, mark_stored: Stamp | None) -> None:
     if found.copied:
         found.note(
             "stamps-copied",
-            f"{found.copied} was copied here, as others may have been: what versions say of the"
-            " stamps of such slots cannot be compared",
+            f"{found.copied} was copied here, perhaps with other slots: their stamps cannot be"
+            " compared with those that versions record",
             Writer(found.copied),
         )
 

@@ -82,7 +82,7 @@ def test_everybody_is_no_agent(project: User) -> None:
     project("claim", "x").ok()
     for words in (("send", "@all,bob", "hi"), ("complete", "x", "--to", "@all")):
         told = project(*words, "--json").error(2)
-        assert told["message"].startswith("@all is everybody, and stands alone")
+        assert told["message"].startswith("@all means everybody: it stands alone")
 
 
 def test_a_word_that_is_no_duration_is_answered_with_the_help_that_says_so(project: User) -> None:

@@ -276,7 +276,7 @@ def test_what_is_not_ended(full: User, tmp_path: Path) -> None:
     for user in (other, full):
         told = afresh(user)("memory", "get", "a", "--json").error(8)
         assert (
-            "version 3 of memory/a ends version 2 as junk, and version 2 is sound"
+            "version 3 of memory/a ends version 2 as junk, but version 2 is sound"
             in told["message"]
         )
     assert full("fsck").code == 8

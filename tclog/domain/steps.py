@@ -376,22 +376,23 @@ def _held(state: State, command: Claim, now: Stamp | None, ends_us: int | None) 
         details["age_s"] = max(0.0, (parse_us(now) - heard_us) / SECOND_US)
     if state.agent == command.agent:
         # Of a weak session another process may have claimed it.
-        whose = "this terminal's session" if state.session == command.session else "session"
+        here = state.session in (command.session, command.parent)
+        whose = "this terminal's session" if here else "session"
         words += f" in {whose} {state.session}"
     left_s = None
     if ends_us is not None and now is not None:
         left_s = max(0.0, (ends_us + LEASE_MARGIN_US - parse_us(now)) / SECOND_US)
     # A weak session cannot claim twice, but may renew by its agent's name.
-    by_name = is_same(state, command.agent, command.session) and is_weak(command.session)
+    hint = to_run("tclog claim", command.step, then="--wait")
+    if is_same(state, command.agent, command.session) and is_weak(command.session):
+        hint = to_run("tclog step show" if command.parent else "tclog renew", command.step)
     words += f" until {until} by the store's clock" if until else ""
     if state.agent == command.agent and "age_s" in details:
         words += f"; that session last wrote {details['age_s']:.0f} s ago"
     return Refused(
         words,
         code="step-held",
-        hint=to_run("tclog renew", command.step)
-        if by_name
-        else to_run("tclog claim", command.step, then="--wait"),
+        hint=hint,
         holder=state.agent,
         session=state.session,
         lease_until=until,

@@ -211,7 +211,9 @@ class Reader:
         self._number = 0
         first = self._next()
         if first.get("type") != "export" or type(first.get("format")) is not int:
-            raise BadValue("this is no export of a log", code="no-export", hint="tclog export -h")
+            raise BadValue(
+                "this is not an export of a log", code="no-export", hint="tclog export --help"
+            )
         if first["format"] > FORMAT:
             raise FormatNewer(
                 f"the export has format {first['format']}; this client reads up to {FORMAT}",
@@ -227,7 +229,9 @@ class Reader:
         self._number += 1
         if not line.endswith(b"\n"):
             if self._number == 1:
-                raise BadValue("this is no export of a log", code="no-export", hint="tclog export")
+                raise BadValue(
+                    "this is not an export of a log", code="no-export", hint="tclog export --help"
+                )
             raise _cut_off()
         try:
             record = orjson.loads(line)
@@ -235,7 +239,9 @@ class Reader:
             record = None
         if not isinstance(record, dict):
             if self._number == 1:
-                raise BadValue("this is no export of a log", code="no-export", hint="tclog export")
+                raise BadValue(
+                    "this is not an export of a log", code="no-export", hint="tclog export --help"
+                )
             raise _wrong(self._number, "is not a JSON object")
         if record.get("type") != "end":
             self._hasher.update(line)
@@ -296,6 +302,10 @@ def _wrong(number: int, what: str) -> Damaged:
         code="export-damaged",
         hint="tclog export -o FILE",
     )
+
+
+def _no_export() -> BadValue:
+    return BadValue("this is not an export of a log", code="no-export", hint="tclog export --help")
 
 
 def _cut_off() -> Damaged:

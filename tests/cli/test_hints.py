@@ -87,3 +87,13 @@ def test_everybody_is_no_agent(project: User) -> None:
 
 def test_a_word_that_is_no_duration_is_answered_with_the_help_that_says_so(project: User) -> None:
     assert hint(project("claim", "x", "--lease", "soon", "--json"), 2) == ("claim", "--help")
+
+
+def test_exec_of_a_claim_by_name_is_not_told_to_renew(project: User) -> None:
+    project("claim", "x").ok()
+    done = project.process("exec", "x", "--json", "--", "true")
+    assert "is claimed by alice in this terminal's session ~" in done.error(4)["message"]
+    words = hint(done, 4)  # to renew it would lead back here
+    assert words == ("step", "show", "x")
+    project("release", "x").ok()
+    project.process("exec", "x", "--", "true").ok()

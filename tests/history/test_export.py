@@ -269,7 +269,7 @@ def test_an_export_replaces_no_link_and_nothing_that_is_no_file(project: Project
 def test_the_command_to_work_in_it_can_be_run_as_it_stands(project: Project):
     project.run("export", "-o", "log.jsonl").ok()
     note = project.run("import", "log.jsonl", "it's; here").ok().err.strip()
-    words = shlex.split(note.removeprefix("note: to work in it: "))
+    words = shlex.split(note.removeprefix("note: to work in it, in a folder of its own: "))
     assert words == ["tclog", "init", str(project.work / "it's; here"), "--project", "story"]
 
 

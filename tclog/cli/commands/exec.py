@@ -141,8 +141,9 @@ class Keeper:
 def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...]) -> None:
     """Run a command while holding a step.
 
-    Claims STEP, or moves this session's claim to COMMAND. Renews it while COMMAND runs, then
-    completes the step, or fails it. The environment of COMMAND has TCLOG_STEP, TCLOG_FENCE and
+    Claims STEP, or moves the claim of this named session to COMMAND; without TCLOG_SESSION or a
+    harness's own, release your claim first. Renews it while COMMAND runs, then completes the step,
+    or fails it. The environment of COMMAND has TCLOG_STEP, TCLOG_FENCE and
     TCLOG_AGENT. Signals are forwarded to it, and Ctrl-Z and fg work on both. If the claim is lost,
     the command is killed (exit 4). If exec is stopped or killed, the command ends before the lease
     can end. Otherwise exec ends with the command's own exit status, 128 + N when signal N ended it.

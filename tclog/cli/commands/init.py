@@ -111,7 +111,8 @@ def _folder(here: Here) -> str:
         return config.folder_of(before.file)
     if config.folder_of(before.file) == here.start:
         raise Refused(
-            f"{here.start} is already set up for project {found[0]} in {found[1]}",
+            f"{here.start} is already set up for project {found[0]} in {found[1]}; use another"
+            " folder, or change its file",
             code="already-configured",
             hint=to_run("cat", before.file),
         )

@@ -246,7 +246,7 @@ def _say_init(here: Here, location: Location) -> None:
         for name in ("endpoint", "region", "profile") if "://" in location.url else ():
             value = getattr(location, name)
             words += [] if value is None else [f"--{name}", value]
-        here.note(f"to work in it: {' '.join(map(quote, words))}")
+        here.note(f"to work in it, in a folder of its own: {' '.join(map(quote, words))}")
 
 
 # -- clone ----------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ class Here:
         """
         if self.config.agent.value is None:
             raise UsageError(
-                "it is not said which agent acts",
+                "no agent name: set TCLOG_AGENT or pass --as NAME",
                 code="agent-missing",
                 hint="export TCLOG_AGENT=NAME",
             )

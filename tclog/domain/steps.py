@@ -389,6 +389,8 @@ def _held(state: State, command: Claim, now: Stamp | None, ends_us: int | None) 
     words += f" until {until} by the store's clock" if until else ""
     if state.agent == command.agent and "age_s" in details:
         words += f"; that session last wrote {details['age_s']:.0f} s ago"
+    if state.agent == command.agent and state.session == command.session:
+        words += "; other processes may share it, so renew only what you claimed"
     return Refused(
         words,
         code="step-held",

@@ -55,6 +55,7 @@ def test_a_second_claim_from_one_terminal_is_told_whose_it_is(project: User) -> 
     project("claim", "x").ok()
     done = project("claim", "x", "--json")
     assert "is claimed by alice in this terminal's session ~" in done.error(4)["message"]
+    assert done.error(4)["message"].endswith("so renew only what you claimed")
     assert project(*hint(done, 4)).ok().out.startswith("Renewed step x")
     # Of another session it is not said.
     told = project("claim", "x", "--json", env={"TCLOG_SESSION": "s"}).error(4)["message"]

@@ -21,7 +21,7 @@ from tclog.history.sync import sync
 from tclog.index import Index
 from tclog.log import inbox, memory
 from tclog.log.transactions import Transaction
-from tclog.store.base import Create, List, Outcome, Put
+from tclog.store.base import Create, Get, Keep, List, Outcome, Put
 from tclog.testing import Faults, oracles, simulate
 from tclog.testing.scheduler import SIGNED_US
 
@@ -141,3 +141,49 @@ def test_a_slot_that_comes_as_late_as_a_fast_clock_allows_is_found_by_the_next_s
     assert index.head(ChainId("memory/a")) == 2
     assert index.meta("full") < format_us(sent_us)
     index.close()
+
+
+@pytest.mark.parametrize(
+    ("losses", "pauses"),
+    [(0, [(Keep, EVENT_AGE_MAX_S + 60)]), (2, [(Get, EVENT_AGE_MAX_S - 20), (Create, 40)])],
+)
+def test_a_transaction_on_a_machine_that_slept_is_made_anew(losses, pauses):
+    """Its own time stood still, so it goes on, and by then its events are old.
+
+    It sleeps when it has put them, when it begins again after lost slots, and between two slots.
+    """
+    world, slept = filled(), [0.0]
+    alice = warm(world, "alice")
+    finish(world, memory.set_value(alice, "c", "by now the store's clock is known"))
+    alice.monotonic_s = lambda: world.now_us / 1e6 - slept[0]
+    txn = Transaction(alice)
+    for key in ("a", "b"):
+        txn.memory_incr(key, 1)
+    walker = Walker(world, txn.protocol())
+    left, reply, lost = list(pauses), world.reply, 0
+
+    def sleeping(step):
+        """Answer a request, and sleep before the answer is read."""
+        answer = reply(step)
+        if left and type(step) is left[0][0] and lost == losses:
+            _, pause_s = left.pop(0)
+            world.now_us += round(pause_s * 1e6)
+            slept[0] += pause_s
+        return answer
+
+    world.reply = sleeping
+    while not walker.ended:
+        if type(walker.waiting[0]) is Create and not walker.replies and lost < losses:
+            world.reply = reply
+            finish(world, memory.incr_value(world.client("bob"), "a", 1))
+            world.reply, lost = sleeping, lost + 1
+        walker.go(1)
+    assert not walker.refused, walker.result
+    assert not left
+    chains, broken = oracles.read_chains(world.store)
+    assert not broken
+    for key in ("a", "b"):
+        for version in chains.versions[ChainId(f"memory/{key}")]:
+            for event in version.events:
+                age_us = parse_us(version.stored) - parse_us(event.at)
+                assert age_us <= EVENT_AGE_MAX_S * 1e6

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from support.stores import Counting, fresh_bucket, open_s3, raw_client
 import tclog
 from tclog.chain.drive import run
 from tclog.chain.heads import LOOK_EVERY_S, FileHeads, MemoryHeads
-from tclog.chain.trust import guard
+from tclog.chain.trust import Remembered, guard, is_same
 from tclog.clock import Stamp
 from tclog.errors import Damaged, Forked, RolledBack
 from tclog.event import ChainId, chain_id, slot_key
@@ -334,3 +335,36 @@ def test_a_head_file_that_was_cut_short_is_no_evidence(tmp_path: Path) -> None:
         fresh = FileHeads(tmp_path)
         assert fresh.get(KEY) is None
         assert fresh.due(0.0) is None
+
+
+# -- what tells, without the bytes, that they are the same ----------------------------------------
+
+
+STAMP, LATER = Stamp("2026-11-27T00:00:00.000000Z"), Stamp("2026-11-28T00:00:00.000000Z")
+
+
+@pytest.mark.parametrize("known", [STAMP, None])
+@pytest.mark.parametrize(
+    ("stored", "tag", "told"),
+    [
+        (STAMP, "md5", True),
+        (LATER, "md5", True),
+        (STAMP, "other", "stamp"),
+        (STAMP, "", "stamp"),
+        (LATER, "other", False),
+        (None, "other", False),
+        (None, "", False),
+    ],
+)
+def test_an_object_is_the_remembered_one_by_its_md5_or_else_by_its_stamp(
+    known: Stamp | None, stored: Stamp | None, tag: str, told: bool | str
+) -> None:
+    raw = b"the bytes"
+    one = Remembered(KEY, 1, raw, known)
+    tag = md5(raw).hexdigest() if tag == "md5" else tag
+    expected = known is not None if told == "stamp" else told
+    assert is_same(one, Entry("key", len(raw), stored, tag)) == expected
+    # Nothing is the same that has another length, or is not there.
+    for size in (len(raw) - 1, len(raw) + 1):
+        assert not is_same(one, Entry("key", size, stored, tag))
+    assert not is_same(one, None)

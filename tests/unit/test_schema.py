@@ -227,3 +227,86 @@ def test_what_was_found_sound_in_one_field_is_not_so_in_another():
     assert check({"a": "bb"}) == ".a is not a valid text here"
     assert check({"b": "bb", "a": "a"}) is None
     assert check({"a": "bb", "b": "a"}) == ".a is not a valid text here"
+
+
+BOUNDS = [
+    ({"type": "integer", "minimum": 2, "maximum": 4}, (2, 4), (1, 5, True, "3", None)),
+    ({"type": "integer", "minimum": 2}, (2, 2**64 - 1), (1, 2**64)),
+    ({"type": "integer", "maximum": 4}, (4, -(2**63)), (5, -(2**63) - 1)),
+    ({"type": "integer"}, (0, -1), (1.0, False)),
+    ({"type": "string", "minLength": 1, "maxLength": 2}, ("a", "éé"), ("", "abc", 1)),
+    ({"type": "string", "minLength": 1}, ("a",), ("",)),
+    ({"type": "string", "pattern": "^[a-z]{2}$"}, ("ab",), ("a", "abc", "ab\n", "xab")),
+    ({"type": ["string", "null"], "maxLength": 1}, ("", "a", None), ("ab", 0, [])),
+    ({"type": "array", "minItems": 1, "maxItems": 2}, ([1], [1, 1]), ([], [1, 2, 3], {})),
+    ({"type": "array", "uniqueItems": True}, ([], ["a"], ["a", "b"]), (["a", "a"], [1, 2, 1])),
+    ({"type": "array", "items": {"type": "string"}}, ([], ["a"]), ([1], ["a", None])),
+    (
+        {"type": "array", "prefixItems": [{"type": "integer"}, True], "items": False},
+        ([], [1], [1, "a"]),
+        (["a"], [1, "a", 2]),
+    ),
+    (
+        {
+            "type": "object",
+            "additionalProperties": {"type": "integer"},
+            "propertyNames": {"type": "string", "maxLength": 1},
+            "minProperties": 1,
+            "maxProperties": 2,
+        },
+        ({"a": 1}, {"a": 1, "b": 2}),
+        ({}, {"a": 1, "b": 2, "c": 3}, {"a": "1"}, {"ab": 1}, []),
+    ),
+    (
+        {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]},
+        ({"a": 1}, {"a": 1, "b": [None]}),
+        ({}, {"b": 1}, {"a": True}, {"a": 2}, {"a": [1]}, {"a": 1, "b": [{"c": 0.5}]}),
+    ),
+    (
+        {
+            "type": "object",
+            "properties": {"a": {"enum": ["x", 0]}},
+            "additionalProperties": False,
+        },
+        ({}, {"a": "x"}, {"a": 0}),
+        ({"a": "y"}, {"a": False}, {"a": None}, {"a": "x", "b": 1}),
+    ),
+    ({"anyOf": [{"type": "null"}, {"type": "array", "maxItems": 0}]}, (None, []), ([1], 0, "")),
+    (True, ({"a": [{"b": [None, True, 1, "x"]}]},), (0.0, [[1, [0.5]]], {"a": {"b": [{}, 1e9]}})),
+    ({"type": "string", "format": "recipient"}, ("@all", "bob"), ("@bob", "", "a,b")),
+    ({"type": "string", "format": "json"}, ("[1.5]", "null"), ("", "[1", "nul")),
+    (
+        {"type": "string", "format": "stamp"},
+        ("1970-01-01T00:00:00.000000Z", "8999-12-31T23:59:59.999999Z"),
+        (
+            *("1969-12-31T23:59:59.999999Z", "9000-01-01T00:00:00.000000Z"),
+            *("2026-02-29T00:00:00.000000Z", "2026-13-01T00:00:00.000000Z"),
+            *("2026-01-01T24:00:00.000000Z", "2026-01-01T00:60:00.000000Z"),
+            *("2026-01-01T00:00:60.000000Z", "2026-01-01T00:00:00.000000Z\n"),
+            *("2026-01-01T00:00:00.00000Z", "2026-01-01T00:00:00.000000Z-0000"),
+        ),
+    ),
+    (
+        {"type": "string", "format": "hlc"},
+        ("2020-01-01T00:00:00.000000Z-0000", "8999-12-31T23:59:59.999999Z-ffff"),
+        (
+            *("2019-12-31T23:59:59.999999Z-0000", "9000-01-01T00:00:00.000000Z-0000"),
+            *("2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:00.000000Z-000G"),
+            *("2026-01-01T00:00:00.000000Z-00000", "2026-01-01T00:00:00.000000Z-FFFF"),
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("schema", "sound", "wrong"), BOUNDS)
+def test_each_word_of_a_schema_has_its_bounds(schema, sound, wrong):
+    """Also where the same shape was seen before, and as the field of an object."""
+    check = compile_schema(schema, {})
+    field = compile_schema({"type": "object", "properties": {"x": schema}}, {})
+    for _ in range(2):
+        for value in sound:
+            assert check(value) is None, value
+            assert field({"x": value}) is None, value
+        for value in wrong:
+            assert check(value), value
+            assert (field({"x": value}) or "").startswith(".x"), value

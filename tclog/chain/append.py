@@ -616,11 +616,12 @@ def _after_loss(
     Whoever can only be refused now does not wait: all who lost the same claim end here. Who
     ``joins`` the others does not race again, and goes on from the winner.
     """
-    winner = yield from accept(client, chain, head, found)
+    winner, old = (yield from accept(client, chain, head, found)), False
     if not winner.settled:
         winner = yield from end_transaction(client, winner)
-        if race is not None:
-            race.beside = ()  # what was asked before it ended is old
+        old = True
+    if race is not None and (old or winner.voids):
+        race.beside = ()  # it was asked before that ended, or of a slot that holds junk
     if joins:
         return winner
     decision = race and race.decide(state_of(chain, winner), place_after(winner))

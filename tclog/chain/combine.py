@@ -36,7 +36,6 @@ from tclog.chain.drive import Protocol, Sleep, settled
 from tclog.chain.fold import place_after, rules_of, state_of
 from tclog.chain.once import is_same, resume_key
 from tclog.chain.read import (
-    CHASE_MAX,
     accept,
     admit,
     known_broadcasts,
@@ -298,8 +297,8 @@ def _look(race: Race, seen: _Seen) -> Protocol[Joined | None]:
         seen.behind = True
         return None
     seen.behind = False
-    news = yield from read_next(client, chain, seen.head)
-    if len(news) > CHASE_MAX:
+    news, more = yield from read_next(client, chain, seen.head)
+    if more:
         newest = yield from read_newest(client, chain)
         if newest is not None and newest.seq > news[-1].seq:
             news += yield from read_range(client, chain, news[-1].seq + 1, newest.seq)

@@ -150,15 +150,17 @@ def read_on(
 
 def read_onward(client: Client, known: Version) -> Protocol[Version]:
     """Return the newest version of a chain that others are writing to, after a lost race."""
-    news = yield from read_next(client, known.chain, known)
-    if len(news) <= CHASE_MAX:
+    news, more = yield from read_next(client, known.chain, known)
+    if not more:
         return news[-1] if news else known
     newest = yield from read_newest(client, known.chain)
     return newest if newest is not None and newest.seq > news[-1].seq else news[-1]
 
 
-def read_next(client: Client, chain: ChainId, known: Version | None) -> Protocol[list[Version]]:
-    """Return the versions that follow a known one: all, or ``CHASE_MAX`` + 1 if there are more.
+def read_next(
+    client: Client, chain: ChainId, known: Version | None
+) -> Protocol[tuple[list[Version], bool]]:
+    """Return versions that follow a known one, and whether there may be more behind them.
 
     One request tells that there is none, two that there is one. After that the next are asked for
     together: who walked step by step behind a quick writer would never reach it.
@@ -177,10 +179,10 @@ def read_next(client: Client, chain: ChainId, known: Version | None) -> Protocol
                 continue  # it was passed over with junk
             version = yield from admit(client, chain, known, found)
             if version is None:
-                return news
+                return news, False
             known = version
             news.append(version)
-    return news
+    return news, True
 
 
 def read_heads(

@@ -9,6 +9,7 @@ from tclog.chain.append import Appended
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import place_of, state_of
+from tclog.chain.read import Junk
 from tclog.chain.results import Step
 from tclog.clock import parse_us
 from tclog.domain import steps
@@ -281,6 +282,10 @@ def _claim_picked(
         key = quote(unknown.details["id_key"])
         unknown.hint = to_run("tclog claim", step, then=f"--id {key}")
         raise
+    except Junk as junk:
+        # As where the list finds it: the step is passed over.
+        client.leave_out(junk.chain, junk)
+        raise Refused(junk.message) from junk
 
 
 def _ready(rows: Sequence[Row]) -> list[Row]:

@@ -7,17 +7,19 @@ and all readers, warm and cold, have to see one state.
 
 import random
 
-from simulation.interleaving import World
+from simulation.interleaving import Running, World
 from tclog.chain.drive import Sleep
 from tclog.chain.fold import state_of
 from tclog.chain.read import Junk, read_head, read_range
 from tclog.errors import Damaged, NotFound, Refused
 from tclog.event import ALL, chain_id, slot_key, slot_seq
 from tclog.history.voiding import void
-from tclog.log import inbox, memory
+from tclog.log import claims, inbox, memory, steps
+from tclog.store.base import Outcome
 from tclog.testing import oracles
 
 CHAIN = chain_id("memory", "n")
+STEP = chain_id("step", "s")
 TRIES_MAX = 60
 ACTS_MAX = 4000
 SEEDS = 40
@@ -180,7 +182,60 @@ def check_broadcasts():
                 yield f"{reader.agent} has the numbers {[m.n for m in box.messages]}"
 
 
+def end_junk(world, client, chain, seq):
+    """Put junk into a slot, and end it."""
+    world.store.create(slot_key(chain, seq), b"junk")
+    world.run(void(client, None, chain, seq, "simulated"))
+
+
+def check_late_writers():
+    """Writers that still know what was before the junk learn of all that came after it."""
+    world = World()
+    alice, bob = world.client("alice"), world.client("bob")
+    world.run(claims.claim_step(alice, "s", lease_s=1))
+    world.run(read_head(bob, STEP))
+    end_junk(world, alice, STEP, 2)
+    world.now_us += 60_000_000
+    claimed = world.run(claims.claim_step(bob, "s"))
+    if isinstance(claimed, Exception) or claimed.version != 4:
+        yield f"a takeover that lost its slot to junk ends with {claimed!r}"
+    for later in range(1, 7):
+        world = World()
+        alice, bob = world.client("alice"), world.client("bob")
+        world.run(memory.set_value(alice, "n", "1"))
+        world.run(read_head(bob, CHAIN))
+        world.run(memory.set_value(alice, "n", "2"))
+        world.run(memory.set_value(alice, "n", "3"))
+        end_junk(world, alice, CHAIN, 4)
+        for nth in range(later):
+            world.run(memory.set_value(alice, "n", f"after {nth}"))
+        refused = world.run(memory.set_value(bob, "n", "x", if_version=1))
+        if refused.details["version"] != 5 + later:
+            yield f"refused on an old version, of {5 + later}: {refused.message}"
+
+
+def check_next_step():
+    """Junk comes to the best step while another client asks for the next one: it gets the other."""
+    for requests in range(1, 12):
+        world = World()
+        alice, bob = world.client("alice"), world.client("bob")
+        world.run(steps.add_step(alice, "s", priority=1))
+        world.run(steps.add_step(alice, "t"))
+        asking = Running(world, claims.claim_next(bob)).go(requests)
+        if world.store.create(slot_key(STEP, 2), b"junk").outcome is not Outcome.WON:
+            return
+        asking.go(1000)
+        if getattr(asking.result, "id", None) != "t":
+            yield f"after {requests} requests: {asking.result!r}"
+
+
 CHECKS = {
     check.__name__: check
-    for check in (check_foreign_objects, check_bytes_put_back, check_broadcasts)
+    for check in (
+        check_foreign_objects,
+        check_bytes_put_back,
+        check_broadcasts,
+        check_late_writers,
+        check_next_step,
+    )
 }

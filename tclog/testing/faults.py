@@ -21,6 +21,8 @@ class Faults(NamedTuple):
     finds nothing then; a GET or a listing gets no answer of the store's. Writes are carried out.
     ``crash``: a client dies at a step and comes back without memory, or with that of its cache.
     ``jump``: a client's clock is set to another time; it is off by up to ``skew_s``.
+    ``foreign``: a program that is none of tclog's writes beside what a client works on: a stray
+    name, junk in the next free slot of a chain, or a version there with an event of another chain.
     ``stale``: a listing shows the store as it was up to ``stale_s`` ago. This is 0 unless asked
     for: S3 lists what was created before, and a first read rests on it (docs/guarantees.md, S3).
     With it, the oracles of freshness keep silent; what was committed must stay whole all the same.
@@ -38,6 +40,7 @@ class Faults(NamedTuple):
     absent: float = 0.001
     crash: float = 0.004
     jump: float = 0.002
+    foreign: float = 0.001
     stale: float = 0.0
     skew_s: float = 840.0
     zombie_s: float = 1800.0

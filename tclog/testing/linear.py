@@ -9,10 +9,11 @@ of code with the protocol, and would notice a promise that they take for granted
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from tclog.errors import StoreError
+from tclog.errors import Damaged, StoreError
 from tclog.testing.scheduler import Operation, Place
 
 NEVER = 1 << 62
@@ -47,6 +48,8 @@ class Call(NamedTuple):
 def apply_call(before: Value, call: Call) -> Value | None:
     """Return what the key holds after a call, or None if its answer would have been another."""
     match call.name:
+        case "skip":
+            return before._replace(version=before.version + 1)
         case "get":
             return before if call.answer == before else None
         case "incr":
@@ -120,6 +123,21 @@ def histories_of(operations: Iterable[Operation]) -> dict[str, list[Call]]:
     return histories
 
 
+def renumber(calls: Iterable[Call], seqs: Sequence[int]) -> list[Call]:
+    """Number versions densely where others have taken slots; ``seqs`` are those that count."""
+
+    def dense(seq: int) -> int:
+        return bisect_right(seqs, seq)
+
+    return [
+        call._replace(
+            if_version=None if call.if_version is None else dense(call.if_version),
+            answer=call.answer and call.answer._replace(version=dense(call.answer.version)),
+        )
+        for call in calls
+    ]
+
+
 def _call_of(tries: Sequence[Operation]) -> Call | None:
     """Make one call of an operation and its repetitions; None if it cannot have had an effect."""
     first, last = tries[0], tries[-1]
@@ -131,11 +149,12 @@ def _call_of(tries: Sequence[Operation]) -> Call | None:
         answer = Value(last.result.version, last.result.value)
         return call._replace(returned_us=last.returned_us, answer=answer)
     error = last.error
-    if last.outcome == "refused" and not isinstance(error, StoreError):
+    stopped = isinstance(error, StoreError | Damaged)
+    if last.outcome == "refused" and not stopped:
         assert error is not None  # noqa: S101 - a refusal is an error
         told = error.details
         answer = Value(told.get("version", 0), told.get("value"))
         return call._replace(returned_us=last.returned_us, answer=answer, refused=True)
     if last.outcome == "refused" and len(tries) == 1:
-        return None  # the store could not be reached: by promise nothing was written
+        return None  # the store could not be reached, or has junk: by promise nothing was written
     return call

@@ -20,6 +20,7 @@ from tclog.domain.decision import Place
 from tclog.errors import Refused, TclogError
 from tclog.event import (
     ALL,
+    VOID,
     ChainId,
     Event,
     Version,
@@ -29,6 +30,7 @@ from tclog.event import (
     decode_version,
     digest,
     encode,
+    event_key_parts,
     slot_key,
     slot_seq,
 )
@@ -82,7 +84,10 @@ def read_chains(
         elif created_us is not None and entry.stored != _stamp(created_us[entry.key]):
             broken.append(f"{entry.key} was written again after it was created")
         slots.setdefault(folder, []).append((seq, found))
-    objects = {e.key[-69:-5]: e.key for e in store.list("events", "", EVERYTHING, False)}
+    events = store.list("events", "", EVERYTHING, False)
+    objects = {
+        e.key[-69:-5]: e.key for e in events if not foreign or event_key_parts(e.key) is not None
+    }
     chains = Chains({}, {})
     for folder, rows in slots.items():
         reading = decode if not foreign else _or_none(folder, decode)
@@ -123,7 +128,10 @@ def _read_chain(
             if version.txn is not None:
                 aborted = _was_aborted(store, version.txn)
                 if aborted is None:
-                    if place < len(rows):
+                    later = (
+                        decode(f.data, chain=chain, seq=n, stored=f.stored) for n, f in rows[place:]
+                    )
+                    if any(one is not None for one in later):
                         yield f"{folder}: version {seq} is undecided, and others follow it"
                     return
                 version = version.judged(aborted=aborted)
@@ -214,15 +222,23 @@ def _check_version(
 def _was_aborted(store: Store, txn: Mapping[str, Any]) -> bool | None:
     """Judge a transaction by its slots, in words of our own; None while it is undecided."""
     found = [store.get(slot_key(ChainId(chain), seq)) for chain, seq in txn["slots"].items()]
-    if any(one is not None and orjson.loads(one.data).get("txn") != txn for one in found):
+    if any(one is not None and _txn_named(one.data) != txn for one in found):
         return True
     return None if None in found else False
+
+
+def _txn_named(raw: bytes) -> Any:
+    """Return the transaction that a record names; None if it is junk."""
+    try:
+        return orjson.loads(raw).get("txn")
+    except (ValueError, AttributeError):
+        return None
 
 
 def shown_since(chains: Chains, created_us: Mapping[str, int]) -> dict[str, int]:
     """Return when each version was to be seen: those of a transaction with the last of its slots.
 
-    An undecided one was never seen, so it is not there.
+    An undecided one was never seen, so it is not there. Junk has the time of what ends it.
     """
     shown_us = {}
     for chain, versions in chains.versions.items():
@@ -230,9 +246,9 @@ def shown_since(chains: Chains, created_us: Mapping[str, int]) -> dict[str, int]
             slots = {chain: version.seq}
             if version.txn is not None and not version.aborted:
                 slots = version.txn["slots"]
-            shown_us[slot_key(chain, version.seq)] = max(
-                created_us[slot_key(*s)] for s in slots.items()
-            )
+            since_us = max(created_us[slot_key(*s)] for s in slots.items())
+            shown_us[slot_key(chain, version.seq)] = since_us
+            shown_us |= {slot_key(chain, junk["seq"]): since_us for junk in version.voids}
     return shown_us
 
 
@@ -264,7 +280,7 @@ def check_stamps(chains: Chains, created_us: Mapping[str, int]) -> Iterator[str]
                 before = _stamp(created_us[slot_key(chain, version.after)])
                 if version.prev_stored != before:
                     yield f"{chain}: version {version.seq} gives the one before a stamp of its own"
-            elif version.seq > 1 and rules_of(chain).stamped:
+            elif version.after and rules_of(chain).stamped:
                 yield f"{chain}: version {version.seq} misses the stamp of the one before"
             now = version.now
             if now is not None and now > _stamp(created_us[slot_key(chain, version.seq)]):
@@ -417,8 +433,9 @@ def check_guards(
                 yield f"{chain}: version {version} does not hold what was set: {operation}"
         error = operation.error
         if error is not None and error.code == "version-conflict":
-            next_seq = operation.arguments["if_version"] + 1
-            overtaken_us = created_us.get(slot_key(chain, next_seq))
+            held = operation.arguments["if_version"]
+            later = (v.seq for v in chains.versions.get(chain, ()) if v.seq > held and not v.void)
+            overtaken_us = created_us.get(slot_key(chain, next(later, held + 1)))
             if overtaken_us is None or overtaken_us > operation.returned_us:
                 yield f"{chain}: refused although nothing had changed: {operation}"
 
@@ -445,7 +462,7 @@ def check_leases(chains: Chains, created_us: Mapping[str, int]) -> Iterator[str]
                     yield f"{chain}: the token {state.fence} does not grow beyond {fence}"
                 fence = state.fence or 0
             # By the rule's own words, not by what the state says: whatever the holder writes.
-            if any(_is_holders(event, state) for event in version.events):
+            if any(_is_holders(event, state) for event in version.events if event.op != VOID):
                 held_us = now_us
             before = state
 
@@ -492,7 +509,7 @@ def _newest_during(
     operation: Operation, chain: ChainId, chains: Chains, created_us: Mapping[str, int]
 ) -> Iterator[int]:
     """Yield the number of each head that a chain had while an operation was under way."""
-    last = len(chains.versions.get(chain, ()))
+    last = len(chains.states.get(chain, (None,))) - 1
     for seq in range(last + 1):
         began_us = created_us[slot_key(chain, seq)] if seq else 0
         ended_us = created_us[slot_key(chain, seq + 1)] if seq < last else None
@@ -638,7 +655,7 @@ def _check_order(agent: str, places: dict[str, int], sends: Sequence[Operation])
 
 def check_broadcasts(chains: Chains) -> Iterator[str]:
     """Every merge names a range of broadcasts that exists, right after the one before it."""
-    broadcasts = chains.versions.get(ALL, [])
+    broadcasts = len(chains.states.get(ALL, (None,))) - 1
     for chain, versions in chains.versions.items():
         if not chain.startswith("inbox/") or chain == ALL:
             continue
@@ -647,7 +664,7 @@ def check_broadcasts(chains: Chains) -> Iterator[str]:
             merge = version.merge
             if merge is None:
                 continue
-            if merge["after"] != through or merge["through"] > len(broadcasts):
+            if merge["after"] != through or merge["through"] > broadcasts:
                 yield f"{chain}: version {version.seq} merges a range that does not follow"
             through = merge["through"]
             if merge["count"] != chains.state(ALL, through).count:

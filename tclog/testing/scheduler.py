@@ -38,6 +38,7 @@ from tclog.store.base import (
 )
 from tclog.testing.bucket import Bucket
 from tclog.testing.faults import Faults
+from tclog.testing.foreign import draw_foreign
 
 BEGIN_US = 1_800_000_000_000_000
 TRIES_MAX = 3
@@ -259,6 +260,8 @@ class Simulation:
         # Buckets do not tell the stamp of what was put; folders do.
         self.store = Bucket(lambda: self.now_us, tells=seed % 2 == 0)
         self.created_us: dict[str, int] = {}
+        # The slots that a foreign program was the first to write into.
+        self.foreign: set[str] = set()
         self.operations: list[Operation] = []
         self.injected: dict[str, int] = {}
         self.requests = 0
@@ -277,8 +280,8 @@ class Simulation:
         }
         ladders = (self._fates, *self._more_fates.values())
         self._fate_rate = max(ladder[-1][0] for ladder in ladders)
-        self._step_fates = _ladder(faults, ("jump", "crash"))
-        self._step_rate = faults.jump + faults.crash
+        self._step_fates = _ladder(faults, ("jump", "crash", "foreign"))
+        self._step_rate = self._step_fates[-1][0]
 
     # -- time ---------------------------------------------------------------------------------
 
@@ -409,14 +412,27 @@ class Simulation:
             self._dispatch(process, step)
 
     def _befalls(self, process: _Process, chance: float) -> bool:
-        """Let a clock jump or a client die; whether it died."""
+        """Let a clock jump, a foreign program write, or a client die; whether it died."""
         fault = self._drawn(chance, self._step_fates)
         if fault == "jump":
             process.skew_us = self._skew_us(process)
             self._note(process.name, "jump", process.skew_us)
+        elif fault == "foreign":
+            self._meddle(process, random.Random(chance))  # noqa: S311 - a schedule, not a secret
         elif fault == "crash":
             self._crash(process)
         return fault == "crash"
+
+    def _meddle(self, process: _Process, rng: random.Random) -> None:
+        """Let a foreign program write beside a client, with random numbers of its own."""
+        assert process.operation is not None  # noqa: S101 - one is under way
+        known = process.operation.arguments
+        chains = known.get("chains") or [known[name] for name in ("chain",) if name in known]
+        for request in draw_foreign(self.store, rng, chains, self.now_us):
+            self._note(process.name, "fault", request, "foreign")
+            self._verbs[type(request)](*request)
+            if type(request) is Create:
+                self.foreign.add(request.key)
 
     def _finish(
         self, process: _Process, outcome: str, result: Any, error: TclogError | None

@@ -10,10 +10,11 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.chain.heads import MemoryHeads
 from tclog.domain import steps as domain
-from tclog.errors import Damaged, NotFound
-from tclog.event import chain_id
+from tclog.errors import NotFound
+from tclog.event import chain_id, slot_key
+from tclog.history.voiding import void
 from tclog.log import claims, handoff, inbox, memory, steps
-from tclog.testing import linear, oracles, transactions
+from tclog.testing import damage, linear, oracles, transactions
 from tclog.testing.faults import ALL_FAULTS, KINDS, Faults
 from tclog.testing.scheduler import Happened, Operation, Place, Plan, Simulation
 from tclog.testing.trace import digest_trace, write_trace
@@ -21,6 +22,8 @@ from tclog.testing.trace import digest_trace, write_trace
 CLIENTS_MIN, CLIENTS_MAX = 3, 8
 OPERATIONS = 12
 REPEATS_MAX = 2
+# The numbers of what ends junk begin here: beyond those of all operations that are drawn.
+VOIDS = 1 << 20
 KEYS = ("k", "n", "log")
 STEPS = ("build", "test", "ship")
 # What there is to do, and how often each is drawn.
@@ -248,13 +251,18 @@ def _judged(simulation: Simulation) -> list[str]:
 def judge(simulation: Simulation) -> Iterator[str]:
     """Check every promise on a schedule that has ended; each sentence begins with its promise."""
     done, created_us = simulation.operations, simulation.created_us
-    chains, broken = oracles.read_chains(simulation.store, created_us, simulation.decode)
+    # Where no foreign program was, every object is of the protocol's.
+    foreign = "foreign" in simulation.injected
+    chains, broken = oracles.read_chains(
+        simulation.store, created_us, simulation.decode, foreign=foreign
+    )
     yield from (f"chains: {sentence}" for sentence in broken)
     if broken:
         return  # what was told cannot be compared with chains that are none
     appends = oracles.appends_of(done, chains)
     fresh = not simulation.faults.stale
     shown_us = oracles.shown_since(chains, created_us)
+    spots = damage.spots_of(simulation.foreign, chains, created_us)
     checks: dict[str, Iterator[str]] = {
         "stamps": oracles.check_stamps(chains, created_us),
         "windows": oracles.check_windows(
@@ -269,6 +277,8 @@ def judge(simulation: Simulation) -> Iterator[str]:
         "inboxes": oracles.check_inboxes(done),
         "broadcasts": oracles.check_broadcasts(chains),
         "errors": _check_errors(done),
+        "damage": damage.check_told(done, chains, spots, fresh=fresh),
+        "ends": damage.check_ends(done, chains),
         "units": transactions.check_units(done, chains),
         "whole": transactions.check_whole(appends),
     }
@@ -280,9 +290,13 @@ def judge(simulation: Simulation) -> Iterator[str]:
             "refusals": oracles.check_refusals(done, chains, shown_us),
             "kept": oracles.check_kept(done, chains, shown_us),
             "arrivals": oracles.check_arrivals(done),
-            "linear": _check_linear(done),
+            "junk": damage.check_met(done, spots),
+            "linear": _check_linear(done, chains, created_us, foreign=simulation.foreign),
             "serial": transactions.check_serial(done, appends, chains),
         }
+    if foreign:
+        now_us = simulation.now_us
+        checks["readers"] = damage.check_readers(simulation.store, done, chains, spots, now_us)
     for promise, sentences in checks.items():
         yield from (f"{promise}: {sentence}" for sentence in sentences)
 
@@ -291,14 +305,23 @@ def _check_errors(done: Sequence[Operation]) -> Iterator[str]:
     for operation in done:
         if operation.outcome == "bug":
             yield f"an exception escaped: {operation}"
-        # What is damaged for whoever has announced a message leaves the outcome unknown.
-        told = (operation.error, operation.error and operation.error.__context__)
-        if any(isinstance(error, Damaged) for error in told):
-            yield f"a sound log was called damaged: {operation}"
 
 
-def _check_linear(done: Sequence[Operation]) -> Iterator[str]:
+def _check_linear(
+    done: Sequence[Operation],
+    chains: oracles.Chains,
+    created_us: Mapping[str, int],
+    *,
+    foreign: Collection[str],
+) -> Iterator[str]:
     for key, calls in linear.histories_of(done).items():
+        if foreign:
+            # Junk and what ends it take numbers and change nothing; neither does a foreign version.
+            chain = chain_id("memory", key)
+            seqs = [one.seq for one in chains.versions.get(chain, ()) if not one.void]
+            calls = linear.renumber(calls, seqs)  # noqa: PLW2901 - the same calls
+            for slot in (slot for seq in seqs if (slot := slot_key(chain, seq)) in foreign):
+                calls.append(linear.Call("skip", created_us[slot], created_us[slot]))
         if linear.is_linearizable(calls) is False:
             yield f"no order of the {len(calls)} calls of memory/{key} explains what they answered"
 
@@ -323,6 +346,7 @@ def _plans(
         begin_us = chosen[nth]
         yield Plan(operation, lambda c, act=act, key=key: act(c, key), pause_s, begin_us)  # type: ignore[misc]
         drawer.learn(operation)
+        yield from _ends_of(drawer, operation, (number, VOIDS + nth))
         for _ in range(REPEATS_MAX):
             if operation.outcome != "unknown" or not repeats:
                 break
@@ -337,6 +361,17 @@ def _plans(
             wait_s = drawer.pause_s()
             yield Plan(operation, lambda c, act=act, key=key: act(c, key), wait_s)  # type: ignore[misc]
             drawer.learn(operation)
+            yield from _ends_of(drawer, operation, (number, VOIDS + nth))
+
+
+def _ends_of(drawer: _Drawer, operation: Operation, place: Place) -> Iterator[Plan]:
+    """Draw whether a client that was stopped by junk ends that."""
+    junk = damage.junk_met(operation)
+    if junk is None or drawer.rng.random() < 0.4:
+        return
+    chain, seq = junk.chain, junk.seq
+    ends = Operation(operation.agent, "void", {"chain": chain, "seq": seq}, place)
+    yield Plan(ends, lambda c: void(c, None, chain, seq, "simulated"), drawer.pause_s())
 
 
 class _Drawer:

@@ -228,7 +228,7 @@ def came_late(store: MemoryStore) -> set[str]:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_two_clients_sync_while_others_write_under_faults(seed: int, tmp_path: Path) -> None:
-    simulated(seed, tmp_path, Faults())
+    simulated(seed, tmp_path, Faults(foreign=0))
 
 
 @pytest.mark.parametrize("seed", range(100, 112))

@@ -46,7 +46,7 @@ TICK_S = 7 * HOUR_S
 FIRST_UPKEEP = 5
 MESSAGES = ("agent-0", "agent-1", "@all")
 # Packing and gc are hundreds of requests each, and few would end if as many were denied as usual.
-FAULTS = Faults(zombie=0.03, denied=0.0002)
+FAULTS = Faults(zombie=0.03, denied=0.0002, foreign=0)
 # Transactions move units between these; together they hold none.
 ACCOUNTS = ("x", "y", "z")
 

@@ -47,7 +47,8 @@ def spots_of(
     foreign: Collection[str], chains: Chains, created_us: Mapping[str, int]
 ) -> dict[str, Spot]:
     """Return the junk among the slots that foreign programs have written, by key."""
-    sound, until_us = set(), {}
+    sound: set[str] = set()
+    until_us: dict[str, int] = {}
     for chain, versions in chains.versions.items():
         for version in versions:
             key = slot_key(chain, version.seq)

@@ -16,9 +16,10 @@ import pytest
 
 from simulation.clocks import check_foreign_stamps
 from simulation.crowds import check_many_that_died, check_repeated_announcements
+from simulation.forged import check_forged_transactions
 from simulation.gates import check_repeated_arrivals
 from simulation.interleaving import check_keys, check_tampering
-from simulation.junk import check_broadcasts, check_bytes_put_back, check_foreign_objects
+from simulation.junk import check_bytes_put_back, check_foreign_objects, check_late_writers
 from simulation.restores import check_set_back
 from simulation.transfers import check_deaths
 from tclog.chain import append as append_module
@@ -36,15 +37,26 @@ from tclog.clock import HybridClock, stamp
 from tclog.domain import inbox, steps
 from tclog.domain.decision import Draft
 from tclog.errors import OutcomeUnknown, Refused, StoreUnreachable
-from tclog.event import ALL, ChainId, digest, encode, event_key, seal_event, seal_version, slot_key
+from tclog.event import (
+    ALL,
+    ChainId,
+    digest,
+    encode,
+    event_key,
+    seal_event,
+    seal_version,
+    slot_key,
+    slot_seq,
+)
 from tclog.event import records as records_module
+from tclog.event.bodies import misfit_body
 from tclog.history import voiding as voiding_module
 from tclog.log import barriers as barriers_log
 from tclog.log import claims as claims_log
 from tclog.log import inbox as inbox_log
 from tclog.log import memory as memory_log
 from tclog.log import transactions as transactions_log
-from tclog.store.base import Create, Created, Delete, Found, Get, Outcome, Put, Stat
+from tclog.store.base import Create, Created, Delete, Found, Get, List, Outcome, Put, Stat
 from tclog.testing import Faults, simulate
 from tclog.testing import oracles as oracles_module
 from tclog.testing.bucket import Bucket
@@ -1068,6 +1080,71 @@ def broadcasts_end_every_inbox(patch):
         patch.setattr(module, "read_broadcasts", read_broadcasts)
 
 
+def event_of_another_chain_taken(patch):
+    """As it was until November 2026: whatever chains an event names, the fold takes it."""
+
+    def misfit(event, chain):
+        why = misfit_body(event.record["op"], event.record["body"])
+        return None if why is None else f" has a body that is not valid: {why}"
+
+    patch.setattr(fold_module, "misfit", misfit)
+
+
+def stray_that_sorts_first_ends_a_listing(patch):
+    """As it was until November 2026: the first name in a chain's folder is its newest slot."""
+
+    def newest_slot(folder, mount=""):
+        entries = yield List(f"{mount}{folder}", "", 1)
+        return (slot_seq(entries[0].key) or 0) if entries else 0
+
+    for module in (read_module, junk_module):
+        patch.setattr(module, "newest_slot", newest_slot)
+
+
+def end_of_a_chase_told_by_counting_versions(patch):
+    """As it was until November 2026: who has read few versions past junk has read all."""
+    shipped = read_module.read_next
+
+    def read_next(client, chain, known):
+        news, _ = yield from shipped(client, chain, known)
+        return news, len(news) > read_module.CHASE_MAX
+
+    patch.setattr(read_module, "read_next", read_next)
+    patch.setattr(combine_module, "read_next", read_next)
+
+
+# The planted bugs that foreign objects bring to light in schedules, where these are frequent.
+ISOLATION = (
+    event_of_another_chain_taken,
+    stray_that_sorts_first_ends_a_listing,
+    readers_stop_at_junk,
+    broadcasts_end_every_inbox,
+)
+
+
+def slots_that_nobody_has_read_filled(patch):
+    """As it was until November 2026: each empty slot of a transaction is filled, however far."""
+
+    def fill(client, version):
+        for chain, seq in verdict_module._others(version):
+            head = yield from read_module.read_head(client, chain)
+            if head is None or head.seq < seq:
+                yield from verdict_module._put_filler(client, version, chain, head)
+
+    patch.setattr(verdict_module, "_fill", fill)
+
+
+def forged_transaction_stays_open(patch):
+    """As it was until November 2026: who cannot fill a slot gives up."""
+    shipped = verdict_module._fill
+
+    def fill(client, version):
+        yield from shipped(client, version)
+        client.verdicts.pop(verdict_module.mark_of(version), None)
+
+    patch.setattr(verdict_module, "_fill", fill)
+
+
 # What random schedules seldom or never meet, and the check that must catch it.
 FOCUSED = {
     idempotency_key_looked_for_in_another_head: check_keys,
@@ -1083,8 +1160,9 @@ FOCUSED = {
     hash_of_junk_not_compared: check_bytes_put_back,
     state_not_taken_from_the_newest_sound_version: check_foreign_objects,
     link_of_an_end_not_over_the_junk: check_foreign_objects,
-    readers_stop_at_junk: check_foreign_objects,
-    broadcasts_end_every_inbox: check_broadcasts,
+    end_of_a_chase_told_by_counting_versions: check_late_writers,
+    slots_that_nobody_has_read_filled: check_forged_transactions,
+    forged_transaction_stays_open: check_forged_transactions,
     early_stamp_of_the_version_before_believed: check_foreign_stamps,
     late_time_of_a_takeover_believed: check_foreign_stamps,
 }
@@ -1097,7 +1175,9 @@ HARSH = Faults(lost_before=0.15, lost_after=0.2, throttled=0.1)
 CROWD = {"faults": Faults(pause_s=0.02), "work": ("message",), "clients": 12, "operations": 8}
 HARSH_CROWD = CROWD | {"faults": HARSH._replace(pause_s=0.02)}
 TRADE = {"faults": Faults(pause_s=0.3), "work": ("txn",), "clients": 8}
-OPTIONS = dict.fromkeys(TRANSACTIONS, TRADE) | {
+MEDDLED = {"faults": Faults(foreign=0.01), "operations": 20}
+OPTIONS = dict.fromkeys(TRANSACTIONS, TRADE) | dict.fromkeys(ISOLATION, MEDDLED)
+OPTIONS |= {
     announcements_included_without_looking_back: CROWD,
     combined_without_reading_what_came_since: CROWD,
     announced_and_then_called_refused: HARSH_CROWD,
@@ -1116,7 +1196,7 @@ OPTIONS = dict.fromkeys(TRANSACTIONS, TRADE) | {
     absent_stamp_taken_as_none: {"faults": ABSENT, "work": ("step",)},
     win_not_checked_against_the_fold: {"faults": ABSENT, "work": ("step",)},
 }
-TEETH = (*BY_SCHEDULES, *FOCUSED)
+TEETH = (*BY_SCHEDULES, *ISOLATION, *FOCUSED)
 
 
 class Caught(NamedTuple):

@@ -6,6 +6,7 @@ deleted: heads and index are moved into a folder of their own, as evidence of wh
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -120,8 +121,11 @@ def keep_aside(folder: Path, when: str) -> Path:
 
     Clocks stay: a stamp never goes back.
     """
-    kept = folder / f"kept-{when}"
-    kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in (f"kept-{when}", *(f"kept-{when}-{nth}" for nth in itertools.count(2))):
+        kept = folder / name
+        with suppress(FileExistsError):
+            kept.mkdir(parents=True, mode=0o700)
+            break
     for name in ("heads", NEWEST, LOOKED, FOLDER):
         with suppress(FileNotFoundError):
             (folder / name).rename(kept / name)

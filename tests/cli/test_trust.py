@@ -14,6 +14,7 @@ from support.stores import Server, open_s3
 from cli.conftest import User, on_bucket
 from tclog.chain.drive import run
 from tclog.event import chain_id, slot_key
+from tclog.history.accept import keep_aside
 from tclog.log.project import create_project
 from tclog.store.s3 import S3Settings
 
@@ -142,3 +143,12 @@ def test_a_project_in_a_bucket_that_was_made_again(user: User, moto: Server):
     assert user("memory", "get", "k", "--json").error(8)["code"] == "rolled-back"
     assert "was made again" in user("trust", "accept").ok().err
     user("memory", "get", "k").said(3)
+
+
+def test_what_is_accepted_twice_in_a_second_is_kept_twice(tmp_path: Path):
+    kept = []
+    for text in ("one", "two"):
+        (tmp_path / "heads").mkdir()
+        (tmp_path / "heads/k").write_text(text)
+        kept.append(keep_aside(tmp_path, "20261130T195205Z"))
+    assert [(folder / "heads/k").read_text() for folder in kept] == ["one", "two"]

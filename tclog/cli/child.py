@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -26,9 +26,15 @@ class Watchdog:
     """The other end of ``tclog.cli.watchdog``."""
 
     def __init__(self) -> None:
+        self._line = ""
+        self._started_s = 0.0
+        self._process = self._started()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        self._started_s = watchdog.now_s()
         # -I and -S: nothing of the user's own is imported. In a session of its own no terminal
         # stops it, and it keeps no stream open whose end others may wait for.
-        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and our own file
+        return subprocess.Popen(  # noqa: S603 - this interpreter, and our own file
             [sys.executable, "-I", "-S", watchdog.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -39,7 +45,18 @@ class Watchdog:
 
     def watch(self, target: int, end_s: float, kill_s: float) -> None:
         """Have a process, or a group if negative, told to end at one time and killed at another."""
-        self._say(f"{target} {end_s!r} {kill_s!r}\n")
+        self._line = f"{target} {end_s!r} {kill_s!r}\n"
+        self._say(self._line)
+
+    def revive(self) -> None:
+        """Start another one if it has died, at most once a second."""
+        if self._process.poll() in (None, watchdog.ENDED_IT):
+            return
+        if watchdog.now_s() < self._started_s + 1:
+            return
+        with suppress(OSError):  # exec itself still guards the command, and tries again
+            self._process = self._started()
+            self._say(self._line)
 
     def end(self) -> bool:
         """End it; returns whether it had told the command to end."""
@@ -71,13 +88,34 @@ class Child:
         # Set when this process was stopped, and goes on.
         self.continued = False
 
-    def start(self, command: tuple[str, ...], environ: Mapping[str, str], folder: str) -> None:
-        """Start it; raises OSError where it cannot be."""
+    def start(
+        self,
+        command: tuple[str, ...],
+        environ: Mapping[str, str],
+        folder: str,
+        begun: Callable[[int], None],
+    ) -> None:
+        """Start it; raises OSError where it cannot be.
+
+        Its process calls ``begun`` with its target just before it becomes the command. So the
+        watchdog is told of it even if this process is killed in the meantime.
+        """
+
+        def announce() -> None:
+            begun(-os.getpid() if self._own_group else os.getpid())
+
         # With a process group of its own the whole tree can be killed; but a child that reads from
         # the terminal has to stay in the group that owns it.
         self._own_group = not (sys.stdin and sys.stdin.isatty())
         group: dict[str, Any] = {"process_group": 0} if self._own_group else {}
-        self._process = subprocess.Popen(command, env=environ, cwd=folder, **group)  # noqa: S603
+        self._process = subprocess.Popen(  # noqa: S603 - what the user asked for
+            command,
+            env=environ,
+            cwd=folder,
+            # Threads of others may run here. It only writes to a pipe, and takes no lock of theirs.
+            preexec_fn=announce,  # noqa: PLW1509
+            **group,
+        )
         for number in self._early:
             (self._stop if number in STOPPING else self.signal)(number)
 

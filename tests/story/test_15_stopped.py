@@ -7,6 +7,7 @@ import pty
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -123,6 +124,45 @@ def test_exec_that_cannot_act_has_its_command_ended_before_the_lease(
     # That it ended with 0 does not make the step complete: it was told to end.
     assert shown(folder)["state"] == "claimed"
     until(lambda: not alive(watchdog), timeout=SOON_S)
+
+
+# exec that is hurt between the start of its command and what it tells the watchdog then.
+HURT = """
+import os, signal, sys
+from tclog.cli import main
+from tclog.cli.commands import exec as module
+module.Keeper.start = lambda _: os.kill(os.getpid(), signal.{})
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_command_is_guarded_from_its_first_moment_on(
+    folder: Project, command: Commands, number: signal.Signals
+) -> None:
+    tree = command("tree")
+    words = ("exec", "build", "--lease", f"{LEASE_S}s", "--", "sh", tree.path(TREE))
+    process = folder.start(
+        "-c", HURT.format(number.name), *words, agent="alice", program=sys.executable
+    )
+    pids = tree.pids(3)[:2]
+    gone_in_time(folder, pids)
+    assert shown(folder)["state"] == "claimed"
+    process.kill()
+
+
+def test_a_watchdog_that_dies_is_replaced(folder: Project, command: Commands) -> None:
+    tree = command("tree")
+    words = ("exec", "build", "--lease", f"{LEASE_S}s", "--", "sh", tree.path(TREE))
+    folder.start(*words, agent="alice")
+    pids = tree.pids(3)[:2]
+    guard = parent(pids[0])
+    (first,) = set(children(guard)) - {pids[0]}
+    os.kill(first, signal.SIGKILL)
+    until(lambda: set(children(guard)) - {pids[0], first}, timeout=SOON_S)
+    time.sleep(0.3)
+    os.kill(guard, signal.SIGKILL)
+    gone_in_time(folder, pids)
 
 
 def test_the_watchdog_goes_when_the_command_has_gone_by_itself(

@@ -172,13 +172,17 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
             log.steps.release(step_id, fence=held.fence)
             raise _not_started(sys.executable, error) from None
 
-        def tell(deadline_s: float) -> None:
+        def guard(target: int, deadline_s: float) -> None:
             # Later than this process would tell it to end: only one of the two does.
-            watchdog.watch(child.target, deadline_s - keeper.grace_s / 2, deadline_s)
+            watchdog.watch(target, deadline_s - keeper.grace_s / 2, deadline_s)
 
-        keeper = Keeper(here, step_id, held.fence, lease_s, begun_s, tell)
+        keeper = Keeper(
+            here, step_id, held.fence, lease_s, begun_s, lambda by_s: guard(child.target, by_s)
+        )
         try:
-            child.start(command, environ, here.start)
+            child.start(
+                command, environ, here.start, lambda target: guard(target, keeper.deadline_s)
+            )
         except OSError as error:
             watchdog.end()
             log.steps.release(step_id, fence=held.fence)
@@ -231,6 +235,7 @@ def _watch(child: Child, keeper: Keeper, watchdog: Watchdog) -> int | None:
     resumed_s: float | None = None
     while True:
         status = child.wait(POLL_S)
+        watchdog.revive()
         if child.continued:
             # Time has passed unseen. The command goes on when the claim is known to be there still.
             child.continued = False

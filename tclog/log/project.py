@@ -145,9 +145,9 @@ def read_project(name: str) -> Protocol[Project]:
     found = yield Get(MARK)
     if found is None:
         raise NotFound(
-            f"there is no project {name} in the store",
+            f"there is no project {name} in the store; tclog init would begin a new one",
             code="project-missing",
-            hint="tclog init",
+            hint="tclog where",
         )
     return _project(found.data, name)
 

@@ -79,6 +79,14 @@ def test_only_a_near_word_is_taken_for_a_command(user: User, word: str, meant: s
     assert hint(user(word, "--json"), 2) == (meant,)
 
 
+def test_no_hint_begins_a_project_in_the_place_of_one_that_is_gone(project: User) -> None:
+    project.store.rename(project.store.parent / "elsewhere")
+    done = project("memory", "set", "k", "v", "--json")
+    assert "tclog init would begin a new one" in done.error(3)["message"]
+    project(*hint(done, 3)).ok()
+    assert not project.store.exists()
+
+
 def test_everybody_is_no_agent(project: User) -> None:
     project("claim", "x").ok()
     for words in (("send", "@all,bob", "hi"), ("complete", "x", "--to", "@all")):

@@ -118,6 +118,8 @@ def revert_event(
     """
     commit = _find(index, prefix)
     event = commit.event
+    if _around(index, commit)[0].voids:
+        _refuse(event, "junk that was ended stays ended")
     if _is_vain(index, commit):
         _refuse(event, f"it was not allowed at its place, version {commit.seq}, and had no effect")
     bound = once(id_key, {"op": "revert", "id": event.id, "force": force})

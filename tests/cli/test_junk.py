@@ -307,6 +307,9 @@ def test_a_void_says_why_in_the_log(full: User) -> None:
     spoil(full, "memory/a", 3)
     full("void", "memory/a", "3", "--reason", "disk error").ok()
     assert "ends junk: disk error" in full("log", "--op", "chain.void").ok().out
+    event = full("log", "--op", "chain.void", "--json").object()["id"]
+    told = full("revert", event, "--json").error(4)
+    assert told["message"].endswith("cannot be reverted: junk that was ended stays ended")
 
 
 def test_an_older_slot_that_became_junk_needs_no_end(full: User) -> None:

@@ -213,7 +213,8 @@ class Forger:
         state = newest["record"].get("state", {}) if newest else {}
         if newest is not None and isinstance(state, dict) and state.keys() == {"in"}:
             held = newest["record"].get("events")
-            state = {"content": held[0].get("body", {})} if held else {}
+            first = held[0] if isinstance(held, list) and held else None
+            state = {"content": first.get("body", {})} if isinstance(first, dict) else {}
         if self.random.random() < 0.3:
             state = STATE_SAMPLES.get(kind, state)
         if events and events[-1]["op"] == "memory.set":

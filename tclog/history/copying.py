@@ -167,7 +167,7 @@ def _copy(copy: _Copy) -> Protocol[Copied]:
     found = yield Get(copy.mark)
     if found is None:
         raise NotFound("there is no project in the store that is read", code="project-missing")
-    decode(found.data, MARK)
+    decode_record(found.data, "project", MARK)
     yield from copy.sink.begin(found.data)
     for _ in range(TRIES_MAX):
         head = yield from copy.packs_head()

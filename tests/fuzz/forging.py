@@ -17,7 +17,7 @@ from unit.test_schema import BODY_SAMPLES, STATE_SAMPLES
 
 from tclog.chain.drive import run
 from tclog.chain.fold import rules_of
-from tclog.clock import hlc
+from tclog.clock import hlc, stamp
 from tclog.event import (
     ChainId,
     decode_version,
@@ -25,11 +25,13 @@ from tclog.event import (
     encode,
     event_key,
     once_key,
+    pack_key,
     pending_key,
     slot_key,
     slot_seq,
 )
 from tclog.event.bodies import RESERVED_KINDS, RESERVED_OPS
+from tclog.event.packs import PackWriter, Row
 from tclog.log.log import Log
 from tclog.log.project import Project, create_project
 from tclog.store.base import Found
@@ -109,6 +111,7 @@ class Forger:
                 [self._version] * 8
                 + [self._head, self._transaction, self._transaction]
                 + [self._event, self._once, self._mark, self._announcement]
+                + [self._pack, self._object]
             )()
         return self.store
 
@@ -158,6 +161,44 @@ class Forger:
         except Exception:
             key = event_key(hlc(T0_US, 0), ChainId("memory/k"), digest(raw))
         self._put(key, raw)
+
+    def _object(self) -> None:
+        """Change an event, an idempotency key or an announcement that is there, under its name."""
+        folders = ("events/", "once/", "pending/")
+        key = self.random.choice(sorted(key for key in self.store._objects if key[:5] != "chain"))
+        if key.startswith(folders):
+            self._put(key, encode(self._changed(json.loads(self.store._objects[key].data))))
+
+    def _pack(self) -> None:
+        """Make a pack of versions and events, of which some are forged, and name it."""
+        writer, stored = PackWriter(), stamp(T0_US)
+        for key in sorted(self.store._objects):
+            raw, seq = self.store._objects[key].data, slot_seq(key)
+            if self.random.random() < 0.2 and key.startswith(("chains/", "events/")):
+                raw = encode(self._changed(json.loads(raw)))
+            if key.startswith("chains/") and seq is not None:
+                junk = self.random.random() < 0.1
+                chain = ChainId(str(json.loads(self.store._objects[key].data).get("chain")))
+                writer.add_version(chain, seq, Row(raw, stored, junk))
+            elif key.startswith("events/"):
+                writer.add_event(digest(raw), Row(raw, stored))
+        raw = writer.finish()
+        key = pack_key(digest(raw))
+        self._put(key, raw)
+        named = {
+            "events": len(writer.header.events),
+            "last": hlc(T0_US, 0)[:13],
+            "pack": digest(raw),
+            "size": len(raw),
+            "versions": writer.header.versions,
+        }
+        event = self._made(ChainId("pack/log"))
+        event |= {"op": "pack.add", "body": BODY_SAMPLES["pack.add"] | {"packs": [named]}}
+        record = self._next(ChainId("pack/log"), [event])
+        record["state"] = {"packs": [named], "through": named["last"]}
+        if self.random.random() < 0.3:
+            record = self._changed(record)
+        self._put(slot_key(ChainId("pack/log"), 1), self._sealed(record))
 
     def _once(self) -> None:
         chain = self._chain()

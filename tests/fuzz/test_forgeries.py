@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,24 @@ from tclog.cli.operations import read_operation
 from tclog.errors import TclogError
 from tclog.event import ChainId, decode, decode_version, slot_key, slot_seq
 from tclog.history.blame import blame_memory, blame_step
+from tclog.history.copying import copy_log
 from tclog.history.diff import read_diff
 from tclog.history.findings import Damage
 from tclog.history.fsck import fsck
 from tclog.history.history import History
 from tclog.history.log import read_log
+from tclog.history.packing import pack
+from tclog.history.replay import beat_json, read_beats
+from tclog.history.report import Wanted, build_report, render_page
 from tclog.history.shapes import attempt_json, commit_json, words
 from tclog.history.snapshot import END
 from tclog.history.state import read_state
+from tclog.history.target import Mounted, Target
+from tclog.history.transfer import export
+from tclog.history.watch import Follower
 from tclog.index import Filter, derived
+from tclog.log.inbox import read_inbox
+from tclog.log.steps import list_steps
 from tclog.store.memory import MemoryStore
 
 from .forging import Forger, base, folder_of, ill_bodied, open_log
@@ -82,7 +91,9 @@ class Command:
         )
         try:
             history.sync()
-            with derived.reading(history.index):
+            # A replay and a watch read the index piece by piece, each in a transaction of its own.
+            whole = question not in (_replay, _watch)
+            with derived.reading(history.index) if whole else nullcontext():
                 orjson.dumps(question(history), default=str)
         finally:
             history.index.close()
@@ -103,6 +114,33 @@ class Command:
                 fold(chain, state_of(chain, before), version.events, place, version.merge)
                 verify(chain, before, version)
 
+    def status(self) -> None:
+        """Ask what ``tclog status`` asks."""
+        client = open_log(self.store, "alice").client
+        client.monotonic_s = self._now_s
+        for protocol in (list_steps(client), read_inbox(client)):
+            run(guard(client, protocol), self.store, self._sleep)
+
+    def export(self) -> None:
+        """Write the log as lines."""
+        lines: list[bytes] = []
+        run(export(lines.append, lambda *_: None, software="forger"), self.store, self._sleep)
+
+    def clone(self) -> None:
+        """Copy the log to an empty store."""
+        both = Mounted(**{"from": self.store, "to": MemoryStore()})
+        run(copy_log(Target("to/"), lambda *_: None, mount="from/"), both, self._sleep)
+
+    def pack(self) -> None:
+        """Fold closed hours into packs."""
+        client = open_log(self.store, "viewer").client
+        client.monotonic_s = self._now_s
+        history = History(self.store, client, self.folder)
+        try:
+            run(guard(client, pack(client, history.index)), self.store, self._sleep)
+        finally:
+            history.index.close()
+
     def check(self) -> list[Damage]:
         """Run fsck."""
         found: list[Damage] = []
@@ -117,8 +155,25 @@ def _events(history: History) -> Any:
     ] + [words((row.commit or row.attempt).event) for row in read_log(history.index, Filter())]
 
 
+def _report(history: History) -> Any:
+    return len(render_page(build_report(history.index, Wanted("demo"))))
+
+
+def _replay(history: History) -> Any:
+    return [beat_json(beat) for beat in read_beats(history.index, attempts=True)]
+
+
+def _watch(history: History) -> Any:
+    """Take in what a watch from the beginning shows at once."""
+    follower = Follower(history, Filter(), lambda _: None)
+    return [commit_json(commit) for commit in follower.look()]
+
+
 LOOKS: tuple[Callable[[History], Any], ...] = (
     _events,
+    _report,
+    _replay,
+    _watch,
     lambda history: history.run(read_state(history.index, END)),
     lambda history: history.run(read_diff(history.index, "2020-01-01T00:00:00.000000Z-0000", END)),
     lambda history: history.run(blame_memory(history.index, "k", END)),
@@ -188,11 +243,12 @@ def try_one(seed: int, path: Path) -> None:
     except Exception as error:
         raise AssertionError(f"{error!r}: {told}") from error
     for _ in range(3):
-        what = rng.randrange(10)
+        what = rng.randrange(40)
         lines = list(acts(rng))
-        if what == 0:
-            name, work = "fsck", command.check
-        elif what == 1:
+        whole = (command.check, command.status, command.export, command.clone, command.pack)
+        if what < len(whole):
+            name, work = whole[what].__name__, whole[what]
+        elif what < len(whole) + 4:
             nth = rng.randrange(len(LOOKS))
             name, work = f"look {nth}", lambda nth=nth: command.look(LOOKS[nth])
         else:

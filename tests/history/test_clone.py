@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -16,8 +17,8 @@ from support.project import Project
 from support.stores import Around, Counting, Server, fresh_bucket, open_s3
 
 from tclog.chain.drive import run
-from tclog.errors import Refused, StoreError
-from tclog.event import digest
+from tclog.errors import Damaged, Refused, StoreError
+from tclog.event import digest, encode
 from tclog.history.copying import Copied, broken, copy_log
 from tclog.history.fsck import Checked, Patient, fsck
 from tclog.history.target import Mounted, Target
@@ -374,3 +375,13 @@ def test_what_is_no_object_of_a_log_is_counted_and_not_copied(tmp_path: Path):
         assert broken(key, b"junk" if key == misnamed else b"whatever")
     key = next(key for key in whole if key.startswith("events/"))
     assert not broken(key, whole[key])
+
+
+def test_a_damaged_mark_is_told_before_anything_is_copied(tmp_path: Path):
+    source, target = filled_store(tmp_path / "files"), MemoryStore()
+    mark = json.loads(source.get("tclog.json").data)
+    del mark["project"]
+    source.put("tclog.json", encode(mark))
+    with pytest.raises(Damaged, match=r"tclog\.json"):
+        clone(source, target)
+    assert objects(target) == {}

@@ -55,13 +55,16 @@ from tclog.event import (
     Version,
     chain_folder,
     chain_id,
+    chain_kind,
     chain_of_slot,
     decode_event,
     encode_name,
     event_key_parts,
     slot_key,
 )
+from tclog.event.bodies import RESERVED_KINDS
 from tclog.history.objects import Progress, event_of, unseen
+from tclog.history.rules import KINDS
 from tclog.history.sync_packs import PackSync
 from tclog.index import Filter, Index, Noted, NotLinked
 from tclog.index.asking import COUNTED
@@ -450,6 +453,10 @@ class _Reader:
 
     def _read_slots(self, news: Sequence[_Slot]) -> Protocol[None]:
         versions = yield from self._whole((yield from self._read_sound(news)))
+        for kind in {chain_kind(one.chain) for one in versions}.difference(KINDS, RESERVED_KINDS):
+            self.client.warn(
+                f"chains of the kind {kind!r} are of a later release; they are kept, not understood"
+            )
         while True:
             try:
                 with self.index.writing():

@@ -94,6 +94,18 @@ def test_nobody_is_warned_of_what_is_reserved(store: MemoryStore, tmp_path: Path
     assert not [text for text in said if "op" in text and "step." in text]
 
 
+def test_an_unknown_kind_is_said_once_and_a_reserved_one_never(store: MemoryStore, tmp_path: Path):
+    said = []
+    for _ in range(2):
+        history = open_history(store, tmp_path / "index")
+        history.sync()
+        said.append([text for text in history.client.warnings if "of the kind" in text])
+        history.index.close()
+    assert said[1] == []
+    (text,) = said[0]
+    assert "'zzz'" in text
+
+
 def test_fsck_counts_them_and_finds_no_damage(store: MemoryStore):
     found: list[Damage] = []
     checked = run(fsck(PROJECT, found.append), store)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
+from tclog.event import ALL
 from tclog.event.records import VOID, Event
 
 
@@ -41,16 +42,15 @@ def decide(state: State, command: Send, place: Place) -> Decision:  # noqa: ARG0
     return Draft("message.send", command.body)
 
 
-def evolve(state: State, event: Event, place: Place) -> State:  # noqa: ARG001 - one shape for all
+def evolve(state: State, event: Event, place: Place) -> State:
     """Fold one event: a message takes the next number.
 
     Numbers of broadcasts that inboxes took in from what is junk by now are not given again.
     """
     if event.op == "message.send":
         return State(state.count + 1, state.all_version, state.all_count)
-    if event.op == VOID:
-        lost = event.body.get("lost", 0)
-        return state._replace(count=state.count + lost) if type(lost) is int and lost > 0 else state
+    if event.op == VOID and place.voided and ALL in event.chains:
+        return state._replace(count=state.count + event.body.get("lost", 0))
     return state
 
 

@@ -96,6 +96,7 @@ BODIES: dict[str, Schema] = {
     "artifact.put": _body("blob size", **_SIZED, step=ref("step")),
     "barrier.arrive": _body("parties", parties=counted(1, 1000)),
     "barrier.leave": _body("generation", generation=counted(1)),
+    "chain.void": _body("reason", reason=_SHORT, lost=counted(1)),
     "memory.append": _body("added separator", added=ref("text"), separator=_TEXT),
     "memory.delete": _body(),
     "memory.incr": _body("by", by=counted(-(2**63), 2**63 - 1)),

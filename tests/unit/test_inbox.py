@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tclog.domain import inbox
-from tclog.domain.decision import Draft, Unchanged
+from tclog.domain.decision import Draft, Place, Unchanged
 from tclog.domain.inbox import READ_EMPTY, Ack, Read, Send, State, join, merge
+from tclog.event import Event, EventId
 
 from .making import Chain, Rules
 
@@ -45,6 +46,15 @@ def test_the_count_is_what_was_sent_and_what_was_merged_once(happenings):
             reached = max(reached, version)
         assert chain.state == State(sent + broadcasts[reached], reached, broadcasts[reached])
         assert inbox.unpack(inbox.pack(chain.state, ()), ()) == chain.state
+
+
+def test_numbers_are_lost_only_among_the_broadcasts_and_where_junk_was_ended():
+    def after(chain, voided):
+        record = {"body": {"lost": 3, "reason": "r"}, "chains": [chain], "op": "chain.void"}
+        return inbox.evolve(State(5), Event(EventId("0" * 64), record), Place(7, voided=voided))
+
+    assert after("inbox/@all", 1) == State(8)
+    assert after("inbox/@all", 0) == after("inbox/bob", 1) == State(5)
 
 
 def test_a_newcomer_takes_in_all_broadcasts_at_once():

@@ -121,8 +121,8 @@ def keep_aside(folder: Path, when: str) -> Path:
 
     Clocks stay: a stamp never goes back.
     """
-    for name in (f"kept-{when}", *(f"kept-{when}-{nth}" for nth in itertools.count(2))):
-        kept = folder / name
+    for nth in itertools.count(1):
+        kept = folder / (f"kept-{when}" if nth == 1 else f"kept-{when}-{nth}")
         with suppress(FileExistsError):
             kept.mkdir(parents=True, mode=0o700)
             break

@@ -21,6 +21,7 @@ from tclog.errors import (
 )
 from tclog.event import ALL, VOIDS_MAX, ChainId, Version, chain_id, slot_key
 from tclog.event.names import SEQ_MAX
+from tclog.history.packing import pack
 from tclog.history.sync import sync
 from tclog.history.voiding import REASON_BYTES_MAX, Voided, check_chain, void
 from tclog.index import Index
@@ -199,6 +200,37 @@ def test_a_chain_is_named_by_its_kind_and_a_sound_name() -> None:
     for word in ("a", "memory", "memory/", "nothing/a", "inbox/@bob", "inbox/a,b", "step/a b\n"):
         with pytest.raises(BadName):
             check_chain(word)
+
+
+def test_what_this_process_remembers_is_not_ended(world: World) -> None:
+    """Nor what is below it; a bucket is not asked for what is remembered."""
+    write(world, "a", "a")
+    alice = world["alice"]
+    spoil(world, A, 2, 3)
+    for seq in (2, 3):
+        error = told(world, void(alice, None, A, seq, "x"))
+        assert error.code == "version-known"
+        assert "version 2 of memory/a is remembered in this machine's cache" in error.message
+    assert end(world, A, 3).version.voids[-1]["seq"] == 2
+
+
+def test_what_a_pack_holds_is_not_ended(world: World, tmp_path: Path) -> None:
+    write(world, "a", "a")
+    world.clock.pass_s(24 * 3600)
+    write(world, "b")
+    done = world.run(pack(world.client("packer"), Index(tmp_path / "packer")))
+    assert done.packs == 1
+    spoil(world, A, 2, 3)
+    index = Index(tmp_path / "carol")
+    for seq in (2, 3):
+        error = told(world, void(world.client("carol"), index, A, seq, "x"))
+        assert error.code == "version-known"
+        assert "the pack" in error.message
+        assert "holds version 2 of memory/a" in error.message
+    # What came later is in no pack.
+    spoil(world, B, 2)
+    assert end(world, B, 2, index).version.seq == 3
+    index.close()
 
 
 def test_what_the_index_holds_is_not_ended(world: World, tmp_path: Path) -> None:

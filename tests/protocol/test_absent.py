@@ -166,6 +166,20 @@ def test_what_stays_absent_is_damage(site: Site) -> None:
         alice.memory.get("n", version=2)
 
 
+def test_what_is_absent_is_asked_for_three_times_in_half_a_second(site: Site) -> None:
+    """Twice it may be denied; what is not there costs no reader more than that."""
+    alice = site.log("alice")
+    for _ in range(3):
+        alice.memory.set("n", "1")
+    site.store.get_ = lambda key: key.endswith("9999999997.json")
+    site.store.left = 2
+    assert alice.memory.get("n", version=2).value == "1"
+    site.store.left, begun_us = 10, site.now_us
+    with pytest.raises(Damaged):
+        alice.memory.get("n", version=2)
+    assert (site.store.left, site.now_us - begun_us) == (7, 400_000)
+
+
 # -- what is answered is what the fold says -------------------------------------------------------
 
 

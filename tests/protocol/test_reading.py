@@ -10,13 +10,13 @@ import pytest
 from tclog.chain.drive import run
 from tclog.chain.read import list_chains, read_forward, read_head, read_range
 from tclog.clock import parse_us
-from tclog.errors import Damaged, Refused
+from tclog.errors import Damaged, Refused, StoreUnreachable
 from tclog.event import VOIDS_MAX, chain_id, decode, digest, encode, slot_key
 from tclog.log.claims import claim_step, renew_step
 from tclog.log.memory import append_value, get_value, set_value
 from tclog.log.steps import show_step
 from tclog.log.transactions import Transaction
-from tclog.store.base import Create
+from tclog.store.base import Create, Created, Outcome
 from tclog.store.file import FileStore
 
 from .world import World
@@ -160,6 +160,37 @@ def test_a_version_that_ends_a_transaction_says_whose(world: World) -> None:
     fills = filled[0]["fills"]
     assert (fills["chain"], fills["seq"]) == (left[0]["chain"], left[0]["seq"])
     assert left[0]["txn"]["slots"][filled[0]["chain"]] == filled[0]["seq"]
+
+
+def test_when_it_is_unknown_whether_a_transaction_was_ended_nothing_was_written(
+    world: World,
+) -> None:
+    """So the answer is that the store is unreachable, and the command may simply be repeated."""
+    world.run(claim_step(world["bob"], "build"))
+    dies_in_a_transaction(world, "alice")
+    world.clock.pass_s(60)
+    one, gone, build = world._one, False, chain_id("step", "build")
+
+    def answer(step: Any) -> Any:
+        nonlocal gone
+        gone = gone or (type(step) is Create and step.key == slot_key(build, 2))
+        if not gone:
+            return one(step)
+        world.clock.pass_s(30)
+        return (
+            Created(Outcome.UNKNOWN, cause="gone")
+            if type(step) is Create
+            else StoreUnreachable("gone")
+        )
+
+    world._one = answer  # type: ignore[method-assign]
+    with pytest.raises(StoreUnreachable):
+        world.run(set_value(world["bob"], "k", "mine"))
+    assert gone
+    world._one = one  # type: ignore[method-assign]
+    assert not [r for r in records(world, "chains") if "mine" in str(r)]
+    world.run(set_value(world["bob"], "k", "mine"))
+    assert len([r for r in records(world, "chains") if "mine" in str(r)]) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from hypothesis import example, given
 
 from tclog.errors import Damaged
 from tclog.event import decode, digest, encode
+from tclog.event.canonical import decode_json
 
 from .making import exactly, json_values
 
@@ -66,6 +67,18 @@ def test_json_in_any_other_form_is_damage(raw):
 def test_what_is_not_json_is_damage_that_names_the_object(raw):
     with pytest.raises(Damaged, match="blob 5f is not JSON"):
         decode(raw, "blob 5f")
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing", "levels"), [("[", "]", 1), ('{"a":', "}", 1), ('[{"a":', "}]", 2)]
+)
+def test_json_of_users_is_as_deep_as_it_can_be_written_and_no_deeper(opening, closing, levels):
+    def nested(depth):
+        return (opening * (depth // levels) + "1" + closing * (depth // levels)).encode()
+
+    assert encode(decode_json(nested(250))) == nested(250)
+    with pytest.raises(ValueError, match="Recursion"):
+        decode_json(nested(300))
 
 
 @pytest.mark.parametrize("value", [2**64, -(2**63) - 1, "\ud800", b"bytes", {1: "a"}, object()])

@@ -117,6 +117,23 @@ def test_what_came_and_went_between_is_no_change(tmp_path: Path) -> None:
     assert groups == ["agent/alice"]
 
 
+def test_an_inbox_that_only_took_broadcasts_in_was_changed_by_the_last_of_them(
+    tmp_path: Path,
+) -> None:
+    team = Team(tmp_path)
+    team["alice"].send("bob", "to bob")
+    team["bob"].inbox()
+    for name in ("alice", "carol"):
+        sent = team[name].send("@all", f"of {name}")
+    before = team.now()
+    team["bob"].inbox()
+    (change,) = [c for c in diff_between(team.look(), before) if c.chain == "inbox/bob"]
+    assert change.last is not None
+    assert (change.last.event.id, change.last.chain) == (sent.id, "inbox/@all")
+    assert change.last.event.agent == "carol"
+    assert (change.events, change.version_before, change.version_after) == (0, 1, 2)
+
+
 # -- the command ----------------------------------------------------------------------------------
 
 

@@ -132,7 +132,13 @@ def aborted(world: World) -> None:
     finish(world, memory.incr_value(world.client("bob"), "b", 1))
 
 
-@pytest.mark.parametrize("what", [committed, aborted])
+def created(world: World) -> None:
+    """The transaction makes the first version of a key that sorts before the listed ones."""
+    finish(world, transfer(world.client("alice"), "0", "b"))
+    finish(world, memory.incr_value(world.client("bob"), "b", 1))
+
+
+@pytest.mark.parametrize("what", [committed, aborted, created])
 @pytest.mark.parametrize("cut", range(1, 6))
 def test_a_copy_has_all_of_a_transaction_that_others_rest_on(cut, what, monkeypatch):
     # Decided and built upon while the slots were listed, of one key before and of another after.

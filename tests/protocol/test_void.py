@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tclog.chain.drive import Protocol
+from tclog.chain.drive import Protocol, run
 from tclog.chain.read import decode_slot, read_version
 from tclog.chain.verdict import judge
 from tclog.errors import (
@@ -21,12 +21,15 @@ from tclog.errors import (
 )
 from tclog.event import ALL, VOIDS_MAX, ChainId, Version, chain_id, slot_key
 from tclog.event.names import SEQ_MAX
+from tclog.history.findings import Damage
+from tclog.history.fsck import fsck
 from tclog.history.packing import pack
 from tclog.history.sync import sync
 from tclog.history.voiding import REASON_BYTES_MAX, Voided, check_chain, void
 from tclog.index import Index
 from tclog.log.inbox import read_inbox, send_message
 from tclog.log.memory import get_value, set_value
+from tclog.log.project import create_project
 from tclog.log.transactions import Transaction
 from tclog.store.base import Create, Created, Get, Outcome
 
@@ -323,6 +326,22 @@ def test_who_meets_a_slot_looks_whether_its_end_is_about_these_bytes(
         assert why in error.message
     with pytest.raises(Damaged, match=why):
         world.run(get_value(world.client("emil"), "a"))
+
+
+@pytest.mark.parametrize("slot", ["junk", "other junk", "sound"])
+def test_fsck_compares_what_was_ended_with_its_end(world: World, slot: str) -> None:
+    run(create_project("demo", "0" * 32, world.clock.us), world.store)
+    write(world, "a", "a")
+    sound = world.store.get(slot_key(A, 2))
+    assert sound is not None
+    spoil(world, A, 2, 3)
+    end(world, A, 2)
+    spoil(world, A, 2, raw=sound.data if slot == "sound" else slot.encode())
+    found: list[Damage] = []
+    run(fsck("demo", found.append), world.store)
+    shown = {one.where.version: (one.code, one.harmless) for one in found if one.where.chain == A}
+    ended = ("slot-voided", True)
+    assert shown == {3: ended, 2: ended if slot == "junk" else ("void-wrong", False)}
 
 
 @pytest.mark.parametrize("junk", [VOIDS_MAX, VOIDS_MAX + 1])

@@ -191,10 +191,8 @@ class _Packing:
 
     def _choose_replaced(self, fresh: int) -> Protocol[dict[str, Row]]:
         """Choose the small packs at the end that go into the new ones; return their own events."""
-        replaced = 0
         while self.kept and self.kept[-1].versions < min(WHOLE_VERSIONS, 2 * fresh + 1):
             fresh += self.kept.pop().versions
-            replaced += 1
         for header in self.headers[: len(self.kept)]:
             self.packed.update((run.chain, run.last) for run in header.chains)
         events: dict[str, Row] = {}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tclog.errors import NotFound, OutcomeUnknown
+from tclog.errors import BadValue, NotFound, OutcomeUnknown
 from tclog.log.inbox import Mailbox, acknowledge, acknowledge_one, read_inbox, send_message
 from tclog.log.transactions import Transaction
 from tclog.store.base import Created, Get, Outcome
@@ -184,3 +184,24 @@ def test_a_transaction_reopens_no_step_that_nobody_has_mentioned(world: World) -
     with pytest.raises(NotFound):
         world.run(one.protocol(None))
     assert not world.store.list("chains/step", "", 10, False)
+
+
+def test_one_message_is_acknowledged_by_the_beginning_of_its_id(filled: World) -> None:
+    carol = filled["carol"]
+    ids = {message.text: message.id for message in mailbox(filled).messages}
+    done = filled.run(acknowledge_one(carol, ids["m4"][:12].upper()))
+    assert (done.n, done.text, done.id) == (4, "m4", ids["m4"])
+    assert [n for n, _, unread in texts(mailbox(filled, everything=True)) if not unread] == [4]
+    for short in (ids["m4"][:3], "0" * 12):
+        with pytest.raises(NotFound):
+            filled.run(acknowledge_one(carol, short))
+
+
+def test_a_text_that_no_record_can_hold_is_refused_before_anything_is_written(
+    world: World,
+) -> None:
+    with pytest.raises(BadValue):
+        send(world, "alice", "bob", "half of a pair: \ud83d")
+    with pytest.raises(BadValue):
+        send(world, "alice", "bob", "hi", reply_to="\ud83d")
+    assert not world.store._objects

@@ -13,7 +13,6 @@ from support.stores import Server, open_s3
 
 from cli.conftest import User, on_bucket
 from tclog.chain.drive import run
-from tclog.event import chain_id, slot_key
 from tclog.history.accept import keep_aside
 from tclog.log.project import create_project
 from tclog.store.s3 import S3Settings
@@ -114,8 +113,10 @@ def test_an_exec_ends_when_the_store_was_set_back(project: User):
     project("release", "s", agent="bob").ok()
     copy = project.folder / "copy"
     shutil.copytree(project.store, copy)
-    running = project.processes("exec", "s", "--lease", "2s", "--", "sleep", "60")
-    until((project.store / slot_key(chain_id("step", "s"), 3)).exists)
+    begun = project.folder / "begun"
+    work = f"touch {begun}; exec sleep 60"
+    running = project.processes("exec", "s", "--lease", "2s", "--", "sh", "-c", work)
+    until(begun.exists)
     shutil.rmtree(project.store)
     shutil.copytree(copy, project.store)
     _, err = running.communicate(timeout=60)

@@ -231,7 +231,8 @@ def list_values(
         if head is not None and state_of(chain, head).content is not None
     ]
     standing = yield from together(*present)
-    return (yield from together(*(show_memory(head, read=values) for head in standing)))
+    shown = [show_memory(head, read=values) for head in standing if head is not None]
+    return (yield from together(*shown))
 
 
 def read_history(

@@ -361,6 +361,8 @@ def ill_bodied(store: MemoryStore) -> list[str]:
             version = decode_version(raw, chain=chain, seq=seq)
         except (TclogError, KeyError, TypeError):
             continue
+        if version.txn is not None:
+            continue  # what became of it decides whether its events count
         if slot_key(chain, seq) == key and any(misfit(one, chain) for one in version.events):
             found.append(key)
     return found

@@ -276,6 +276,11 @@ def test_a_forgery_ends_a_command_with_an_error_of_tclogs(part: int, tmp_path: P
         try_one(seed, tmp_path)
 
 
+@pytest.mark.parametrize("seed", [1045, 5193])
+def test_a_forgery_that_once_ended_a_command_otherwise(seed: int, tmp_path: Path) -> None:
+    try_one(seed, tmp_path)
+
+
 def main(count: int, first: int = 0) -> None:
     """Try forgeries from a seed on; print those that fail."""
     failed = 0

@@ -365,7 +365,10 @@ class _Copy:
         if head:
             found = yield Get(self._mount + _slot(PACKS_FOLDER, head))
             with suppress(TclogError, AttributeError):  # told with the other versions
-                state = state_of(PACKS, decode_version(found.data, chain=PACKS, seq=head))
+                version = decode_version(found.data, chain=PACKS, seq=head)
+                # No client packs in a transaction; of one that is forged nothing is taken.
+                if version.txn is None:
+                    state = state_of(PACKS, version)
         named = {pack_key(one.pack) for one in state.packs}
         for key in self._gone:
             if key in named if pack_of(key) is not None else key.split("/")[1] > state.floor:

@@ -75,8 +75,9 @@ class PackCheck:
         (reply,) = yield from read_each([slot_key(PACKS, seq)])
         try:
             if isinstance(reply, Found):
-                state: State = state_of(PACKS, decode_version(reply.data, chain=PACKS, seq=seq))
-                return state
+                version = decode_version(reply.data, chain=PACKS, seq=seq)
+                # No client packs in a transaction; of one that is forged nothing is taken.
+                return empty if version.txn is not None else state_of(PACKS, version)
         except TclogError:
             pass
         return empty

@@ -276,9 +276,13 @@ def test_a_forgery_ends_a_command_with_an_error_of_tclogs(part: int, tmp_path: P
         try_one(seed, tmp_path)
 
 
-@pytest.mark.parametrize("seed", [1045, 5193])
+@pytest.mark.parametrize("seed", [1045, 3563, 5193])
 def test_a_forgery_that_once_ended_a_command_otherwise(seed: int, tmp_path: Path) -> None:
     try_one(seed, tmp_path)
+    command = Command(Forger(seed).forge(), folder_of(tmp_path, seed))
+    for work in (command.check, command.status, command.export, command.clone, command.pack):
+        with suppress(TclogError):
+            work()
 
 
 def main(count: int, first: int = 0) -> None:

@@ -142,8 +142,6 @@ class _Rest:
         self.clocks = clocks
         self.blobs = self.keys = self.pending = 0
         self._gone: list[Entry] = []
-        # Keys' objects that name a version which was not seen, or was not there yet.
-        self._unseen: list[Writer] = []
 
     # -- announcements ------------------------------------------------------------------------
 
@@ -274,16 +272,6 @@ class _Rest:
             return True
 
         yield from self._each("once", "key-damaged", count, self._key)
-        for where in self._unseen:
-            assert where.chain is not None and where.version is not None  # noqa: S101, PT018
-            slot = slot_key(where.chain, where.version)
-            if (yield Stat(slot)) is None:
-                self.found.damage(
-                    "version-missing",
-                    f"{where.key} names version {where.version} of {where.chain} as there before"
-                    " it, and that is missing",
-                    where._replace(key=slot),
-                )
 
     def _key(self, entry: Entry, found: Found) -> None:
         where = Writer(entry.key, None, None, claimed(found.data, "agent"))
@@ -305,7 +293,8 @@ class _Rest:
     def _binding(self, where: Writer, key: str) -> None:
         """Compare a key's object with the event that the key was used for.
 
-        The search for the key begins after the version that it names: the event stands there.
+        The search for the key begins after the version that it names: the event stands there. That
+        version itself may be absent, in a copy that was stopped: keys are copied before chains.
         """
         chain, after, agent = where.chain, where.version, where.agent
         assert chain is not None and after is not None and agent is not None  # noqa: S101, PT018
@@ -317,8 +306,6 @@ class _Rest:
                 f" and version {first} holds its event",
                 where,
             )
-        elif after and self.found.ledger.version_id(chain, after) is None:
-            self._unseen.append(where)
 
     # -- blobs --------------------------------------------------------------------------------
 

@@ -520,7 +520,7 @@ def test_strange_objects_are_left_out_and_told(
     reader = client("reader")
     for full in (True, False):
         run(sync(reader, index, full=full), store)
-    assert any(".DS_Store is no event" in warning for warning in reader.warnings)
+    assert any(".DS_Store is not an event" in warning for warning in reader.warnings)
     assert any("%zz is no chain" in warning for warning in reader.warnings)
     assert index.chains() == ["memory/a"]
 

@@ -45,13 +45,15 @@ KEPT = Path(tempfile.gettempdir()) / f"tclog-mutants-{os.getuid()}"
 # Where the guarantees live.
 MODULES = [
     *(f"tclog/chain/{name}.py" for name in (
-        "append", "combine", "fold", "heads", "once", "read", "transact", "verdict", "view",
+        "append", "combine", "fold", "heads", "junk", "once", "read", "transact", "trust",
+        "verdict", "view",
     )),
     "tclog/clock.py",
     *(f"tclog/domain/{name}.py" for name in ("barriers", "content", "inbox", "memory", "steps")),
-    *(f"tclog/event/{name}.py" for name in ("canonical", "names", "records")),
+    *(f"tclog/event/{name}.py" for name in ("canonical", "names", "records", "schema")),
     *(f"tclog/history/{name}.py" for name in (
         "copying", "diff", "fsck_chains", "gc", "packing", "revert", "snapshot", "sync",
+        "voiding",
     )),
     *(f"tclog/log/{name}.py" for name in ("claims", "inbox", "transactions", "waiting")),
     "tclog/moment.py",

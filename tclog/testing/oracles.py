@@ -6,6 +6,7 @@ Each returns sentences that say what was broken; none means that the promise hel
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -341,11 +342,14 @@ def appends_of(operations: Iterable[Operation], chains: Chains) -> list[Append]:
 def check_appends(appends: Sequence[Append], *, fresh: bool = True) -> Iterator[str]:
     """Acknowledged means there, once; refused means not there; unknown means at most once.
 
-    Without ``fresh`` a repetition may be refused on an old state that lacks its first try.
+    Without ``fresh`` a repetition may be refused on an old state that lacks its first try. A
+    repeated `claim --next` has no key: it may take over its own claim once that has lapsed.
     """
+    tries = Counter((append.chain, append.operation.place) for append in appends)
     for append in appends:
         operation, count = append.operation, len(append.events)
-        if count > 1:
+        again = operation.name == "step.next"
+        if count > (tries[append.chain, operation.place] if again else 1):
             yield f"applied {count} times in {append.chain}: {operation}"
         known = operation.arguments
         idle = known.get("idle") and known.get("id_key") is None
@@ -496,7 +500,13 @@ def check_refusals(
         if command is None or not isinstance(operation.error, Refused):
             continue
         chain = operation.arguments["chain"]
-        newest = _newest_during(operation, chain, chains, created_us)
+        newest = list(_newest_during(operation, chain, chains, created_us))
+        if operation.error.code == "claim-lost":
+            # Found by its key: whatever might be decided now, its session holds no claim.
+            who = operation.agent, operation.session
+            if all(steps.holds(chains.state(chain, seq), *who) for seq in newest):
+                yield f"{chain}: claim-lost, and never while it met it: {operation}"
+            continue
         decisions = [
             steps.decide(chains.state(chain, seq), command, Place(seq + 1)) for seq in newest
         ]

@@ -502,9 +502,9 @@ def check_refusals(
         chain = operation.arguments["chain"]
         newest = list(_newest_during(operation, chain, chains, created_us))
         if operation.error.code == "claim-lost":
-            # Found by its key: whatever might be decided now, its session holds no claim.
-            who = operation.agent, operation.session
-            if all(steps.holds(chains.state(chain, seq), *who) for seq in newest):
+            # Found by its key: whatever might be decided now, its session lacks that very claim.
+            fence = _claimed_under(operation, chains.versions.get(chain, ()))
+            if all(_has_claim(operation, fence, chains.state(chain, seq)) for seq in newest):
                 yield f"{chain}: claim-lost, and never while it met it: {operation}"
             continue
         decisions = [
@@ -513,6 +513,19 @@ def check_refusals(
         # A takeover's refusal also rests on the store's clock, which other checks look at.
         if not any(isinstance(d, Refused) or getattr(d, "judged", False) for d in decisions):
             yield f"{chain}: {operation.error.code}, but not in any state it met: {operation}"
+
+
+def _claimed_under(operation: Operation, versions: Iterable[Version]) -> int | None:
+    """Return the fence that was granted under an operation's key, None if no event has that key."""
+    who = operation.agent, operation.arguments.get("id_key")
+    found = (v.seq for v in versions for event in v.events if (event.agent, event.key) == who)
+    return next(found, None)
+
+
+def _has_claim(operation: Operation, fence: int | None, state: steps.State) -> bool:
+    """Whether an operation's session holds a step by a fence; None stands for any."""
+    held = steps.holds(state, operation.agent, operation.session)
+    return held and fence in (None, state.fence)
 
 
 def _newest_during(

@@ -47,6 +47,10 @@ def pytest_configure(config: pytest.Config) -> None:
     # What the tests start heeds SIGINT, also where a shell runs them in the background.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # In a container the leader of this session may be outside, where no process here can see it.
+    # Then each process would take its own parent for its place, and the tests have several.
+    if os.getsid(0) == 0:
+        os.setsid()
     forked.fresh = REMEMBERED.get("TCLOG_TEST_FRESH") == "1"
     os.environ.update(
         HOME=str(_HOME),

@@ -26,10 +26,12 @@ COMPLETE = "complete"
 BLOCKED = "blocked"
 NEEDS_REVIEW = "needs_review"
 FAILED = "failed"
+CANCELLED = "cancelled"  # no op of this format makes it; a later one does
 READY = "ready"  # pending with all dependencies complete; derived by whoever sees those
 
 OUTCOMES = (COMPLETE, BLOCKED, NEEDS_REVIEW, FAILED)
-STUCK = (BLOCKED, NEEDS_REVIEW, FAILED)
+# What ends a wait. A step that needs review is not stuck: its review may complete or reopen it.
+STUCK = (BLOCKED, FAILED, CANCELLED)
 LEASE_MS_DEFAULT = 30 * 60 * 1000
 LEASE_MS_MIN = 100
 LEASE_MS_MAX = 30 * 86_400_000
@@ -293,21 +295,24 @@ def _claim(state: State, command: Claim, place: Place) -> Decision:
         refused = _not_held(state, step, agent, command.session, command.fence)
         return refused or _move(command, command.fence)
     if state.state == COMPLETE:
-        return _already_complete(state, step, agent, to_run("tclog reopen", step))
-    if state.state in STUCK:
+        return _already_complete(state, step, agent)
+    if state.state in (NEEDS_REVIEW, *STUCK):
         return Refused(
             f"step {step} is {state.state}, set by {state.agent}",
             code="step-blocked",
-            hint=to_run("tclog reopen", step),
+            hint=to_run("tclog step show", step),
             holder=state.agent,
+            state=state.state,
         )
     if state.state == CLAIMED:
         return _claim_held(state, command, place)
     if command.waiting:
+        words = [word.rpartition(" (") for word in command.waiting]
         return Refused(
             f"step {step} waits for {', '.join(command.waiting)}",
             code="step-waiting",
-            hint=to_run("tclog wait-for", *(word.rpartition(" (")[0] for word in command.waiting)),
+            hint=to_run("tclog wait-for", *(name for name, _, _ in words)),
+            waiting={name: state.removesuffix(")") for name, _, state in words},
         )
     body: dict[str, Any] = {"lease_ms": lease_ms}
     if command.seen:
@@ -472,9 +477,7 @@ def _not_held(
         return Refused(
             f"step {step} is {state.state}; nobody holds it",
             code="step-not-claimed",
-            hint=to_run("tclog claim", step)
-            if state.state == PENDING
-            else to_run("tclog step show", step),
+            hint=to_run("tclog claim" if state.state == PENDING else "tclog step show", step),
         )
     if not holds(state, agent, session, fence):
         return _not_yours(state, step, agent)
@@ -494,12 +497,12 @@ def _not_yours(state: State, step: str, agent: str) -> Refused:
     )
 
 
-def _already_complete(state: State, step: str, agent: str, hint: str) -> Refused:
+def _already_complete(state: State, step: str, agent: str) -> Refused:
     where = f" in session {state.session}" if state.agent == agent else ""
     return Refused(
         f"step {step} is already complete, by {state.agent}{where}",
         code="step-complete",
-        hint=hint,
+        hint=to_run("tclog step show", step),
         holder=state.agent,
         session=state.session,
     )
@@ -524,15 +527,13 @@ def _complete(state: State, command: Complete) -> Decision:
         return Unchanged(end)
     if not _completable(state, agent, command.session, fence, command.force):
         if state.state == COMPLETE:
-            return _already_complete(state, step, agent, to_run("tclog step show", step))
+            return _already_complete(state, step, agent)
         if state.state == CLAIMED:
             return _not_yours(state, step, agent)
         return Refused(
             f"step {step} is {state.state}; nobody holds it",
             code="step-not-claimed",
-            hint=to_run("tclog claim", step)
-            if state.state == PENDING
-            else to_run("tclog reopen", step),
+            hint=to_run("tclog claim" if state.state == PENDING else "tclog step show", step),
         )
     return end
 

@@ -197,7 +197,7 @@ def claim_waiting(
 
     Raises:
         WaitTimeout: it could not be had in time.
-        Refused: it never can be: complete or stuck.
+        Refused: it never can be: it is complete or stuck, or waits for a step that is stuck.
     """
     retry_s = [0.0]
     seen: list[tuple[int, ...]] = [()]
@@ -218,8 +218,8 @@ def claim_waiting(
                 yield from claim_step(client, step, lease_s=lease_s, fence=fence, id_key=id_key)
             )
         except Refused as refused:
-            if refused.code not in ("step-held", "step-waiting"):
-                raise
+            if refused.details.get("state") != steps.NEEDS_REVIEW:
+                _check_wait(refused)
             left_s = refused.details.get("lease_left_s")
             retry_s[0] = client.monotonic_s() - begun_s + (30.0 if left_s is None else left_s)
             last[:] = [refused]
@@ -232,6 +232,20 @@ def claim_waiting(
         )
 
     return (yield from poll(client, look, timeout_s=timeout_s, timed_out=timed_out))
+
+
+def _check_wait(refused: Refused) -> None:
+    """Go on waiting only if the claim can still be had.
+
+    Raises:
+        Refused: the refusal itself, or ``wait-blocked``: a step that this one waits for is stuck.
+    """
+    if refused.code not in ("step-held", "step-waiting"):
+        raise refused
+    if any(state in steps.STUCK for state in refused.details.get("waiting", {}).values()):
+        refused.code = "wait-blocked"
+        refused.message += ": the wait cannot end"
+        raise refused
 
 
 def claim_next(client: Client, *, lease_s: float | None = None) -> Protocol[Step]:
@@ -314,7 +328,7 @@ def _nothing_ready(rows: Sequence[Row]) -> NotFound:
     tally: dict[str, int] = {}
     for row in rows:
         tally[row.state.state] = tally.get(row.state.state, 0) + 1
-    open_ = tally.get(steps.PENDING, 0) + tally.get(steps.CLAIMED, 0)
+    open_ = sum(tally.get(state, 0) for state in (steps.PENDING, steps.CLAIMED, steps.NEEDS_REVIEW))
     words = ", ".join(f"{count} {state}" for state, count in sorted(tally.items())) or "no steps"
     return NotFound(
         f"no step is ready: {words}" if open_ else f"no step is left to claim: {words}",
@@ -343,7 +357,7 @@ def next_waiting(
             if missing.code == "no-step-left":
                 raise
             stuck = [state for state in steps.STUCK if tally.get(state)]
-            if stuck and not tally.get(steps.CLAIMED):
+            if stuck and not (tally.get(steps.CLAIMED) or tally.get(steps.NEEDS_REVIEW)):
                 raise Refused(
                     f"{missing.message}; what is pending waits for a step that is {stuck[0]}",
                     code="wait-blocked",

@@ -29,6 +29,8 @@ from tclog.event import Version, chain_id, chain_name, validate_name
 from tclog.log.waiting import poll
 
 DEPTH_MAX = 10_000
+# What a holder does with its claim, as it believes.
+_HOLDERS = (steps.Renew, steps.Note, steps.Release, steps.Complete)
 
 
 class Row(NamedTuple):
@@ -348,16 +350,23 @@ def change_step(
     id_key: str | None = None,
 ) -> Protocol[Appended]:
     """Append one command to the chain of a step."""
-    return (
-        yield from append_step(
-            client,
-            step,
-            lambda state, place: steps.decide(state, command, place),
-            bound=id_key and words_of(command),
-            id_key=id_key,
-            blobs=blobs,
+    try:
+        return (
+            yield from append_step(
+                client,
+                step,
+                lambda state, place: steps.decide(state, command, place),
+                bound=id_key and words_of(command),
+                id_key=id_key,
+                blobs=blobs,
+            )
         )
-    )
+    except Refused as refused:
+        if isinstance(command, _HOLDERS):
+            from tclog.log.lost import tell_lost
+
+            yield from tell_lost(client, step, refused)
+        raise
 
 
 def words_of(command: steps.Command) -> dict[str, Any]:
@@ -403,7 +412,7 @@ def wait_for_steps(
     ``tell`` is told of steps that do not exist yet, before the wait.
 
     Raises:
-        Refused: ``wait-blocked`` at once when too many are blocked, failed or wait for review.
+        Refused: ``wait-blocked`` at once when too many are blocked, failed or cancelled.
         WaitTimeout: not in time.
     """
     ids = list(dict.fromkeys(ids))

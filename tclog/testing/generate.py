@@ -430,7 +430,7 @@ class _Work:
         return ends_us is not None and self.log.now_us > ends_us + steps.LEASE_MARGIN_US
 
     def _end(self, holder: str, step: str, chain: ChainId, fence: int | None) -> None:
-        outcome = self.rng.choice((*(steps.COMPLETE,) * 8, *steps.STUCK))
+        outcome = self.rng.choice((*(steps.COMPLETE,) * 8, *steps.OUTCOMES[1:]))
         handoff: dict[str, Any] = {}
         to = self.rng.choice(self.agents)
         if self.rng.random() < 0.3:

@@ -199,7 +199,7 @@ def test_while_nothing_changes_a_waiter_leaves_no_attempts(world: World) -> None
     assert len(events) <= 3
 
 
-@pytest.mark.parametrize("outcome", ["complete", "blocked", "failed", "needs_review"])
+@pytest.mark.parametrize("outcome", ["complete", "blocked", "failed"])
 def test_a_wait_for_a_claim_that_cannot_be_had_ends_at_once(world: World, outcome: str) -> None:
     claim(world, "bob", "build")
     complete(world, "bob", "build", outcome)

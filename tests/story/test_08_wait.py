@@ -79,7 +79,7 @@ def test_a_wait_that_is_not_met_in_time_ends_with_5(project: Project) -> None:
 
 @pytest.mark.slow
 def test_a_wait_that_cannot_end_ends_at_once_and_says_why(project: Project) -> None:
-    states = ["blocked", "failed", "needs_review"]
+    states = ["blocked", "failed"]
     for state in states:
         project.run("claim", state, agent="bob").ok()
     processes = [waiting(project, "wait-for", "a", state, "--timeout", "10m") for state in states]
@@ -92,6 +92,13 @@ def test_a_wait_that_cannot_end_ends_at_once_and_says_why(project: Project) -> N
             assert f"step {state} is {state}, set by bob" in error["message"]
             assert error["hint"] == f"tclog step show {state}"
             assert error["steps"] == {"a": "pending", state: state}
+    # A review is a stage: the wait lasts until it is done.
+    reviewed = waiting(project, "wait-for", "review", "--timeout", "10m")
+    project.run("claim", "review", agent="bob").ok()
+    project.run("complete", "review", "--needs-review", agent="bob").ok()
+    assert project.run("wait-for", "review", "--timeout", "100ms").code == 5
+    project.run("complete", "review", agent="carol").ok()
+    assert ids(woken(project, reviewed)) == ["review"]
     # Where one is enough, the other may still come.
     either = waiting(project, "wait-for", "a", "blocked", "--any")
     complete(project, "a")

@@ -19,9 +19,10 @@ from tclog.cli.output import Fact, when, write_facts, write_json
 def status(here: Here, at: str | None) -> None:
     """Show the project on one screen.
 
-    Your claims and unread messages, and all steps by state.
+    Your claims, those that you lost to others, your unread messages, and all steps by state.
     """
     from tclog.log.inbox import read_inbox
+    from tclog.log.lost import find_losses
     from tclog.log.steps import list_steps
 
     log = here.log(reader=True)
@@ -32,6 +33,8 @@ def status(here: Here, at: str | None) -> None:
     for step in steps:
         tally[step.state] = tally.get(step.state, 0) + 1
     mine = [step for step in steps if step.state == "claimed" and step.agent == agent]
+    # What was lost is told of the present only.
+    lost = log.run(find_losses(log.client, steps)) if agent is not None and at is None else []
     ready = [step.id for step in steps if step.state == "ready"]
     unread = None if agent is None else len(log.run(read_inbox(log.client, at=point)).messages)
     if here.json:
@@ -43,6 +46,7 @@ def status(here: Here, at: str | None) -> None:
                 "agent": agent,
                 "unread": unread,
                 "claims": [step.as_json() for step in mine],
+                "lost": [claim.as_json() for claim in lost],
                 "steps": tally,
                 "ready": ready,
             }
@@ -55,6 +59,7 @@ def status(here: Here, at: str | None) -> None:
         until = f", lease ends {when(step.lease_until, here.now_us())}" if step.lease_until else ""
         where = f"in session {step.session}" if step.fence is None else f"fence {step.fence}"
         facts.append(Fact("holding", f"{step.id} ({where}){until}"))
+    facts += [Fact("lost", f"{claim.step}: {claim.sentence()}") for claim in lost]
     words = ", ".join(f"{count} {state}" for state, count in sorted(tally.items()))
     facts.append(Fact("steps", words or "none"))
     if ready:

@@ -27,8 +27,8 @@ def wait_for(
 ) -> None:
     """Wait until steps are complete.
 
-    A wait that can never end, because a step is blocked, failed or waits for review, ends at once
-    with exit status 4 and says why.
+    A wait that cannot end, because a step is blocked, failed or cancelled, ends at once with exit
+    status 4 and says why. A step that needs review is not done: the wait goes on.
     """
     from tclog.log.steps import wait_for_steps
 

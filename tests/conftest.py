@@ -29,8 +29,7 @@ from support.stores import (
     run_rclone,
 )
 
-from tclog.store import s3
-from tclog.store.s3 import S3Settings
+from tclog.store.s3 import S3Settings, _boto3, limits
 
 T = TypeVar("T")
 REMEMBERED: Mapping[str, str] = dict(os.environ)
@@ -163,11 +162,11 @@ def ceph() -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def shared_boto3() -> Iterator[None]:
     """Make one boto3 client for each server and process: each costs a third of a second."""
-    make = s3._boto3_client
+    make = _boto3.boto3_client
     made: dict[Any, Any] = {}
 
     def shared(settings: S3Settings, environ: Mapping[str, str]) -> Any:
-        place = settings._replace(bucket="", prefix=""), s3.REQUEST_TIMEOUT_S, os.getpid()
+        place = settings._replace(bucket="", prefix=""), limits.REQUEST_TIMEOUT_S, os.getpid()
         keys = tuple(environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
         key = place, keys, environ.get("AWS_CONFIG_FILE"), environ.get("AWS_SESSION_TOKEN")
         if key not in made:
@@ -175,7 +174,7 @@ def shared_boto3() -> Iterator[None]:
         return made[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(s3, "_boto3_client", shared)
+        patch.setattr(_boto3, "boto3_client", shared)
         yield
 
 

@@ -50,7 +50,7 @@ def reached(location: Location, environ: Mapping[str, str] | None = None) -> Loc
         return location._replace(url=os.path.abspath(location.url))  # noqa: PTH100 - keeps links
     if location.endpoint is not None or not location.url.startswith("s3://"):
         return location
-    from tclog.store.s3 import endpoint_in
+    from tclog.store.s3.settings import endpoint_in
 
     return location._replace(endpoint=endpoint_in(environ))
 

@@ -20,7 +20,7 @@ import tclog
 from tclog.chain import append
 from tclog.errors import OutcomeUnknown, Refused, TclogError
 from tclog.event import ChainId, chain_folder, decode_version, slot_key, slot_seq
-from tclog.store import s3
+from tclog.store.s3 import limits
 
 from .conftest import SERVERS, Site, make_site
 
@@ -113,7 +113,7 @@ FAULTS = {
 @pytest.fixture(params=FAULTS)
 def fault(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Fault:
     if request.param == "time-out":
-        monkeypatch.setattr(s3, "REQUEST_TIMEOUT_S", 0.6)
+        monkeypatch.setattr(limits, "REQUEST_TIMEOUT_S", 0.6)
     return FAULTS[request.param]
 
 
@@ -272,8 +272,8 @@ LOST = {"committed": Fault("close"), "lost": Fault("drop"), "late": Fault("delay
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "REQUEST_TIMEOUT_S", 0.6)
-    monkeypatch.setattr(s3, "TRIES_MAX", 2)
+    monkeypatch.setattr(limits, "REQUEST_TIMEOUT_S", 0.6)
+    monkeypatch.setattr(limits, "TRIES_MAX", 2)
 
 
 def cut_off(

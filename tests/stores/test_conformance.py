@@ -15,7 +15,7 @@ from support.stores import in_child, raw_client
 from tclog.clock import SECOND_US, parse_us
 from tclog.errors import Damaged, TclogError, UsageError
 from tclog.store.base import Created, Entry, Outcome, Store
-from tclog.store.s3 import PART_BYTES
+from tclog.store.s3.limits import PART_BYTES
 
 from .conftest import MANY, Place
 

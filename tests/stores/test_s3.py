@@ -36,9 +36,9 @@ from tclog.errors import (
     TclogError,
     UsageError,
 )
-from tclog.store import s3
 from tclog.store.base import Created, Outcome
-from tclog.store.s3 import S3Settings, S3Store, bucket_settings, create_bucket
+from tclog.store.s3 import S3Settings, S3Store, _boto3, limits
+from tclog.store.s3.bucket import bucket_settings, create_bucket
 
 CLIENTS = ["obstore", "boto3"]
 KEYS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
@@ -194,7 +194,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     def opened(kind: str, client: str) -> S3Store:
         settings = S3Settings("bucket", "p", servers[kind].url, "us-east-1", client=client)
         store = S3Store(settings, KEYS)
-        store._plane()  # making a client takes boto3 long, which must not count
+        store.plane()  # making a client takes boto3 long, which must not count
         return store
 
     stores = {(kind, client): opened(kind, client) for kind in KINDS for client in CLIENTS}
@@ -306,7 +306,7 @@ LOST = [
 def test_a_create_is_sent_once(
     moto: Server, proxy: Proxy, client: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3, "REQUEST_TIMEOUT_S", 1)
+    monkeypatch.setattr(limits, "REQUEST_TIMEOUT_S", 1)
     store = open_s3(moto.through(proxy.url), client=client)
     proxy.inject(fault, match=is_create)
     created = store.create("a/b", b"1")
@@ -372,7 +372,7 @@ def test_tries_are_bounded(moto: Server, proxy: Proxy, client: str) -> None:
     proxy.inject(Fault("refuse", 503), times=1000)
     with pytest.raises(StoreUnreachable, match="503"):
         store.get("a/b")
-    assert 1 < proxy.count()["GET"] <= s3.TRIES_MAX
+    assert 1 < proxy.count()["GET"] <= limits.TRIES_MAX
 
 
 @both
@@ -383,7 +383,7 @@ def test_a_proxy_that_finds_no_server_does_not_make_an_object_absent(
     store = open_s3(moto.through(proxy.url), client=client)
     store.put("a/b", b"1")
     for read in (store.get, store.get_file):
-        proxy.inject(Fault("refuse", 404, code=code), times=s3.TRIES_MAX)
+        proxy.inject(Fault("refuse", 404, code=code), times=limits.TRIES_MAX)
         with pytest.raises(StoreUnreachable):
             read("a/b")
         proxy.heal()
@@ -398,7 +398,7 @@ def test_a_proxy_that_finds_no_server_makes_no_listing_empty(
     store = open_s3(moto.through(proxy.url), client=client)
     store.put("a/b", b"1")
     for folders in (False, True):
-        proxy.inject(Fault("refuse", 404, code=code), times=s3.TRIES_MAX)
+        proxy.inject(Fault("refuse", 404, code=code), times=limits.TRIES_MAX)
         with pytest.raises(StoreError):
             store.list("a", "", 10, folders)
         proxy.heal()
@@ -612,7 +612,7 @@ def test_every_error_of_obstore_is_told(
     monkeypatch.setattr(time, "sleep", lambda _: None)
     store = S3Store(S3Settings("bucket", "p", "http://127.0.0.1:1", "us-east-1"), KEYS)
     error = kind("it failed\n\nDebug source:\n...")
-    plane = store._plane()
+    plane = store.plane()
     monkeypatch.setattr(plane, "_obstore", Raising(error))
     for made_already in ("_uploads", "_downloads"):
         monkeypatch.setattr(plane, made_already, "a client")
@@ -625,7 +625,7 @@ def test_every_error_of_botocore_is_told(
     kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    monkeypatch.setattr(s3, "_boto3_client", lambda *_: Raising(error))
+    monkeypatch.setattr(_boto3, "boto3_client", lambda *_: Raising(error))
     error = made(kind)
     store = S3Store(S3Settings("bucket", "p", "http://127.0.0.1:1", client="boto3"), KEYS)
     walk(store, error, tmp_path, absent=False)
@@ -636,7 +636,7 @@ def test_an_answer_that_ends_early_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     body = io.BytesIO(b"")
     body.read = Raising(botocore.exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2)).x
     client = type("Client", (), {"get_object": lambda *_, **__: {"Body": body}})()
-    monkeypatch.setattr(s3, "_boto3_client", lambda *_: client)
+    monkeypatch.setattr(_boto3, "boto3_client", lambda *_: client)
     store = S3Store(S3Settings("bucket", "p", "http://127.0.0.1:1", client="boto3"), KEYS)
     with pytest.raises(StoreUnreachable):
         store.get("a/b")

@@ -125,7 +125,8 @@ def _clocks(here: Here, store: Store) -> str:
 def _details(here: Here, store: Store) -> list[tuple[str, str]]:
     location = here.location()
     if location.url.startswith("s3://"):
-        from tclog.store.s3 import S3Store, bucket_settings
+        from tclog.store.s3 import S3Store
+        from tclog.store.s3.bucket import bucket_settings
 
         assert isinstance(store, S3Store)  # noqa: S101 - the URL says so
         return list(bucket_settings(store.settings, here.environ).items())

@@ -139,7 +139,8 @@ def _create_bucket(here: Here, location: Location) -> None:
     opened = here.open_store(location, create=True)
     if not opened.concurrent:
         raise UsageError(f"--create-bucket goes with s3://bucket/prefix, not {location.url}")
-    from tclog.store.s3 import S3Store, create_bucket
+    from tclog.store.s3 import S3Store
+    from tclog.store.s3.bucket import create_bucket
 
     assert isinstance(opened, S3Store)  # noqa: S101 - the URL says so
     create_bucket(opened.settings, here.environ)
@@ -158,7 +159,8 @@ def _set_up(here: Here, location: Location) -> tuple[Report, Project, Store]:
         probed = probe(opened, os.urandom(8).hex())
     except StoreMissing as missing:
         if opened.concurrent:
-            from tclog.store.s3 import S3Store, check_new_bucket
+            from tclog.store.s3 import S3Store
+            from tclog.store.s3.bucket import check_new_bucket
 
             assert isinstance(opened, S3Store)  # noqa: S101 - only buckets are concurrent
             check_new_bucket(opened.settings.bucket)

@@ -1,0 +1,13 @@
+"""Any S3-compatible bucket. The only package that names obstore or boto3.
+
+``settings`` says how the bucket is reached, ``failures`` what a failed request means, ``store``
+what is sent again and what never is. ``_obstore`` sends the requests; ``_boto3`` does what obstore
+cannot. ``bucket`` is for ``init`` and ``doctor``.
+
+Stamps have the resolution of the Last-Modified header: one second.
+"""
+
+from tclog.store.s3.settings import S3_KEY_BYTES_MAX, S3Settings
+from tclog.store.s3.store import S3Store
+
+__all__ = ["S3_KEY_BYTES_MAX", "S3Settings", "S3Store"]

@@ -1,0 +1,237 @@
+"""Requests by boto3, and the credentials that only it can find.
+
+It serves what obstore cannot: the full AWS credential chain, making a bucket, reading its settings,
+and all requests where configured (``client="boto3"``) or after a fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tclog.clock import stamp_of
+from tclog.errors import UsageError
+from tclog.store.base import LIST_PAGE_MAX, Entry, Found
+from tclog.store.reader import CHUNK_BYTES, CheckedReader
+from tclog.store.s3 import limits
+from tclog.store.s3.failures import DENIED, NOT_S3, Failure, RequestError, boto3_failure
+from tclog.store.s3.plane import filled, parts, tag
+from tclog.store.s3.settings import S3Settings, static_keys
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+def boto3_session(settings: S3Settings, environ: Mapping[str, str]) -> Any:
+    """Find the credentials by the full AWS chain: profiles, SSO, assume-role, instance roles."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ProfileNotFound
+
+    keys: dict[str, Any] = {f"aws_{k}": v for k, v in static_keys(settings, environ).items()}
+    try:
+        session = boto3.session.Session(
+            profile_name=settings.profile, region_name=settings.region or None, **keys
+        )
+        found = session.get_credentials()
+    except ProfileNotFound as error:
+        raise UsageError(
+            str(error), code="profile-missing", hint="aws configure list-profiles"
+        ) from None
+    except (BotoCoreError, OSError, ValueError) as error:
+        # ValueError: what a credential_process printed is not JSON.
+        failure = boto3_failure(error)
+        unclear = not failure.status and not failure.code
+        raise RequestError(
+            failure._replace(code="Misconfigured") if unclear else failure
+        ) from error
+    if found is None:
+        raise RequestError(Failure(0, "NoCredentials", "no credentials"))
+    return session
+
+
+def boto3_client(settings: S3Settings, environ: Mapping[str, str]) -> S3Client:
+    from botocore.config import Config
+
+    client: S3Client = boto3_session(settings, environ).client(
+        "s3",
+        endpoint_url=settings.endpoint,
+        region_name=settings.region or None,
+        config=Config(
+            connect_timeout=limits.CONNECT_TIMEOUT_S,
+            read_timeout=limits.REQUEST_TIMEOUT_S,
+            retries={"total_max_attempts": 1},
+            max_pool_connections=64,
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": "path"} if settings.endpoint else {},
+        ),
+    )
+    return client
+
+
+class Boto3Plane:
+    def __init__(self, settings: S3Settings, environ: Mapping[str, str]) -> None:
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError, UndefinedModelAttributeError
+        from botocore.parsers import ResponseParserError
+        from urllib3.exceptions import HTTPError
+
+        self.errors = (
+            BotoCoreError,
+            ClientError,
+            Boto3Error,
+            UndefinedModelAttributeError,
+            OSError,
+            ResponseParserError,
+            HTTPError,
+            KeyError,  # a header or an element that S3 always sends
+        )
+        self._bucket = settings.bucket
+        self._prefix = f"{settings.prefix}/" if settings.prefix else ""
+        try:
+            self.client = boto3_client(settings, environ)
+        except self.errors as error:
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> NoReturn:
+        raise RequestError(boto3_failure(error)) from error
+
+    def _absent(self, error: Exception, *, said: bool = False) -> None:
+        failure = boto3_failure(error)
+        if failure.status != 404 or failure.code == "NoSuchBucket":
+            raise RequestError(failure) from error
+        if said and failure.code != "NoSuchKey":
+            raise RequestError(Failure(0, "", NOT_S3)) from error
+
+    def get(self, key: str) -> Found | None:
+        try:
+            reply = self.client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            return Found(reply["Body"].read(), stamp_of(reply["LastModified"]))
+        except self.errors as error:
+            self._absent(error, said=True)
+            return None
+
+    def put(self, key: str, data: bytes) -> None:
+        try:
+            self.client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data)
+        except self.errors as error:
+            self._failed(error)
+
+    def create(self, key: str, data: bytes) -> None:
+        try:
+            self.client.put_object(
+                Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*"
+            )
+        except self.errors as error:
+            self._failed(error)
+
+    def page(self, prefix: str, after: str, limit: int) -> list[Entry]:
+        entries: list[Entry] = []
+        start: dict[str, Any] = {"StartAfter": self._prefix + after} if after else {}
+        cut = len(self._prefix)
+        while len(entries) < limit:
+            try:
+                page = self.client.list_objects_v2(
+                    Bucket=self._bucket,
+                    Prefix=f"{self._prefix}{prefix}/",
+                    MaxKeys=min(limit - len(entries), LIST_PAGE_MAX),
+                    **start,
+                )
+            except self.errors as error:
+                self._failed(error)
+            rows = page.get("Contents", [])
+            entries += [
+                Entry(row["Key"][cut:], row["Size"], stamp_of(row["LastModified"])) for row in rows
+            ]
+            if not rows or not page.get("IsTruncated"):
+                break
+            start = {"StartAfter": rows[-1]["Key"]}
+        return entries
+
+    def folders(self, prefix: str) -> list[Entry]:
+        cut = len(self._prefix)
+        try:
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=f"{self._prefix}{prefix}/", Delimiter="/"
+            )
+            rows = [row for page in pages for row in page.get("CommonPrefixes", [])]
+            return [Entry(row["Prefix"][cut:]) for row in rows]
+        except self.errors as error:
+            self._failed(error)
+
+    def stat(self, key: str) -> Entry | None:
+        try:
+            reply = self.client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+        except self.errors as error:
+            self._absent(error)
+            return None
+        return self._entry(key, reply)
+
+    def look(self, key: str) -> Entry | None:
+        try:
+            reply = self.client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            reply["Body"].close()  # unread
+        except self.errors as error:
+            self._absent(error, said=True)
+            return None
+        return self._entry(key, reply)
+
+    def _entry(self, key: str, reply: Any) -> Entry:
+        stored = stamp_of(reply["LastModified"])
+        return Entry(key, reply["ContentLength"], stored, tag(reply.get("ETag")))
+
+    def delete(self, keys: Sequence[str]) -> None:
+        try:
+            if len(keys) == 1:
+                self.client.delete_object(Bucket=self._bucket, Key=self._prefix + keys[0])
+                return
+            objects: Any = {"Objects": [{"Key": self._prefix + key} for key in keys], "Quiet": True}
+            reply = self.client.delete_objects(Bucket=self._bucket, Delete=objects)
+        except self.errors as error:
+            self._failed(error)
+        # The whole is answered 200; what became of each object stands in the answer.
+        for row in reply.get("Errors", ()):
+            code = row.get("Code", "")
+            status = 403 if code in DENIED else 500
+            raise RequestError(Failure(status, code, row.get("Message", "")))
+
+    def upload(self, key: str, reader: CheckedReader) -> None:
+        first = filled(reader)
+        if len(first) < limits.PART_BYTES:
+            self.create(key, first)
+            return
+        where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._prefix + key}
+        try:
+            upload = self.client.create_multipart_upload(**where)["UploadId"]
+            try:
+                sent: list[Any] = []
+                for number, piece in enumerate(parts(first, reader), 1):
+                    tag = self.client.upload_part(
+                        **where, UploadId=upload, PartNumber=number, Body=piece
+                    )["ETag"]
+                    sent.append({"PartNumber": number, "ETag": tag})
+                self.client.complete_multipart_upload(
+                    **where, UploadId=upload, MultipartUpload={"Parts": sent}, IfNoneMatch="*"
+                )
+            except BaseException:
+                # Its failure would hide why the upload was given up.
+                with contextlib.suppress(*self.errors):
+                    self.client.abort_multipart_upload(**where, UploadId=upload)
+                raise
+        except self.errors as error:
+            self._failed(error)
+
+    def download(self, key: str) -> Iterator[bytes] | None:
+        try:
+            reply = self.client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+        except self.errors as error:
+            self._absent(error, said=True)
+            return None
+        return self._stream(reply["Body"])
+
+    def _stream(self, body: Any) -> Iterator[bytes]:
+        try:
+            yield from body.iter_chunks(CHUNK_BYTES)
+        except self.errors as error:
+            self._failed(error)

@@ -1,0 +1,239 @@
+"""Requests by obstore.
+
+*All* its retries are off: its retry loop can send a create twice and then report the conflict with
+its own success. It hangs for ever in a child of a process that has used it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, NoReturn
+
+from tclog.clock import Stamp, stamp_of
+from tclog.store.base import LIST_PAGE_MAX, Entry, Found
+from tclog.store.reader import CHUNK_BYTES, CheckedReader
+from tclog.store.s3 import limits
+from tclog.store.s3.failures import NOT_S3, Failure, RequestError, obstore_failure
+from tclog.store.s3.plane import filled, parts, tag
+from tclog.store.s3.settings import S3Settings, static_keys
+
+_used = False
+_forked_after_use = False
+
+
+def forked_after_use() -> bool:
+    """Whether this process is the child of one that has used obstore."""
+    return _forked_after_use
+
+
+def _after_fork() -> None:
+    global _forked_after_use  # noqa: PLW0603 - a fact about the process
+    _forked_after_use = _forked_after_use or _used
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _stamp_in(meta: Mapping[str, Any]) -> Stamp:
+    """Read the stamp of an answer; where it has none obstore says 1970, and a lease would end."""
+    moment = meta["last_modified"]
+    if moment.year == 1970:
+        raise RequestError(Failure(0, "", NOT_S3))
+    return stamp_of(moment)
+
+
+def _credentials(settings: S3Settings, environ: Mapping[str, str]) -> dict[str, Any]:
+    """What obstore has to be told when the environment holds no static keys."""
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    from tclog.store.s3._boto3 import boto3_session
+
+    session = boto3_session(settings, environ)
+    options: dict[str, Any] = {"credential_provider": Boto3CredentialProvider(session)}
+    if session.region_name:
+        options["region"] = session.region_name
+    return options
+
+
+class ObstorePlane:
+    def __init__(self, settings: S3Settings, environ: Mapping[str, str]) -> None:
+        import obstore
+        from obstore import exceptions
+
+        self._obstore = obstore
+        self._errors = (exceptions.BaseError, OSError, NotImplementedError)
+        self._options: dict[str, Any] = {
+            "bucket": settings.bucket,
+            "region": settings.region or "us-east-1",
+        }
+        if settings.prefix:
+            self._options["prefix"] = settings.prefix
+        if settings.endpoint:
+            self._options["endpoint"] = settings.endpoint
+        self._options |= static_keys(settings, environ) or _credentials(settings, environ)
+        self._http = (settings.endpoint or "").startswith("http://")
+        self._records = self._client(limits.REQUEST_TIMEOUT_S)
+        self._uploads: Any = None
+        self._downloads: Any = None
+
+    def _client(self, timeout_s: float, **timeouts: timedelta) -> Any:
+        options: Any = {
+            "allow_http": self._http,
+            # Where nothing is encrypted there is no certificate to check, and reading those of the
+            # system takes longer than a request.
+            "allow_invalid_certificates": self._http,
+            "connect_timeout": timedelta(seconds=limits.CONNECT_TIMEOUT_S),
+            "timeout": timedelta(seconds=timeout_s),
+            **timeouts,
+        }
+        return self._obstore.store.S3Store(
+            **self._options,
+            client_options=options,
+            retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeout_s)},
+        )
+
+    def _large(self) -> Any:
+        if self._uploads is None:
+            self._uploads = self._client(limits.PART_TIMEOUT_S)
+        return self._uploads
+
+    def _long(self) -> Any:
+        if self._downloads is None:
+            silence = timedelta(seconds=limits.SILENCE_MAX_S)
+            self._downloads = self._client(limits.DOWNLOAD_TIMEOUT_S, read_timeout=silence)
+        return self._downloads
+
+    def _failed(self, error: Exception) -> NoReturn:
+        raise RequestError(obstore_failure(error)) from error
+
+    def _absent(self, error: Exception, *, said: bool = False) -> None:
+        """Accept a plain 404, but not that of a bucket which is gone.
+
+        With ``said`` the answer has to say that it is the object which is not there: a proxy
+        answers 404, too, while it cannot find the server.
+        """
+        text = str(error)
+        if not isinstance(error, FileNotFoundError) or "NoSuchBucket" in text:
+            self._failed(error)
+        # Most looks for a next slot end here, so what servers write is found without patterns.
+        said = said and "<Code>NoSuchKey</Code>" not in text
+        if said and obstore_failure(error).code != "NoSuchKey":
+            raise RequestError(Failure(0, "", NOT_S3)) from error
+
+    def _call(self, verb: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        global _used  # noqa: PLW0603 - a fact about the process
+        _used = True
+        return verb(*args, **options)
+
+    def get(self, key: str) -> Found | None:
+        try:
+            reply = self._call(self._obstore.get, self._records, key)
+            return Found(bytes(reply.bytes()), _stamp_in(reply.meta))
+        except self._errors as error:
+            self._absent(error, said=True)
+            return None
+
+    def put(self, key: str, data: bytes) -> None:
+        client = self._records if len(data) <= limits.RECORD_BYTES_MAX else self._large()
+        try:
+            self._call(self._obstore.put, client, key, data, use_multipart=False)
+        except self._errors as error:
+            self._failed(error)
+
+    def create(self, key: str, data: bytes) -> None:
+        client = self._records if len(data) <= limits.RECORD_BYTES_MAX else self._large()
+        try:
+            self._call(self._obstore.put, client, key, data, mode="create", use_multipart=False)
+        except self._errors as error:
+            self._failed(error)
+
+    def page(self, prefix: str, after: str, limit: int) -> list[Entry]:
+        entries: list[Entry] = []
+        try:
+            pages = self._call(
+                self._obstore.list,
+                self._records,
+                prefix,
+                offset=after or None,
+                chunk_size=min(limit, LIST_PAGE_MAX),
+            )
+            for page in pages:
+                entries += [
+                    Entry(row["path"], row["size"], stamp_of(row["last_modified"])) for row in page
+                ]
+                if len(entries) >= limit:
+                    break
+        except self._errors as error:
+            self._absent(error)
+        return entries[:limit]
+
+    def folders(self, prefix: str) -> list[Entry]:
+        try:
+            reply = self._call(self._obstore.list_with_delimiter, self._records, prefix)
+        except self._errors as error:
+            self._absent(error)
+            return []
+        return [Entry(f"{path}/") for path in reply["common_prefixes"]]
+
+    def stat(self, key: str) -> Entry | None:
+        try:
+            meta = self._call(self._obstore.head, self._records, key)
+        except self._errors as error:
+            self._absent(error)
+            return None
+        return self._entry(key, meta)
+
+    def look(self, key: str) -> Entry | None:
+        try:
+            # Its bytes stay unread.
+            meta = self._call(self._obstore.get, self._records, key).meta
+        except self._errors as error:
+            self._absent(error, said=True)
+            return None
+        return self._entry(key, meta)
+
+    def _entry(self, key: str, meta: Mapping[str, Any]) -> Entry:
+        return Entry(key, meta["size"], _stamp_in(meta), tag(meta["e_tag"]))
+
+    def delete(self, keys: Sequence[str]) -> None:
+        try:
+            one = keys[0] if len(keys) == 1 else list(keys)
+            self._call(self._obstore.delete, self._records, one)
+        except self._errors as error:
+            self._absent(error)
+
+    def upload(self, key: str, reader: CheckedReader) -> None:
+        first = filled(reader)
+        if len(first) < limits.PART_BYTES:
+            self.create(key, first)
+            return
+        try:
+            # An iterator, not the reader itself: its errors come back as they were raised.
+            self._call(
+                self._obstore.put,
+                self._large(),
+                key,
+                parts(first, reader),
+                use_multipart=True,
+                chunk_size=limits.PART_BYTES,
+                max_concurrency=limits.PARTS_AT_ONCE,
+            )
+        except self._errors as error:
+            self._failed(error)
+
+    def download(self, key: str) -> Iterator[bytes] | None:
+        try:
+            reply = self._call(self._obstore.get, self._long(), key)
+        except self._errors as error:
+            self._absent(error, said=True)
+            return None
+        return self._stream(reply)
+
+    def _stream(self, reply: Any) -> Iterator[bytes]:
+        try:
+            for piece in reply.stream(min_chunk_size=CHUNK_BYTES):
+                yield bytes(piece)
+        except self._errors as error:
+            self._failed(error)

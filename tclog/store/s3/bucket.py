@@ -1,0 +1,97 @@
+"""What only ``init`` and ``doctor`` ask of a bucket: to make it, and to read its settings."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tclog.errors import UsageError
+from tclog.store.s3._boto3 import Boto3Plane
+from tclog.store.s3.failures import boto3_failure, explain
+from tclog.store.s3.settings import S3Settings, complete
+from tclog.store.s3.store import S3Store
+
+_NEW_BUCKET = r"(?!.*\.\.|[\d.]+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+
+
+def _plane(settings: S3Settings, environ: Mapping[str, str] | None) -> Boto3Plane:
+    plane = S3Store(settings._replace(client="boto3"), environ).plane()
+    assert isinstance(plane, Boto3Plane)  # noqa: S101 - narrows for the type checker
+    return plane
+
+
+def check_new_bucket(bucket: str) -> None:
+    """Refuse a name that no new bucket can have.
+
+    Raises:
+        UsageError: by the rules of AWS.
+    """
+    if not re.fullmatch(_NEW_BUCKET, bucket):
+        raise UsageError(
+            f"there is no bucket {bucket!r}, and none of that name can be made: 3 to 63 of a to z,"
+            " 0 to 9, - and .",
+            code="bad-store",
+            hint="tclog init s3://bucket/prefix --create-bucket",
+        )
+
+
+def create_bucket(settings: S3Settings, environ: Mapping[str, str] | None = None) -> bool:
+    """Make the bucket; False if this account has it already.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
+    settings = complete(settings, os.environ if environ is None else environ)
+    plane = _plane(settings, environ)
+    where: dict[str, Any] = {"Bucket": settings.bucket}
+    if settings.region and settings.region != "us-east-1" and not settings.endpoint:
+        where["CreateBucketConfiguration"] = {"LocationConstraint": settings.region}
+    try:
+        plane.client.create_bucket(**where)
+    except plane.errors as error:
+        failure = boto3_failure(error)
+        if failure.code == "BucketAlreadyOwnedByYou":
+            return False
+        if failure.code == "InvalidBucketName":
+            check_new_bucket(settings.bucket)
+        raise explain(failure, settings) from error
+    return True
+
+
+def bucket_settings(
+    settings: S3Settings, environ: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Read what `doctor` reports of a bucket: versioning, life-cycle rules, public access.
+
+    A setting that the server does not tell is reported as such, never guessed.
+    """
+    settings = complete(settings, os.environ if environ is None else environ)
+    plane = _plane(settings, environ)
+    client = plane.client
+    bucket = settings.bucket
+
+    def read(what: Callable[[], str], absent: str) -> str:
+        try:
+            return what()
+        except plane.errors as error:
+            failure = boto3_failure(error)
+            return absent if failure.status == 404 else f"not told ({failure.code or 'no answer'})"
+
+    def public() -> str:
+        rules = client.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
+        return "blocked" if rules and all(rules.values()) else "not blocked"
+
+    def rules() -> str:
+        found = client.get_bucket_lifecycle_configuration(Bucket=bucket).get("Rules", [])
+        active = [row for row in found if row.get("Status") == "Enabled"]
+        return f"{len(active)} active rules" if active else "none"
+
+    return {
+        "versioning": read(
+            lambda: client.get_bucket_versioning(Bucket=bucket).get("Status", "off").lower(), "off"
+        ),
+        "lifecycle": read(rules, "none"),
+        "public access": read(public, "no block is set"),
+    }

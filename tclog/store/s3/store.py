@@ -1,0 +1,212 @@
+"""A bucket as a store: what is sent again, what never is, and what each answer decides.
+
+Reads and idempotent puts are sent again, a bounded number of times; creates never are: their answer
+is won, exists or unknown, and the protocol reads back.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+from tclog.clock import SECOND_US, Stamp
+from tclog.errors import StoreUnreachable, UsageError
+from tclog.store.base import Created, Entry, Found, Outcome, refuse_other
+from tclog.store.reader import CheckedReader
+from tclog.store.s3 import _obstore, limits
+from tclog.store.s3._boto3 import Boto3Plane
+from tclog.store.s3.failures import RequestError, explain, found_there, may_help_again
+from tclog.store.s3.plane import Plane
+from tclog.store.s3.settings import S3Settings, checked, complete
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+T = TypeVar("T")
+
+
+class S3Store:
+    """A bucket, or a prefix of one, as a store.
+
+    Args:
+        settings: how to reach it.
+        environ: where the standard ``AWS_*`` variables are read; the process's by default.
+
+    Raises:
+        UsageError: the bucket's name or the endpoint is none.
+    """
+
+    concurrent = True
+    local = False
+    resolution_us = SECOND_US
+
+    def __init__(self, settings: S3Settings, environ: Mapping[str, str] | None = None) -> None:
+        self._environ = os.environ if environ is None else environ
+        self._settings = checked(complete(settings, self._environ))
+        self._planes: dict[tuple[str, int], Plane] = {}
+        self.url = f"s3://{settings.bucket}" + (f"/{settings.prefix}" if settings.prefix else "")
+
+    @property
+    def settings(self) -> S3Settings:
+        """The settings with endpoint and region filled in."""
+        return self._settings
+
+    def plane(self) -> Plane:
+        """Return this process's client."""
+        client = self._settings.client
+        if client == "obstore" and _obstore.forked_after_use():
+            client = "boto3"
+        # A forked child must not speak on its parent's connections: each could be given the
+        # other's reply, and so be told that it won what the other won.
+        mine = client, os.getpid()
+        plane = self._planes.get(mine)
+        if plane is None:
+            plane = self._planes[mine] = self._open(client)
+        return plane
+
+    def _open(self, client: str) -> Plane:
+        try:
+            if client == "obstore":
+                return _obstore.ObstorePlane(self._settings, self._environ)
+            if client == "boto3":
+                return Boto3Plane(self._settings, self._environ)
+        except RequestError as error:
+            raise explain(error.failure, self._settings) from error
+        raise UsageError(
+            f"{client!r} is no S3 client; there are obstore and boto3",
+            code="bad-config",
+            hint="tclog where",
+        )
+
+    def _sent(self, request: Callable[[], T]) -> T:
+        """Send a read or an idempotent write, again if need be; bounded in number and time."""
+        begun, lost = time.monotonic(), False
+        for nth in range(1, limits.TRIES_MAX + 1):
+            try:
+                return request()
+            except RequestError as error:
+                told = explain(error.failure, self._settings)
+                spent = time.monotonic() - begun
+                if (
+                    nth == limits.TRIES_MAX
+                    or spent > limits.AGAIN_WITHIN_S
+                    or not may_help_again(error.failure)
+                ):
+                    # That the last try was refused says nothing of those before it.
+                    if lost:
+                        told = StoreUnreachable(told.message, hint=told.hint)
+                    raise told from error
+                lost = lost or isinstance(told, StoreUnreachable)
+            time.sleep(0.05 * 3**nth * (0.5 + os.urandom(1)[0] / 256))
+        raise AssertionError
+
+    def get(self, key: str) -> Found | None:
+        """See ``Store``."""
+        return self._sent(lambda: self.plane().get(key))
+
+    def put(self, key: str, data: bytes) -> Stamp | None:
+        """See ``Store``. S3 does not tell the stamp of what it just stored."""
+        self._sent(lambda: self.plane().put(key, data))
+        return None
+
+    def keep(self, key: str, data: bytes) -> Stamp | None:
+        """See ``Store``. One request, unless it is there already."""
+        for nth in range(limits.TRIES_MAX):
+            if self._sent(lambda: self._is_new(key, data)):
+                return None
+            same = self._is_same(key, data)
+            if same is not None:
+                refuse_other(key, same=same)
+                return None
+            # obstore tells a 409, of two at once, as it tells that the object is there.
+            time.sleep(0.05 * 3**nth)
+        raise StoreUnreachable(f"the store says that {key} exists, but it cannot be read")
+
+    def _is_same(self, key: str, data: bytes) -> bool | None:
+        """Compare what is there; None if nothing is. Of a large object, only the size is read."""
+        if len(data) > limits.RECORD_BYTES_MAX:
+            entry = self.stat(key)
+            return None if entry is None else entry.size == len(data)
+        found = self.get(key)
+        return None if found is None else found.data == data
+
+    def _is_new(self, key: str, data: bytes) -> bool:
+        try:
+            self.plane().create(key, data)
+        except RequestError as error:
+            if found_there(error.failure):
+                return False
+            raise
+        return True
+
+    def create(self, key: str, data: bytes) -> Created:
+        """See ``Store``. Sent once; whatever is not a plain success has to be read back."""
+        try:
+            self.plane().create(key, data)
+        except RequestError as error:
+            failure = error.failure
+            cause = f"{failure.status or 'no answer'} {failure.code}".strip()
+            if found_there(failure):
+                return Created(Outcome.EXISTS, cause=cause)
+            if may_help_again(failure):
+                return Created(Outcome.UNKNOWN, cause=cause)
+            raise explain(failure, self._settings) from error
+        return Created(Outcome.WON)
+
+    def list(self, prefix: str, after: str, limit: int, folders: bool) -> list[Entry]:
+        """See ``Store``."""
+        if folders:
+            rows = self._sent(lambda: self.plane().folders(prefix))
+            return [row for row in sorted(rows) if row.key > after][:limit]
+        # Not sorted here: a server that does not sort must not pass the probe.
+        return self._sent(lambda: self.plane().page(prefix, after, limit))
+
+    def stat(self, key: str) -> Entry | None:
+        """See ``Store``.
+
+        A HEAD has no body, so it cannot tell a proxy's answer from the server's; a GET can.
+        """
+        found = self._sent(lambda: self.plane().stat(key))
+        return found or self._sent(lambda: self.plane().look(key))
+
+    def delete(self, *keys: str) -> None:
+        """See ``Store``. One request for up to a thousand."""
+        for start in range(0, len(keys), limits.DELETE_MAX):
+            some = keys[start : start + limits.DELETE_MAX]
+            self._sent(lambda some=some: self.plane().delete(some))  # type: ignore[misc]
+
+    def put_file(
+        self, key: str, path: Path, digest: str, progress: Callable[[int], None] | None
+    ) -> None:
+        """See ``Store``. Large files go up in parts; the object exists only when all are there.
+
+        obstore completes parts without a condition. What is there then gets the same bytes again,
+        unless the caller has looked for it first.
+        """
+        with CheckedReader(path, digest, progress) as reader:
+            try:
+                self.plane().upload(key, reader)
+            except RequestError as error:
+                failure = error.failure
+                if not found_there(failure) and failure.status != 409:
+                    raise explain(failure, self._settings) from error
+                found = self.stat(key)
+                if found is None:  # a 409: another upload ends at this moment
+                    raise StoreUnreachable(
+                        f"{key} was written by two at once: {failure.text}",
+                        hint="run the same command again",
+                    ) from error
+                refuse_other(key, same=found.size == path.stat().st_size)
+
+    def get_file(self, key: str) -> Iterator[bytes] | None:
+        """See ``Store``."""
+        pieces = self._sent(lambda: self.plane().download(key))
+        return None if pieces is None else self._pieces(pieces)
+
+    def _pieces(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        try:
+            yield from pieces
+        except RequestError as error:
+            raise explain(error.failure, self._settings) from error

@@ -34,7 +34,7 @@ class Watchdog:
         self._started_s = watchdog.now_s()
         # -I and -S: nothing of the user's own is imported. In a session of its own no terminal
         # stops it, and it keeps no stream open whose end others may wait for.
-        return subprocess.Popen(  # noqa: S603 - this interpreter, and our own file
+        process = subprocess.Popen(  # noqa: S603 - this interpreter, and our own file
             [sys.executable, "-I", "-S", watchdog.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -42,6 +42,9 @@ class Watchdog:
             cwd="/",
             start_new_session=True,
         )
+        assert process.stdin is not None  # noqa: S101 - asked for above
+        os.set_blocking(process.stdin.fileno(), False)
+        return process
 
     def watch(self, target: int, end_s: float, kill_s: float) -> None:
         """Have a process, or a group if negative, told to end at one time and killed at another."""
@@ -74,8 +77,12 @@ class Watchdog:
         assert self._process.stdin is not None  # noqa: S101 - asked for above
         # In one piece: two threads write, and a pipe keeps lines as short as these whole. A renewal
         # may end after the command, when this is closed.
-        with suppress(BrokenPipeError, ValueError):
+        try:
             os.write(self._process.stdin.fileno(), line.encode())
+        except BlockingIOError:
+            self._process.kill()  # it was stopped long ago; `revive` starts another one
+        except (BrokenPipeError, ValueError):
+            pass
 
 
 class Child:
@@ -98,11 +105,15 @@ class Child:
         """Start it; raises OSError where it cannot be.
 
         Its process calls ``begun`` with its target just before it becomes the command. So the
-        watchdog is told of it even if this process is killed in the meantime.
+        watchdog is told of it even if this process is killed in the meantime. If ``begun`` raises
+        something, the command does not run, and this raises SubprocessError.
         """
 
         def announce() -> None:
+            # Of a watchdog that has just died it need not die, too.
+            signal.signal(signal.SIGPIPE, signal.SIG_IGN)
             begun(-os.getpid() if self._own_group else os.getpid())
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
         # With a process group of its own the whole tree can be killed; but a child that reads from
         # the terminal has to stay in the group that owns it.

@@ -46,13 +46,13 @@ class Command:
 
     def pids(self, count: int = 1) -> list[int]:
         """Wait until so many ids were said."""
-        return until(lambda: self._read() if len(self._read()) >= count else None)
+        return until(lambda: self.said() if len(self.said()) >= count else None)
 
-    def _read(self) -> list[int]:
+    def said(self) -> list[int]:
         return [int(word) for word in self._said.read_text().split()] if self._said.exists() else []
 
     def close(self) -> None:
-        kill_left(self._read())
+        kill_left(self.said())
 
 
 @pytest.fixture
@@ -149,6 +149,34 @@ def test_a_command_is_guarded_from_its_first_moment_on(
     gone_in_time(folder, pids)
     assert shown(folder)["state"] == "claimed"
     process.kill()
+
+
+# exec that is stopped after it has claimed the step, and before it starts the command.
+SLEPT = """
+import os, signal
+from tclog.cli import main
+from tclog.cli.commands import exec as module
+class Stopped(module.Watchdog):
+    def __init__(self):
+        super().__init__()
+        os.kill(os.getpid(), signal.SIGSTOP)
+module.Watchdog = Stopped
+main()
+"""
+
+
+def test_a_command_is_not_started_when_the_lease_has_ended(
+    folder: Project, command: Commands
+) -> None:
+    short = command("short")
+    words = ("exec", "build", "--lease", "300ms", "--json", "--", "sh", short.path("exit 0"))
+    process = folder.start("-c", SLEPT, *words, agent="alice", program=sys.executable)
+    until(lambda: stopped(process.pid))
+    time.sleep(0.4)
+    process.send_signal(signal.SIGCONT)
+    done = folder.finish(process)
+    assert (done.code, done.error()["code"]) == (7, "lease-not-renewed"), done
+    assert short.said() == [], "it ran beside the next holder"
 
 
 def test_a_watchdog_that_dies_is_replaced(folder: Project, command: Commands) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -179,10 +180,22 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
         keeper = Keeper(
             here, step_id, held.fence, lease_s, begun_s, lambda by_s: guard(child.target, by_s)
         )
+
+        def begun(target: int) -> None:
+            guard(target, keeper.deadline_s)
+            # This process may have been stopped, or the machine asleep, since it claimed the step.
+            if keeper.overdue():
+                raise TimeoutError
+
         try:
-            child.start(
-                command, environ, here.start, lambda target: guard(target, keeper.deadline_s)
-            )
+            child.start(command, environ, here.start, begun)
+        except subprocess.SubprocessError:
+            watchdog.end()
+            raise StoreError(
+                f"the lease on step {step_id} was ending before the command could be started",
+                code="lease-not-renewed",
+                hint=to_run("tclog step show", step_id),
+            ) from None
         except OSError as error:
             watchdog.end()
             log.steps.release(step_id, fence=held.fence)
@@ -247,8 +260,12 @@ def _watch(child: Child, keeper: Keeper, watchdog: Watchdog) -> int | None:
             watchdog.end()
             return None
         if status is not None:
-            # The watchdog ended the command, so its work was not done, whatever status it has.
-            return None if watchdog.end() else 128 - status if status < 0 else status
+            if not watchdog.end():
+                return 128 - status if status < 0 else status
+            # The watchdog ended the command, so its work was not done, whatever status it has; and
+            # what it started may not have listened.
+            child.signal(signal.SIGKILL)
+            return None
         if resumed_s is not None and keeper.renewed_since(resumed_s):
             resumed_s = None
             child.signal(signal.SIGCONT)

@@ -2,6 +2,7 @@
 
 The project's file is ``.tclog/config.toml``, found upwards from the working folder; a git worktree
 shares that of its main checkout. Every setting remembers where it came from, for ``tclog where``.
+A command that tclog starts is handed all of them (``handed_on``), and does not search for itself.
 Credentials are never read from or written to these files.
 """
 
@@ -20,18 +21,25 @@ if TYPE_CHECKING:
     from tclog.log.project import Location
 
 FOLDER = ".tclog"
+PROJECT_DEFAULT = "default"
 FILE = "config.toml"
 TRUE_WORDS = ("1", "true", "yes", "on")
 FALSE_WORDS = ("0", "false", "no", "off")
 # Where nobody has a home: nothing is ever found there, and nothing can be written.
 NO_HOME = os.devnull
+# Names the project's file, so that none is searched for.
+NAMED = "TCLOG_CONFIG"
 
 
 class Setting(NamedTuple):
-    """A value and where it was found; None and "default" where nobody set it."""
+    """A value and where it was found; None and "default" where nobody set it.
+
+    ``variable`` is the one that sets it.
+    """
 
     value: str | None
     source: str
+    variable: str | None = None
 
 
 class Flags(NamedTuple):
@@ -49,6 +57,7 @@ class Config(NamedTuple):
     """Everything that a command needs to find its log. ``file`` is the project's file, if any."""
 
     file: str | None
+    file_source: str
     user_file: str
     cache: str
     store: Setting
@@ -68,31 +77,33 @@ def load(flags: Flags, environ: Mapping[str, str], start: str) -> Config:
     Raises:
         UsageError: a file is not TOML, or a setting is not text.
     """
-    file = find_file(start)
+    file, named = _project_file(environ, start)
     user_file = os.path.join(_user_folder(environ, "XDG_CONFIG_HOME", ".config"), FILE)
-    tables = [(_read(path), path) for path in (file, user_file) if path is not None]
+    tables = [] if file is None else [(_read(file, named=named), file)]
+    tables.append((_read(user_file), user_file))
 
     def find(name: str, default: str | None = None, variable: str | None = None) -> Setting:
         word = name.rpartition(".")[2]
         flag = getattr(flags, word, None)
         if flag == "":
             raise UsageError(f"the {word} is empty", hint="tclog where")
-        if flag is not None:
-            return Setting(flag, "flag")
         variable = variable or f"TCLOG_{word.upper()}"
+        if flag is not None:
+            return Setting(flag, "flag", variable)
         if environ.get(variable):
-            return Setting(environ[variable], variable)
+            return Setting(environ[variable], variable, variable)
         for table, source in tables:
             value = _dig(table, name, source)
             if value:
-                return Setting(value, source)
-        return Setting(default, "default")
+                return Setting(value, source, variable)
+        return Setting(default, "default", variable)
 
     bases = {user_file: os.path.dirname(user_file)}
     if file is not None:
         bases[file] = folder_of(file)
     return Config(
         file=file,
+        file_source=NAMED if named else "searched upwards",
         user_file=user_file,
         cache=_cache_folder(environ, start),
         store=_located(find("store"), bases, start),
@@ -105,6 +116,20 @@ def load(flags: Flags, environ: Mapping[str, str], start: str) -> Config:
         client=find("s3.client", "obstore", "TCLOG_S3_CLIENT"),
         fsync=find("file.fsync", "true", "TCLOG_FSYNC"),
     )
+
+
+def handed_on(found: Config) -> dict[str, str]:
+    """Return the variables by which a command works where and as whom this one does.
+
+    Also in another folder: what is not set here is not found by searching there.
+    """
+    settings = [setting for setting in found if isinstance(setting, Setting)]
+    return {
+        NAMED: found.file or os.devnull,
+        "TCLOG_CACHE": found.cache,
+        **{row.variable: row.value for row in settings if row.variable and row.value is not None},
+        **({} if found.project.value else {"TCLOG_PROJECT": PROJECT_DEFAULT}),
+    }
 
 
 def _located(store: Setting, bases: Mapping[str, str], start: str) -> Setting:
@@ -132,7 +157,7 @@ def location(found: Config) -> Location:
     assert found.store.value is not None  # noqa: S101 - the callers have looked
     return Location(
         url=found.store.value,
-        project=found.project.value or "default",
+        project=found.project.value or PROJECT_DEFAULT,
         endpoint=found.endpoint.value,
         region=found.region.value,
         profile=found.profile.value,
@@ -157,6 +182,14 @@ def truth(setting: Setting, name: str) -> bool:
     return word in TRUE_WORDS
 
 
+def _project_file(environ: Mapping[str, str], start: str) -> tuple[str | None, bool]:
+    """Return the project's file, if there is one, and whether a variable names it."""
+    named = environ.get(NAMED)
+    if named:
+        return os.path.abspath(os.path.join(start, named)), True
+    return find_file(start), False
+
+
 def find_file(start: str) -> str | None:
     """Find the project's file upwards from a folder, or in a git worktree's main checkout."""
     for folder in _upwards(start):
@@ -176,7 +209,8 @@ def file_in(folder: str) -> str:
 
 def folder_of(file: str) -> str:
     """Return the folder in which the project with this file is set up."""
-    return os.path.dirname(os.path.dirname(file))
+    folder = os.path.dirname(file)
+    return os.path.dirname(folder) if os.path.basename(folder) == FOLDER else folder
 
 
 def _upwards(folder: str) -> Iterator[str]:
@@ -218,17 +252,23 @@ def _main_checkout(git: str) -> str | None:
     above = os.path.dirname(folder)
     if word != "gitdir" or os.path.basename(above) != "worktrees":
         return None
-    return folder_of(above)
+    return os.path.dirname(os.path.dirname(above))
 
 
-def _read(path: str) -> dict[str, Any]:
-    """Read a file of settings; one that does not exist has none."""
+def _read(path: str, *, named: bool = False) -> dict[str, Any]:
+    """Read a file of settings; one that does not exist has none, unless somebody named it."""
     try:
         with open(path, "rb") as file:
             raw = file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
     except OSError as error:
+        if named:
+            raise UsageError(
+                f"{path}, which {NAMED} names, cannot be read: {error.strerror}",
+                code="bad-config",
+                hint="unset TCLOG_CONFIG",
+            ) from None
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            return {}
         raise _unreadable(path, error) from None
     try:
         text = raw.decode()

@@ -91,6 +91,10 @@ class Here:
             self._config = config.load(self.flags, self.environ, self.start)
         return self._config
 
+    def environ_for_child(self) -> dict[str, str]:
+        """Return the environment of a command that works where and as whom this one does."""
+        return {**self.environ, **config.handed_on(self.config)}
+
     def agent(self) -> str:
         """Return the name of the agent that acts.
 

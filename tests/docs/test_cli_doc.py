@@ -76,7 +76,7 @@ def test_the_example_configuration_has_every_setting_and_no_other(tmp_path: Path
     (tmp_path / ".tclog").mkdir()
     (tmp_path / ".tclog" / "config.toml").write_text(text)
     found = load(Flags(), {"HOME": str(tmp_path)}, str(tmp_path))
-    settings = set(Config._fields) - {"file", "user_file", "cache", "session"}
+    settings = set(Config._fields) - {"file", "file_source", "user_file", "cache", "session"}
     for name in settings:
         assert getattr(found, name).source == str(tmp_path / ".tclog" / "config.toml"), name
     inner = {name for value in table.values() if isinstance(value, dict) for name in value}

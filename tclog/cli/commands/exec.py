@@ -144,10 +144,11 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
 
     Claims STEP, or moves the claim of this named session to COMMAND; without TCLOG_SESSION or a
     harness's own, release your claim first. Renews it while COMMAND runs, then completes the step,
-    or fails it. The environment of COMMAND has TCLOG_STEP, TCLOG_FENCE and
-    TCLOG_AGENT. Signals are forwarded to it, and Ctrl-Z and fg work on both. If the claim is lost,
-    the command is killed (exit 4). If exec is stopped or killed, the command ends before the lease
-    can end. Otherwise exec ends with the command's own exit status, 128 + N when signal N ended it.
+    or fails it. The environment of COMMAND has TCLOG_STEP, TCLOG_FENCE and TCLOG_AGENT, and says
+    which project this is, so tclog finds it from any folder. Signals are forwarded to it, and
+    Ctrl-Z and fg work on both. If the claim is lost, the command is killed (exit 4). If exec is
+    stopped or killed, the command ends before the lease can end. Otherwise exec ends with the
+    command's own exit status, 128 + N when signal N ended it.
     """
     parent = here.session
     # A session for this command alone: what it holds is refused to any other, and to a second exec.
@@ -160,8 +161,7 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
     here.note(f"claimed step {step_id} as {log.agent} (fence {held.fence})")
     child = Child()
     environ = {
-        **here.environ,
-        "TCLOG_AGENT": here.agent(),
+        **here.environ_for_child(),
         "TCLOG_FENCE": str(held.fence),
         "TCLOG_STEP": step_id,
         "TCLOG_STEP_PROJECT": log.project.id,

@@ -75,8 +75,9 @@ def watch(
     again, and a note says so; none is left out.
 
     CMD gets the JSON of the event on stdin, and TCLOG_EVENT_ID, _OP, _AGENT, _CHAIN, _VERSION and
-    _AT in its environment. If it fails, tclog ends with exit status 1, and the cursor stays before
-    the event. Let CMD not answer its own events: pick what it is for with --op or --agent.
+    _AT in its environment, which also says which project this is. If it fails, tclog ends with exit
+    status 1, and the cursor stays before the event. Let CMD not answer its own events: pick what it
+    is for with --op or --agent.
     """
     from tclog.history.watch import Follower, Pace
     from tclog.history.watch import watch as follow
@@ -208,7 +209,7 @@ def _run(here: Here, command: str, commit: Commit) -> None:
         command,
         shell=True,
         input=orjson.dumps(record) + b"\n",
-        env={**here.environ, **more},
+        env={**here.environ_for_child(), **more},
         cwd=here.start,
         check=False,
     )

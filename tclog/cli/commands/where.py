@@ -19,7 +19,7 @@ def where(here: Here) -> None:
     """Show which configuration was found, and from where."""
     found = here.config
     rows: dict[str, tuple[str | None, str]] = {
-        "config": (found.file, "searched upwards"),
+        "config": (found.file, found.file_source),
         "user config": (found.user_file, _presence(found.user_file)),
         "cache": (
             found.cache,

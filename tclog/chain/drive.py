@@ -15,6 +15,7 @@ from tclog.errors import StoreError
 from tclog.store.base import (
     Create,
     Delete,
+    Entry,
     Get,
     GetFile,
     Keep,
@@ -24,6 +25,7 @@ from tclog.store.base import (
     Request,
     Stat,
     Store,
+    check_forward,
 )
 
 T = TypeVar("T")
@@ -59,12 +61,18 @@ def run(protocol: Protocol[T], store: Store, sleep: Callable[[float], None] = ti
             error = failure
 
 
+def _list(store: Store, step: List) -> Sequence[Entry]:
+    rows = store.list(*step)
+    check_forward(store.url, rows, step.after)
+    return rows
+
+
 _ANSWERS: Mapping[type, Callable[[Store, Any], Any]] = {
     Get: lambda store, step: store.get(*step),
     Put: lambda store, step: store.put(*step),
     Keep: lambda store, step: store.keep(*step),
     Create: lambda store, step: store.create(*step),
-    List: lambda store, step: store.list(*step),
+    List: _list,
     Stat: lambda store, step: store.stat(*step),
     Delete: lambda store, step: store.delete(*step.keys),
     PutFile: lambda store, step: store.put_file(*step),

@@ -20,6 +20,8 @@ from tclog.clock import Stamp
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tclog.errors import StoreUnfit
+
 LIST_PAGE_MAX = 1000
 
 
@@ -196,3 +198,25 @@ def refuse_other(key: str, *, same: bool) -> None:
         raise Damaged(
             f"{key} is there already, with other bytes than its name stands for", hint="tclog fsck"
         )
+
+
+def check_forward(url: str, rows: Sequence[Entry], after: str) -> None:
+    """Refuse a listing that does not go forward: a loop over its pages would never end.
+
+    Raises:
+        StoreUnfit: a key does not come after the one before it.
+    """
+    for row in rows:
+        if row.key <= after:
+            raise not_forward(url, after)
+        after = row.key
+
+
+def not_forward(url: str, key: str) -> StoreUnfit:
+    """Return the error for a listing that goes back or stays where it is."""
+    from tclog.errors import StoreUnfit
+
+    return StoreUnfit(
+        f"{url} is not fit for tclog: its listing does not go forward after {key!a}",
+        hint="tclog doctor",
+    )

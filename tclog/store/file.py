@@ -22,7 +22,7 @@ import itertools
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from tclog.clock import Stamp, stamp
@@ -150,7 +150,7 @@ class FileStore:
         try:
             if folders:
                 with os.scandir(self._path(prefix)) as rows:
-                    names = [self._unfold(row.name) for row in rows if _is_folder(row)]
+                    names = list(self._unfold(row.name for row in rows if _is_folder(row)))
                 keys = sorted(f"{prefix}/{name}/" for name in names)
                 return [Entry(key) for key in keys if key > after][:limit]
             entries: list[Entry] = []
@@ -170,7 +170,7 @@ class FileStore:
     def _walk(self, folder: str, after: str) -> Iterator[str]:
         # A folder sorts where its name with a slash would, as in a bucket's flat listing.
         with os.scandir(self._path(folder)) as rows:
-            names = sorted(self._unfold(row.name) + "/" * _is_folder(row) for row in rows)
+            names = sorted(self._unfold(f"{row.name}{'/' * _is_folder(row)}" for row in rows))
         for name in names:
             key = f"{folder}/{name}"
             if not name.endswith("/"):
@@ -441,11 +441,16 @@ class FileStore:
             return key
         return "".join([f"^{c.lower()}" if "A" <= c <= "Z" else c for c in key])
 
-    def _unfold(self, name: str) -> str:
+    def _unfold(self, names: Iterable[str]) -> Iterator[str]:
+        """Yield what keys call these names, but for those that no key is written as."""
         if not self._folds():
-            return name
-        head, *rest = name.split("^")
-        return head + "".join(part[:1].upper() + part[1:] for part in rest)
+            yield from names
+            return
+        for name in names:
+            head, *rest = name.split("^")
+            key = head + "".join(part[:1].upper() + part[1:] for part in rest)
+            if self._fold(key) == name:
+                yield key
 
     def _folds(self) -> bool:
         if self._ignores_case is None:

@@ -7,12 +7,13 @@ and all requests where configured (``client="boto3"``) or after a fork.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tclog.clock import stamp_of
 from tclog.errors import UsageError
-from tclog.store.base import LIST_PAGE_MAX, Entry, Found
+from tclog.store.base import LIST_PAGE_MAX, Entry, Found, not_forward
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
 from tclog.store.s3 import limits
 from tclog.store.s3.failures import DENIED, NOT_S3, Failure, RequestError, boto3_failure
@@ -21,6 +22,10 @@ from tclog.store.s3.settings import S3Settings, static_keys
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+# Keys that no client of tclog writes and no folder could hold: with an empty part, as the markers
+# that some programs make for folders, with . or .. as a part, or with a control character.
+_FOREIGN = r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f]"
 
 
 def boto3_session(settings: S3Settings, environ: Mapping[str, str]) -> Any:
@@ -128,37 +133,55 @@ class Boto3Plane:
 
     def page(self, prefix: str, after: str, limit: int) -> list[Entry]:
         entries: list[Entry] = []
-        start: dict[str, Any] = {"StartAfter": self._prefix + after} if after else {}
+        last = self._prefix + after if after else ""
+        start: dict[str, Any] = {"StartAfter": last} if after else {}
         cut = len(self._prefix)
-        while len(entries) < limit:
+        for page in self._pages(f"{self._prefix}{prefix}/", limit, start):
+            for row in page.get("Contents", []):
+                if row["Key"] <= last:
+                    raise not_forward(self._bucket, last)
+                last = row["Key"]
+                if not re.search(_FOREIGN, last[cut:]):
+                    stored = stamp_of(row["LastModified"])
+                    entries.append(Entry(last[cut:], row["Size"], stored))
+            if len(entries) >= limit:
+                break
+        return entries[:limit]
+
+    def folders(self, prefix: str) -> list[Entry]:
+        found: list[Entry] = []
+        last, cut = "", len(self._prefix)
+        start = {"Delimiter": "/"}
+        for page in self._pages(f"{self._prefix}{prefix}/", LIST_PAGE_MAX, start):
+            for row in page.get("CommonPrefixes", []):
+                if row["Prefix"] <= last:
+                    raise not_forward(self._bucket, last)
+                last = row["Prefix"]
+                if not re.search(_FOREIGN, last[cut:-1]):
+                    found.append(Entry(last[cut:]))
+        return found
+
+    def _pages(self, prefix: str, limit: int, start: dict[str, Any]) -> Iterator[Any]:
+        """Yield the pages of a listing; the caller sees to it that they go forward."""
+        token = None
+        for _ in range(limits.PAGES_MAX):
             try:
                 page = self.client.list_objects_v2(
                     Bucket=self._bucket,
-                    Prefix=f"{self._prefix}{prefix}/",
-                    MaxKeys=min(limit - len(entries), LIST_PAGE_MAX),
+                    Prefix=prefix,
+                    MaxKeys=min(limit, LIST_PAGE_MAX),
                     **start,
                 )
             except self.errors as error:
                 self._failed(error)
-            rows = page.get("Contents", [])
-            entries += [
-                Entry(row["Key"][cut:], row["Size"], stamp_of(row["LastModified"])) for row in rows
-            ]
-            if not rows or not page.get("IsTruncated"):
-                break
-            start = {"StartAfter": rows[-1]["Key"]}
-        return entries
-
-    def folders(self, prefix: str) -> list[Entry]:
-        cut = len(self._prefix)
-        try:
-            pages = self.client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=f"{self._prefix}{prefix}/", Delimiter="/"
-            )
-            rows = [row for page in pages for row in page.get("CommonPrefixes", [])]
-            return [Entry(row["Prefix"][cut:]) for row in rows]
-        except self.errors as error:
-            self._failed(error)
+            yield page
+            before, token = token, page.get("NextContinuationToken")
+            if not page.get("IsTruncated"):
+                return
+            if not token or token == before:
+                raise not_forward(self._bucket, prefix)
+            start = {**start, "ContinuationToken": token}
+        raise not_forward(self._bucket, prefix)
 
     def stat(self, key: str) -> Entry | None:
         try:

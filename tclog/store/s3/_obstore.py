@@ -16,8 +16,11 @@ from tclog.store.base import LIST_PAGE_MAX, Entry, Found
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
 from tclog.store.s3 import limits
 from tclog.store.s3.failures import NOT_S3, Failure, RequestError, obstore_failure
-from tclog.store.s3.plane import filled, parts, tag
+from tclog.store.s3.plane import OddKeysError, filled, parts, tag
 from tclog.store.s3.settings import S3Settings, static_keys
+
+# What obstore says of a listing with a key that it has no name for.
+_NO_NAME = "Encountered object with invalid path"
 
 _used = False
 _forked_after_use = False
@@ -151,6 +154,7 @@ class ObstorePlane:
 
     def page(self, prefix: str, after: str, limit: int) -> list[Entry]:
         entries: list[Entry] = []
+        inside, last = f"{prefix}/", after
         try:
             pages = self._call(
                 self._obstore.list,
@@ -160,20 +164,30 @@ class ObstorePlane:
                 chunk_size=min(limit, LIST_PAGE_MAX),
             )
             for page in pages:
-                entries += [
-                    Entry(row["path"], row["size"], stamp_of(row["last_modified"])) for row in page
-                ]
+                for row in page:
+                    key = row["path"]
+                    if not key.startswith(inside):
+                        continue  # the folder's own marker
+                    if key <= last or (not row["size"] and not key.endswith(".json")):
+                        raise OddKeysError
+                    last = key
+                    entries.append(Entry(key, row["size"], stamp_of(row["last_modified"])))
                 if len(entries) >= limit:
                     break
         except self._errors as error:
-            self._absent(error)
+            self._not_listed(error)
         return entries[:limit]
+
+    def _not_listed(self, error: Exception) -> None:
+        if _NO_NAME in str(error):
+            raise OddKeysError from error
+        self._absent(error)
 
     def folders(self, prefix: str) -> list[Entry]:
         try:
             reply = self._call(self._obstore.list_with_delimiter, self._records, prefix)
         except self._errors as error:
-            self._absent(error)
+            self._not_listed(error)
             return []
         return [Entry(f"{path}/") for path in reply["common_prefixes"]]
 

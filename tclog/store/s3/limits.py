@@ -14,3 +14,5 @@ DELETE_MAX = 1000
 RECORD_BYTES_MAX = 1 << 20
 PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 4
+# Pages of one listing, empty ones among them: more than ten million objects.
+PAGES_MAX = 10_000

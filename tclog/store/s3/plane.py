@@ -55,6 +55,10 @@ class Plane(Protocol):
         ...
 
 
+class OddKeysError(Exception):
+    """A listing has keys that this client cannot show as they are."""
+
+
 def tag(text: str | None) -> str:
     """Return an ETag without its quotes."""
     return (text or "").strip('"')

@@ -18,7 +18,7 @@ from tclog.store.reader import CheckedReader
 from tclog.store.s3 import _obstore, limits
 from tclog.store.s3._boto3 import Boto3Plane
 from tclog.store.s3.failures import RequestError, explain, found_there, may_help_again
-from tclog.store.s3.plane import Plane
+from tclog.store.s3.plane import OddKeysError, Plane
 from tclog.store.s3.settings import S3Settings, checked, complete
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class S3Store:
         self._environ = os.environ if environ is None else environ
         self._settings = checked(complete(settings, self._environ))
         self._planes: dict[tuple[str, int], Plane] = {}
+        # Whether a listing was met that obstore cannot show.
+        self._odd_keys = False
         self.url = f"s3://{settings.bucket}" + (f"/{settings.prefix}" if settings.prefix else "")
 
     @property
@@ -53,9 +55,9 @@ class S3Store:
         """The settings with endpoint and region filled in."""
         return self._settings
 
-    def plane(self) -> Plane:
-        """Return this process's client."""
-        client = self._settings.client
+    def plane(self, client: str = "") -> Plane:
+        """Return this process's client: the one that is asked for, or that of the settings."""
+        client = client or self._settings.client
         if client == "obstore" and _obstore.forked_after_use():
             client = "boto3"
         # A forked child must not speak on its parent's connections: each could be given the
@@ -158,10 +160,19 @@ class S3Store:
     def list(self, prefix: str, after: str, limit: int, folders: bool) -> list[Entry]:
         """See ``Store``."""
         if folders:
-            rows = self._sent(lambda: self.plane().folders(prefix))
+            rows = self._listed(lambda plane: plane.folders(prefix))
             return [row for row in sorted(rows) if row.key > after][:limit]
         # Not sorted here: a server that does not sort must not pass the probe.
-        return self._sent(lambda: self.plane().page(prefix, after, limit))
+        return self._listed(lambda plane: plane.page(prefix, after, limit))
+
+    def _listed(self, ask: Callable[[Plane], T]) -> T:
+        """List by obstore; by boto3 once other programs' keys were met that obstore cannot show."""
+        if not self._odd_keys:
+            try:
+                return self._sent(lambda: ask(self.plane()))
+            except OddKeysError:
+                self._odd_keys = True
+        return self._sent(lambda: ask(self.plane("boto3")))
 
     def stat(self, key: str) -> Entry | None:
         """See ``Store``.

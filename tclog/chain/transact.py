@@ -169,7 +169,9 @@ class _Transaction:
             return None
         for version in (yield from read_range(client, chain, self.after + 1, head.seq)):
             if version.txn is not None and not version.aborted and self._is_mine(version.txn):
-                return (yield from _read_back(client, version.txn))
+                done = yield from _read_back(client, version.txn)
+                if self._is_of_acts(done):
+                    return done
         self.after = max(self.after, head.seq)
         return None
 
@@ -178,6 +180,18 @@ class _Transaction:
         begins = resumed_id(self.once.key)
         resumed = begins is not None and txn["id"].startswith(begins)
         return txn["agent"] == self.client.agent and (txn.get("key") == self.once.key or resumed)
+
+    def _is_of_acts(self, done: Transacted) -> bool:
+        """Whether a transaction of this key is this one: the key is one of its *first* chain.
+
+        Under the same key another one, whose first chain is another, may be about this chain, too.
+        """
+
+        def holds(act: Act, event: Event | None) -> bool:
+            version = done.versions.get(act.chain)
+            return version is not None and (event is None or event in version.events)
+
+        return len(done.events) == len(self.acts) and all(map(holds, self.acts, done.events))
 
     def _look(self, chains: Iterable[ChainId]) -> Protocol[None]:
         """Read the chains of the try before side by side: mostly those of this one, too.

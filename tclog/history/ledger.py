@@ -71,6 +71,11 @@ class Ledger:
 
     def see_version(self, version: Version) -> None:
         """Note which version a slot holds."""
+        txn = version.txn or {}
+        # A transaction's key is one of the chain of its first operation; what only reads has no
+        # event that tells which chain that is.
+        if "key" in txn and txn["events"][:1] == [event.id for event in version.events[:1]]:
+            self._insert("keyed", (version.chain, txn["agent"], txn["key"], version.seq))
         self._insert("slots", (version.chain, version.seq, bytes.fromhex(version.id)))
 
     def version_id(self, chain: ChainId, seq: int) -> str | None:

@@ -122,6 +122,8 @@ def _change(
             once=once(id_key, words or {}),
         )
     except Refused as refused:
+        if refused.code == "key-reused":
+            raise  # the chain was not read
         raise (yield from _with_current(client, key, refused)) from None
     if done.version is None or (done.event is None and isinstance(command, memory.Delete)):
         return None

@@ -558,6 +558,30 @@ def test_a_keys_object_is_compared_with_its_event(
     assert all(name in damage.message for damage in found)
 
 
+@pytest.mark.parametrize(
+    ("chain", "after", "codes"),
+    [
+        ("memory/p", 0, []),
+        ("memory/p", 1, ["key-hides-event"]),
+        # There the key would be another one.
+        ("memory/q", 1, []),
+    ],
+)
+def test_a_transactions_key_is_compared_too(
+    tmp_path: Path, chain: ChainId, after: int, codes: list[str]
+):
+    store = filled_store(tmp_path / "files")
+    alice = open_log(store, "alice")
+    both = alice.transaction()
+    both.memory_incr("p")
+    both.memory_incr("q")
+    alice.transact(both, id="k")
+    name = once_key("alice", f"k#{digest(chain.encode())[:16]}")
+    fields = {"agent": "alice", "chain": chain, "command": "0" * 64, "format": 1, "key": "k"}
+    store.put(name, encode({**fields, "after": after}))
+    assert [damage.code for damage in check(store)[0]] == codes
+
+
 def _version_at(store: Store, chain: ChainId, seq: int) -> Version:
     found = store.get(slot_key(chain, seq))
     return decode_version(found.data, chain=chain, seq=seq, stored=found.stored)

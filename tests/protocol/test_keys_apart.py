@@ -11,6 +11,7 @@ from tclog.errors import Damaged, OutcomeUnknown
 from tclog.event import decode, encode
 from tclog.log.inbox import read_inbox, send_message
 from tclog.log.memory import get_value, incr_value
+from tclog.log.transactions import Transaction
 from tclog.store.base import Create, Created, Outcome, Put
 
 from .world import World
@@ -139,3 +140,27 @@ def test_what_stays_undecided_is_unknown_and_repeated_under_its_key_applies_once
     world.clock.pass_s(60)
     key = unknown.value.details["id_key"]
     assert [count(world, "alice", key) for _ in range(2)] == [1, 1]
+
+
+def transfer(world: World, client: Any, *changes: tuple[str, int]) -> list[int]:
+    both = Transaction(client)
+    for key, by in changes:
+        both.memory_incr(key, by)
+    return [done.value for done in world.run(both.protocol("k"))]
+
+
+@pytest.mark.parametrize("there", [("q", "r"), ("q", "p"), ("q", "p", "r")])
+def test_a_transactions_key_is_one_of_its_first_chain(world: World, there: tuple[str, ...]) -> None:
+    """Another process commits one that is about ``q`` too, before the slots of this one."""
+
+    def rival(step: Any) -> None:
+        if isinstance(step, Create) and step.key.startswith("chains/memory/"):
+            world.before = lambda _: None
+            assert transfer(world, world.client("alice"), ("p", -1), ("q", 1)) == [-1, 1]
+
+    world.before = rival
+    mine = [(key, 100) for key in there]
+    found = transfer(world, world["alice"], *mine)
+    assert found == [100 + {"p": -1, "q": 1}.get(key, 0) for key in there]
+    assert world.run(get_value(world.client("carol"), there[0])).value == found[0]
+    assert transfer(world, world.client("alice"), *mine) == found

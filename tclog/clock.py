@@ -207,14 +207,24 @@ class HybridClock:
             return following(Hlc(after))
         return issued
 
-    def learn(self, wall_us: int, stored: Stamp, *, resolution_us: int = SECOND_US) -> int:
+    def learn(
+        self, wall_us: int, stored: Stamp, *, took_us: int = 0, resolution_us: int = SECOND_US
+    ) -> int:
         """Correct the clock from one own write; returns the new offset in microseconds.
 
-        ``wall_us`` is the machine's clock around the write, ``stored`` the stamp the store gave it.
-        A difference within the stamp's resolution says nothing and leaves the offset at zero.
+        A difference that the write's duration and the stamp's resolution explain says nothing and
+        leaves the offset at zero: one slow request must not put a right clock off for a day.
+
+        Args:
+            wall_us: the machine's clock before the write.
+            stored: the stamp that the store gave it.
+            took_us: how long the write took, by the machine's clock.
+            resolution_us: of the stamp.
         """
-        difference_us = parse_us(stored) - wall_us
-        self.offset_us = 0 if abs(difference_us) <= 2 * resolution_us else difference_us
+        half_us = max(took_us, 0) // 2
+        difference_us = parse_us(stored) - (wall_us + half_us)
+        unknown_us = 2 * resolution_us + half_us
+        self.offset_us = 0 if abs(difference_us) <= unknown_us else difference_us
         if self._last[0] > self.now_us() + AHEAD_TRUSTED_US:
             # Stamps issued by the wrong clock before it was known to be wrong are not kept.
             self._last, self._told = (0, 0), ""

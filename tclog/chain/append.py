@@ -330,6 +330,7 @@ def seal(race: Race, draft: Draft) -> Protocol[None]:
         event, raw = seal_draft(client, draft, race.chains, key=race.key)
         key = event_key(event.at, race.chains[0], event.id)
         stored = yield from _put_event(race, key, raw)
+        took_us = client.clock.wall_us() - wall_us
         if stored is None and (draft.judged or not known):
             stored = yield from stamp_of_put(key)
         race.sealed = Sealed(draft, event, stored)
@@ -337,7 +338,7 @@ def seal(race: Race, draft: Draft) -> Protocol[None]:
             return
         off = abs(parse_us(stored) - parse_us(event.at)) >= AHEAD_TRUSTED_US
         if off or not known:
-            client.learn_offset(wall_us, stored)
+            client.learn_offset(wall_us, stored, took_us)
         # The first event of a clock that is minutes off is left behind as an attempt: its stamp
         # would mislead every merged view.
         if not off:

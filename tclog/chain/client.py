@@ -137,9 +137,9 @@ class Client:
     def _epoch_us(self) -> int:
         return self.clock.wall_us() - round(self.monotonic_s() * SECOND_US)
 
-    def learn_offset(self, wall_us: int, stored: Stamp, resolution_us: int = SECOND_US) -> None:
+    def learn_offset(self, wall_us: int, stored: Stamp, took_us: int) -> None:
         """Learn from the stamp of an own write made when the machine's clock said ``wall_us``."""
-        offset_us = self.clock.learn(wall_us, stored, resolution_us=resolution_us)
+        offset_us = self.clock.learn(wall_us, stored, took_us=took_us)
         self.learnt_us = self.clock.wall_us()
         self.epoch_us = self._epoch_us()
         if abs(offset_us) > OFFSET_REPORTED_US:

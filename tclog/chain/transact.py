@@ -288,12 +288,13 @@ class _Transaction:
         stamps = settled(
             (yield tuple(Keep(key, one.raw) for key, one in zip(keys, new, strict=True)))
         )
+        took_us = client.clock.wall_us() - wall_us
         self.put |= {one.event.id for one in new}
         stored = stamps[0]
         if stored is None and not known:
             stored = yield from stamp_of_put(keys[0])
         if stored is not None:
-            client.learn_offset(wall_us, stored)
+            client.learn_offset(wall_us, stored, took_us)
             # What was made by a clock that is minutes off would mislead every merged view.
             off_us = abs(parse_us(stored) - parse_us(new[0].event.at))
             if not known and off_us >= AHEAD_TRUSTED_US:

@@ -76,7 +76,9 @@ class Follower:
         self.history = history
         self.wanted = wanted
         self._say = say
-        self.cursor = Cursor("", 0, format_us(0))
+        # None while the event to begin behind has no number.
+        self.cursor: Cursor | None = None
+        self._behind: EventId | None = None
         # What has come lately, so that an index that is rebuilt meanwhile repeats nothing.
         self._recent: dict[EventId, None] = {}
         # Up to this number only the events with these numbers are wanted.
@@ -91,6 +93,9 @@ class Follower:
             self.history.sync()
             if not self.history.asked(self.history.index.waiting):
                 break
+        # What still waits for its number was committed before, too.
+        for event in self.history.asked(lambda: self.history.index.unnumbered(RECENT_MAX)):
+            self._remember(event)
         self._stand_at(self.history.asked(self.history.index.last_number))
 
     def begin_at(self, moment: Moment) -> None:
@@ -100,17 +105,25 @@ class Follower:
             NotFound: there is no such event, version or tag.
         """
         self.history.sync()
-        event = self.history.asked(lambda: self._event_of(moment))
-        if event is None:
+        self._behind = self.history.asked(lambda: self._committed(moment))
+        if self._behind is None:
             self._stand_before(self.history.resolve(moment))
+        else:
+            self._find_place()
+
+    def _find_place(self) -> None:
+        """Stand behind the event to begin with, if it has its number by now.
+
+        A young event may wait for it through several syncs. A place by its stamp would not do until
+        then: the event would come itself, and what has an earlier stamp and a later number.
+        """
+        event = self._behind
+        if event is None:
             return
-        for _ in range(FIRST_SYNCS_MAX):
-            number = self.history.asked(lambda: self._number_of(event))
-            if number is not None:
-                self._stand_behind(number)
-                return
-            self.history.sync()
-        self._stand_before(self.history.resolve(moment))  # an attempt
+        number = self.history.asked(lambda: self._number_of(event))
+        if number is not None:
+            self._behind = None
+            self._stand_behind(number)
 
     def _stand_behind(self, n: int) -> None:
         """Stand behind an event, but before what may have come after it to an earlier follower."""
@@ -127,13 +140,14 @@ class Follower:
             " store later come first, perhaps a second time"
         )
 
-    def _event_of(self, moment: Moment) -> EventId | None:
+    def _committed(self, moment: Moment) -> EventId | None:
+        """Return the event that a moment names, unless it is an attempt."""
         if moment.id_prefix is None:
             return None
         found = find_id(self.history.index, moment.id_prefix)
         if isinstance(found, Version):
             return found.events[-1].id if found.events else None
-        return found
+        return found if found is not None and self.history.index.places(found) else None
 
     def _number_of(self, event: EventId) -> int | None:
         index = self.history.index
@@ -144,7 +158,7 @@ class Follower:
         """Go on where another follower, or an earlier run, stopped."""
         self.history.sync()
         self.cursor = cursor
-        self._check_epoch()
+        self._check_epoch(cursor)
 
     def _stand_at(self, n: int) -> None:
         index = self.history.index
@@ -152,15 +166,15 @@ class Follower:
         self.cursor = Cursor(index.epoch, n, at)
 
     def _stand_before(self, at: Hlc) -> None:
-        self._stand_at(self.history.asked(lambda: self.history.index.number_before(at)))
-        self.cursor = self.cursor._replace(at=rfc3339(at))
+        n = self.history.asked(lambda: self.history.index.number_before(at))
+        self.cursor = Cursor(self.history.index.epoch, n, rfc3339(at))
 
-    def _check_epoch(self) -> None:
+    def _check_epoch(self, cursor: Cursor) -> None:
         """Go back if the index is not the one whose numbers the cursor is about."""
-        if self.history.index.epoch == self.cursor.epoch:
+        if self.history.index.epoch == cursor.epoch:
             return
         self._passed, self._late = 0, frozenset()
-        back_us = max(parse_us(self.cursor.at) - UNDECIDED_US, 0)
+        back_us = max(parse_us(cursor.at) - UNDECIDED_US, 0)
         self._stand_before(last_of(back_us))
         self._say(
             "the local index was rebuilt: events since"
@@ -176,8 +190,9 @@ class Follower:
             StoreUnreachable: nothing was read; look again later.
         """
         self.history.sync()
-        while True:
-            self._check_epoch()
+        self._find_place()
+        while self.cursor is not None:
+            self._check_epoch(self.cursor)
             rows, through = self.history.asked(self._next)
             for n, commit in rows:
                 wanted = self._is_first(n, commit) and commit.event.id not in self._recent
@@ -193,12 +208,12 @@ class Follower:
 
     def _next(self) -> tuple[list[tuple[int, Commit]], int]:
         """Return what comes next, at most so many at once, and the greatest number there is."""
-        index = self.history.index
+        index, cursor = self.history.index, self.cursor
         with index.reading():
-            if index.epoch != self.cursor.epoch:
+            if cursor is None or index.epoch != cursor.epoch:
                 return [], 0
             through = index.last_number()
-            rows = index.followed(self.cursor.n, self.wanted, through)
+            rows = index.followed(cursor.n, self.wanted, through)
             return list(islice(rows, AT_ONCE)), through
 
     def _is_first(self, n: int, commit: Commit) -> bool:

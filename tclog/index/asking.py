@@ -427,6 +427,11 @@ class Asking(Database):
         )
         return [number for (number,) in rows]
 
+    def unnumbered(self, limit: int) -> list[EventId]:
+        """Return events that have no number yet, the newest, at most so many."""
+        find = "SELECT id FROM events WHERE n IS NULL ORDER BY row DESC LIMIT ?"
+        return [EventId(row[0].hex()) for row in self._db.execute(find, (limit,))]
+
     def stamp_of(self, n: int) -> Stamp | None:
         """Return a time by which the event with a number was committed, by clock and store."""
         row = self._db.execute(

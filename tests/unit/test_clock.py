@@ -228,6 +228,19 @@ def test_a_difference_within_the_stamps_resolution_says_nothing(noise_us):
     assert clock.now_us() == T0_US
 
 
+@given(st.integers(0, 600 * SECOND_US), st.floats(0, 1), st.integers(-HOUR_US, HOUR_US))
+@example(3 * SECOND_US, 1.0, 0)
+def test_a_slow_write_says_no_more_than_it_can(took_us, share, wrong_us):
+    """Somewhere within the write the store took its stamp, and cut it to whole seconds."""
+    clock = HybridClock(Wall())
+    stored_us = T0_US + round(took_us * share)
+    stored = stamp(stored_us - stored_us % SECOND_US)
+    offset_us = clock.learn(T0_US + wrong_us, stored, took_us=took_us)
+    if wrong_us == 0:
+        assert offset_us == 0
+    assert abs(offset_us + wrong_us) <= 3 * SECOND_US + took_us
+
+
 def test_a_store_with_finer_stamps_corrects_a_smaller_error():
     clock = HybridClock(Wall())
     assert clock.learn(T0_US, stamp(T0_US + 2001), resolution_us=1000) == 2001

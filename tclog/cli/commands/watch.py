@@ -153,7 +153,10 @@ class _CursorFile:
             ) from None
         return read_cursor(raw, str(self.path))
 
-    def write(self, cursor: Cursor) -> None:
+    def write(self, cursor: Cursor | None) -> None:
+        """Keep a cursor; a follower that has none yet begins anew where it began."""
+        if cursor is None:
+            return
         try:
             write_whole(self.path, cursor.write())
         except OSError as error:

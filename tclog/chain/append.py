@@ -157,7 +157,7 @@ def append(
     raise Refused(
         f"{chain} is so contended that {RACES_MAX} races were lost; nothing was written",
         code="contended",
-        hint="run the command again",
+        hint="run the same command again",
     )
 
 
@@ -438,7 +438,7 @@ def check_effect(chain: ChainId, state: Any, event: Event, place: Place) -> None
             f"{event.op} was not committed: readers would ignore it as version {place.seq}"
             f" of {chain}",
             code="no-effect",
-            hint="run the command again",
+            hint="run the same command again",
         )
 
 
@@ -592,7 +592,7 @@ def _unknown(version: Version, cause: str) -> OutcomeUnknown:
     again = None if event is None else resume_key(event, version.seq)
     return OutcomeUnknown(
         f"it is not known whether version {version.seq} of {version.chain} was written ({cause})",
-        hint=f"run the same command again with --id {quote(again)}: it cannot apply twice"
+        hint=f"run the same command again with --id {quote(again)}"
         if again
         else "run the same command again",
         event=None if event is None else event.id,

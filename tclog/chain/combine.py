@@ -569,7 +569,7 @@ def _unknown(race: Race, event: Event, after: int, cause: str) -> OutcomeUnknown
     again = resume_key(event, after + 1)
     return OutcomeUnknown(
         f"it is not known whether the event was or will be committed to {race.chain} ({cause})",
-        hint=f"run the same command again with --id {quote(again)}: it cannot apply twice",
+        hint=f"run the same command again with --id {quote(again)}",
         event=event.id,
         chain=race.chain,
         version=after + 1,

@@ -152,7 +152,7 @@ class _Transaction:
             f"others kept changing what the transaction is about for {GIVE_UP_S:g} s;"
             " nothing was written",
             code="contended",
-            hint="run the command again",
+            hint="run the same command again",
         )
 
     # -- idempotency keys ---------------------------------------------------------------------
@@ -390,7 +390,7 @@ class _Transaction:
             again = key or f"{self.id[:16]}.{anchor.seq}"
             raise OutcomeUnknown(
                 f"it is not known whether the transaction was committed ({unknown[0].message})",
-                hint=f"run the same command again with --id {quote(again)}: it cannot apply twice",
+                hint=f"run the same command again with --id {quote(again)}",
                 chain=anchor.chain,
                 version=anchor.seq,
                 id_key=again,

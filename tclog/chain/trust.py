@@ -26,7 +26,7 @@ from tclog.store.base import Create, Entry, Found, Get, Request, Stat
 
 # After a create the outcome of an operation may be open for so long; its answer goes first.
 QUIET_S = 120.0
-ACCEPT = "tclog trust accept"
+ACCEPT = "tclog trust accept --help"
 
 
 class Remembered(NamedTuple):

@@ -169,8 +169,8 @@ def operation(
                 here.given["--as"] = as_agent
             try:
                 function(here, **arguments)
-            except UsageError as error:
-                error.hint = error.hint or f"{ctx.command_path} --help"
+            except TclogError as error:
+                error.hint = _hint_of(error, ctx.command_path)
                 raise
             finally:
                 # Beside an error too: a claim that is refused may be where a clock is found wrong.
@@ -193,6 +193,22 @@ def operation(
         return command
 
     return decorate
+
+
+# A hint that names the command that failed, or one that cannot work yet, leads nowhere.
+_INSTEAD: Mapping[tuple[str, str], str] = {
+    ("tclog doctor", "tclog doctor"): "tclog where",
+    ("tclog fsck", "tclog fsck"): "tclog doctor",
+    ("tclog init", "tclog doctor"): "tclog init --help",
+    ("tclog where", "tclog where"): "tclog where --help",
+}
+
+
+def _hint_of(error: TclogError, path: str) -> str:
+    """Return what to run after a command failed."""
+    usual = f"{path} --help" if isinstance(error, UsageError) else "tclog doctor"
+    hint = error.hint or usual
+    return _INSTEAD.get((path, hint), hint)
 
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -333,7 +349,7 @@ def _bug(error: Exception) -> TclogError:
     told = TclogError(
         f"a bug in tclog: {type(error).__name__}: {error}",
         code="bug",
-        hint="run it again with TCLOG_DEBUG=1 and report the traceback",
+        hint="run the same command again with TCLOG_DEBUG=1",
     )
     told.exit = EXIT_BUG
     return told

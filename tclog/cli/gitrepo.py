@@ -123,7 +123,7 @@ def _compare(repository: Repository, history: History) -> Parted:
             raise Refused(
                 f"commit {commit[:12]} on main is none of tclog's",
                 code="not-an-export",
-                hint="tclog export --git ANOTHER-FOLDER",
+                hint="tclog export --help",
             )
         found = next(logged, None) if agree else None
         agree = found is not None and found[0] == version
@@ -232,7 +232,7 @@ class Repository:
             raise Refused(
                 f"{self.folder} is no git export of this project",
                 code="not-an-export",
-                hint="tclog export --git ANOTHER-FOLDER",
+                hint="tclog export --help",
             )
 
     def _own(self, project: str) -> None:
@@ -337,5 +337,5 @@ def _failed(said: bytes) -> TclogError:
     return TclogError(
         f"git failed: {told[0] if told else 'it did not say why'}",
         code="git-failed",
-        hint="tclog export --git ANOTHER-FOLDER",
+        hint="tclog export --help",
     )

@@ -175,7 +175,7 @@ def _utf8(raw: bytes, what: str) -> str:
     except UnicodeDecodeError as error:
         raise BadValue(
             f"{what} is not UTF-8 at byte {error.start}; an artifact may hold any bytes",
-            hint="tclog artifact put FILE",
+            hint="tclog artifact put --help",
         ) from None
 
 

@@ -45,7 +45,7 @@ def find_session(environ: Mapping[str, str]) -> tuple[str, str]:
 def _checked(session: str) -> str:
     from tclog.event import validate_name
 
-    hint = "export TCLOG_SESSION=NAME"
+    hint = "unset TCLOG_SESSION"
     if session.startswith(WEAK):
         raise UsageError(
             f"{OWN} is {session}: names of sessions do not begin with {WEAK}",

@@ -223,7 +223,7 @@ def check_value(kind: str, value: Any) -> None:
         except UnicodeEncodeError:
             raise BadValue(
                 "the value is not UTF-8 text; an artifact may hold any bytes",
-                hint="tclog artifact put FILE",
+                hint="tclog artifact put --help",
             ) from None
         return
     problem = _not_exact(value, 0)

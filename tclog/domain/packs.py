@@ -87,7 +87,7 @@ def decide(state: State, command: Command, place: Place) -> Decision:
         return Refused(
             "somebody else has packed or removed history meanwhile",
             code="packs-changed",
-            hint="run the command again",
+            hint="run the same command again",
         )
     return draft
 

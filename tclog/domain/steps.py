@@ -387,15 +387,16 @@ def _held(state: State, command: Claim, now: Stamp | None, ends_us: int | None) 
     left_s = None
     if ends_us is not None and now is not None:
         left_s = max(0.0, (ends_us + LEASE_MARGIN_US - parse_us(now)) / SECOND_US)
-    # A weak session cannot claim twice, but may renew by its agent's name.
     hint = to_run("tclog claim", command.step, then="--wait")
-    if is_same(state, command.agent, command.session) and is_weak(command.session):
+    by_name = is_same(state, command.agent, command.session) and is_weak(command.session)
+    if by_name:
+        # A weak session cannot claim twice, but may renew by its agent's name.
         hint = to_run("tclog step show" if command.parent else "tclog renew", command.step)
     words += f" until {until} by the store's clock" if until else ""
     if state.agent == command.agent and "age_s" in details:
         words += f"; that session last wrote {details['age_s']:.0f} s ago"
-    if state.agent == command.agent and state.session == command.session:
-        words += "; other processes may share it, so renew only what you claimed"
+    if by_name and not command.parent:
+        words += "; only the process that claimed it may renew it"
     return Refused(
         words,
         code="step-held",

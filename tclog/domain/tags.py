@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from tclog.clock import Hlc
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
-from tclog.errors import Refused, to_run
+from tclog.errors import Refused
 from tclog.event.records import Event
 
 
@@ -48,7 +48,7 @@ def decide(state: State, command: Command, place: Place) -> Decision:  # noqa: A
         return Refused(
             f"the tag {command.name} already stands for {state.at[:27]}",
             code="tag-exists",
-            hint=to_run("tclog tag", command.name, "POINT", then="--move"),
+            hint="tclog tag",
             at=state.at,
         )
     return tag

@@ -263,7 +263,7 @@ class _Copy:
                         f"the target has {entry.key}, which the source has not:"
                         " the two logs have parted",
                         code="object-differs",
-                        hint="tclog clone FROM ANOTHER-PLACE",
+                        hint="tclog clone --help",
                         object=entry.key,
                     )
 
@@ -484,7 +484,7 @@ class _Copy:
             raise Refused(
                 f"{other} differs in source and target: the two logs have parted",
                 code="object-differs",
-                hint="tclog clone FROM ANOTHER-PLACE",
+                hint="tclog clone --help",
                 object=other,
             )
         self._damaged(key, "does not follow the version before it; its chain ends before it")

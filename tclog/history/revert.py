@@ -33,24 +33,30 @@ from tclog.index import Commit, Index
 
 # Why there is no way back from an op, and what to do instead.
 NO_WAY_BACK: Mapping[str, tuple[str, Callable[[Event, str], str]]] = {
-    "message.send": ("what was sent cannot be unsent", lambda event, _: _answer(event)),
+    "message.send": (
+        "what was sent cannot be unsent; send another with --reply-to",
+        lambda event, _: to_run("tclog show", event.id[:12]),
+    ),
     "message.ack": (
         "what was read stays read; it can be shown again",
         lambda *_: "tclog inbox --all",
     ),
     "step.takeover": (
         "the claim before it had lapsed",
-        lambda _, name: to_run("tclog release", name),
+        lambda _, name: to_run("tclog step show", name),
     ),
     "step.move": (
         "a token that is stale stays stale",
-        lambda _, name: to_run("tclog release", name),
+        lambda _, name: to_run("tclog step show", name),
     ),
     "step.renew": (
         "a lease runs on",
-        lambda _, name: to_run("tclog renew", name, then="--lease 30m"),
+        lambda _, name: to_run("tclog step show", name),
     ),
-    "step.note": ("what was said stays said", lambda _, name: to_run("tclog note", name, "TEXT")),
+    "step.note": (
+        "what was said stays said; say more with a note",
+        lambda _, name: to_run("tclog step show", name),
+    ),
     "step.release": (
         "nobody else can claim for the holder",
         lambda _, name: to_run("tclog claim", name),
@@ -324,7 +330,7 @@ def _way_back(client: Client, commit: Commit, state: Any) -> Undo:
             return lambda now, _: _restore_tag(now, state.at)
         case "artifact":
             if state.blob is None:
-                hint = f"tclog artifact put FILE --name {quote(name)}"
+                hint = to_run("tclog artifact history", name)
                 _refuse(event, "there was no version before, and artifacts are kept", hint)
             body = {k: v for k, v in state._asdict().items() if v is not None}
             put = Draft("artifact.put", body)
@@ -333,7 +339,7 @@ def _way_back(client: Client, commit: Commit, state: Any) -> Undo:
             return lambda now, place: steps.decide(now, steps.Reopen(name), place)
         case "step" if event.op == "step.claim":
             if event.agent != client.agent:
-                hint = to_run("tclog release", name, then=f"--as {quote(event.agent)}")
+                hint = to_run("tclog step show", name)
                 _refuse(event, f"only {event.agent} can give the claim back", hint)
             release = steps.Release(name, client.agent, commit.seq)
             return lambda now, place: steps.decide(now, release, place)
@@ -341,11 +347,6 @@ def _way_back(client: Client, commit: Commit, state: Any) -> Undo:
             return lambda now, place: _withdraw(client, event, name, now, place)
     why, hint = NO_WAY_BACK.get(event.op, ("there is no way back from it", lambda *_: ""))
     _refuse(event, why, hint(event, name))
-
-
-def _answer(event: Event) -> str:
-    to = ",".join(event.body.get("to", ()))
-    return to_run("tclog send", to, "TEXT", then=f"--reply-to {event.id[:12]}")
 
 
 def _restore_value(now: Any, place: Place, content: Mapping[str, Any] | None) -> Decision:

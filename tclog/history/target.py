@@ -51,7 +51,7 @@ class Target:
             raise Refused(
                 f"another project is there already: its {MARK} differs",
                 code="project-differs",
-                hint="tclog clone FROM ANOTHER-STORE",
+                hint="tclog clone --help",
                 object=MARK,
             )
 
@@ -91,8 +91,9 @@ class Target:
             if created.outcome is Outcome.WON:
                 return
         raise OutcomeUnknown(
-            f"it is not known whether {key} was written ({created.cause})",
-            hint="run the same command again: nothing can be written twice",
+            f"it is not known whether {key} was written ({created.cause}); the same command again"
+            " writes nothing twice",
+            hint="run the same command again",
         )
 
     def put_large(self, entry: Entry, pieces: Iterator[bytes]) -> Protocol[None]:

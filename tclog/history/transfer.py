@@ -271,7 +271,7 @@ class Reader:
             raise Damaged(
                 "the export is damaged: its last line does not fit what stands before it",
                 code="export-damaged",
-                hint="tclog export -o FILE",
+                hint="tclog export --help",
             )
         if next(self._lines, b""):
             raise _wrong(self._number + 1, "stands after its last line")
@@ -300,7 +300,7 @@ def _wrong(number: int, what: str) -> Damaged:
     return Damaged(
         f"line {number} of the export {what}",
         code="export-damaged",
-        hint="tclog export -o FILE",
+        hint="tclog export --help",
     )
 
 
@@ -312,7 +312,7 @@ def _cut_off() -> Damaged:
     return Damaged(
         "the export was cut off: its last line is missing",
         code="export-damaged",
-        hint="tclog export -o FILE",
+        hint="tclog export --help",
     )
 
 

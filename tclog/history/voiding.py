@@ -130,12 +130,13 @@ def void(
         try:
             lost_to = yield from settle(client, version)
         except OutcomeUnknown as unknown:
-            unknown.hint = "run the same command again: it cannot apply twice"
+            unknown.message += "; the same command again cannot apply twice"
+            unknown.hint = "run the same command again"
             raise
         if lost_to is None:
             client.heads.put(version)
             return Voided(version, ends, already=False)
-    raise Refused(f"{chain} is too contended", code="contended", hint="run the command again")
+    raise Refused(f"{chain} is too contended", code="contended", hint="run the same command again")
 
 
 def _survey(client: Client, chain: ChainId, seq: int) -> Protocol[_Survey]:

@@ -57,7 +57,7 @@ def read_cursor(raw: bytes, what: str) -> Cursor | None:
         raise UsageError(
             f"{what} is no cursor of tclog watch",
             code="bad-cursor",
-            hint="tclog watch --cursor NEW-FILE",
+            hint="tclog watch --help",
         ) from None
     return cursor
 

@@ -333,7 +333,7 @@ def _nothing_ready(rows: Sequence[Row]) -> NotFound:
     return NotFound(
         f"no step is ready: {words}" if open_ else f"no step is left to claim: {words}",
         code="no-step-ready" if open_ else "no-step-left",
-        hint="tclog step list" if rows else "tclog step add ID",
+        hint="tclog step list" if rows else "tclog step add --help",
         steps=tally,
     )
 
@@ -417,7 +417,7 @@ def check_steal(step: str, steal: bool, reason: str | None) -> str | None:
         raise UsageError(
             "stealing a claim needs a reason",
             code="reason-missing",
-            hint=to_run("tclog claim", step, then="--steal --reason TEXT"),
+            hint=to_run("tclog step show", step),
         )
     if reason is not None and not steal:
         raise UsageError("a reason is only for stealing a claim", field="reason")
@@ -428,5 +428,5 @@ def release_command(
     client: Client, step: str, fence: int | None, force: bool, reason: str | None
 ) -> steps.Release:
     """Check that what is forced has a reason."""
-    check_forced("tclog release", step, force, reason)
+    check_forced(step, force, reason)
     return steps.Release(step, client.agent, fence, client.session, force, reason)

@@ -87,7 +87,7 @@ def complete_command(
     """Check the end of a step; return the command, and the blobs that it needs."""
     if outcome not in steps.OUTCOMES:
         raise UsageError(f"{outcome!r} is not an outcome", code="bad-value")
-    check_forced("tclog complete", step, force, reason)
+    check_forced(step, force, reason)
     body, blobs = handoff
     command = steps.Complete(
         step, client.agent, outcome, fence, force, reason, body or None, client.session

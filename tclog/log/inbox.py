@@ -112,7 +112,7 @@ def message(
         raise UsageError(
             f"a message goes to at most {RECIPIENTS_MAX} agents by name, not {len(names)}",
             code="too-many-recipients",
-            hint="tclog send @all TEXT",
+            hint="tclog send --help",
         )
     check_value("text", text)
     if not text:

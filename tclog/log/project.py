@@ -113,7 +113,7 @@ def open_store(
         raise UsageError(
             f"{location.url} has a part that is . or ..",
             code="bad-store",
-            hint="tclog init s3://bucket/prefix",
+            hint="tclog init --help",
         )
     size, most = len("/".join([*parts, segment]).encode()), S3_KEY_BYTES_MAX - KEY_BYTES_MAX - 1
     if size > most:
@@ -121,7 +121,7 @@ def open_store(
             f"the prefix and the project's name have {size} bytes; {most} is the most, because S3"
             f" allows a key {S3_KEY_BYTES_MAX}",
             code="bad-store",
-            hint="tclog init s3://bucket/prefix",
+            hint="tclog init --help",
         )
     settings = S3Settings(
         bucket=bucket,

@@ -317,7 +317,7 @@ def check_short(what: str, text: str) -> str:
     return text
 
 
-def check_forced(command: str, step: str, force: bool, reason: str | None) -> None:
+def check_forced(step: str, force: bool, reason: str | None) -> None:
     """Check that force comes with a reason.
 
     Raises:
@@ -327,7 +327,7 @@ def check_forced(command: str, step: str, force: bool, reason: str | None) -> No
         raise UsageError(
             "force needs a reason",
             code="reason-missing",
-            hint=to_run(command, step, then="--force --reason TEXT"),
+            hint=to_run("tclog step show", step),
         )
     if reason is not None:
         check_short("reason", reason)

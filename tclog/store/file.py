@@ -296,7 +296,7 @@ class FileStore:
                 raise StoreUnfit(
                     f"the file system of {self._root} has no hard links, and tclog's only atomic"
                     f" step is link(2): {error.strerror}",
-                    hint="tclog init s3://bucket/prefix",
+                    hint="tclog init --help",
                 ) from error
             raise
         return None

@@ -60,7 +60,7 @@ class CheckedReader:
             raise UsageError(
                 f"{self._path} changed while it was being read",
                 code="file-changed",
-                hint="run the command again when nothing writes to the file",
+                hint="run the same command again",
             )
         return data
 

@@ -142,7 +142,7 @@ def test_a_leader_that_cannot_be_seen_gives_way_to_the_parent(monkeypatch):
 @pytest.mark.parametrize("name", ["~x", "x" * 201, "a\nb", "\udcff"])
 def test_the_name_of_a_session_is_checked(user: User, name: str):
     told = user("where", env={"TCLOG_SESSION": name}).said(2)
-    assert "hint: export TCLOG_SESSION=NAME" in told
+    assert "hint: unset TCLOG_SESSION" in told
     assert where(user, env={"TCLOG_SESSION": "x" * 200})["session"][0] == "x" * 200
 
 

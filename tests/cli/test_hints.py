@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 
 import pytest
+
+from tclog.cli.app import _hint_of
+from tclog.errors import TclogError
 
 from .conftest import Done, User
 
@@ -55,19 +59,79 @@ def test_a_second_claim_from_one_terminal_is_told_whose_it_is(project: User) -> 
     project("claim", "x").ok()
     done = project("claim", "x", "--json")
     assert "is claimed by alice in this terminal's session ~" in done.error(4)["message"]
-    assert done.error(4)["message"].endswith("so renew only what you claimed")
+    assert done.error(4)["message"].endswith("only the process that claimed it may renew it")
     assert project(*hint(done, 4)).ok().out.startswith("Renewed step x")
     # Of another session it is not said.
     told = project("claim", "x", "--json", env={"TCLOG_SESSION": "s"}).error(4)["message"]
     assert "is claimed by alice in session ~" in told
 
 
-@pytest.mark.parametrize("command", ["complete", "release", "renew"])
-def test_no_hint_ends_the_work_of_another(project: User, command: str) -> None:
-    project("claim", "x").ok()
-    words = hint(project(command, "x", "--json", agent="bob"), 4)
-    project(*words, agent="bob").ok()
-    assert project("step", "show", "x", "--json").object()["agent"] == "alice"
+# What was done as alice, and what bob is refused; {id} is the newest event's id.
+OF_OTHERS: list[tuple[list[str], list[str]]] = [
+    (["claim x"], ["renew", "x"]),
+    (["claim x"], ["complete", "x"]),
+    (["claim x"], ["complete", "x", "--failed"]),
+    (["claim x"], ["release", "x"]),
+    (["claim x"], ["reopen", "x"]),
+    (["claim x"], ["complete", "x", "--force"]),
+    (["claim x"], ["release", "x", "--force"]),
+    (["claim x"], ["claim", "x", "--steal"]),
+    (["claim x"], ["claim", "x", "--fence", "1"]),
+    (["claim x"], ["exec", "x", "--", "true"]),
+    (["claim x"], ["revert", "{id}"]),
+    (["claim x", "renew x"], ["revert", "{id}"]),
+    (["step add x"], ["revert", "{id}"]),
+    (["claim x", "complete x"], ["claim", "x"]),
+    (["claim x", "complete x"], ["complete", "x", "--failed"]),
+    (["claim x", "complete x --blocked"], ["claim", "x"]),
+    (["claim x", "complete x --blocked"], ["complete", "x"]),
+    (["claim x", "complete x --failed"], ["claim", "x"]),
+    (["claim x", "complete x --needs-review"], ["claim", "x"]),
+    (["tag t"], ["tag", "t", "1m"]),
+    (["memory set k v"], ["memory", "set", "k", "w", "--if-version", "9"]),
+    (["memory set k v"], ["memory", "set", "k", "w", "--if-absent"]),
+    (["claim x --lease 100ms", "claim x --steal --reason r --as carol"], ["renew", "x"]),
+]
+
+
+@pytest.mark.parametrize(("done", "words"), OF_OTHERS, ids=",".join)
+@pytest.mark.parametrize("agent", ["bob", "alice"])
+def test_no_hint_ends_the_work_of_another(
+    project: User, done: list[str], words: list[str], agent: str
+) -> None:
+    """Another agent's, or that of another strong session of the same name."""
+    first = {"TCLOG_SESSION": "first"}
+    for command in done:
+        project(*command.split(), env=first).ok()
+    newest = project("log", "--json", "-n", "1").object()["id"]
+    words = [word.format(id=newest) for word in words]
+    before = seen(project)
+    told = project("--json", *words, agent=agent, env={"TCLOG_SESSION": "second"})
+    if not told.code:
+        return  # it is the agent's own, whatever session did it
+    try_it = shlex.split(json.loads(told.err.splitlines()[-1])["hint"])
+    assert try_it[0] == "tclog"
+    more = ["--timeout", "0s"] if "--wait" in try_it else []
+    project(*try_it[1:], *more, agent=agent, env={"TCLOG_SESSION": "second"})
+    assert seen(project) == before
+
+
+def seen(user: User) -> list[list[dict[str, object]]]:
+    """Read all that the hints are about. The end of a lease is known more exactly later."""
+    looks = [("step", "list"), ("memory", "list", "--values"), ("tag",)]
+    rows = [user(*look, "--json").objects() for look in looks]
+    return [[{**row, "lease_until": None} for row in found] for found in rows]
+
+
+@pytest.mark.parametrize("command", ["doctor", "where", "fsck", "init"])
+def test_no_command_hints_at_itself(user: User, command: str) -> None:
+    (user.work / ".tclog").mkdir()
+    (user.work / ".tclog" / "config.toml").write_text('store = "/proc/nowhere"\nproject = "p"\n')
+    told = user(command, "--json")
+    if told.code:
+        assert json.loads(told.err.splitlines()[-1])["hint"] != f"tclog {command}"
+    assert _hint_of(TclogError("x"), f"tclog {command}") != f"tclog {command}"
+    assert _hint_of(TclogError("x", hint=f"tclog {command}"), f"tclog {command}").count(command) < 2
 
 
 @pytest.mark.parametrize(

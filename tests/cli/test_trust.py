@@ -61,7 +61,7 @@ def test_a_folder_that_was_set_back_is_told_by_all_and_then_accepted(project: Us
     for words in CHANGES:
         told = project(*(word.format(id=lost[-1]) for word in words), "--json")
         error = told.error(8)
-        assert error["hint"] == "tclog trust accept", words
+        assert error["hint"] == "tclog trust accept --help", words
         seen = error["remembered"]
         assert (seen["agent"], seen["version"]) in {("alice", 3), ("alice", 1)}, words
         assert error["code"] == (code if seen["chain"] == "memory/k" else "rolled-back"), words

@@ -298,7 +298,7 @@ def test_what_is_no_store_is_said_in_one_line(project: Project):
 def test_where_there_is_nothing_to_copy_no_place_is_made(project: Project):
     error = project.run("clone", ".", "x", "--project", "other", "--json").error()
     assert "no project other" in error["message"]
-    assert error["hint"] == "tclog clone FROM TO --project NAME"
+    assert error["hint"] == "tclog clone --help"
     assert not (project.work / "x").exists()
 
 

@@ -227,7 +227,7 @@ def test_only_the_holder_gives_its_claim_back(user: User) -> None:
     event = newest_id(user)
     error = user("revert", event, "--json").error(4)
     assert error["code"] == "not-revertible"
-    assert error["hint"] == "tclog release design --as bob"
+    assert error["hint"] == "tclog step show design"
     user("renew", "design", agent="bob").ok()
     assert user("revert", event, "--json", agent="bob").object()["state"] == "ready"
 

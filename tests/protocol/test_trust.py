@@ -94,7 +94,7 @@ def test_a_folder_that_was_set_back(folder: Folder, act: str, fork: bool, proces
     with pytest.raises(Forked if fork else RolledBack) as told:
         ACTS[act](log)
     error = told.value
-    assert (error.exit, error.hint) == (8, "tclog trust accept")
+    assert (error.exit, error.hint) == (8, "tclog trust accept --help")
     assert error.code == ("forked" if fork else "rolled-back")
     remembered, found = error.details["remembered"], error.details["found"]
     assert (remembered["chain"], remembered["version"], remembered["agent"]) == (KEY, 3, "alice")

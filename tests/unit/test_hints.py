@@ -105,7 +105,6 @@ def test_a_hint_is_a_command_as_it_stands() -> None:
         if isinstance(node, ast.keyword | ast.Assign)
         and (getattr(node, "arg", None) or ast.unparse(getattr(node, "targets", [node])[0]))
         in ("hint", "error.hint", "missing.hint", "unknown.hint")
-        and not any(text.startswith("run ") for text in beginnings(node.value))
         for part in ast.walk(node.value)
         if isinstance(part, ast.Constant)
         and isinstance(part.value, str)

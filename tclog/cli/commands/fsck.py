@@ -49,7 +49,7 @@ def fsck(here: Here) -> None:
         raise NotFound(
             f"there is no project {location.project} in the store",
             code="project-missing",
-            hint="tclog init",
+            hint="tclog where",
         )
     for damage in found:
         _write(here, damage)
@@ -68,7 +68,7 @@ def fsck(here: Here) -> None:
         raise Damaged(
             f"{checked.damaged} damaged or missing object(s) in {store.url}",
             code="store-damaged",
-            hint="tclog clone BACKUP NEW-STORE",
+            hint="tclog clone --help",
             damaged=checked.damaged,
         )
 

@@ -216,7 +216,7 @@ def claim(
     if next_ and id_key is not None:
         raise UsageError(
             "--id goes with a named step: repeated, --next would pick another",
-            hint="tclog claim ID --id KEY",
+            hint="tclog claim --help",
         )
     if timeout is not None and not wait:
         raise UsageError("--timeout goes with --wait")

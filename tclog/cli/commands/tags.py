@@ -11,7 +11,7 @@ from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import ID_SHOWN, Column, write_json, write_rows
-from tclog.errors import UsageError, to_run
+from tclog.errors import UsageError
 
 
 @operation(
@@ -53,9 +53,7 @@ def tag(
         _list(here, at, limit)
         return
     if at is not None or limit is not None:
-        raise UsageError(
-            "--at and -n go with the list of tags", hint=to_run("tclog tag", name, "POINT")
-        )
+        raise UsageError("--at and -n go with the list of tags", hint="tclog tag")
     if delete and (move or point is not None):
         raise UsageError("--delete goes with neither POINT nor --move")
     from tclog.history import tags

@@ -336,7 +336,7 @@ def _look_at_source(begin: Location, ours: Store) -> None:
     try:
         run(read_project(begin.project), ours)
     except NotFound as missing:
-        missing.hint = "tclog clone FROM TO --project NAME"
+        missing.hint = "tclog clone --help"
         raise
 
 

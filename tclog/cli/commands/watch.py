@@ -223,7 +223,7 @@ def _run(here: Here, command: str, commit: Commit) -> None:
         raise TclogError(
             f"the command ended with {how} for event {record['id'][:12]}",
             code="command-failed",
-            hint=f"tclog watch --from {record['id'][:12]} --exec CMD",
+            hint=f"tclog show {record['id'][:12]}",
             status=done.returncode,
             event=record["id"],
         )

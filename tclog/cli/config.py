@@ -8,21 +8,19 @@ Credentials are never read from or written to these files.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator, Mapping
-from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tclog.cli import search
+from tclog.cli.search import FILE, FOLDER, NotYours, Place, file_in, folder_of
 from tclog.cli.session import find_session
 from tclog.errors import UsageError, to_run
 
 if TYPE_CHECKING:
     from tclog.log.project import Location
 
-FOLDER = ".tclog"
 PROJECT_DEFAULT = "default"
-FILE = "config.toml"
 TRUE_WORDS = ("1", "true", "yes", "on")
 FALSE_WORDS = ("0", "false", "no", "off")
 # Where nobody has a home: nothing is ever found there, and nothing can be written.
@@ -71,33 +69,66 @@ class Config(NamedTuple):
     fsync: Setting
 
 
-def load(flags: Flags, environ: Mapping[str, str], start: str) -> Config:
-    """Find every setting.
+class _Sources(NamedTuple):
+    """Where settings are looked for, the nearest first."""
 
-    Raises:
-        UsageError: a file is not TOML, or a setting is not text.
-    """
-    file, named = _project_file(environ, start)
-    user_file = os.path.join(_user_folder(environ, "XDG_CONFIG_HOME", ".config"), FILE)
-    tables = [] if file is None else [(_read(file, named=named), file)]
-    tables.append((_read(user_file), user_file))
+    flags: Flags
+    environ: Mapping[str, str]
+    # Each with the file that it was read from.
+    tables: list[tuple[Mapping[str, Any], str]]
+    foreign: NotYours | None
 
-    def find(name: str, default: str | None = None, variable: str | None = None) -> Setting:
+    def find(self, name: str, default: str | None = None, variable: str | None = None) -> Setting:
         word = name.rpartition(".")[2]
-        flag = getattr(flags, word, None)
+        flag = getattr(self.flags, word, None)
         if flag == "":
             raise UsageError(f"the {word} is empty", hint="tclog where")
         variable = variable or f"TCLOG_{word.upper()}"
         if flag is not None:
             return Setting(flag, "flag", variable)
-        if environ.get(variable):
-            return Setting(environ[variable], variable, variable)
-        for table, source in tables:
+        if self.environ.get(variable):
+            return Setting(self.environ[variable], variable, variable)
+        for table, source in self.tables:
             value = _dig(table, name, source)
             if value:
+                if self.foreign is not None and source == self.foreign.details["file"]:
+                    search.check_foreign(name, value, self.foreign)
                 return Setting(value, source, variable)
         return Setting(default, "default", variable)
 
+
+def load(flags: Flags, environ: Mapping[str, str], start: str, *, begin: bool = False) -> Config:
+    """Find every setting; ``begin`` is for a command that sets up the folder ``start``.
+
+    Raises:
+        UsageError: a file is not TOML, or a setting is not text.
+        NotYours: a setting is another user's, and this user does not trust that file.
+    """
+    named = environ.get(NAMED)
+    place: Place | None
+    if named:
+        place = Place(os.path.abspath(os.path.join(start, named)))
+    else:
+        place = search.find(start, begin=begin)
+    try:
+        return _load(flags, environ, start, place)
+    except NotYours:
+        if not begin or place is None or folder_of(place.file) == start:
+            raise
+        return _load(flags, environ, start, None)
+
+
+def _load(flags: Flags, environ: Mapping[str, str], start: str, place: Place | None) -> Config:
+    named = bool(environ.get(NAMED))
+    user_file = os.path.join(_user_folder(environ, "XDG_CONFIG_HOME", ".config"), FILE)
+    user = _read_user(user_file)
+    file = foreign = None
+    tables: list[tuple[Mapping[str, Any], str]] = [(user, user_file)]
+    if place is not None:
+        file = place.file
+        tables.insert(0, (_read(file, named=named), file))
+        foreign = None if named else search.foreign(place, environ, user, user_file)
+    find = _Sources(flags, environ, tables, foreign).find
     bases = {user_file: os.path.dirname(user_file)}
     if file is not None:
         bases[file] = folder_of(file)
@@ -182,77 +213,18 @@ def truth(setting: Setting, name: str) -> bool:
     return word in TRUE_WORDS
 
 
-def _project_file(environ: Mapping[str, str], start: str) -> tuple[str | None, bool]:
-    """Return the project's file, if there is one, and whether a variable names it."""
-    named = environ.get(NAMED)
-    if named:
-        return os.path.abspath(os.path.join(start, named)), True
-    return find_file(start), False
-
-
-def find_file(start: str) -> str | None:
-    """Find the project's file upwards from a folder, or in a git worktree's main checkout."""
-    for folder in _upwards(start):
-        if _is_file(file_in(folder)):
-            return file_in(folder)
-        main = _main_checkout(os.path.join(folder, ".git"))
-        for shared in () if main is None else _upwards(main):
-            if _is_file(file_in(shared)):
-                return file_in(shared)
-    return None
-
-
-def file_in(folder: str) -> str:
-    """Return where the file of a project that is set up in a folder is."""
-    return os.path.join(folder, FOLDER, FILE)
-
-
-def folder_of(file: str) -> str:
-    """Return the folder in which the project with this file is set up."""
-    folder = os.path.dirname(file)
-    return os.path.dirname(folder) if os.path.basename(folder) == FOLDER else folder
-
-
-def _upwards(folder: str) -> Iterator[str]:
-    while True:
-        yield folder
-        above = os.path.dirname(folder)
-        if above == folder:
-            return
-        folder = above
-
-
-def _is_file(path: str) -> bool:
+def _read_user(path: str) -> Mapping[str, Any]:
+    """Read the user's own file. There is none where another user's home may not be looked into."""
     try:
-        return S_ISREG(os.stat(path).st_mode)
+        with open(path, "rb") as file:
+            raw = file.read()
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            return False
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: str, error: OSError) -> UsageError:
-    return UsageError(
-        f"{path} cannot be read: {error.strerror}",
-        code="bad-config",
-        hint=to_run("ls -ld", os.path.dirname(path)),
-    )
-
-
-def _main_checkout(git: str) -> str | None:
-    """Return the main checkout of the worktree whose ``.git`` file this is."""
-    if not os.path.isfile(git):
-        return None
-    try:
-        with open(git, "rb") as file:
-            word, _, target = file.read().decode().rstrip("\r\n").partition(": ")
-        folder = os.path.realpath(os.path.join(os.path.dirname(git), target))
-    except (OSError, ValueError):
-        return None  # not what git writes: not UTF-8, a NUL, a circle of links
-    above = os.path.dirname(folder)
-    if word != "gitdir" or os.path.basename(above) != "worktrees":
-        return None
-    return os.path.dirname(os.path.dirname(above))
+        if isinstance(error, FileNotFoundError | NotADirectoryError) and not os.path.islink(path):
+            return {}
+        if isinstance(error, PermissionError) and not search.is_own(path):
+            return {}
+        raise search.unreadable(path, error) from None
+    return _parse(path, raw)
 
 
 def _read(path: str, *, named: bool = False) -> dict[str, Any]:
@@ -269,7 +241,11 @@ def _read(path: str, *, named: bool = False) -> dict[str, Any]:
             ) from None
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             return {}
-        raise _unreadable(path, error) from None
+        raise search.unreadable(path, error) from None
+    return _parse(path, raw)
+
+
+def _parse(path: str, raw: bytes) -> dict[str, Any]:
     try:
         text = raw.decode()
         plain = read_plain(text)

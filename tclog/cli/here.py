@@ -46,6 +46,8 @@ class Here:
         # What the user was told is left out.
         self._left_out: set[str] = set()
         self._session: str | None = None
+        # Whether this command sets up the folder that it was started in.
+        self.begins = False
 
     def say(self, **flags: str | None) -> None:
         """Take what the command line says; it goes before everything else."""
@@ -84,11 +86,17 @@ class Here:
                 ) from None
         return self._start
 
+    def configured(self, folder: str | None = None, **flags: str | None) -> config.Config:
+        """Return what the files say here or in a folder, without what this command was told."""
+        environ = {k: v for k, v in self.environ.items() if not k.startswith("TCLOG_")}
+        said = config.Flags(**flags)
+        return config.load(said, environ, folder or self.start, begin=self.begins)
+
     @property
     def config(self) -> config.Config:
         """The configuration, found when first asked for."""
         if self._config is None:
-            self._config = config.load(self.flags, self.environ, self.start)
+            self._config = config.load(self.flags, self.environ, self.start, begin=self.begins)
         return self._config
 
     def environ_for_child(self) -> dict[str, str]:

@@ -155,7 +155,7 @@ def test_a_relative_store_is_relative_to_where_it_was_written(user: User):
     assert where(user, "--store", "s", cwd=below)["store"][0] == str(below / "s")
     assert where(user, "-C", "sub", "--store", "../s")["store"][0] == str(user.work / "s")
     assert where(user, "--store", "~/s")["store"][0] == str(user.folder / "home" / "s")
-    config(user).unlink()
+    shutil.rmtree(config(user).parent)
     write(user_config(user), 'store = "s"\n')
     assert where(user, cwd=below)["store"][0] == str(user_config(user).parent / "s")
 
@@ -226,7 +226,7 @@ def test_a_broken_file_is_one_error_that_names_it(user: User, text: str):
             error = user(*words, "--json").error(2)
             assert error["code"] == "bad-config"
             assert str(file) in error["message"]
-        file.unlink()
+        shutil.rmtree(file.parent)
 
 
 def test_a_file_that_is_not_utf_8(user: User):

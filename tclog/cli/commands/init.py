@@ -12,6 +12,7 @@ import click
 from tclog.cli import config
 from tclog.cli.app import operation
 from tclog.cli.here import Here
+from tclog.cli.search import FOLDER, file_in, folder_of
 from tclog.errors import Refused, StoreMissing, UsageError, quote, to_run
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def init(
     """
     if store == "":
         raise UsageError("the store is empty", code="bad-store")
+    here.begins = True
     here.say(
         store=store or here.flags.store,
         project=project or here.flags.project,
@@ -100,7 +102,7 @@ def _folder(here: Here) -> str:
     Raises:
         Refused: this folder's own configuration says otherwise.
     """
-    before = config.load(config.Flags(), {}, here.start)
+    before = here.configured()
     if before.file is None:
         return here.start
     found, wanted = (
@@ -108,8 +110,8 @@ def _folder(here: Here) -> str:
         for each in (before, here.config)
     )
     if found == wanted or before.store.source != before.file:
-        return config.folder_of(before.file)
-    if config.folder_of(before.file) == here.start:
+        return folder_of(before.file)
+    if folder_of(before.file) == here.start:
         raise Refused(
             f"{here.start} is already set up for project {found[0]} in {found[1]}; use another"
             " folder, or change its file",
@@ -122,11 +124,11 @@ def _folder(here: Here) -> str:
 def _location(here: Here, folder: str) -> Location:
     """Return where the project will be: what was said, then what is usual."""
     # A file that names a store and no project has meant its project "default" until now.
-    named = config.load(config.Flags(), {}, here.start).store.source == here.config.file
+    named = here.configured().store.source == here.config.file
     if here.config.store.value is None:
-        here.say(store=str(Path(folder, config.FOLDER, "store")))
+        here.say(store=str(Path(folder, FOLDER, "store")))
     found = here.config
-    if found.file == config.file_in(folder):
+    if found.file == file_in(folder):
         usual = found.project.value is None and not named
     else:  # the name in a file further up belongs to what is set up there
         usual = found.project.source in ("default", found.file)

@@ -18,6 +18,7 @@ from tclog.cli.files import file_to_write, unreadable
 from tclog.cli.here import Here
 from tclog.cli.options import STDIN
 from tclog.cli.output import one_line, size, write_bytes, write_json, write_line
+from tclog.cli.search import file_in
 from tclog.errors import Damaged, NotFound, UsageError, quote, to_run
 
 if TYPE_CHECKING:
@@ -356,8 +357,8 @@ def _source(here: Here, word: str, project: str | None) -> Location:
     from tclog.log.project import Location
 
     url = _folder_or_url(word)
-    if "://" not in url and Path(config.file_in(url)).is_file():
-        found = config.load(config.Flags(project=project), {}, url)
+    if "://" not in url and Path(file_in(url)).is_file():
+        found = here.configured(url, project=project)
         if found.store.value is None:
             raise NotFound(
                 f"{found.file} names no store", code="project-missing", hint="tclog where"

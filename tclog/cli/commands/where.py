@@ -54,4 +54,10 @@ def where(here: Here) -> None:
 
 
 def _presence(file: str) -> str:
-    return "present" if os.path.exists(file) else "absent"  # noqa: PTH110 - Path's may raise
+    try:
+        os.stat(file)  # noqa: PTH116 - Path's may raise
+    except PermissionError:
+        return "not readable by this user"
+    except OSError:
+        return "absent"
+    return "present"

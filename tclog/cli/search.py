@@ -1,0 +1,263 @@
+"""Where the project's file is: upwards from a folder, or in a git worktree's main checkout.
+
+Invariant: what is there and cannot be read is an error. To look further up instead would find
+another project. Also whose a file is: a file that another user has put above the working folder
+must not choose where values and credentials go (``strangers``).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Mapping
+from stat import S_ISREG
+from typing import Any, NamedTuple
+
+from tclog.errors import UsageError, to_run
+
+FOLDER = ".tclog"
+FILE = "config.toml"
+ROOT = 0
+# In the user's own file: folders whose file may say anything, whoever owns it.
+TRUSTED = "trusted"
+# What the file of another user may say. Its store must be a folder below its own.
+HARMLESS = ("store", "project", "agent", "file.fsync")
+
+
+class Place(NamedTuple):
+    """A project's file, and every name that led to it: who owns one of them decides what it says.
+
+    ``git`` is the ``.git`` file of the worktree whose main checkout has the project.
+    """
+
+    file: str
+    git: str | None = None
+
+
+class NotYours(UsageError):  # noqa: N818 - named for what happened, as in tclog.errors
+    """A file of another user names a place where values would go."""
+
+    code = "config-not-yours"
+
+
+def find(start: str, *, begin: bool = False) -> Place | None:
+    """Find the project's file; ``begin`` is for what sets up the folder that it starts in.
+
+    Raises:
+        UsageError: something is there that cannot be read.
+    """
+    for folder in _upwards(start):
+        if _is_set_up(folder, empty=begin and folder == start):
+            return Place(file_in(folder))
+        git = os.path.join(folder, ".git")
+        main = _main_checkout(git)
+        if main is None:
+            continue
+        for shared in _upwards(main):
+            if _is_set_up(shared):
+                return Place(file_in(shared), git)
+        if not os.path.isdir(main):
+            return None  # what it would have said is not known: its disk is not mounted, perhaps
+    return None
+
+
+def file_in(folder: str) -> str:
+    """Return where the file of a project that is set up in a folder is."""
+    return os.path.join(folder, FOLDER, FILE)
+
+
+def folder_of(file: str) -> str:
+    """Return the folder in which the project with this file is set up."""
+    folder = os.path.dirname(file)
+    return os.path.dirname(folder) if os.path.basename(folder) == FOLDER else folder
+
+
+def strangers(place: Place, environ: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    """Yield the names on the way to a file that belong to another user, with that user.
+
+    Root's own files are everybody's, and for ``sudo`` those of the user who called it.
+    """
+    ours = {os.geteuid(), ROOT}
+    if os.geteuid() == ROOT and environ.get("SUDO_UID", "").isdecimal():
+        ours.add(int(environ["SUDO_UID"]))
+    names = (os.path.dirname(place.file), place.file)
+    for path in names if place.git is None else (place.git, *names):
+        for look in (os.lstat, os.stat):
+            try:
+                owner = look(path).st_uid
+            except OSError as error:
+                raise unreadable(path, error) from None
+            if owner not in ours:
+                yield path, owner
+
+
+def foreign(
+    place: Place, environ: Mapping[str, str], user: Mapping[str, Any], user_file: str
+) -> NotYours | None:
+    """Return what to say of a file that is another user's and that this one does not trust.
+
+    Args:
+        place: where the file was found.
+        environ: says who called ``sudo``.
+        user: what the user's own file says.
+        user_file: where that is.
+
+    Raises:
+        NotYours: already the link that leads to it, a worktree's to its main checkout.
+    """
+    trusted = user.get(TRUSTED, [])
+    if not isinstance(trusted, list) or not all(isinstance(row, str) for row in trusted):
+        raise UsageError(
+            f"{TRUSTED} in {user_file} is not a list of folders",
+            code="bad-config",
+            hint=to_run("cat", user_file),
+        )
+    met: NotYours | None = None
+    for path, owner in strangers(place, environ):
+        linked = path == place.git
+        folder = os.path.realpath(os.path.dirname(path) if linked else folder_of(place.file))
+        if folder in (os.path.realpath(os.path.expanduser(row)) for row in trusted):
+            continue
+        import json
+
+        line = f"{TRUSTED} = {json.dumps([*trusted, folder], ensure_ascii=False)}"
+        met = met or NotYours(
+            f"{path} belongs to {_name(owner)}; to trust it, write at the top of {user_file}:"
+            f" {line}",
+            hint=to_run("cat", path if linked else place.file),
+            file=place.file,
+            owner=owner,
+            user_file=user_file,
+            line=line,
+        )
+        if linked:
+            raise met
+    return met
+
+
+def check_foreign(name: str, value: str, met: NotYours) -> None:
+    """Refuse what the file of another user may not say.
+
+    Raises:
+        NotYours: a setting that is not harmless, or a store that is not below the file's folder.
+    """
+    if name not in HARMLESS:
+        met.message = f"{name} = {value} is not used: {met.message}"
+        raise met
+    if name == "store":
+        own = os.path.realpath(folder_of(met.details["file"]))
+        store = os.path.realpath(os.path.join(own, os.path.expanduser(value)))
+        if "://" in value or not store.startswith(os.path.join(own, "")):
+            met.message = f"the store {value} is not below {own} and not used: {met.message}"
+            raise met
+
+
+def is_own(path: str) -> bool:
+    """Whether a path belongs to this user."""
+    try:
+        return os.stat(path).st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def _name(owner: int) -> str:
+    """Name a user of this machine."""
+    import pwd
+
+    try:
+        return f"{pwd.getpwuid(owner).pw_name} (uid {owner})"
+    except KeyError:
+        return f"uid {owner}"
+
+
+def unreadable(path: str, error: OSError) -> UsageError:
+    """Return what to say of a file of settings that is there and cannot be read."""
+    reason = str(error.strerror)
+    if error.errno == errno.ENOENT:
+        reason = "it is a link to what is not there"
+    return _unusable(path, f"cannot be read: {reason}")
+
+
+def _upwards(folder: str) -> Iterator[str]:
+    while True:
+        yield folder
+        above = os.path.dirname(folder)
+        if above == folder:
+            return
+        folder = above
+
+
+def _is_set_up(folder: str, *, empty: bool = False) -> bool:
+    """Whether a folder has a project's file; most have none, which costs one look.
+
+    Args:
+        folder: to look at.
+        empty: whether its ``.tclog`` may be empty.
+    """
+    own, file = os.path.join(folder, FOLDER), file_in(folder)
+    try:
+        os.lstat(own)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise unreadable(own, error) from None
+    try:
+        found = os.stat(file)
+    except OSError as error:
+        if error.errno == errno.ENOTDIR and os.path.exists(own) and not os.path.isdir(own):
+            raise _unusable(own, "is not a folder") from None
+        for path in (own, file):
+            # A link that leads nowhere: to a disk that is not mounted, perhaps, or in a circle.
+            if os.path.islink(path) and not os.path.exists(path):
+                raise unreadable(path, error) from None
+        if error.errno != errno.ENOENT:
+            raise unreadable(file, error) from None
+        if not empty:
+            _refuse_empty(own)
+        return False
+    if not S_ISREG(found.st_mode):
+        raise _unusable(file, "is not a file")
+    return True
+
+
+def _refuse_empty(own: str) -> None:
+    """Refuse a folder with nothing in it, as a disk leaves behind that is not mounted."""
+    try:
+        with os.scandir(own) as rows:
+            empty = next(rows, None) is None
+    except OSError as error:
+        raise unreadable(own, error) from None
+    if empty:
+        raise UsageError(
+            f"{own} is empty: is its disk not mounted? tclog init sets up a new project there",
+            code="bad-config",
+            hint=to_run("ls -ld", own),
+        )
+
+
+def _unusable(path: str, what: str) -> UsageError:
+    return UsageError(
+        f"{path} {what}", code="bad-config", hint=to_run("ls -ld", os.path.dirname(path))
+    )
+
+
+def _main_checkout(git: str) -> str | None:
+    """Return the main checkout of the worktree whose ``.git`` file this is.
+
+    Raises:
+        UsageError: it is a file, and this user may not read it.
+    """
+    if not os.path.isfile(git):
+        return None
+    try:
+        with open(git, "rb") as file:
+            word, _, target = file.read().decode().rstrip("\r\n").partition(": ")
+        folder = os.path.realpath(os.path.join(os.path.dirname(git), target))
+    except PermissionError as error:
+        raise unreadable(git, error) from None
+    except (OSError, ValueError):
+        return None  # not what git writes: not UTF-8, a NUL, a circle of links
+    above = os.path.dirname(folder)
+    if word != "gitdir" or os.path.basename(above) != "worktrees":
+        return None
+    return os.path.dirname(os.path.dirname(above))

@@ -132,7 +132,12 @@ def _claimed(client: Client, step: str, done: Appended) -> Protocol[Step]:
     assert done.event is not None  # noqa: S101 - as above
     head, state = (done.version, done.state) if done.head is None else still_held(client, done)
     result = yield from read_result(client, step, head, state)
-    return mark(result, done.version, done.event, done.state)
+    claimed = mark(result, done.version, done.event, done.state)
+    if claimed.new:
+        from tclog.log.nearby import note_new_step
+
+        note_new_step(client, step)
+    return claimed
 
 
 def still_held(client: Client, done: Appended) -> tuple[Version, steps.State]:

@@ -301,7 +301,7 @@ class FileHeads(MemoryHeads):
 
 
 def _difference(known: Version, found: Found | None) -> Damaged:
-    from tclog.chain.trust import Remembered, difference
+    from tclog.chain.remembered import Remembered, difference
 
     error = difference(Remembered.of(known), found)
     assert error is not None  # noqa: S101 - the caller has compared

@@ -9,8 +9,8 @@ from tclog.chain.append import Appended
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import place_of, state_of
-from tclog.chain.read import Junk
 from tclog.chain.results import Step
+from tclog.chain.slots import Junk
 from tclog.clock import parse_us
 from tclog.domain import steps
 from tclog.errors import (

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tclog.chain.append import Appended, Sealed, append, take_in
+from tclog.chain.append import Appended, append, take_in
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, together
 from tclog.chain.fold import state_of
 from tclog.chain.once import once
+from tclog.chain.race import Sealed
 from tclog.chain.read import (
     read_at,
     read_broadcasts,

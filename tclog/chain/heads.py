@@ -16,8 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable
 from typing import Protocol
 
 from tclog.clock import Hlc, HybridClock, Stamp, parse_hlc
@@ -30,15 +29,12 @@ LOOK_EVERY_S = 60.0
 # Beside ``heads/``: the chain with the newest version, and when the store was asked for that last.
 NEWEST = "newest"
 LOOKED = "looked"
+# What came of it when the store was last tried for its condition: nothing, or when it failed.
+FIT = "fit"
+FIT_KEPT_S = 86_400.0
 # What one process remembers at most, as the store holds it; in memory it takes about three times
 # as much. A process that lives long meets any number of chains.
 KEPT_BYTES_MAX = 16 << 20
-# Below the project's folder: the clocks of agents of this machine, and which others were seen.
-CLOCKS = "clocks"
-ACTED = "acted"
-# How many heads are looked through for names, and how much of each: names stand at its beginning.
-REMEMBERED_MAX = 4_000
-BEGINNING_BYTES = 2_048
 
 Read = Callable[[str], Found | None]
 
@@ -77,20 +73,17 @@ class Heads(Protocol):
     def looked(self, now_s: float, *, found: bool) -> None:
         """Remember that the store was asked for the witness; not ``found``: without an answer."""
 
-    def remembered(self) -> Iterator[tuple[ChainId, Sequence[str]]]:
-        """Yield chains that are known, each with agents that wrote to it; asks nobody."""
-
-    def acted(self, agent: str) -> bool:
-        """Return whether an agent is known to have acted in the project."""
-
-    def remember_agent(self, agent: str) -> None:
-        """Remember that it has."""
-
     def may_remove(self) -> bool:
         """Return whether the store was not seen lately to deny the removal of an object."""
 
     def deny_removal(self) -> None:
         """Remember that it did."""
+
+    def fitness(self, now_s: float) -> str | None:
+        """Return when the store was seen to be unfit, "" if it is fit, None to try it again."""
+
+    def keep_fitness(self, now_s: float, unfit: str) -> None:
+        """Remember what came of a trial; see ``fitness``."""
 
 
 class MemoryHeads:
@@ -107,10 +100,10 @@ class MemoryHeads:
         self._versions: dict[ChainId, Version] = {}
         self._kept_bytes = 0
         self._denied = False
-        self._acted: set[str] = set()
         # Stamp and chain of the newest version, and when the store was asked for it last.
         self._newest: tuple[str, ChainId] | None = None
         self._looked_s = -LOOK_EVERY_S
+        self._tried: tuple[float, str] | None = None
 
     def get(self, chain: ChainId) -> Version | None:
         """See ``Heads``."""
@@ -163,19 +156,6 @@ class MemoryHeads:
         """See ``Heads``."""
         self._looked_s = now_s
 
-    def remembered(self) -> Iterator[tuple[ChainId, Sequence[str]]]:
-        """See ``Heads``."""
-        for chain, version in list(self._versions.items()):
-            yield chain, [event.agent for event in version.events]
-
-    def acted(self, agent: str) -> bool:
-        """See ``Heads``."""
-        return agent in self._acted
-
-    def remember_agent(self, agent: str) -> None:
-        """See ``Heads``."""
-        self._acted.add(agent)
-
     def may_remove(self) -> bool:
         """See ``Heads``."""
         return not self._denied
@@ -183,6 +163,16 @@ class MemoryHeads:
     def deny_removal(self) -> None:
         """See ``Heads``."""
         self._denied = True
+
+    def fitness(self, now_s: float) -> str | None:
+        """See ``Heads``. What is remembered nowhere else is tried once a process is a day old."""
+        self._tried = self._tried or (now_s, "")
+        tried_s, unfit = self._tried
+        return unfit if unfit or self.local or now_s - tried_s < FIT_KEPT_S else None
+
+    def keep_fitness(self, now_s: float, unfit: str) -> None:
+        """See ``Heads``."""
+        self._tried = now_s, unfit
 
 
 class FileHeads(MemoryHeads):
@@ -199,6 +189,7 @@ class FileHeads(MemoryHeads):
         self._denial = f"{self._folder}/denied-removal"
         self._look = f"{self._folder}/{LOOKED}"
         self._newest_file = f"{self._folder}/{NEWEST}"
+        self._fit_file = f"{self._folder}/{FIT}"
 
     def _known(self, chain: ChainId) -> Version | None:
         known = super()._known(chain)
@@ -257,28 +248,6 @@ class FileHeads(MemoryHeads):
         if found:
             replace_cached(self._look, b"")
 
-    def remembered(self) -> Iterator[tuple[ChainId, Sequence[str]]]:
-        """See ``Heads``. Looks at the beginnings of at most ``REMEMBERED_MAX`` files."""
-        yield from super().remembered()
-        with contextlib.suppress(OSError), os.scandir(f"{self._folder}/heads") as entries:
-            for entry in islice(entries, REMEMBERED_MAX):
-                yield from _names(_read(entry.path, BEGINNING_BYTES))
-
-    def acted(self, agent: str) -> bool:
-        """See ``Heads``. An agent of this machine has a clock here."""
-        return super().acted(agent) or any(
-            os.path.exists(self._of_agent(folder, agent))  # noqa: PTH110 - as in _read
-            for folder in (CLOCKS, ACTED)
-        )
-
-    def remember_agent(self, agent: str) -> None:
-        """See ``Heads``."""
-        super().remember_agent(agent)
-        replace_cached(self._of_agent(ACTED, agent), b"")
-
-    def _of_agent(self, folder: str, agent: str) -> str:
-        return agent_file(self._folder, folder, agent)
-
     def may_remove(self) -> bool:
         """See ``Heads``. After an hour it is tried again: permissions change."""
         try:
@@ -292,6 +261,24 @@ class FileHeads(MemoryHeads):
         super().deny_removal()
         replace_cached(self._denial, b"")
 
+    def fitness(self, now_s: float) -> str | None:
+        """See ``Heads``. Other processes of this user try it, too."""
+        if self.local:
+            return ""
+        raw = _read(self._fit_file)
+        if raw is None:
+            return None if self._tried is None else super().fitness(now_s)
+        with contextlib.suppress(OSError):
+            age_s = time.time() - os.stat(self._fit_file).st_mtime  # noqa: PTH116 - as in _read
+            if raw or 0 <= age_s < FIT_KEPT_S:
+                return raw.decode(errors="replace")
+        return None
+
+    def keep_fitness(self, now_s: float, unfit: str) -> None:
+        """See ``Heads``."""
+        super().keep_fitness(now_s, unfit)
+        replace_cached(self._fit_file, unfit.encode())
+
     def where(self, chain: ChainId) -> str:
         """See ``Heads``."""
         return self._path(chain)
@@ -301,7 +288,7 @@ class FileHeads(MemoryHeads):
 
 
 def _difference(known: Version, found: Found | None) -> Damaged:
-    from tclog.chain.remembered import Remembered, difference
+    from tclog.chain.trust import Remembered, difference
 
     error = difference(Remembered.of(known), found)
     assert error is not None  # noqa: S101 - the caller has compared
@@ -344,25 +331,6 @@ def read_kept(path: str, chain: ChainId | None = None) -> Version | None:
     return version if line == _line(version) else None
 
 
-def agent_file(root: str, folder: str, agent: str) -> str:
-    """Return where something is remembered of an agent."""
-    return f"{root}/{folder}/{digest(agent.encode())[:32]}"
-
-
-def _names(raw: bytes | None) -> Iterator[tuple[ChainId, Sequence[str]]]:
-    """Read the chain and some of the agents out of the beginning of a head's file."""
-    import json
-    import re
-
-    found: dict[str, list[str]] = {"chain": [], "by": [], "agent": []}
-    text = (raw or b"").partition(b"\n")[2].decode(errors="ignore")
-    for field, name in re.findall(r'"(chain|by|agent)":("(?:[^"\\]|\\.)*")', text):
-        with contextlib.suppress(ValueError):
-            found[field].append(json.loads(name))
-    if found["chain"]:
-        yield ChainId(found["chain"][0]), found["by"] + found["agent"]
-
-
 def _line(version: Version) -> bytes:
     """Return the first line of a head's file: what stands beside the bytes, and a check of all."""
     verdict = {None: "-", True: "aborted", False: "committed"}[version.aborted]
@@ -378,7 +346,7 @@ class ClockFile:
     """
 
     def __init__(self, folder: str | os.PathLike[str], agent: str) -> None:
-        self._path = agent_file(os.fspath(folder), CLOCKS, agent)
+        self._path = f"{os.fspath(folder)}/clocks/{digest(agent.encode())[:32]}"
 
     def read(self) -> tuple[Hlc | None, int, int, int]:
         """Return the last stamp (or None), the offset, when it was learnt, and the epoch."""
@@ -402,10 +370,10 @@ class ClockFile:
         replace_cached(self._path, text.encode())
 
 
-def _read(path: str, size: int = -1) -> bytes | None:
+def _read(path: str) -> bytes | None:
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - pathlib costs on the hot path
-            return file.read(size)
+            return file.read()
     except OSError:
         return None
 

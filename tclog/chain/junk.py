@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, settled
-from tclog.chain.slots import Junk, decode_slot
-from tclog.errors import Damaged, NotFound, to_run
-from tclog.event import VOIDS_MAX, Version, digest, slot_key
+from tclog.chain.read import Junk, decode_slot, newest_slot, read_version
+from tclog.errors import Damaged, Forked, NotFound, RolledBack, to_run
+from tclog.event import VOIDS_MAX, ChainId, Version, chain_folder, digest, slot_key
 from tclog.event.names import SEQ_MAX
 from tclog.store.base import Get
 
@@ -99,3 +99,23 @@ def ended_by(junk: Junk, version: Version) -> NotFound:
         hint=to_run("tclog show", version.id[:16]),
         before=version.after,
     )
+
+
+def read_below(client: Client, chain: ChainId, damage: Damaged) -> Protocol[Version | None]:
+    """Return the newest sound version of a chain with damage, None if there is none.
+
+    Raises:
+        Damaged: none of the newest few slots holds one.
+    """
+    newest = yield from newest_slot(chain_folder(chain))
+    lowest = max(0, newest - 1 - VOIDS_MAX)
+    for seq in range(newest, lowest, -1):
+        try:
+            return (yield from read_version(client, chain, seq))
+        except (Forked, RolledBack):
+            raise
+        except (Damaged, NotFound):
+            continue
+    if lowest:
+        raise damage
+    return None

@@ -5,6 +5,7 @@ from tclog.event.envelopes import RECIPIENTS_MAX, TXN_CHAINS_MAX, VOIDS_MAX
 from tclog.event.ids import BlobHash, ChainId, EventId, VersionId
 from tclog.event.names import (
     ALL,
+    MARK,
     PACKS,
     blob_key,
     chain_folder,
@@ -46,6 +47,7 @@ from tclog.event.records import (
 __all__ = [
     "ALL",
     "FORMAT",
+    "MARK",
     "PACKS",
     "RECIPIENTS_MAX",
     "TXN_CHAINS_MAX",

@@ -25,6 +25,8 @@ SEQ_MAX = 9_999_999_999
 # The longest key of all, of which two parts are names: that which binds an idempotency key.
 KEY_BYTES_MAX = len("once//.json") + 2 * ENCODED_MAX
 
+# The mark of a project: there is no project without it, and nobody ever writes it again.
+MARK = "tclog.json"
 ALL = ChainId("inbox/@all")
 # Names the packs of the whole log.
 PACKS = ChainId("pack/log")

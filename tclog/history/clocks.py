@@ -13,8 +13,7 @@ from typing import NamedTuple
 from tclog.chain.drive import Protocol, settled
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Hlc, Stamp, format_us, parse_us
 from tclog.errors import TclogError
-from tclog.event import decode_event, event_key_parts
-from tclog.history.objects import MARK
+from tclog.event import MARK, decode_event, event_key_parts
 from tclog.store.base import Entry, Found, Get, List, Stat
 
 CODE = "clock-off"

@@ -30,11 +30,12 @@ from blake3 import blake3
 
 from tclog.chain.drive import Protocol, together
 from tclog.chain.fold import state_of
-from tclog.chain.slots import newest_slot
+from tclog.chain.read import newest_slot
 from tclog.domain.packs import State
 from tclog.errors import Damaged, FormatNewer, NotFound, Refused, StoreError, TclogError
 from tclog.event import (
     ALL,
+    MARK,
     PACKS,
     ChainId,
     Version,
@@ -56,7 +57,6 @@ from tclog.event import (
 from tclog.event.names import SEQ_MAX
 from tclog.history.objects import (
     ALL_FOLDER,
-    MARK,
     PACKS_FOLDER,
     PAGES_MAX,
     RECORD_BYTES_MAX,

@@ -19,6 +19,7 @@ from tclog.clock import SECOND_US, Stamp, parse_us
 from tclog.errors import Damaged, FormatNewer, StoreError, TclogError
 from tclog.event import (
     ALL,
+    MARK,
     ChainId,
     decode_event,
     decode_record,
@@ -39,7 +40,6 @@ from tclog.history.ledger import Ledger, Writer
 from tclog.history.objects import (
     ALL_FOLDER,
     AT_ONCE,
-    MARK,
     PAGES_MAX,
     WHOLE_BYTES_MAX,
     Listing,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from tclog.chain.drive import Protocol
 from tclog.errors import Damaged, StoreDenied, StoreError, StoreMissing, StoreUnreachable
 from tclog.event import (
+    MARK,
     BlobHash,
     ChainId,
     EventId,
@@ -24,7 +25,6 @@ from tclog.event import (
 from tclog.event.names import chain_of_slot
 from tclog.store.base import Entry, Found, Get, List
 
-MARK = "tclog.json"
 ALL_FOLDER = "chains/inbox/@all"
 PACKS_FOLDER = "chains/pack/log"
 PAGE = 5000

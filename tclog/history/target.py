@@ -15,8 +15,8 @@ from blake3 import blake3
 
 from tclog.chain.drive import Protocol, Sleep
 from tclog.errors import OutcomeUnknown, Refused, StoreError
-from tclog.event import VersionId, digest
-from tclog.history.objects import MARK, Listing, blob_of
+from tclog.event import MARK, VersionId, digest
+from tclog.history.objects import Listing, blob_of
 from tclog.history.spool import spool
 from tclog.store.base import (
     Create,

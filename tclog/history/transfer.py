@@ -19,13 +19,12 @@ from blake3 import blake3
 
 from tclog.chain.drive import Protocol, together
 from tclog.errors import BadValue, Damaged, FormatNewer, TclogError
-from tclog.event import VersionId, decode, decode_version, digest, encode, slot_seq
+from tclog.event import MARK, VersionId, decode, decode_version, digest, encode, slot_seq
 from tclog.history.copying import Copied, Tell, broken, copy_log, unseen_junk
 from tclog.history.objects import (
     ALL_FOLDER,
     AT_ONCE,
     BATCH_BYTES,
-    MARK,
     WHOLE_BYTES_MAX,
     Listing,
     Progress,

@@ -9,11 +9,10 @@ from typing import NamedTuple
 from tclog.chain.drive import Protocol, settled
 from tclog.clock import stamp
 from tclog.errors import Damaged, FormatNewer, NotFound, Refused, StoreError, UsageError
-from tclog.event import FORMAT, decode_record, digest, encode, encode_name, validate_name
+from tclog.event import FORMAT, MARK, decode_record, digest, encode, encode_name, validate_name
 from tclog.event.names import KEY_BYTES_MAX
 from tclog.store.base import Create, Found, Get, List, Store
 
-MARK = "tclog.json"
 # What else a copy begins with.
 FOLDERS = ("blobs", "chains", "events", "once", "packs")
 # It also names the folder of the project's caches on each user's disk.

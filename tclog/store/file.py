@@ -464,6 +464,12 @@ class FileStore:
     def _error(self, error: OSError, what: str) -> StoreError:
         reason = error.strerror or str(error)
         text = f"{what} in {self._root}: {reason}"
+        if error.errno == errno.EXDEV:
+            return StoreUnfit(
+                f"{what} in {self._root}: its folder is on another disk than {TEMPORARY}, where it"
+                " is written first, and link(2) gives it no name there",
+                hint=to_run("df", self._root),
+            )
         if error.errno in _FULL:
             return StoreFull(text, hint=to_run("df -h", self._root))
         if error.errno in _DENIED:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tclog.clock import SECOND_US, parse_us
@@ -56,6 +57,9 @@ def probe(store: Store, nonce: str, *, racers: int = RACERS, rounds: int = ROUND
         for key in keys:
             undecided += _race(store, key, racers)
         _check_list(store, folder, keys)
+    except StoreUnfit as error:
+        _name_cause(store, error)
+        raise
     finally:
         _clear(store, [*keys, f"{folder}/put"])
     elapsed_ms = (time.monotonic() - begun_s) * 1000
@@ -145,6 +149,50 @@ def _check_list(store: Store, folder: str, keys: list[str]) -> None:
     after = [entry.key for entry in store.list(folder, keys[1], 1000, False)]
     if after != [*keys[2:], f"{folder}/put"]:
         raise _unfit(store, "a listing that begins after a key does not begin there")
+
+
+def _name_cause(store: Store, error: StoreUnfit) -> None:
+    """Add to the error which setting of a bucket makes its server ignore conditions."""
+    if store.url.startswith("s3://"):
+        from tclog.store.s3 import S3Store
+
+        if isinstance(store, S3Store):
+            store.name_cause(error)
+
+
+def write_each(store: Store) -> bool:
+    """Write an object beside those of each kind, as commands do; return whether they are gone.
+
+    The race shows that one folder of the store can be written. A policy may deny another, or a
+    folder may lie on another disk. The names sort before all that commands list by their time.
+
+    Raises:
+        StoreError: it names the first object that cannot be written.
+    """
+    for kind, write in _KINDS.items():
+        key = f"{kind}/{_NAME}"
+        try:
+            write(store, key)
+        except StoreError as error:
+            error.message = f"{key} cannot be written, nor can others there: {error.message}"
+            raise
+    try:
+        store.delete(*(f"{kind}/{_NAME}" for kind in _KINDS))
+    except StoreError:
+        return False
+    return True
+
+
+# The verbs by which commands write what is kept in each folder.
+_NAME = ".probe"
+_KINDS: dict[str, Callable[[Store, str], object]] = {
+    "events": lambda store, key: store.keep(key, b"probe"),
+    "blobs": lambda store, key: store.keep(key, b"probe"),
+    "packs": lambda store, key: store.keep(key, b"probe"),
+    "once": lambda store, key: store.create(key, b"probe"),
+    "chains": lambda store, key: store.create(key, b"probe"),
+    "pending": lambda store, key: store.put(key, b"probe"),
+}
 
 
 def _clear(store: Store, keys: list[str]) -> None:

@@ -25,6 +25,8 @@ class Bucket(MemoryStore):
     def __init__(self, now_us: Callable[[], int], *, tells: bool = True) -> None:
         super().__init__(now_us)
         self._tells = tells
+        # As Ceph RGW does once versioning is on: it creates again what is there.
+        self.ignores_conditions = False
         self._folders: dict[str, list[str]] = {}
 
     def put(self, key: str, data: bytes) -> Stamp | None:
@@ -37,9 +39,10 @@ class Bucket(MemoryStore):
 
     def create(self, key: str, data: bytes) -> Created:
         """See ``Store``."""
-        if key in self._objects:
+        if key not in self._objects:
+            self._index(key)
+        elif not self.ignores_conditions:
             return _EXISTS
-        self._index(key)
         stored = stamp(self._now_us())
         self._objects[key] = Found(data, stored)
         return Created(Outcome.WON, stored)

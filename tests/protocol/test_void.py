@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from tclog.chain.drive import Protocol, run
-from tclog.chain.judge import judge
-from tclog.chain.read import read_version
-from tclog.chain.slots import decode_slot
+from tclog.chain.read import decode_slot, read_version
+from tclog.chain.verdict import judge
 from tclog.errors import (
     BadName,
     Damaged,

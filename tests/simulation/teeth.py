@@ -22,28 +22,26 @@ from simulation.interleaving import check_keys, check_tampering
 from simulation.junk import check_bytes_put_back, check_foreign_objects, check_late_writers
 from simulation.restores import check_set_back
 from simulation.transfers import check_deaths
+from simulation.unfit import check_turned
 from tclog.chain import append as append_module
 from tclog.chain import combine as combine_module
+from tclog.chain import fit as fit_module
 from tclog.chain import fold as fold_module
 from tclog.chain import heads as heads_module
-from tclog.chain import judge as judge_module
 from tclog.chain import junk as junk_module
 from tclog.chain import once as once_module
-from tclog.chain import race as race_module
 from tclog.chain import read as read_module
-from tclog.chain import remembered as remembered_module
-from tclog.chain import resolve as resolve_module
-from tclog.chain import seal as seal_module
-from tclog.chain import settle as settle_module
 from tclog.chain import transact as transact_module
 from tclog.chain import trust as trust_module
-from tclog.chain.race import Sealed
+from tclog.chain import verdict as verdict_module
+from tclog.chain.append import Sealed
 from tclog.clock import HybridClock, stamp
 from tclog.domain import inbox, steps
 from tclog.domain.decision import Draft
 from tclog.errors import OutcomeUnknown, Refused, StoreUnreachable
 from tclog.event import (
     ALL,
+    MARK,
     ChainId,
     digest,
     encode,
@@ -69,9 +67,9 @@ from tclog.testing.bucket import Bucket
 SEEDS_MAX = 300
 # What a planted bug raises that no longer fits the code.
 MISFITS = ("TypeError(", "AttributeError(", "NameError(")
-SHIPPED_DIFFERENCE = remembered_module.difference
-SHIPPED_SETTLE = settle_module.settle
-SHIPPED_MERGE_OF = seal_module.merge_of
+SHIPPED_DIFFERENCE = trust_module.difference
+SHIPPED_SETTLE = append_module.settle
+SHIPPED_MERGE_OF = append_module.merge_of
 
 
 # -- the answer to a create -----------------------------------------------------------------------
@@ -84,10 +82,9 @@ def settle_with(patch):
     """
 
     def plant(settle):
-        for module in (append_module, combine_module, resolve_module):
-            patch.setattr(
-                module, "settle", lambda client, version, race=None: settle(client, version)
-            )
+        patch.setattr(
+            append_module, "settle", lambda client, version, race=None: settle(client, version)
+        )
 
     return plant
 
@@ -270,7 +267,7 @@ def version_written_before_its_event(patch):
         return stamp(race.client.clock.wall_us())
         yield
 
-    patch.setattr(race_module, "_put_event", put_event)
+    patch.setattr(append_module, "_put_event", put_event)
 
 
 # -- the chain ------------------------------------------------------------------------------------
@@ -299,12 +296,12 @@ def prev_unchecked(patch):
 
 def prev_neither_named_nor_checked(patch):
     prev_unchecked(patch)
-    real = seal_module.seal_version
+    real = append_module.seal_version
 
     def seal(*, prev, **rest):
         return real(prev=prev and digest(b"whatever came before"), **rest)
 
-    patch.setattr(seal_module, "seal_version", seal)
+    patch.setattr(append_module, "seal_version", seal)
 
 
 def decision_not_made_again_after_a_lost_race(patch):
@@ -444,14 +441,14 @@ def claim_found_by_its_key_taken_for_held(patch):
 
 
 def lease_judged_by_the_takers_clock(patch):
-    real = append_module.write_event
+    real = append_module.seal
 
-    def write_event(race, draft):
+    def seal(race, draft):
         yield from real(race, draft)
         now = stamp(race.client.clock.wall_us())
         race.sealed = Sealed(race.sealed.draft, race.sealed.event, now)
 
-    patch.setattr(append_module, "write_event", write_event)
+    patch.setattr(append_module, "seal", seal)
 
 
 def lease_counted_from_the_claim_not_the_renewal(patch):
@@ -579,8 +576,7 @@ def broadcasts_merged_only_by_readers(patch):
     shipped = append_module.take_in
     names = dict(shipped.__globals__, merge_of=SHIPPED_MERGE_OF)
     take_in = types.FunctionType(shipped.__code__, names, closure=shipped.__closure__)
-    for module in (append_module, combine_module):
-        patch.setattr(module, "merge_of", lambda state, broadcasts: None)
+    patch.setattr(append_module, "merge_of", lambda state, broadcasts: None)
     patch.setattr(inbox_log, "take_in", take_in)
 
 
@@ -737,52 +733,46 @@ def announced_before_the_object_is_there(patch):
 # -- transactions ---------------------------------------------------------------------------------
 
 
-def resolve_with(patch, resolve):
-    for module in (resolve_module, combine_module, transact_module):
-        patch.setattr(module, "resolve", resolve)
-
-
 def undecided_transaction_skipped(patch):
     """Write past it, as if that were the end of it."""
 
     def resolve(client, version):
-        (judged,) = yield from judge_module.judge(client, [version])
+        (judged,) = yield from verdict_module.judge(client, [version])
         return version.judged(aborted=True) if judged is None else judged
 
-    resolve_with(patch, resolve)
+    patch.setattr(verdict_module, "resolve", resolve)
 
 
 def undecided_transaction_built_upon(patch):
     def resolve(client, version):
-        (judged,) = yield from judge_module.judge(client, [version])
+        (judged,) = yield from verdict_module.judge(client, [version])
         return version.judged(aborted=False) if judged is None else judged
 
-    resolve_with(patch, resolve)
+    patch.setattr(verdict_module, "resolve", resolve)
 
 
 def slot_taken_for_filled_without_looking(patch):
     """Once it has tried to fill a slot, the transaction is taken to be over."""
-    fill = resolve_module._fill
+    fill = verdict_module._fill
 
     def resolve(client, version):
-        (judged,) = yield from judge_module.judge(client, [version])
+        (judged,) = yield from verdict_module.judge(client, [version])
         if judged is None:
             yield from fill(client, version)
             judged = version.judged(aborted=True)
         return judged
 
-    resolve_with(patch, resolve)
+    patch.setattr(verdict_module, "resolve", resolve)
 
 
 def judge_with(patch, change):
-    real = judge_module.judge
+    real = verdict_module.judge
 
     def judge(client, versions):
         judged = yield from real(client, versions)
         return [change(*pair) for pair in zip(versions, judged, strict=True)]
 
-    for module in (judge_module, resolve_module):
-        patch.setattr(module, "judge", judge)
+    patch.setattr(verdict_module, "judge", judge)
 
 
 def half_a_transaction_shown(patch):
@@ -806,8 +796,7 @@ def one_slot_taken_for_all(patch):
     def others(version):
         return [slot for slot in version.txn["slots"].items() if slot[0] != version.chain][:1]
 
-    for module in (judge_module, resolve_module):
-        patch.setattr(module, "other_slots", others)
+    patch.setattr(verdict_module, "_others", others)
 
 
 def slots_of_a_transaction_not_read_back(patch):
@@ -885,7 +874,7 @@ def each_operation_for_itself(patch):
 
 
 def dead_transaction_waited_for_too_long(patch):
-    patch.setattr(resolve_module, "GRACE_S", 2 * resolve_module.GRACE_S)
+    patch.setattr(verdict_module, "GRACE_S", 2 * verdict_module.GRACE_S)
 
 
 # -- barriers -------------------------------------------------------------------------------------
@@ -911,15 +900,49 @@ def heads_trusted_by_number(patch):
     def difference(known, found):
         return None if found is not None else SHIPPED_DIFFERENCE(known, found)
 
-    for module in (remembered_module, trust_module):
-        patch.setattr(module, "is_same", lambda known, entry: entry is not None)
-        patch.setattr(module, "difference", difference)
+    patch.setattr(trust_module, "is_same", lambda known, entry: entry is not None)
+    patch.setattr(trust_module, "difference", difference)
     patch.setattr(heads_module.MemoryHeads, "get", heads_module.MemoryHeads._known)
 
 
 def set_back_never_looked_for(patch):
     patch.setattr(heads_module.MemoryHeads, "due", lambda self, now_s: None)
     patch.setattr(heads_module.MemoryHeads, "get", heads_module.MemoryHeads._known)
+
+
+def store_never_tried_again(patch):
+    """As it was until November 2026: a store is probed by `init` and never again."""
+    patch.setattr(heads_module.MemoryHeads, "fitness", lambda self, now_s: "")
+
+
+def trial_that_was_won_not_remembered(patch):
+    """The first writer of each day is told, and the next ones go on."""
+    shipped = heads_module.MemoryHeads.keep_fitness
+
+    def keep_fitness(self, now_s, unfit):
+        shipped(self, now_s, "")
+
+    patch.setattr(heads_module.MemoryHeads, "keep_fitness", keep_fitness)
+
+
+def store_tried_with_bytes_of_ones_own(patch):
+    """A store that lets it happen has another project's mark from then on."""
+
+    def put_other(request):
+        return request._replace(data=b"{}") if request.key == MARK else request
+
+    def try_store(client):
+        trial = shipped(client)
+        reply = None
+        while True:
+            try:
+                step = trial.send(reply)
+            except StopIteration as end:
+                return end.value
+            reply = yield put_other(step) if type(step) is Create else step
+
+    shipped = fit_module._try_store
+    patch.setattr(fit_module, "_try_store", try_store)
 
 
 def _believe_absences(patch):
@@ -931,9 +954,9 @@ def _believe_absences(patch):
         return Found(known.raw, None)
         yield
 
-    patch.setattr(race_module, "stamp_of_put", stamp_of_put)
-    patch.setattr(seal_module, "look", look)
-    patch.setattr(seal_module, "check_stamped", lambda head, place: None)
+    patch.setattr(append_module, "stamp_of_put", stamp_of_put)
+    patch.setattr(append_module, "look", look)
+    patch.setattr(append_module, "check_stamped", lambda head, place: None)
     judged_at = lambda sealed, place: place._replace(now=sealed.now)  # noqa: E731
     patch.setattr(append_module, "_judged_at", judged_at)
 
@@ -1112,7 +1135,8 @@ def stray_that_sorts_first_ends_a_listing(patch):
         entries = yield List(f"{mount}{folder}", "", 1)
         return (slot_seq(entries[0].key) or 0) if entries else 0
 
-    patch.setattr(read_module, "newest_slot", newest_slot)
+    for module in (read_module, junk_module):
+        patch.setattr(module, "newest_slot", newest_slot)
 
 
 def end_of_a_chase_told_by_counting_versions(patch):
@@ -1140,23 +1164,23 @@ def slots_that_nobody_has_read_filled(patch):
     """As it was until November 2026: each empty slot of a transaction is filled, however far."""
 
     def fill(client, version):
-        for chain, seq in judge_module.other_slots(version):
+        for chain, seq in verdict_module._others(version):
             head = yield from read_module.read_head(client, chain)
             if head is None or head.seq < seq:
-                yield from resolve_module._put_filler(client, version, chain, head)
+                yield from verdict_module._put_filler(client, version, chain, head)
 
-    patch.setattr(resolve_module, "_fill", fill)
+    patch.setattr(verdict_module, "_fill", fill)
 
 
 def forged_transaction_stays_open(patch):
     """As it was until November 2026: who cannot fill a slot gives up."""
-    shipped = resolve_module._fill
+    shipped = verdict_module._fill
 
     def fill(client, version):
         yield from shipped(client, version)
-        client.verdicts.pop(judge_module.mark_of(version), None)
+        client.verdicts.pop(verdict_module.mark_of(version), None)
 
-    patch.setattr(resolve_module, "_fill", fill)
+    patch.setattr(verdict_module, "_fill", fill)
 
 
 # What random schedules seldom or never meet, and the check that must catch it.
@@ -1170,6 +1194,9 @@ FOCUSED = {
     withdrawn_arrival_passes_with_the_others: check_repeated_arrivals,
     heads_trusted_by_number: check_set_back,
     set_back_never_looked_for: check_set_back,
+    store_never_tried_again: check_turned,
+    trial_that_was_won_not_remembered: check_turned,
+    store_tried_with_bytes_of_ones_own: check_turned,
     end_of_a_sound_version_counted: check_bytes_put_back,
     hash_of_junk_not_compared: check_bytes_put_back,
     state_not_taken_from_the_newest_sound_version: check_foreign_objects,

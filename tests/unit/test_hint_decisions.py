@@ -95,6 +95,8 @@ DECISIONS: Mapping[str, str] = {
     "cat *": LOOKS,
     "cd": OWN,
     "date -u": LOOKS,
+    "aws s3api get-bucket-versioning --bucket *": LOOKS,
+    "df *": LOOKS,
     "df -h": LOOKS,
     "dmesg": LOOKS,
     "export AWS_ACCESS_KEY_ID=ID AWS_SECRET_ACCESS_KEY=SECRET": FILL,

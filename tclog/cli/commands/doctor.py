@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import Column, write_json, write_rows
-from tclog.errors import TclogError
+from tclog.errors import StoreUnfit, TclogError
 
 if TYPE_CHECKING:
     from tclog.store.base import Store
@@ -36,8 +36,9 @@ class Check(NamedTuple):
 def doctor(here: Here) -> None:
     """Check the store, the clock and the configuration.
 
-    The store's one promise is put to the test, as by init. Changes nothing but a few probe
-    objects, which it removes. Ends with the exit status of the first thing that is wrong.
+    The store's one promise is put to the test, as by init, and an object of each kind is written.
+    Changes nothing but these objects, which it removes. Ends with the exit status of the first
+    thing that is wrong. A store that was found unfit is trusted again once it passes.
     """
     failures: list[TclogError] = []
     checks: list[Check] = []
@@ -58,11 +59,13 @@ def doctor(here: Here) -> None:
             return stores[0].url
 
         if check("store", opened) and check("project", lambda: _project(here, stores[0])):
-            writable = check("probe", lambda: _probe(here, stores[0]))
+            fit = check("probe", lambda: _probe(here, stores[0]))
+            writable = fit and check("objects", lambda: _write_each(stores[0]))
             check("log", lambda: _write(here, writable=writable))
             check("clocks", lambda: _clocks(here, stores[0]))
             for name, detail in _details(here, stores[0]):
-                checks.append(Check(name, True, detail))
+                ok = fit or (name, detail) != ("versioning", "enabled")
+                checks.append(Check(name, ok, detail))
     _print(here, checks)
     if failures:
         raise failures[0]
@@ -83,9 +86,17 @@ def _project(here: Here, store: Store) -> str:
 
 
 def _probe(here: Here, store: Store) -> str:
+    from tclog.chain.drive import run
+    from tclog.chain.fit import check_fit, keep_unfit
     from tclog.store.probe import probe
 
-    found = probe(store, os.urandom(8).hex())
+    client = here.log(reader=True).client
+    try:
+        found = probe(store, os.urandom(8).hex())
+    except StoreUnfit:
+        keep_unfit(client)
+        raise
+    run(check_fit(client, again=True), store)
     seconds = found.offset_us / 1_000_000
     if abs(found.offset_us) > OFFSET_BAD_US:
         here.note(f"this machine's clock is {-seconds:+.0f} s off the store's; set it right")
@@ -95,10 +106,17 @@ def _probe(here: Here, store: Store) -> str:
     )
 
 
+def _write_each(store: Store) -> str:
+    from tclog.store.probe import write_each
+
+    written = "events, versions, blobs, packs, keys and announcements can be written"
+    return f"{written} and removed" if write_each(store) else f"{written}, but not removed"
+
+
 def _write(here: Here, *, writable: bool) -> str:
     """Read the configured agent's chain, and introduce it if nobody has.
 
-    Who was introduced before writes nothing here, so that it can is told by the probe.
+    An agent that was introduced before writes nothing here; the other checks tell that it can.
     """
     if here.config.agent.value is None:
         return "not tried: no agent"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tclog.errors import UsageError
+from tclog.errors import StoreUnfit, TclogError, UsageError, quote, to_run
 from tclog.store.s3._boto3 import Boto3Plane
 from tclog.store.s3.failures import boto3_failure, explain
 from tclog.store.s3.settings import S3Settings, complete
@@ -63,7 +63,7 @@ def create_bucket(settings: S3Settings, environ: Mapping[str, str] | None = None
 def bucket_settings(
     settings: S3Settings, environ: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Read what `doctor` reports of a bucket: versioning, life-cycle rules, public access.
+    """Read what `doctor` reports of a bucket: what its servers may do to objects, who sees them.
 
     A setting that the server does not tell is reported as such, never guessed.
     """
@@ -88,10 +88,45 @@ def bucket_settings(
         active = [row for row in found if row.get("Status") == "Enabled"]
         return f"{len(active)} active rules" if active else "none"
 
+    def locked() -> str:
+        found = client.get_object_lock_configuration(Bucket=bucket)["ObjectLockConfiguration"]
+        if found.get("ObjectLockEnabled") != "Enabled":
+            return "off"
+        return "on, by default for all objects" if found.get("Rule") else "on"
+
     return {
         "versioning": read(
             lambda: client.get_bucket_versioning(Bucket=bucket).get("Status", "off").lower(), "off"
         ),
+        "object lock": read(locked, "off"),
         "lifecycle": read(rules, "none"),
         "public access": read(public, "no block is set"),
     }
+
+
+def name_cause(
+    error: StoreUnfit, settings: S3Settings, environ: Mapping[str, str] | None = None
+) -> None:
+    """Say that versioning is on where a server ignores conditions, as Ceph RGW does then."""
+    try:
+        told = bucket_settings(settings, environ)
+    except TclogError:
+        return  # the error tells enough without it
+    if told["versioning"] != "enabled":
+        return
+    if told["object lock"].startswith("on"):
+        error.message += (
+            "; Object Lock keeps versioning on in this bucket, and some servers (Ceph RGW) ignore"
+            " conditions then: use a bucket without it"
+        )
+        return
+    endpoint = complete(settings, os.environ if environ is None else environ).endpoint
+    error.message += (
+        "; versioning is on in this bucket, and some servers (Ceph RGW) ignore conditions then:"
+        " suspend it"
+    )
+    error.hint = to_run(
+        "aws s3api get-bucket-versioning --bucket",
+        settings.bucket,
+        then=f"--endpoint-url {quote(endpoint)}" if endpoint else "",
+    )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from tclog.clock import SECOND_US, Stamp
-from tclog.errors import StoreUnreachable, UsageError
+from tclog.errors import StoreUnfit, StoreUnreachable, UsageError
 from tclog.store.base import Created, Entry, Found, Outcome, refuse_other
 from tclog.store.reader import CheckedReader
 from tclog.store.s3 import _obstore, limits
@@ -103,6 +103,12 @@ class S3Store:
                 lost = lost or isinstance(told, StoreUnreachable)
             time.sleep(0.05 * 3**nth * (0.5 + os.urandom(1)[0] / 256))
         raise AssertionError
+
+    def name_cause(self, error: StoreUnfit) -> None:
+        """Say which of the bucket's settings makes the server ignore conditions, if one does."""
+        from tclog.store.s3.bucket import name_cause
+
+        name_cause(error, self._settings, self._environ)
 
     def get(self, key: str) -> Found | None:
         """See ``Store``."""

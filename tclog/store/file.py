@@ -164,7 +164,8 @@ class FileStore:
             self._check_there()
             return []
         except OSError as error:
-            raise self._error(error, f"cannot list {prefix}") from error
+            self._no_file(error, prefix)
+            return []
         return entries
 
     def _walk(self, folder: str, after: str) -> Iterator[str]:
@@ -186,10 +187,13 @@ class FileStore:
         except _ABSENT:
             return None
         except OSError as error:
-            raise self._error(error, f"cannot read {key}") from error
+            self._no_file(error, key)
+            return iter(())
 
         def pieces() -> Iterator[bytes]:
             with file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    return  # some devices have no end
                 while data := file.read(CHUNK_BYTES):
                     yield data
 

@@ -189,6 +189,15 @@ def test_a_version_of_another_place_is_junk(full: User) -> None:
     assert full("memory", "list").ok()
 
 
+def test_a_circle_of_links_in_a_chains_place_stops_no_other(full: User) -> None:
+    folder = full.store / "chains/memory/a"
+    shutil.rmtree(folder)
+    folder.symlink_to("a")
+    for words in LOOKS:
+        assert afresh(full)(*words).code == 0, words
+    afresh(full)("memory", "get", "a", "--json").error(3)
+
+
 def test_the_next_step_is_claimed_beside_a_junk_one(full: User) -> None:
     spoil(full, "step/build", 2)
     done = afresh(full)("claim", "--next", "--json")
@@ -217,6 +226,21 @@ def test_inboxes_work_beside_junk_among_the_broadcasts(full: User) -> None:
         rows = full("inbox", "--all", "--json", agent=name).objects()
         assert [row["n"] for row in rows] == list(range(1, len(rows) + 1))
         assert [row["text"] for row in rows if row["text"] in ("all", "more")] == ["all", "more"]
+
+
+def test_inboxes_work_beside_junk_far_above_the_broadcasts(full: User) -> None:
+    """No version leads to it; a client that remembers the newest one goes on below it."""
+    full("send", "@all", "more").ok()
+    spoil(full, "inbox/@all", 40)
+    full("send", "@all", "still more").ok()
+    for seq in range(20, 30):
+        spoil(full, "inbox/@all", seq)
+    afresh(full)("send", "erin", "direct").ok()
+    for name in ("carol", "dave"):
+        rows = afresh(full)("inbox", "--json", agent=name).objects()
+        assert [row["text"] for row in rows] == ["all", "more", "still more"]
+    told = afresh(full)("send", "@all", "no more", "--json").error(8)
+    assert "version 40" in told["message"]
 
 
 # -- void ---------------------------------------------------------------------------------------

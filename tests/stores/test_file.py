@@ -536,6 +536,7 @@ NO_FILES = {
     "pipe": os.mkfifo,
     "socket": _bind_socket,
     "link-to-itself": lambda path: path.symlink_to(path),
+    "endless": lambda path: path.symlink_to("/dev/zero"),
 }
 
 
@@ -549,6 +550,10 @@ def test_what_is_no_file_holds_nothing(root: Path, make: Callable[[Path], None])
     found = store.get("a/b/2")
     assert found is not None
     assert found.data == b""
+    pieces = store.get_file("a/b/2")
+    assert pieces is not None
+    assert next(pieces, None) is None
+    assert store.list("a/x", "", 10, False) == []
     entries = store.list("a", "", 10, False)
     assert [entry.key for entry in entries] == ["a/b/1", "a/b/2", "a/x"]
     assert [entry.key for entry in store.list("a", "", 10, True)] == ["a/b/"]

@@ -37,6 +37,7 @@ from tclog.errors import (
 )
 from tclog.store.base import Created, Entry, Found, Outcome, refuse_other
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
+from tclog.store.shared import adopt, make_folder, modes_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -330,7 +331,10 @@ class FileStore:
 
             temporary = self._temporary()
             try:
-                with CheckedReader(path, digest, progress) as source, open(temporary, "xb") as out:  # noqa: PTH123
+                with (
+                    CheckedReader(path, digest, progress) as source,
+                    open(temporary, "xb", opener=self._opener) as out,
+                ):
                     while data := source.read(CHUNK_BYTES):
                         out.write(data)
                     out.flush()
@@ -365,7 +369,7 @@ class FileStore:
         return f"{mine}-{next(self._count)}"
 
     def _write(self, temporary: str, data: bytes) -> Stamp:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        handle = self._opener(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
             try:
                 view = memoryview(data)
@@ -380,6 +384,28 @@ class FileStore:
             _unlink(temporary)
             raise
         return stored
+
+    def _opener(self, temporary: str, flags: int) -> int:
+        """Open a new file, for the group too where this store is shared."""
+        handle = os.open(temporary, flags, 0o666)
+        modes = modes_of(self._root)
+        if modes is not None:
+            adopt(handle, modes.file, modes.group)
+        return handle
+
+    def _mkdir(self, folder: str) -> None:
+        modes = None
+        if folder == self._root or folder.startswith(f"{self._root}/"):
+            modes = modes_of(self._root)
+        temporary = f"{self._root}/{TEMPORARY}"
+        if modes is None:
+            os.mkdir(folder)  # noqa: PTH102 - as above
+        elif folder in (self._root, temporary):
+            # Made by the one that begins the store, before anybody else writes there.
+            os.mkdir(folder)  # noqa: PTH102 - as above
+            adopt(folder, modes.folder, modes.group)
+        elif not os.path.isdir(folder):  # noqa: PTH112 - as above
+            make_folder(folder, self._temporary(), modes)
 
     def _make_folder(self, folder: str) -> None:
         """Make a folder of the store, and see that its name is on the disk.
@@ -398,7 +424,7 @@ class FileStore:
         if not there:
             self._make_folder(above)
             with contextlib.suppress(FileExistsError):
-                os.mkdir(folder)  # noqa: PTH102 - as above
+                self._mkdir(folder)
             self._sync_folder(folder)
         elif self._create and above != folder:
             self._make_folder(above)

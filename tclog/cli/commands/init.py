@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 from tclog.cli import config
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.cli.search import FOLDER, file_in, folder_of
+from tclog.cli.search import FILE, FOLDER, file_in, folder_of
 from tclog.errors import Refused, StoreMissing, UsageError, quote, to_run
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--endpoint", metavar="URL", help="The S3 endpoint, where it is not AWS.")
 @click.option("--region", metavar="R", help="The S3 region.")
 @click.option("--profile", metavar="P", help="An AWS profile, instead of the standard chain.")
+@click.option("--shared", is_flag=True, help="Let the group of the folder read and write it.")
 @click.option("--create-bucket", is_flag=True, help="Make the bucket if it does not exist.")
 def init(
     here: Here,
@@ -41,6 +43,7 @@ def init(
     endpoint: str | None,
     region: str | None,
     profile: str | None,
+    shared: bool,
     create_bucket: bool,
 ) -> None:
     """Set up a project on a folder or a bucket; safe to repeat.
@@ -48,6 +51,10 @@ def init(
     STORE is a folder (default .tclog/store) or s3://bucket/prefix. It is probed first: 32 writers
     race to create one object, several times. A store that lets more than one of them win is
     refused, and nothing is configured.
+
+    With --shared all users of the folder's group may work in it, whatever their umask: files of the
+    store get the mode 660, folders 2770. Choose the group with chgrp, and repeat it for what is
+    there.
     """
     if store == "":
         raise UsageError("the store is empty", code="bad-store")
@@ -63,6 +70,7 @@ def init(
     location = _location(here, folder)
     if create_bucket:
         _create_bucket(here, location)
+    new = _begin_shared(location) if shared else False
     probed, made, opened = _set_up(here, location)
     agent = here.config.agent
     path = config.write(
@@ -76,6 +84,8 @@ def init(
         },
     )
     where = opened.url
+    if shared:
+        _share(here, folder, opened.url, new=new)
     here.emit(
         {
             "type": "project",
@@ -146,6 +156,38 @@ def _create_bucket(here: Here, location: Location) -> None:
 
     assert isinstance(opened, S3Store)  # noqa: S101 - the URL says so
     create_bucket(opened.settings, here.environ)
+
+
+def _begin_shared(location: Location) -> bool:
+    """Make the folder of a shared store, and return whether the one that holds it is new."""
+    from tclog.log.project import open_store
+    from tclog.store.shared import share
+
+    if "://" in location.url:
+        raise UsageError(f"--shared goes with a folder, not {location.url}")
+    new = not Path(location.url).is_dir()
+    root = Path(open_store(location).url)
+    with contextlib.suppress(OSError):  # the probe says what is wrong
+        root.mkdir(parents=True, exist_ok=True)
+        share(str(root))
+    return new
+
+
+def _share(here: Here, folder: str, root: str, *, new: bool) -> None:
+    """Open what is there to the group: the store, and the way to it."""
+    from tclog.store.shared import group_of, share
+
+    above, own = Path(root).parent, Path(folder, FOLDER)
+    way = [own, own / ".gitignore", own / FILE]
+    if new or own in above.parents:
+        way.insert(0, above)
+    closed = share(root, *map(str, way))
+    here.note(f"the users of group {group_of(root)} may read and write {root}")
+    if closed:
+        here.note(
+            f"{len(closed)} files or folders of other users are still closed to the group, such as"
+            f" {closed[0]}; their owners open them with tclog init --shared"
+        )
 
 
 def _set_up(here: Here, location: Location) -> tuple[Report, Project, Store]:

@@ -1,0 +1,124 @@
+"""Folders of several users: who may read and write what a store keeps there.
+
+A store is shared where its folder is group-writable or setgid. Then each file and folder of it is
+open to that group, whatever the umask of the process that makes it: one command under 077 would
+otherwise close its chains to everybody else for good. Others than the group may read what they may
+read of the store's folder, and never write. Elsewhere the umask decides, and nothing is wider.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_FILE = 0o660
+_FOLDER = 0o2770
+_READ = 0o004
+_ENTER = 0o005
+
+
+class Modes(NamedTuple):
+    """What files and folders of a shared store have: permissions, and the group."""
+
+    file: int
+    folder: int
+    group: int
+
+
+def modes_of(root: str) -> Modes | None:
+    """Return the modes of a store, or None if it is not shared.
+
+    Before there is one, the folder that holds it decides.
+    """
+    for folder in (root, os.path.dirname(root)):
+        try:
+            found = os.stat(folder)
+        except OSError:
+            continue
+        if found.st_mode & (stat.S_IWGRP | stat.S_ISGID):
+            others = found.st_mode
+            return Modes(_FILE | others & _READ, _FOLDER | others & _ENTER, found.st_gid)
+        return None
+    return None
+
+
+def adopt(name: str | int, mode: int, group: int) -> None:
+    """Give a file or folder of this user's own, or an open one, its mode and group.
+
+    A file system without them, or a user outside the group, changes nothing.
+    """
+    with contextlib.suppress(OSError):
+        found = os.stat(name)
+        if found.st_gid != group:
+            os.chown(name, -1, group)
+        if stat.S_IMODE(found.st_mode) != mode or found.st_gid != group:
+            os.chmod(name, mode)
+
+
+def make_folder(folder: str, temporary: str, modes: Modes) -> None:
+    """Make a folder that is open to the group from its first moment on; it may be there.
+
+    Another process would be denied to write in one that is opened only after it was made.
+    """
+    os.mkdir(temporary)
+    try:
+        adopt(temporary, modes.folder, modes.group)
+        os.rename(temporary, folder)  # an empty one that somebody has made is replaced
+    except OSError:
+        os.rmdir(temporary)
+        if not os.path.isdir(folder):
+            raise
+
+
+def share(root: str, *outer: str) -> list[str]:
+    """Open a store's folder, and all in it, to its group.
+
+    Args:
+        root: the folder, which exists.
+        outer: folders that hold it, the nearest first, and files beside it: only to be read.
+
+    Returns:
+        What belongs to others and stayed closed to the group.
+    """
+    group = os.stat(root).st_gid
+    adopt(root, _FOLDER, group)
+    modes = modes_of(root)
+    if modes is None:
+        return [root]
+    closed = []
+    for path, is_folder in _below(root):
+        mode = modes.folder if is_folder else modes.file
+        adopt(path, mode, group)
+        with contextlib.suppress(FileNotFoundError):
+            found = os.lstat(path)
+            if found.st_mode & 0o070 != mode & 0o070 or found.st_gid != group:
+                closed.append(path)
+    for path in outer:
+        with contextlib.suppress(OSError):
+            mode = os.stat(path).st_mode
+            adopt(path, stat.S_IMODE(mode) | (0o050 if stat.S_ISDIR(mode) else 0o040), group)
+    return closed
+
+
+def group_of(path: str) -> str:
+    """Return the name of a path's group."""
+    import grp
+
+    group = os.stat(path).st_gid
+    try:
+        return grp.getgrgid(group).gr_name
+    except KeyError:
+        return str(group)
+
+
+def _below(folder: str) -> Iterator[tuple[str, bool]]:
+    """Yield files and folders; a link is neither, for what it leads to is not the store's."""
+    for above, folders, files in os.walk(folder):
+        for names, is_folder in ((folders, True), (files, False)):
+            for name in names:
+                path = os.path.join(above, name)
+                if not os.path.islink(path):
+                    yield path, is_folder

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tclog.chain.drive import Protocol, run
-from tclog.chain.read import decode_slot, read_version
+from tclog.chain.read import decode_slot, read_range, read_version
 from tclog.chain.verdict import judge
 from tclog.errors import (
     BadName,
@@ -107,6 +107,7 @@ def test_a_version_ends_as_many_slots_as_it_may_name(world: World, seq: int) -> 
         error = told(world, read_version(world.client("bob"), A, one))
         assert isinstance(error, NotFound), error
         assert error.details["before"] == 1
+        assert error.hint == f"tclog show {done.version.id[:16]}"
         assert end(world, A, one).already
     assert world.run(get_value(world.client("bob"), "a")).version == 1
 
@@ -307,6 +308,14 @@ def test_a_slot_that_others_went_on_from_is_not_ended_by_what_comes_later(world:
     # Slot 3 follows slot 2 itself, and ends nothing.
     error = told(world, void(world.client("carol"), None, A, 2, "x"))
     assert error.code == "version-followed"
+
+
+def test_of_several_slots_with_junk_the_first_is_named(world: World) -> None:
+    write(world, "a", "a", "a", "a")
+    spoil(world, A, 2, 3)
+    error = told(world, read_range(world.client("bob"), A, 1, 4))
+    assert isinstance(error, Damaged)
+    assert (error.hint, error.details["version"]) == ("tclog fsck", 2)
 
 
 @pytest.mark.parametrize("raw", [b"other junk", None])

@@ -305,15 +305,15 @@ def choose(mutant: Mutant, known: Known, parts: Sequence[str]) -> list[str]:
             if not set(lines).isdisjoint(t.ran[module][change.where])
         }
         covering = exactly or covering
-    # The cheapest of each file come first, then the second ones: files look at different things.
+    # Files look at different things, so each further test of a file is dearer.
     nth: Counter[str] = Counter()
     ranked = []
     for name, test in sorted(covering.items(), key=lambda item: item[1].cost(mutant.module)):
-        ranked.append((nth[_file(name)], len(ranked), name, test))
         nth[_file(name)] += 1
+        ranked.append((test.cost(mutant.module) * nth[_file(name)], name))
     chosen, spent_s = [], 0.0
-    for _, _, name, test in sorted(ranked):
-        spent_s += test.seconds
+    for _, name in sorted(ranked):
+        spent_s += known.tests[name].seconds
         if chosen and spent_s > known.part_s:
             break
         chosen.append(name)
@@ -324,7 +324,7 @@ def choose(mutant: Mutant, known: Known, parts: Sequence[str]) -> list[str]:
 
 
 def _file(test: str) -> str:
-    return test.split("::")[0]
+    return test.partition("::")[0]
 
 
 # -- one mutant -----------------------------------------------------------------------------------

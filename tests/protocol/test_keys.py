@@ -9,10 +9,14 @@ import pytest
 
 import tclog
 from tclog.chain.drive import run
-from tclog.errors import Damaged
+from tclog.errors import Damaged, StoreDenied, StoreError, StoreUnreachable
 from tclog.event import encode
+from tclog.log.memory import set_value
 from tclog.log.project import create_project
+from tclog.store.base import Create, Created, Outcome
 from tclog.store.memory import MemoryStore
+
+from .world import World
 
 
 class Site:
@@ -77,3 +81,36 @@ def test_a_binding_of_another_key_is_damage(site: Site, fields: dict[str, str]) 
     with pytest.raises(Damaged) as told:
         site.log().memory.incr("n", id="once")
     assert told.value.details["object"].startswith("once/alice/")
+
+
+@pytest.mark.parametrize(
+    ("answers", "error", "creates"),
+    [
+        ([Created(Outcome.EXISTS, cause="there")], StoreUnreachable, 10),
+        ([Created(Outcome.UNKNOWN, cause="gone")], StoreUnreachable, 10),
+        ([StoreDenied("no")], StoreDenied, 1),
+        ([Created(Outcome.UNKNOWN, cause="gone"), StoreDenied("no")], StoreDenied, 10),
+    ],
+    ids=["both", "unknown", "denied", "denied later"],
+)
+def test_a_key_that_cannot_be_bound_leaves_the_command_untried(
+    answers: list[Any], error: type[StoreError], creates: int
+) -> None:
+    world, tried = World(), 0
+    one = world._one
+
+    def answer(step: Any) -> Any:
+        nonlocal tried
+        if type(step) is Create and step.key.startswith("once/"):
+            tried += 1
+            return answers[min(tried, len(answers)) - 1]
+        return one(step)
+
+    world._one = answer  # type: ignore[method-assign]
+    with pytest.raises(error) as told:
+        world.run(set_value(world["alice"], "k", "v", id_key="once"))
+    assert tried == creates
+    if error is StoreUnreachable:
+        assert "both that once/alice/" in told.value.message
+    assert not world.store.list("chains", "", 9, False)
+    assert not world.store.list("events", "", 9, False)

@@ -67,6 +67,19 @@ def test_a_folder_that_was_made_for_a_name_and_is_empty_yet_is_no_chain(tmp_path
     assert run(list_chains(world["alice"], "memory"), store) == ["memory/short"]
 
 
+def test_chains_are_listed_in_byte_order_by_the_beginning_of_their_names(world: World) -> None:
+    for name in ("b", "api.b", "ap", "api.a", "a~", "é", "A"):
+        world.run(set_value(world["alice"], name, "v"))
+    for prefix, names in {
+        "": ["A", "ap", "api.a", "api.b", "a~", "b", "é"],
+        "api.": ["api.a", "api.b"],
+        "é": ["é"],
+        "x": [],
+    }.items():
+        found = world.run(list_chains(world["bob"], "memory", prefix))
+        assert found == [chain_id("memory", name) for name in names]
+
+
 def test_who_reads_a_range_stamps_what_follows_later(world: World) -> None:
     """The writer's clock is ahead by less than what is believed."""
     world.client("bob", off_s=0.0)

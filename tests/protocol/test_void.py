@@ -293,6 +293,52 @@ def test_a_lost_slot_tells_more_than_one_that_is_junk_or_empty(world: World, oth
         assert again.run(get_value(again.client("emil"), "a")).value == "of alice"
 
 
+def test_the_end_of_junk_ends_the_transaction_that_wanted_its_slot(world: World) -> None:
+    write(world, "a", "b")
+    first = dies(world, "a", "b")
+    spoil(world, B, 2)
+    error = told(world, judge(world.client("emil"), [first]))
+    assert isinstance(error, Damaged)
+    assert (error.details["chain"], error.details["version"]) == (B, 2)
+    end(world, B, 2)
+    (judged,) = world.run(judge(world.client("emil"), [first]))
+    assert judged is not None
+    assert judged.aborted
+    assert world.run(get_value(world.client("emil"), "a")).value == "of alice"
+
+
+@pytest.mark.parametrize(("aborted", "follows"), [(True, "a"), (False, "a"), (False, "c")])
+@pytest.mark.parametrize("ended", [False, True])
+def test_who_went_on_after_a_transaction_knew_what_became_of_it(
+    world: World, aborted: bool, follows: str, ended: bool
+) -> None:
+    """One of its slots became junk since; the version after another one tells."""
+    write(world, "a", "b", "c")
+    if aborted:
+        first = dies(world, "a", "b", "c")
+        world.clock.pass_s(60)
+    else:
+        both = Transaction(world["dora"])
+        for key in "abc":
+            both.memory_set(key, "of dora")
+        world.run(both.protocol(None))
+        found = world.store.get(slot_key(A, 2))
+        assert found is not None
+        first = decode_slot(world.client("reader"), A, 2, found)
+    world.run(set_value(world.client("bob"), follows, "of bob"))
+    spoil(world, B, 2)
+    if ended:
+        end(world, B, 2)
+    (judged,) = world.run(judge(world.client("emil"), [first]))
+    assert judged is not None
+    assert judged.aborted == aborted
+    shown = get_value(world.client("emil"), "a", version=2)
+    if aborted:
+        assert isinstance(told(world, shown), NotFound)
+    else:
+        assert world.run(shown).value == "of dora"
+
+
 # -- what stands above junk ------------------------------------------------------------------------
 
 

@@ -347,6 +347,41 @@ def test_what_later_clients_may_say_is_read():
     assert decode_version(joined, chain=CHAIN, seq=2).txn == txn()
 
 
+EARLIER, LATER = hlc(T0_US - 1, 0xFFFF), hlc(T0_US, 8)
+
+
+@pytest.mark.parametrize(
+    ("chain", "fields", "sound"),
+    [
+        (CHAIN, {"last_txn": {"at": EARLIER, "seq": 1}}, True),
+        (CHAIN, {"last_txn": {"at": EARLIER, "seq": 2}}, False),
+        (CHAIN, {"last_txn": {"at": EARLIER, "seq": 3}}, False),
+        (CHAIN, {"last_txn": {"at": AT, "seq": 1}}, False),
+        (CHAIN, {"last_txn": {"at": LATER, "seq": 1}}, False),
+        (CHAIN, {"stands": 1}, True),
+        (CHAIN, {"stands": 2}, False),
+        (CHAIN, {"txn": txn(), "otherwise": {}}, True),
+        (CHAIN, {"txn": txn(at=EARLIER), "otherwise": {}}, True),
+        (CHAIN, {"txn": txn(at=LATER), "otherwise": {}}, False),
+        (CHAIN, {"txn": txn(slots={CHAIN: 2})}, True),
+        (CHAIN, {"txn": txn(slots={CHAIN: 2}), "otherwise": {}}, False),
+        (CHAIN, {"txn": txn(slots={CHAIN: 1})}, False),
+        (CHAIN, {"otherwise": {}}, False),
+        (INBOX, {"merge": MERGE}, True),
+        (chain_id("inbox", "@all"), {"merge": MERGE}, False),
+        (chain_id("read", "bob"), {"merge": MERGE}, False),
+    ],
+    ids=str,
+)
+def test_what_a_version_says_of_its_place_fits_the_place(chain, fields, sound):
+    raw = changed(sealed_version(chain=chain).raw, **fields)
+    if sound:
+        assert decode_version(raw, chain=chain, seq=2).raw == raw
+    else:
+        with pytest.raises(Damaged, match=next(iter(fields))):
+            decode_version(raw, chain=chain, seq=2)
+
+
 VOIDS = [{"hash": digest(b"1"), "seq": 2}, {"hash": digest(b"0"), "seq": 1}]
 
 

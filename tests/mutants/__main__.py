@@ -81,7 +81,10 @@ class Mutant(NamedTuple):
 
 
 class Explained(NamedTuple):
-    """A change that is explained; ``at`` is a part of its line, where others there look alike."""
+    """A change that is explained.
+
+    ``at`` is a part of its line, or of the one above, where others there look alike.
+    """
 
     module: str
     where: str
@@ -95,8 +98,8 @@ class Explained(NamedTuple):
         change = mutant.change
         if (self.module, self.where, self.change) != (mutant.module, change.where, change.shown):
             return False
-        line = (ROOT / self.module).read_text().splitlines()[change.line - 1]
-        return self.at in line
+        lines = (ROOT / self.module).read_text().splitlines()
+        return self.at in "\n".join(lines[change.line - 2 : change.line])
 
 
 # The functions of a module that are run, and which of their lines, counted from their first.

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from tclog.domain.steps import AFTER_MAX, Withdraw
 from tclog.errors import NotFound, Refused, UsageError, WaitTimeout
 from tclog.log import claims
 from tclog.log.barriers import pass_barrier
 from tclog.log.claims import claim_next, claim_step, claim_waiting, next_waiting, release_step
 from tclog.log.handoff import complete_step
-from tclog.log.steps import add_step, reopen_step
+from tclog.log.steps import add_step, change_step, reopen_step
 from tclog.store.base import Create, List
 
 from .world import World
@@ -101,13 +102,16 @@ def test_where_nothing_is_ready_it_is_told_whether_something_is_left(world: Worl
             taken(world, "alice")
         return missing.value
 
-    assert (told().code, told().hint) == ("no-step-left", "tclog step add ID")
+    error = told()
+    assert (error.code, error.hint) == ("no-step-left", "tclog step add ID")
+    assert error.message == "no step is left to claim: no steps"
     add(world, "design")
     add(world, "build", after=["design"])
     claim(world, "bob", "design")
     error = told()
     assert (error.code, error.hint) == ("no-step-ready", "tclog step list")
     assert error.details["steps"] == {"claimed": 1, "pending": 1}
+    assert error.message == "no step is ready: 1 claimed, 1 pending"
     complete(world, "bob", "design")
     claim(world, "bob", "build")
     assert told().code == "no-step-ready"
@@ -153,6 +157,25 @@ def test_a_lease_that_runs_is_not_even_tried(world: World, left_s: float) -> Non
     # But once it has ended it is, by the same client.
     world.clock.pass_s(left_s + 1.1)
     assert taken(world, "alice") == "build"
+
+
+def test_who_finds_other_dependencies_each_time_gives_up(world: World) -> None:
+    """Another takes the step's definition back and gives it anew whenever these are read."""
+    add(world, "build", after=["d0"])
+    numbers = itertools.count(1)
+
+    def fickle(step: Any) -> None:
+        if "chains/step/d" in getattr(step, "prefix", ""):
+            world.before = lambda _: None
+            world.run(change_step(world["boss"], "build", Withdraw("build", "boss")))
+            add(world, "build", after=[f"d{next(numbers)}"])
+            world.before = fickle
+
+    world.before = fickle
+    with pytest.raises(Refused) as refused:
+        claim(world, "alice", "build")
+    assert (refused.value.code, "keep changing" in refused.value.message) == ("step-waiting", True)
+    assert next(numbers) == 3 + AFTER_MAX
 
 
 # -- waiting --------------------------------------------------------------------------------------

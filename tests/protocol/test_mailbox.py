@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tclog.errors import BadValue, NotFound, OutcomeUnknown
+from tclog.errors import BadValue, NotFound, OutcomeUnknown, UsageError
+from tclog.event import ALL, slot_key
 from tclog.log.inbox import Mailbox, acknowledge, acknowledge_one, read_inbox, send_message
 from tclog.log.transactions import Transaction
 from tclog.store.base import Created, Get, Outcome
@@ -205,3 +206,29 @@ def test_a_text_that_no_record_can_hold_is_refused_before_anything_is_written(
     with pytest.raises(BadValue):
         send(world, "alice", "bob", "hi", reply_to="\ud83d")
     assert not world.store._objects
+
+
+@pytest.mark.parametrize("text", ["r" * 200, "é" * 100])
+def test_what_a_message_answers_is_named_by_at_most_200_bytes(world: World, text: str) -> None:
+    send(world, "alice", "carol", "look", reply_to=text)
+    with pytest.raises(UsageError) as wrong:
+        send(world, "alice", "carol", "look", reply_to=f"{text}x")
+    assert wrong.value.code == "bad-value"
+    assert [message.reply_to for message in mailbox(world).messages] == [text]
+
+
+@pytest.mark.parametrize("junk", [1, 2, 3, 4])
+def test_broadcasts_beside_one_that_is_junk_by_now_are_read(world: World, junk: int) -> None:
+    """Carol's inbox took all four in; three are there still, under their numbers."""
+    for nth in range(1, 5):
+        send(world, "alice", "@all", f"all {nth}")
+    send(world, "bob", "carol", "direct")
+    world.store.put(slot_key(ALL, junk), b"junk")
+    carol = world.client("carol")
+    found = world.run(read_inbox(carol, everything=True))
+    left = [n for n in range(1, 5) if n != junk]
+    assert [(m.n, m.text) for m in found.messages] == [
+        *((n, f"all {n}") for n in left),
+        (5, "direct"),
+    ]
+    assert ALL in carol.left_out

@@ -82,6 +82,8 @@ PAGE = 4000
 AT_ONCE = 512
 CHAINS_AT_ONCE = 512
 NEVER = Stamp("9999")
+# What the index says of the version that the store lacked when that was found.
+_DOUBTED = "doubted"
 STEPS_FORWARD_MAX = 2
 PASSES_MAX = 1_000
 PAGES_MAX = 10_000_000
@@ -119,17 +121,33 @@ def sync(
         # Beside the first request. A store that was set back lacks the newest version first.
         _, synced = yield from together(_check(client, known), syncing)
         index.looked_s = client.monotonic_s()
+        if index.meta(_DOUBTED):
+            with index.writing():
+                index.set_meta(_DOUBTED, "")
     except (Forked, RolledBack) as error:
+        _doubt(index, error)
         error.details["index"] = str(index.folder)
         error.message += f"; the index of what was seen is in {index.folder}"
         raise
     return synced  # type: ignore[no-any-return]
 
 
+def _doubt(index: Index, error: Damaged) -> None:
+    """Keep which version the store lacked: newer ones that it has may be in the index by now."""
+    known = error.details.get("remembered")
+    if known is not None:
+        with index.writing():
+            index.set_meta(_DOUBTED, f"{known['version']} {known['chain']}")
+
+
 def _witness(client: Client, index: Index) -> Remembered | None:
-    """Return the newest version in the index, if it is to be looked for."""
+    """Return the version to be looked for: the one that was lacking, else the newest here."""
     if not index.finished():
         return None  # a first sync: every chain that is there already is looked at
+    seq, _, chain = (index.meta(_DOUBTED) or "0 ").partition(" ")
+    lacking = _remembered(index.kept(ChainId(chain), int(seq)))
+    if lacking is not None:
+        return lacking
     looked_s = client.monotonic_s() - index.looked_s
     if not client.heads.local and looked_s < LOOK_EVERY_S:
         return None

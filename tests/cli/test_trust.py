@@ -13,6 +13,7 @@ from support.stores import Server, open_s3
 
 from cli.conftest import User, on_bucket
 from tclog.chain.drive import run
+from tclog.event import ChainId, slot_key
 from tclog.history.accept import keep_aside
 from tclog.log.project import create_project
 from tclog.store.s3 import S3Settings
@@ -40,6 +41,10 @@ def set_back(user: User, act: Callable[[], None]) -> None:
     act()
     shutil.rmtree(user.store)
     shutil.copytree(copy, user.store)
+
+
+def slot_path(user: User, chain: str, seq: int) -> Path:
+    return user.store / slot_key(ChainId(chain), seq)
 
 
 @pytest.mark.parametrize("fork", [True, False])
@@ -86,6 +91,34 @@ def test_a_folder_that_was_set_back_is_told_by_all_and_then_accepted(project: Us
     project("fsck").ok()
     said = project("trust", "accept").lines()
     assert said == ["The store holds all that this machine remembers"]
+
+
+@pytest.mark.parametrize("first", [("log",), ("sync", "--full")])
+def test_what_is_written_later_does_not_hide_that_the_store_was_set_back(
+    project: User, first: tuple[str, ...]
+):
+    def work() -> None:
+        project("memory", "set", "k", "lost").ok()
+        project("log").ok()
+
+    set_back(project, work)
+    project("memory", "set", "other", "new", agent="bob", env=ELSEWHERE).ok()
+    for words in (first, ("state",), ("log",), ("diff", "1h"), ("report", "run.html")):
+        assert project(*words, "--json").error(8)["code"] == "rolled-back", words
+    project("trust", "accept").ok()
+    assert "lost" not in project("state").ok().out
+
+
+def test_a_version_that_comes_back_was_not_lost(project: User):
+    path = slot_path(project, "memory/k", 1)
+    project("memory", "set", "k", "there").ok()
+    project("log").ok()
+    aside = path.rename(project.folder / "aside")
+    project("memory", "set", "other", "new", agent="bob", env=ELSEWHERE).ok()
+    assert project("state", "--json").error(8)["code"] == "rolled-back"
+    aside.rename(path)
+    assert "there" in project("state").ok().out
+    assert "there" in project("state").ok().out
 
 
 def test_what_is_lost_is_said_in_words(project: User):

@@ -311,7 +311,16 @@ class Here:
         log = self.log(reader=True)
         location = self.location()
         folder = Path(self.config.cache, location.digest(log.project.id))
-        return History(log.store, log.client, folder, run=log.run)
+        return History(log.store, log.client, folder, run=log.run, tell=self._say_in_memory)
+
+    def _say_in_memory(self, reason: str) -> None:
+        """Say that the cache cannot be written, and what would help."""
+        own = os.path.dirname(self.config.file or "")
+        better = os.path.join(own, "cache") if own and os.access(own, os.W_OK) else "FOLDER"
+        self.note(
+            f"the cache {self.config.cache} cannot be written ({reason}), so each command reads the"
+            f" whole log into memory; to keep it: export TCLOG_CACHE={quote(better)}"
+        )
 
     @contextlib.contextmanager
     def progress(self, label: str) -> Iterator[Callable[[str, int], None] | None]:

@@ -29,6 +29,7 @@ class History:
         client: who looks; only its clock is used, and nothing is written.
         folder: the project's cache folder.
         run: drives a protocol against the store, by default in this thread.
+        tell: called with the reason if the folder cannot be written, and the index is in memory.
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class History:
         client: Client,
         folder: Path,
         run: Callable[[Protocol[Any]], Any] | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.store = store
         self.client = client
         self._run = run
-        self.index = Index(folder)
+        self.index = Index(folder, tell)
         # Called after each sync of a long-running command: something may be left out since.
         self.synced: Callable[[], None] = lambda: None
 

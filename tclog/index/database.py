@@ -14,6 +14,8 @@ writers need no agreement: each inserts what is missing, in one transaction a ba
 that of a transaction which follows it, if that is earlier: then the stamps of its chain had run
 ahead. So it never falls within a chain, and all slots of a transaction have the same.
 
+Where the folder cannot be written, the index is in memory alone: each process makes its own.
+
 ``events.n`` numbers the committed events in an order that every follower on this machine sees: see
 ``Writing.number``.
 """
@@ -25,7 +27,7 @@ import math
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tclog.errors import TclogError, to_run
@@ -89,6 +91,14 @@ _NOT_DAMAGE = {
     sqlite3.SQLITE_AUTH: "it may not be read",
     sqlite3.SQLITE_NOMEM: "there is no memory left",
 }
+# Where it cannot be written: one in memory serves as well, and takes longer.
+_UNWRITABLE = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_AUTH,
+}
 _MOVED = sqlite3.SQLITE_READONLY | 4 << 8  # SQLITE_READONLY_DBMOVED: its file is not there any more
 
 
@@ -110,13 +120,16 @@ class Database:
 
     Args:
         folder: the project's cache folder; the index has a folder of its own in it.
+        tell: called with the reason if the index is in memory alone.
 
     Raises:
         IndexUnusable: it can be neither opened nor made.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tell: Callable[[str], None] = lambda _: None) -> None:
         self.folder = folder / FOLDER
+        self._tell = tell
+        self._in_memory = False
         # When the store was last asked for the newest version here, by a monotonic clock.
         self.looked_s = -math.inf
         self._file: tuple[int, int] | None = None
@@ -132,21 +145,41 @@ class Database:
             except sqlite3.DatabaseError as error:
                 if not self.folder.exists():
                     continue  # somebody has thrown it away between two lines of ours
-                if not _is_damage(error):
-                    raise self._unusable(error) from error
+                if not _is_damage(error) or _is_unwritable(error):
+                    return self._without(error)
                 # Not given up at once: one that another process throws away and makes anew while
                 # this one opens it shows an I/O error too, and each of many may do so.
                 met = error
                 self.discard()
-            except FileNotFoundError:
-                continue  # as above
+            except FileNotFoundError as error:
+                met = error  # as above, or there can be no such folder
             except OSError as error:
-                raise self._unusable(error) from error
+                return self._without(error)
+        if isinstance(met, OSError):
+            return self._without(met)
         raise self._unusable(met) from met
 
+    def _without(self, error: Exception) -> sqlite3.Connection:
+        """Open an index in memory where none can be written.
+
+        Raises:
+            IndexUnusable: the error says something else.
+        """
+        if isinstance(error, sqlite3.Error) and not _is_unwritable(error):
+            raise self._unusable(error) from error
+        if not self._in_memory:
+            self._in_memory = True
+            with contextlib.suppress(AttributeError, sqlite3.Error):
+                self._db.close()
+            code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+            self._tell(_NOT_DAMAGE.get(code) or getattr(error, "strerror", None) or str(error))
+        return self._connect()
+
     def _connect(self) -> sqlite3.Connection:
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self.folder / FILE
+        path = Path(":memory:")
+        if not self._in_memory:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path = self.folder / FILE
         db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
         try:
             self._file = _identity(path)
@@ -174,10 +207,9 @@ class Database:
     def _unusable(self, error: Exception) -> IndexUnusable:
         code = getattr(error, "sqlite_errorcode", None)
         reason = _NOT_DAMAGE.get((code or 0) & 0xFF, "") if code != _MOVED else ""
-        full = (code or 0) & 0xFF == sqlite3.SQLITE_FULL
         return IndexUnusable(
             f"the local index in {self.folder} cannot be used: {reason or error}",
-            hint=to_run("df -h", self.folder.parent) if full else "export XDG_CACHE_HOME=FOLDER",
+            hint=to_run("ls -ld", self.folder),
         )
 
     def discard(self) -> None:
@@ -187,6 +219,8 @@ class Database:
         """
         with contextlib.suppress(AttributeError, sqlite3.Error):
             self._db.close()
+        if self._in_memory:
+            return
         if self._file is not None and _identity(self.folder / FILE) not in (self._file, None):
             return
         # Renamed first: a journal that stayed behind would be taken for the next index's own.
@@ -209,8 +243,11 @@ class Database:
         Raises:
             IndexUnusable: it is not damaged but locked, full or the like, or ``last`` is set.
         """
-        if last or not _is_damage(error):
+        if last:
             raise self._unusable(error) from error
+        if not _is_damage(error) or _is_unwritable(error):
+            self._db = self._without(error)
+            return
         self.renew()
 
     def close(self) -> None:
@@ -288,6 +325,11 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _is_unwritable(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    return code == sqlite3.SQLITE_IOERR_WRITE or (code != _MOVED and code & 0xFF in _UNWRITABLE)
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:

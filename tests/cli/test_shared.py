@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from support.others import Other, why_not
 
+from .conftest import User
+
 TEAM = 4700
 ALICE, BOB, EVE = 4711, 4712, 4713
 
@@ -147,7 +149,68 @@ def test_a_group_that_is_not_the_users_first_is_kept(folder: Path) -> None:
 
 
 def test_a_bucket_is_shared_by_its_own_rules(tmp_path: Path) -> None:
-    from .conftest import User
-
     error = User(tmp_path)("init", "s3://b/x", "--shared", "--json").error(2)
     assert "--shared goes with a folder" in error["message"]
+
+
+# -- no home, no cache ----------------------------------------------------------------------------
+
+# Where a process finds no folder of its own: its variables, by what is there.
+HOMES: dict[str, dict[str, str | None]] = {
+    "no home": {"HOME": None},
+    "an empty home": {"HOME": ""},
+    "a home that is not there": {"HOME": "/nowhere/at all"},
+    "the home of another user": {"HOME": "{folder}/eve"},
+    "a home that is a file": {"HOME": "/etc/passwd"},
+    "a home that may not be written": {"HOME": "/"},
+    "a cache that may not be written": {"XDG_CACHE_HOME": "/proc"},
+    "a cache that is a file": {"TCLOG_CACHE": "/etc/passwd"},
+    "a cache of another user": {"TCLOG_CACHE": "{folder}/eve/cache"},
+    "a cache that is named, and no home": {"TCLOG_CACHE": "/proc/no", "XDG_CACHE_HOME": "/tmp"},
+}
+LOOKS = (
+    ("log", "--json"), ("state",), ("diff", "1h"), ("blame", "k"), ("show", "{id}"), ("sync",),
+    ("watch", "--from", "1h", "--count", "1"), ("report", "../report.html"),
+    ("replay", "--speed", "1000000"),
+)  # fmt: skip
+PLAIN = (("memory", "set", "k", "w"), ("memory", "get", "k"), ("status",), ("where",), ("fsck",))
+
+
+@needs_others
+@pytest.mark.parametrize("home", HOMES)
+def test_every_command_works_without_a_home_or_a_cache(folder: Path, home: str) -> None:
+    team = Team(folder, 0o022)
+    ok(team.alice("init", cwd=team.work))
+    env = {
+        name: text and text.replace("{folder}", str(folder)) for name, text in HOMES[home].items()
+    }
+    for words in PLAIN[:: 1 if home == "no home" else 2]:
+        ok(team.alice(*words, cwd=team.work, **env))
+    done = team.alice("log", "--json", cwd=team.work, **env)
+    assert '"memory.set"' in ok(done)
+    (note,) = done.stderr.splitlines()
+    assert "so each command reads the whole log into memory" in note
+    # What it says helps.
+    variable, _, value = note.partition("export ")[2].rstrip('"}').partition("=")
+    better = team.alice("log", "--json", cwd=team.work, **{**env, variable: value})
+    assert (ok(better), better.stderr) == (done.stdout, "")
+    assert value == str(team.work / ".tclog" / "cache")
+
+
+def test_every_command_that_looks_back_works_in_memory(project: User) -> None:
+    (project.folder / "file").touch()
+    project.environ["TCLOG_CACHE"] = str(project.folder / "file")
+    project("memory", "set", "k", "v").ok()
+    event = project("log", "--json").objects()[0]["id"]
+    for words in LOOKS:
+        done = project(*(word.replace("{id}", event) for word in words))
+        assert done.code == 0, done
+        assert "into memory" in done.err, words
+
+
+def test_where_no_better_place_is_known_a_variable_is_named_all_the_same(project: User) -> None:
+    env = {"TCLOG_CACHE": "/proc/no", "TCLOG_STORE": str(project.store.parent),
+           "TCLOG_PROJECT": "work", "TCLOG_CONFIG": "/dev/null"}  # fmt: skip
+    done = project("log", env=env)
+    assert done.code == 0, done
+    assert "export TCLOG_CACHE=FOLDER" in done.err or "/dev/cache" in done.err

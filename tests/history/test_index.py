@@ -130,8 +130,8 @@ def test_a_damaged_index_is_made_anew(project: Project, how: str) -> None:
     DAMAGES[how](path)
     if how == "a folder for the file":
         done = project.run("log", "--json")
-        assert done.code == 1, done
-        assert done.error()["code"] == "index-unusable"
+        assert done.code == 0, done
+        assert "cannot be written (it cannot be opened)" in done.err
         return
     assert keys(project) == ALL
     assert keys(project) == ALL
@@ -177,19 +177,7 @@ def test_a_folder_that_is_deleted_under_an_open_index(tmp_path: Path) -> None:
 # -- what is no damage ----------------------------------------------------------------------------
 
 
-def test_a_cache_that_cannot_be_written_gets_one_error(project: Project) -> None:
-    (project.folder / "file").write_text("")
-    for cache in ("/proc/nothing", str(project.folder / "file")):
-        done = project.run("log", "--json", env={"XDG_CACHE_HOME": cache})
-        assert done.code == 1, done
-        error = done.error()
-        assert error["code"] == "index-unusable"
-        assert error["hint"] == "export XDG_CACHE_HOME=FOLDER"
-        assert len(done.err.splitlines()) == 1
-    assert keys(project) == ALL
-
-
-def test_an_index_that_may_not_be_written_gets_one_error(project: Project) -> None:
+def test_an_index_that_may_not_be_written_is_made_in_memory(project: Project) -> None:
     assert keys(project) == ALL
     path = index_file(project)
     project.run("memory", "set", "more", "v", agent="alice").ok()
@@ -204,13 +192,14 @@ def test_an_index_that_may_not_be_written_gets_one_error(project: Project) -> No
     finally:
         path.parent.chmod(0o700)
         path.chmod(0o600)
-    assert done.returncode == 1, done
-    assert '"index-unusable"' in done.stderr
+    assert done.returncode == 0, done
+    assert "cannot be written" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    assert len(done.stdout.splitlines()) == 6
     assert len(keys(project)) == 6
 
 
-def test_a_full_disk_gets_one_error_and_leaves_no_harm(project: Project) -> None:
+def test_a_full_disk_needs_memory_and_leaves_no_harm(project: Project) -> None:
     script = (
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -219,8 +208,9 @@ def test_a_full_disk_gets_one_error_and_leaves_no_harm(project: Project) -> None
         "sys.exit(run_command(['log', '--json']))\n"
     )
     done = project.finish(project.start("-c", script, program=shutil.which("python3") and PYTHON))
-    assert done.code == 1, done
-    assert done.error()["code"] == "index-unusable"
+    assert done.code == 0, done
+    assert "cannot be written (disk I/O error)" in done.err
+    assert len(done.out.splitlines()) == 5
     assert keys(project) == ALL
 
 

@@ -101,7 +101,6 @@ DECISIONS: Mapping[str, str] = {
     "dmesg": LOOKS,
     "export AWS_ACCESS_KEY_ID=ID AWS_SECRET_ACCESS_KEY=SECRET": FILL,
     "export TCLOG_AGENT=NAME": FILL,
-    "export XDG_CACHE_HOME=FOLDER": FILL,
     "git status": LOOKS,
     "ls -l": LOOKS,
     "ls -ld": LOOKS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tclog.chain.drive import Protocol, settled
-from tclog.chain.read import read_present
+from tclog.chain.slots import read_present
 from tclog.domain.content import Content, content_blobs, inline_value
 from tclog.errors import Damaged
 from tclog.event import BlobHash, blob_key, digest

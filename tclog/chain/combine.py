@@ -29,12 +29,13 @@ was committed long ago.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from tclog.chain.append import EVENT_AGE_MAX_S
+from tclog.chain.client import Client, Crowd
 from tclog.chain.drive import Protocol, Sleep, settled
 from tclog.chain.fold import place_after, rules_of, state_of
 from tclog.chain.once import is_same, resume_key
+from tclog.chain.race import Race
 from tclog.chain.read import (
     accept,
     admit,
@@ -45,6 +46,9 @@ from tclog.chain.read import (
     read_on,
     read_range,
 )
+from tclog.chain.resolve import resolve
+from tclog.chain.seal import EVENT_AGE_MAX_S, is_old, merge_of, seal_next
+from tclog.chain.settle import settle
 from tclog.clock import SECOND_US, Hlc, parse_us, stamp
 from tclog.errors import (
     OutcomeUnknown,
@@ -71,10 +75,6 @@ from tclog.event import (
 )
 from tclog.event.bodies import misfit
 from tclog.store.base import Delete, Entry, Found, Get, Keep, List, Put
-
-if TYPE_CHECKING:
-    from tclog.chain.append import Race
-    from tclog.chain.client import Client, Crowd
 
 BATCH_MAX = 256
 BATCH_BYTES_MAX = 1 << 20
@@ -390,8 +390,6 @@ def _commit(
     race: Race, seen: _Seen, waiting: Sequence[Entry], mine: Sequence[Announcement]
 ) -> Protocol[None]:
     """Commit one's own announcement and those listed, unless others are found to have done so."""
-    from tclog.chain.append import end_transaction, settle
-
     client = race.client
     announced, broadcasts = yield from _read_pending(race, seen, waiting)
     batch, done = yield from _look_back(race, seen, [*mine, *announced])
@@ -413,7 +411,7 @@ def _commit(
         # At once again: who races without helping is as quick, and must not win for ever.
         winner = yield from accept(client, race.chain, seen.head, lost_to)
         if not winner.settled:
-            winner = yield from end_transaction(client, winner)
+            winner = yield from resolve(client, winner)
         seen.add(winner)
         yield from _take_in(race, seen, settled((yield tuple(_ahead(race, seen)))))
 
@@ -422,7 +420,7 @@ def _lingers(race: Race, announced: Announcement) -> bool:
     """Whether an event is too old to be committed, unless it stands in another chain already."""
     if race.placed and race.sealed is not None and race.sealed.event == announced.event:
         return False
-    return race.client.clock.now_us() - parse_us(announced.event.at) > LINGERS_US
+    return is_old(race.client, announced.event)
 
 
 def _ahead(race: Race, seen: _Seen) -> list[Get]:
@@ -556,8 +554,6 @@ def _look_back(
 def _version(
     race: Race, head: Version | None, events: Sequence[Event], broadcasts: Version | None
 ) -> Version:
-    from tclog.chain.append import merge_of, seal_next
-
     client, chain = race.client, race.chain
     for event in events:
         client.clock.observe(event.at)

@@ -16,7 +16,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Protocol
 
 from tclog.clock import Hlc, HybridClock, Stamp, parse_hlc
@@ -35,6 +36,12 @@ FIT_KEPT_S = 86_400.0
 # What one process remembers at most, as the store holds it; in memory it takes about three times
 # as much. A process that lives long meets any number of chains.
 KEPT_BYTES_MAX = 16 << 20
+# Below the project's folder: the clocks of agents of this machine, and which others were seen.
+CLOCKS = "clocks"
+ACTED = "acted"
+# How many heads are looked through for names, and how much of each: names stand at its beginning.
+REMEMBERED_MAX = 4_000
+BEGINNING_BYTES = 2_048
 
 Read = Callable[[str], Found | None]
 
@@ -73,6 +80,15 @@ class Heads(Protocol):
     def looked(self, now_s: float, *, found: bool) -> None:
         """Remember that the store was asked for the witness; not ``found``: without an answer."""
 
+    def remembered(self) -> Iterator[tuple[ChainId, Sequence[str]]]:
+        """Yield chains that are known, each with agents that wrote to it; asks nobody."""
+
+    def acted(self, agent: str) -> bool:
+        """Return whether an agent is known to have acted in the project."""
+
+    def remember_agent(self, agent: str) -> None:
+        """Remember that it has."""
+
     def may_remove(self) -> bool:
         """Return whether the store was not seen lately to deny the removal of an object."""
 
@@ -100,6 +116,7 @@ class MemoryHeads:
         self._versions: dict[ChainId, Version] = {}
         self._kept_bytes = 0
         self._denied = False
+        self._acted: set[str] = set()
         # Stamp and chain of the newest version, and when the store was asked for it last.
         self._newest: tuple[str, ChainId] | None = None
         self._looked_s = -LOOK_EVERY_S
@@ -155,6 +172,19 @@ class MemoryHeads:
     def looked(self, now_s: float, *, found: bool) -> None:  # noqa: ARG002 - as ``Heads`` says
         """See ``Heads``."""
         self._looked_s = now_s
+
+    def remembered(self) -> Iterator[tuple[ChainId, Sequence[str]]]:
+        """See ``Heads``."""
+        for chain, version in list(self._versions.items()):
+            yield chain, [event.agent for event in version.events]
+
+    def acted(self, agent: str) -> bool:
+        """See ``Heads``."""
+        return agent in self._acted
+
+    def remember_agent(self, agent: str) -> None:
+        """See ``Heads``."""
+        self._acted.add(agent)
 
     def may_remove(self) -> bool:
         """See ``Heads``."""
@@ -248,6 +278,28 @@ class FileHeads(MemoryHeads):
         if found:
             replace_cached(self._look, b"")
 
+    def remembered(self) -> Iterator[tuple[ChainId, Sequence[str]]]:
+        """See ``Heads``. Looks at the beginnings of at most ``REMEMBERED_MAX`` files."""
+        yield from super().remembered()
+        with contextlib.suppress(OSError), os.scandir(f"{self._folder}/heads") as entries:
+            for entry in islice(entries, REMEMBERED_MAX):
+                yield from _names(_read(entry.path, BEGINNING_BYTES))
+
+    def acted(self, agent: str) -> bool:
+        """See ``Heads``. An agent of this machine has a clock here."""
+        return super().acted(agent) or any(
+            os.path.exists(self._of_agent(folder, agent))  # noqa: PTH110 - as in _read
+            for folder in (CLOCKS, ACTED)
+        )
+
+    def remember_agent(self, agent: str) -> None:
+        """See ``Heads``."""
+        super().remember_agent(agent)
+        replace_cached(self._of_agent(ACTED, agent), b"")
+
+    def _of_agent(self, folder: str, agent: str) -> str:
+        return agent_file(self._folder, folder, agent)
+
     def may_remove(self) -> bool:
         """See ``Heads``. After an hour it is tried again: permissions change."""
         try:
@@ -288,7 +340,7 @@ class FileHeads(MemoryHeads):
 
 
 def _difference(known: Version, found: Found | None) -> Damaged:
-    from tclog.chain.trust import Remembered, difference
+    from tclog.chain.remembered import Remembered, difference
 
     error = difference(Remembered.of(known), found)
     assert error is not None  # noqa: S101 - the caller has compared
@@ -331,6 +383,25 @@ def read_kept(path: str, chain: ChainId | None = None) -> Version | None:
     return version if line == _line(version) else None
 
 
+def agent_file(root: str, folder: str, agent: str) -> str:
+    """Return where something is remembered of an agent."""
+    return f"{root}/{folder}/{digest(agent.encode())[:32]}"
+
+
+def _names(raw: bytes | None) -> Iterator[tuple[ChainId, Sequence[str]]]:
+    """Read the chain and some of the agents out of the beginning of a head's file."""
+    import json
+    import re
+
+    found: dict[str, list[str]] = {"chain": [], "by": [], "agent": []}
+    text = (raw or b"").partition(b"\n")[2].decode(errors="ignore")
+    for field, name in re.findall(r'"(chain|by|agent)":("(?:[^"\\]|\\.)*")', text):
+        with contextlib.suppress(ValueError):
+            found[field].append(json.loads(name))
+    if found["chain"]:
+        yield ChainId(found["chain"][0]), found["by"] + found["agent"]
+
+
 def _line(version: Version) -> bytes:
     """Return the first line of a head's file: what stands beside the bytes, and a check of all."""
     verdict = {None: "-", True: "aborted", False: "committed"}[version.aborted]
@@ -346,7 +417,7 @@ class ClockFile:
     """
 
     def __init__(self, folder: str | os.PathLike[str], agent: str) -> None:
-        self._path = f"{os.fspath(folder)}/clocks/{digest(agent.encode())[:32]}"
+        self._path = agent_file(os.fspath(folder), CLOCKS, agent)
 
     def read(self) -> tuple[Hlc | None, int, int, int]:
         """Return the last stamp (or None), the offset, when it was learnt, and the epoch."""
@@ -370,10 +441,10 @@ class ClockFile:
         replace_cached(self._path, text.encode())
 
 
-def _read(path: str) -> bytes | None:
+def _read(path: str, size: int = -1) -> bytes | None:
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - pathlib costs on the hot path
-            return file.read()
+            return file.read(size)
     except OSError:
         return None
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, settled
-from tclog.chain.read import Junk, decode_slot, read_version
-from tclog.errors import Damaged, Forked, NotFound, RolledBack, to_run
-from tclog.event import VOIDS_MAX, ChainId, Version, chain_folder, digest, slot_key, slot_seq
+from tclog.chain.slots import Junk, decode_slot
+from tclog.errors import Damaged, NotFound, to_run
+from tclog.event import VOIDS_MAX, Version, digest, slot_key
 from tclog.event.names import SEQ_MAX
-from tclog.store.base import LIST_PAGE_MAX, Get, List
+from tclog.store.base import Get
 
 
 def read_voiding(client: Client, junk: Junk) -> Protocol[Version]:
@@ -99,27 +99,3 @@ def ended_by(junk: Junk, version: Version) -> NotFound:
         hint=to_run("tclog show", version.id[:16]),
         before=version.after,
     )
-
-
-def read_below(client: Client, chain: ChainId, damage: Damaged) -> Protocol[Version | None]:
-    """Return the newest sound version of a chain with damage, None if there is none.
-
-    Raises:
-        Damaged: none of the newest thousand slots holds one.
-    """
-    folder = chain_folder(chain)
-    # Listed, not counted down: no version leads to junk that lies far above the newest one.
-    rows = yield List(folder, "", LIST_PAGE_MAX)
-    for row in rows:
-        seq = slot_seq(row.key)
-        if not seq or row.key.rpartition("/")[0] != folder:
-            continue
-        try:
-            return (yield from read_version(client, chain, seq))
-        except (Forked, RolledBack):
-            raise
-        except (Damaged, NotFound):
-            continue
-    if len(rows) == LIST_PAGE_MAX:
-        raise damage
-    return None

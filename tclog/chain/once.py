@@ -114,15 +114,21 @@ def find_once(
 
 
 def _stands_for(key: str | None, event: Event) -> bool:
-    resume = None if key is None else re.fullmatch(_RESUME, key)
-    return (key is not None and event.key == key) or (
-        resume is not None and event.id.startswith(resume[1])
-    )
+    if key is None:
+        return False
+    begins = resumed_id(key)
+    return event.key == key or (begins is not None and event.id.startswith(begins))
 
 
 def resume_key(event: Event, seq: int) -> str:
     """Return the key under which an event may be repeated whose fate is open at version ``seq``."""
     return event.key or f"{event.id[:16]}.{seq}"
+
+
+def stands_for(key: str, txn: Mapping[str, Any]) -> bool:
+    """Whether a key is that of a transaction, or repeats one whose outcome was unknown."""
+    begins = resumed_id(key)
+    return txn.get("key") == key or (begins is not None and txn["id"].startswith(begins))
 
 
 def resumed_id(key: str) -> str | None:

@@ -3,7 +3,7 @@
 A linearizable read of a head asks the store for the slot after the newest known one: absent means
 current. Versions are dense, so nothing can stand beyond an absent slot.
 
-A version of a transaction is *judged* before anybody gets it (``tclog.chain.verdict``). One that is
+A version of a transaction is *judged* before anybody gets it (``tclog.chain.judge``). One that is
 undecided is not there yet: readers answer with the version before it. Nothing stands beyond it,
 since whoever writes ends it first.
 """
@@ -13,19 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tclog.chain.client import Client
-from tclog.chain.drive import Protocol, Sleep, settled, together
+from tclog.chain.drive import Protocol, settled, together
 from tclog.chain.fold import does_not_follow, unknown_ops, verify
+from tclog.chain.slots import Junk, decode_slot, newest_slot, read_present
 from tclog.clock import Hlc
 from tclog.errors import Damaged, Forked, NotFound, RolledBack
-from tclog.event import (
-    ALL,
-    ChainId,
-    Version,
-    chain_folder,
-    decode_name,
-    slot_key,
-    slot_seq,
-)
+from tclog.event import ALL, ChainId, Version, chain_folder, decode_name, slot_key, slot_seq
 from tclog.event.bodies import RESERVED_OPS
 from tclog.store.base import LIST_PAGE_MAX, Found, Get, List
 
@@ -34,37 +27,6 @@ FORWARD_MAX = 3
 CHASE_MAX = 4
 RANGE_AT_ONCE = 32
 CHAINS_MAX = 1_000_000
-PAGES_MAX = 10_000
-# What has to be there is asked for so often, with such pauses, before it is called missing.
-LOOKS = 3
-LOOK_PAUSE_S = 0.2
-
-
-class Junk(Damaged):
-    """A slot holds bytes that are not the version of its place; ``raw`` are these bytes."""
-
-    def __init__(self, chain: ChainId, seq: int, why: str, raw: bytes) -> None:
-        key = slot_key(chain, seq)
-        super().__init__(
-            f"{why} ({key})",
-            hint="tclog void --help",
-            object=key,
-            chain=chain,
-            version=seq,
-        )
-        self.chain, self.seq, self.raw = chain, seq, raw
-
-
-def decode_slot(client: Client, chain: ChainId, seq: int, found: Found) -> Version:
-    """Return the version that a slot holds.
-
-    Raises:
-        Junk: it holds something else.
-    """
-    try:
-        return client.decode(found.data, chain=chain, seq=seq, stored=found.stored)
-    except Damaged as error:
-        raise Junk(chain, seq, error.message, found.data) from None
 
 
 def read_head(client: Client, chain: ChainId) -> Protocol[Version | None]:
@@ -108,23 +70,6 @@ def read_newest(client: Client, chain: ChainId) -> Protocol[Version | None]:
     _seen(client, version)
     # Somebody may have gone on meanwhile; that version was the newest when the listing was made.
     return version
-
-
-def newest_slot(folder: str, mount: str = "") -> Protocol[int]:
-    """Return the number of the newest slot in a chain's folder, 0 if it has none.
-
-    Other names are passed over; most files that other programs leave sort before slots.
-    """
-    place, after, limit = f"{mount}{folder}", "", 1
-    for _ in range(PAGES_MAX):
-        entries = yield List(place, after, limit)
-        for entry in entries:
-            if entry.key.rpartition("/")[0] == place and (seq := slot_seq(entry.key)):
-                return seq
-        if len(entries) < limit:
-            break
-        after, limit = max(entries[-1].key, f"{place}/0"), LIST_PAGE_MAX
-    return 0
 
 
 def read_forward(client: Client, known: Version) -> Protocol[Version]:
@@ -262,10 +207,32 @@ def read_broadcasts(
     except (Forked, RolledBack):
         raise
     except Damaged as error:
-        from tclog.chain.junk import read_below
-
         client.leave_out(ALL, error)
-        return (yield from read_below(client, ALL, error))
+        return (yield from _read_below(client, ALL, error))
+
+
+def _read_below(client: Client, chain: ChainId, damage: Damaged) -> Protocol[Version | None]:
+    """Return the newest sound version of a chain with damage, None if there is none.
+
+    Raises:
+        Damaged: none of the newest thousand slots holds one.
+    """
+    folder = chain_folder(chain)
+    # Listed, not counted down: no version leads to junk that lies far above the newest one.
+    rows = yield List(folder, "", LIST_PAGE_MAX)
+    for row in rows:
+        seq = slot_seq(row.key)
+        if not seq or row.key.rpartition("/")[0] != folder:
+            continue
+        try:
+            return (yield from read_version(client, chain, seq))
+        except (Forked, RolledBack):
+            raise
+        except (Damaged, NotFound):
+            continue
+    if len(rows) == LIST_PAGE_MAX:
+        raise damage
+    return None
 
 
 def read_version(client: Client, chain: ChainId, seq: int) -> Protocol[Version]:
@@ -315,18 +282,6 @@ def _read_slot(client: Client, chain: ChainId, seq: int) -> Protocol[Version]:
     return version
 
 
-def read_present(key: str) -> Protocol[Found | None]:
-    """Read an object that has to be there; what is absent is asked for again."""
-    found: Found | None = None
-    for nth in range(LOOKS):
-        if nth:
-            yield Sleep(LOOK_PAUSE_S)
-        found = yield Get(key)
-        if found is not None:
-            break
-    return found
-
-
 def accept(
     client: Client, chain: ChainId, before: Version | None, found: Found
 ) -> Protocol[Version]:
@@ -365,7 +320,7 @@ def _judge(client: Client, version: Version) -> Protocol[Version | None]:
 
 def _judge_all(client: Client, versions: list[Version]) -> Protocol[list[Version | None]]:
     # Most processes never meet a transaction.
-    from tclog.chain.verdict import judge
+    from tclog.chain.judge import judge
 
     return (yield from judge(client, versions))
 

@@ -5,7 +5,7 @@
     create slot head + 1 of every chain       (committed when all of them are there)
     all are: done.   one is lost: aborted for good; end what is in the way, decide again
 
-Each version names all slots (``tclog.chain.verdict`` says what follows from that), so the last
+Each version names all slots (``tclog.chain.judge`` says what follows from that), so the last
 create is the commit, and the chains that were only read take a slot too: that they are as they were
 read is proved by the same creates. Nothing here is a second authority.
 
@@ -23,21 +23,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tclog.chain.append import (
-    EVENT_AGE_MAX_S,
-    end_transaction,
-    seal_next,
-    settle,
-    stamp_of,
-)
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep, settled, together
-from tclog.chain.once import Once, bind_once, resumed_id
+from tclog.chain.judge import mark_of
+from tclog.chain.once import Once, bind_once, stands_for
 from tclog.chain.read import accept, read_head, read_range, read_version
+from tclog.chain.resolve import resolve
+from tclog.chain.seal import is_old, misleads, seal_next, stamp_of
+from tclog.chain.settle import settle
 from tclog.chain.trust import stamp_of_put
-from tclog.chain.verdict import mark_of
 from tclog.chain.view import Act, Sealed, View
-from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, TRIED_US, Hlc, following, parse_us
+from tclog.clock import SECOND_US, TRIED_US, Hlc, following, parse_us
 from tclog.errors import (
     NotFound,
     OutcomeUnknown,
@@ -111,6 +107,8 @@ class _Transaction:
         self.once = once
         self.id = client.nonce()
         self.after = 0
+        # Whether its events were made anew, since the clock they were made by was minutes off.
+        self.made_anew = False
         # When the versions of this try got their stamps.
         self.stamped_us = 0
         self.sealed: dict[int, Sealed] = {}
@@ -177,9 +175,7 @@ class _Transaction:
 
     def _is_mine(self, txn: Mapping[str, Any]) -> bool:
         assert self.once is not None  # noqa: S101 - asked only where there is a key
-        begins = resumed_id(self.once.key)
-        resumed = begins is not None and txn["id"].startswith(begins)
-        return txn["agent"] == self.client.agent and (txn.get("key") == self.once.key or resumed)
+        return txn["agent"] == self.client.agent and stands_for(self.once.key, txn)
 
     def _is_of_acts(self, done: Transacted) -> bool:
         """Whether a transaction of this key is this one: the key is one of its *first* chain.
@@ -260,7 +256,7 @@ class _Transaction:
                 head = view.chains[version.chain].head
                 winner = yield from accept(self.client, version.chain, head, found)
                 if not winner.settled:
-                    yield from end_transaction(self.client, winner)
+                    yield from resolve(self.client, winner)
             raise _Again
         self._raise(versions, outcomes)
         committed = [version.judged(aborted=False) for version in versions]
@@ -293,11 +289,10 @@ class _Transaction:
         stored = stamps[0]
         if stored is None and not known:
             stored = yield from stamp_of_put(keys[0])
-        if stored is not None:
-            client.learn_offset(wall_us, stored, took_us)
-            # What was made by a clock that is minutes off would mislead every merged view.
-            off_us = abs(parse_us(stored) - parse_us(new[0].event.at))
-            if not known and off_us >= AHEAD_TRUSTED_US:
+        if stored is not None and misleads(client, new[0].event, wall_us, stored, took_us):
+            # Once only: where the store's own clock jumps, no event would ever be good enough.
+            anew, self.made_anew = not self.made_anew, True
+            if anew:
                 self.sealed.clear()
                 raise _Again
 
@@ -352,11 +347,7 @@ class _Transaction:
         return clock.tick(max((at for at in earlier if parse_us(at) <= bound_us), default=None))
 
     def _is_old(self) -> bool:
-        now_us = self.client.clock.now_us()
-        return any(
-            now_us - parse_us(one.event.at) > EVENT_AGE_MAX_S * SECOND_US
-            for one in self.sealed.values()
-        )
+        return any(is_old(self.client, one.event) for one in self.sealed.values())
 
     def _create(self, versions: Sequence[Version], *, ordered: bool) -> Protocol[list[_Outcome]]:
         """Create the slots: all at once, or one after the other until one is not won."""

@@ -16,33 +16,19 @@ Nothing here accepts a store. ``tclog trust accept`` does, and forgets what is r
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep
-from tclog.chain.read import LOOK_PAUSE_S, LOOKS, newest_slot, read_present
-from tclog.clock import Stamp, rfc3339
+from tclog.chain.remembered import Remembered, described, difference, is_same, words_of
+from tclog.chain.slots import LOOK_PAUSE_S, LOOKS, newest_slot, read_present
+from tclog.clock import Stamp
 from tclog.errors import Damaged, Forked, RolledBack, StoreError, StoreUnreachable
 from tclog.event import ChainId, Version, chain_folder, decode_version, slot_key
-from tclog.store.base import Create, Entry, Found, Get, Keep, Put, PutFile, Request, Stat
+from tclog.store.base import Create, Found, Get, Keep, Put, PutFile, Request, Stat
 
 # After a create the outcome of an operation may be open for so long; its answer goes first.
 QUIET_S = 120.0
-ACCEPT = "tclog trust accept --help"
-
-
-class Remembered(NamedTuple):
-    """A version that was read or written before; ``stored`` is its slot's stamp, if it was told."""
-
-    chain: ChainId
-    seq: int
-    raw: bytes
-    stored: Stamp | None
-
-    @classmethod
-    def of(cls, version: Version) -> Remembered:
-        """Return what has to be there for a version to be there."""
-        return cls(version.chain, version.seq, version.raw, version.stored)
 
 
 def guard(client: Client, protocol: Protocol[Any]) -> Protocol[Any]:
@@ -141,25 +127,6 @@ def check(known: Remembered, *, local: bool) -> Protocol[None]:
         yield from look(known)
 
 
-def is_same(known: Remembered, entry: Entry | None) -> bool:
-    """Whether the store tells, without the bytes, that they are the remembered ones.
-
-    The ETag of an object that was put in one piece is the MD5 of its bytes, unless the bucket
-    encrypts with keys of its own (SSE-KMS, SSE-C). Otherwise stamp and size have to be the same.
-    """
-    if entry is None or entry.size != len(known.raw):
-        return False
-    if entry.tag and entry.tag == _md5(known.raw):
-        return True
-    return known.stored is not None and entry.stored == known.stored
-
-
-def _md5(data: bytes) -> str:
-    from hashlib import md5  # not on the way of most commands
-
-    return md5(data, usedforsecurity=False).hexdigest()
-
-
 def look(known: Remembered) -> Protocol[Found]:
     """Read the slot of a remembered version; what is absent is asked for again.
 
@@ -193,50 +160,6 @@ def stamp_of_put(key: str) -> Protocol[Stamp]:
     )
 
 
-def difference(known: Remembered, found: Found | None) -> Damaged | None:
-    """Return what is wrong if a slot does not hold the remembered version."""
-    if found is not None and found.data == known.raw:
-        return None
-    chain, seq = known.chain, known.seq
-    mine = decode_version(known.raw, chain=chain, seq=seq)
-    remembered = described(mine)
-    told = f"this machine has seen version {seq} of {chain} {_words(remembered)}"
-    if found is None:
-        return RolledBack(f"{told}; the store no longer has it", hint=ACCEPT, remembered=remembered)
-    try:
-        theirs = described(decode_version(found.data, chain=chain, seq=seq))
-    except Damaged as error:  # bytes that are no version are told as such
-        key = slot_key(chain, seq)
-        raise Damaged(
-            f"{error.message} ({key}); this machine has seen the sound version",
-            hint=error.hint,
-            object=key,
-            chain=chain,
-            version=seq,
-        ) from None
-    return Forked(
-        f"{told}; the store has another one, {_words(theirs)}",
-        hint=ACCEPT,
-        remembered=remembered,
-        found=theirs,
-    )
-
-
-def described(version: Version) -> dict[str, Any]:
-    """Return what tells one version from another, for errors and for ``tclog trust accept``."""
-    return {
-        "chain": version.chain,
-        "version": version.seq,
-        "id": version.id,
-        "agent": version.by,
-        "at": rfc3339(version.at),
-    }
-
-
-def _words(one: dict[str, Any]) -> str:
-    return f"by {one['agent']} ({one['at']}, id {one['id'][:12]})"
-
-
 def _say_newest(error: RolledBack) -> Protocol[None]:
     """Add to a missing version which one is the newest that the store has."""
     if "found" in error.details:
@@ -246,7 +169,7 @@ def _say_newest(error: RolledBack) -> Protocol[None]:
     except (StoreError, Damaged):
         return
     error.details["found"] = newest
-    has = "none" if newest is None else f"version {newest['version']} {_words(newest)}"
+    has = "none" if newest is None else f"version {newest['version']} {words_of(newest)}"
     error.message += f": its newest is {has}"
 
 

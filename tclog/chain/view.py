@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tclog.chain.append import check_effect, merge_of, seal_draft
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import evolve, place_after, state_of
 from tclog.chain.read import read_broadcasts, read_head, read_newest
+from tclog.chain.seal import check_effect, merge_of, seal_draft
 from tclog.domain.content import Blob
 from tclog.domain.decision import Decision, Draft, Place
 from tclog.errors import NotFound, Refused, UsageError

@@ -448,7 +448,7 @@ def missing(step: str) -> NotFound:
     return NotFound(
         f"there is no step {step}",
         code="step-missing",
-        hint=to_run("tclog step add", step),
+        hint="tclog step list",
         step=step,
     )
 

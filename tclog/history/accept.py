@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from tclog.chain.drive import Protocol, together
 from tclog.chain.heads import LOOKED, NEWEST, read_kept
-from tclog.chain.trust import Remembered, described, is_same, newest_of
+from tclog.chain.remembered import Remembered, described, is_same
+from tclog.chain.trust import newest_of
 from tclog.errors import Damaged
 from tclog.event import ChainId, Version, decode_version, slot_key
 from tclog.index import Index

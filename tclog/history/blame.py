@@ -278,7 +278,7 @@ def blame_step(index: Index, step: str, at: Hlc) -> Protocol[list[Blame]]:
         raise NotFound(
             f"there is no step {step} then",
             code="step-missing",
-            hint=to_run("tclog step add", step),
+            hint="tclog step list",
         )
     state: steps.State = state_of(chain, head)
     shown = (yield from show_chain(index, chain, head, at)) or {"state": state.state}

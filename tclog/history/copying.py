@@ -30,7 +30,7 @@ from blake3 import blake3
 
 from tclog.chain.drive import Protocol, together
 from tclog.chain.fold import state_of
-from tclog.chain.read import newest_slot
+from tclog.chain.slots import newest_slot
 from tclog.domain.packs import State
 from tclog.errors import Damaged, FormatNewer, NotFound, Refused, StoreError, TclogError
 from tclog.event import (

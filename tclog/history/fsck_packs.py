@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import state_of
-from tclog.chain.read import newest_slot
+from tclog.chain.slots import newest_slot
 from tclog.domain.packs import Pack, State
 from tclog.errors import TclogError
 from tclog.event import PACKS, decode_version, event_key, pack_key, slot_key

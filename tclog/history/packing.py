@@ -20,7 +20,7 @@ from typing import NamedTuple
 from tclog.chain.append import append
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, settled
-from tclog.chain.read import read_present
+from tclog.chain.slots import read_present
 from tclog.clock import SECOND_US, Stamp, parse_us
 from tclog.domain.content import Blob
 from tclog.domain.packs import AddPacks, Pack, State, decide

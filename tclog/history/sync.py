@@ -27,14 +27,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from tclog.chain.append import EVENT_AGE_MAX_S
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, settled, together
 from tclog.chain.fold import state_of
 from tclog.chain.heads import LOOK_EVERY_S
 from tclog.chain.junk import check_ended
-from tclog.chain.read import Junk, decode_slot, full_name, newest_slot, read_present
-from tclog.chain.trust import Remembered, check
+from tclog.chain.read import full_name
+from tclog.chain.remembered import Remembered
+from tclog.chain.seal import EVENT_AGE_MAX_S
+from tclog.chain.slots import Junk, decode_slot, newest_slot, read_present
+from tclog.chain.trust import check
 from tclog.clock import (
     AHEAD_TRUSTED_US,
     ARRIVES_US,
@@ -543,7 +545,7 @@ class _Reader:
         """Judge transactions; what is undecided is left out, and asked for by the next sync."""
         if all(version.settled for version in versions):
             return list(versions)
-        from tclog.chain.verdict import judge
+        from tclog.chain.judge import judge
 
         try:
             judged = yield from judge(self.client, versions)
@@ -558,7 +560,7 @@ class _Reader:
 
     def _judged_singly(self, versions: Sequence[Version]) -> Protocol[list[Version | None]]:
         """Judge transactions, of which one names a slot that is damaged: its chains end before."""
-        from tclog.chain.verdict import judge
+        from tclog.chain.judge import judge
 
         judged: list[Version | None] = []
         for version in versions:

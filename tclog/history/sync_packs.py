@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import state_of
-from tclog.chain.read import read_present
+from tclog.chain.slots import read_present
 from tclog.clock import SECOND_US, parse_us
 from tclog.domain.packs import State
 from tclog.errors import Damaged

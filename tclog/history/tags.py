@@ -109,7 +109,7 @@ def delete_tag(client: Client, name: str, *, id_key: str | None = None) -> Proto
     bound = once(id_key, {"op": "tag.delete", "name": name})
     done: Appended = yield from append(client, chain, decide, once=bound)
     if done.version is None or done.event is None:
-        raise NotFound(f"there is no tag {name}", code="tag-missing", hint="tclog tag")
+        raise NotFound(f"there is no tag {name}", code="tag-missing", hint="tclog tag", name=name)
     return deleted_tag(name, done.event, done.version.seq, done.version.at, stood)
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tclog.chain.append import Race, end_transaction, seal_next, settle, stamp_of
-from tclog.chain.append import seal as seal_event_of
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import place_after, state_of
 from tclog.chain.junk import confirm
-from tclog.chain.read import Junk, decode_slot
+from tclog.chain.race import Race, write_event
+from tclog.chain.resolve import resolve
+from tclog.chain.seal import seal_next, stamp_of
+from tclog.chain.settle import settle
+from tclog.chain.slots import Junk, decode_slot
 from tclog.domain.decision import Draft
 from tclog.domain.memory import check_value
 from tclog.errors import (
@@ -208,7 +210,7 @@ def _below(client: Client, chain: ChainId, seq: int) -> Protocol[tuple[Version |
         sound, junk = yield from _look(client, chain, below)
         if sound is not None:
             yield from confirm(client, sound)
-            return (yield from end_transaction(client, sound)), run
+            return (yield from resolve(client, sound)), run
         if junk is None:
             raise Damaged(f"version {below} of {chain} is missing", hint="tclog fsck")
         run.insert(0, junk)
@@ -312,7 +314,7 @@ def _seal(
     draft = Draft(VOID, body)
     race = Race(client, chain, lambda *_: draft, (), (chain,), None, None)
     race.looked = True  # it takes no broadcasts in
-    yield from seal_event_of(race, draft)
+    yield from write_event(race, draft)
     assert race.sealed is not None  # noqa: S101 - just made
     place = place_after(found.before, len(voids))
     stored = yield from stamp_of(client, chain, found.before)

@@ -9,9 +9,10 @@ from tclog.chain.blobs import check_blob
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, settled
 from tclog.chain.fold import state_of
-from tclog.chain.read import list_chains, read_newest, read_present, unless_damaged
+from tclog.chain.read import list_chains, read_newest, unless_damaged
 from tclog.chain.results import Agent
 from tclog.chain.show import show_step
+from tclog.chain.slots import read_present
 from tclog.clock import rfc3339
 from tclog.domain import agents, steps
 from tclog.errors import Damaged

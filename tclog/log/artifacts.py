@@ -15,8 +15,6 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep, together
 from tclog.chain.once import once
 from tclog.chain.read import (
-    LOOK_PAUSE_S,
-    LOOKS,
     list_chains,
     read_at,
     read_head,
@@ -27,6 +25,7 @@ from tclog.chain.read import (
 )
 from tclog.chain.results import Artifact
 from tclog.chain.show import show_artifact
+from tclog.chain.slots import LOOK_PAUSE_S, LOOKS
 from tclog.clock import Hlc
 from tclog.domain import artifacts
 from tclog.errors import Damaged, NotFound, TclogError, UsageError, quote, to_run

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tclog.chain.append import Appended, Sealed, append, take_in
+from tclog.chain.append import Appended, append, take_in
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, together
 from tclog.chain.fold import state_of
 from tclog.chain.once import once
+from tclog.chain.race import Sealed
 from tclog.chain.read import (
     read_at,
     read_broadcasts,
@@ -92,7 +93,17 @@ def send_message(
         places.append(done.version.seq)
         sealed = Sealed(Draft("message.send", body), done.event)
     assert sealed is not None  # noqa: S101 - there is at least one chain
+    note_recipients(client, body)
     return (yield from show_message(sealed.event, 0, unread=False, text=text))
+
+
+def note_recipients(client: Client, body: Mapping[str, Any]) -> None:
+    """Note recipients that were never seen: a misspelt name makes an inbox that no agent reads."""
+    names = [name for name in body["to"] if name != EVERYBODY and not client.heads.acted(name)]
+    if names:
+        from tclog.log.nearby import note_unseen
+
+        note_unseen(client, names)
 
 
 def message(

@@ -148,6 +148,11 @@ class Log:
         """Run a protocol against the store, and keep the clock."""
         try:
             return run(guard(self.client, protocol), self.store)  # type: ignore[no-any-return]
+        except NotFound as missing:
+            from tclog.log.nearby import suggest
+
+            suggest(self.client, missing)
+            raise
         finally:
             if self._clock_file is not None:
                 client = self.client

@@ -87,9 +87,11 @@ def add_step(
     """
     command = add_command(client, step, title, priority, after)
     names = command.after
+    unknown: dict[str, bool] = {}
 
     def look(some: Sequence[str]) -> Protocol[list[tuple[str, Sequence[str]]]]:
         rows = yield from read_rows(client, some)
+        unknown.update({row.id: not steps.is_known(row.state) for row in rows})
         return [(row.id, row.state.after) for row in rows]
 
     if names:
@@ -105,6 +107,11 @@ def add_step(
             raise
     if names and id_key is not None:
         yield from _refuse_withdrawn(client, step)
+    missing = [name for name in names if unknown.get(name)]
+    if missing:
+        from tclog.log.nearby import note_unknown_steps
+
+        note_unknown_steps(client, missing, f"{step} comes after")
     return (yield from read_result(client, step, done.version, done.state))
 
 
@@ -426,7 +433,10 @@ def wait_for_steps(
         if not last:
             unknown = [row.id for row in rows if not steps.is_known(row.state)]
             for name in unknown:
-                (tell or client.warn)(f"there is no step {name} yet")
+                from tclog.log.nearby import like, meant
+
+                near = meant(like(client, "step", name))
+                (tell or client.warn)(f"there is no step {name} yet{near}")
         last[:] = rows
         complete = [row for row in rows if is_complete(row)]
         if len(complete) >= needed:

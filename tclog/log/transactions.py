@@ -127,7 +127,9 @@ class Transaction:
             if isinstance(decision, Refused):
                 return _about(decision, key)
             if isinstance(command, memory.Delete) and state.content is None:
-                raise NotFound(f"{key} has no value", code="key-missing", hint="tclog memory list")
+                raise NotFound(
+                    f"{key} has no value", code="key-missing", hint="tclog memory list", key=key
+                )
             return decision
 
         def answer(
@@ -152,8 +154,9 @@ class Transaction:
         def answer(
             client: Client, version: Version | None, event: Event | None
         ) -> Protocol[Message]:
-            del client, version
+            del version
             assert event is not None  # noqa: S101 - a send is never unchanged
+            inbox.note_recipients(client, body)
             return show_message(event, 0, unread=False, text=text)
 
         act = _changing(
@@ -174,9 +177,23 @@ class Transaction:
                 yield from steps_log.refuse_cycle(
                     step, command.after, lambda names: _steps_after(view, names)
                 )
+                yield from self._note_unknown(view, step, command.after)
             yield from _apply_step(view, step, command)
 
         return self._add_step(step, work, {"op": "step.add", "with": command._asdict()})
+
+    def _note_unknown(self, view: View, step: str, after: Sequence[str]) -> Protocol[None]:
+        """Note dependencies that do not exist, nor are made by another operation."""
+        made = {one.act.chain for one in self._operations}
+        missing = []
+        for name in after:
+            state, _ = yield from view.read(chain_id("step", name))
+            if not steps.is_known(state) and chain_id("step", name) not in made:
+                missing.append(name)
+        if missing:
+            from tclog.log.nearby import note_unknown_steps
+
+            note_unknown_steps(self._client, missing, f"{step} comes after")
 
     def step_claim(
         self,

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from tclog.chain.client import Client
 from tclog.chain.drive import run
 from tclog.chain.heads import MemoryHeads
-from tclog.chain.read import Junk, read_head, read_range
+from tclog.chain.read import read_head, read_range
+from tclog.chain.slots import Junk
 from tclog.clock import HybridClock
 from tclog.errors import Damaged, OutcomeUnknown, TclogError
 from tclog.event import ChainId, chain_folder, chain_id, slot_key

@@ -27,9 +27,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tclog.chain.append import merge_of
 from tclog.chain.drive import Protocol, run, settled
 from tclog.chain.fold import fold, rules_of
+from tclog.chain.seal import merge_of
 from tclog.clock import SECOND_US, Hlc, Stamp, hlc, stamp
 from tclog.domain import agents, artifacts, barriers, inbox, memory, steps, tags
 from tclog.domain.content import Blob, Content, make_content

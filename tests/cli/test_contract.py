@@ -527,14 +527,14 @@ class _Mute(Around):
 
 
 def test_6_outcome_unknown_tells_how_to_repeat_it(project: User, monkeypatch):
-    import tclog.chain.append
+    import tclog.chain.settle
     import tclog.log.project
 
     project("memory", "incr", "n").ok()
     opened = tclog.log.project.open_store
     with monkeypatch.context() as patch:
         patch.setattr(tclog.log.project, "open_store", lambda *a, **k: _Mute(opened(*a, **k)))
-        patch.setattr(tclog.chain.append, "CREATE_TRIES_MAX", 2)
+        patch.setattr(tclog.chain.settle, "CREATE_TRIES_MAX", 2)
         unknown = project("memory", "incr", "n", "--json").error(6)
     assert unknown["code"] == "outcome-unknown"
     assert len(unknown["event"]) == 64

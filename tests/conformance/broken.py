@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tclog.chain import append, once, verdict
+from tclog.chain import append, once, resolve
+from tclog.chain import judge as judging
 from tclog.chain.client import Client
 from tclog.domain import memory, steps
 from tclog.domain.decision import Draft
@@ -99,7 +100,8 @@ def premature() -> None:
         return [row if row.settled else row.judged(aborted=False) for row in versions]
         yield
 
-    verdict.judge = judge
+    judging.judge = judge
+    resolve.judge = judge
 
 
 def spacious() -> None:

@@ -19,11 +19,11 @@ from support.project import Project, folder_site, side_by_side
 
 from history.clocks import Clock
 from history.truth import assert_numbers, assert_same, read_truth
-from tclog.chain.append import seal_next
 from tclog.chain.client import Client
 from tclog.chain.drive import run
 from tclog.chain.fold import place_after
 from tclog.chain.read import read_head
+from tclog.chain.seal import seal_next
 from tclog.clock import hlc, parse_us, stamp
 from tclog.errors import TclogError
 from tclog.event import ChainId, Version, decode_event, event_key, seal_event, slot_key

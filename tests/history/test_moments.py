@@ -9,9 +9,9 @@ import random
 import pytest
 from simulation.transfers import SUM, filled, finish, transfer
 
-from tclog.chain.append import seal_next
 from tclog.chain.fold import place_after, verify
 from tclog.chain.read import read_head, read_range
+from tclog.chain.seal import seal_next
 from tclog.chain.transact import _Transaction
 from tclog.clock import AHEAD_TRUSTED_US, HybridClock, hlc, last_of, parse_us
 from tclog.errors import Damaged

@@ -45,8 +45,8 @@ KEPT = Path(tempfile.gettempdir()) / f"tclog-mutants-{os.getuid()}"
 # Where the guarantees live.
 MODULES = [
     *(f"tclog/chain/{name}.py" for name in (
-        "append", "combine", "fold", "heads", "junk", "once", "read", "transact", "trust",
-        "verdict", "view",
+        "append", "combine", "fold", "heads", "judge", "junk", "once", "race", "read", "remembered",
+        "resolve", "seal", "settle", "slots", "transact", "trust", "view",
     )),
     "tclog/clock.py",
     *(f"tclog/domain/{name}.py" for name in ("barriers", "content", "inbox", "memory", "steps")),

@@ -58,7 +58,7 @@ def test_a_change_knows_its_function_and_the_lines_of_its_statement() -> None:
 
 
 def test_a_sample_is_the_same_for_the_same_seed_and_takes_from_each_module() -> None:
-    small = [module for module in MODULES if len((ROOT / module).read_text()) < 6000]
+    small = [module for module in MODULES if len((ROOT / module).read_text()) < 6000][:8]
     assert len(small) > 3
     some = sample(small, (), 10, 3)
     assert some == sample(small, (), 10, 3)

@@ -10,7 +10,7 @@ import pytest
 from support.stores import Around
 
 import tclog
-from tclog.chain import append as append_module
+from tclog.chain import race as race_module
 from tclog.chain.append import append
 from tclog.chain.drive import run
 from tclog.domain import steps
@@ -206,7 +206,7 @@ def test_a_judged_draft_without_the_stores_time_is_an_error(
         return None
         yield
 
-    monkeypatch.setattr(append_module, "stamp_of_put", untold)
+    monkeypatch.setattr(race_module, "stamp_of_put", untold)
     with pytest.raises(StoreUnreachable, match="time"):
         site.log("bob").steps.claim("design")
     assert len(site.versions()) == 1

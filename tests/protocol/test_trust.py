@@ -16,7 +16,8 @@ from support.stores import Counting, fresh_bucket, open_s3, raw_client
 import tclog
 from tclog.chain.drive import run
 from tclog.chain.heads import LOOK_EVERY_S, FileHeads, MemoryHeads
-from tclog.chain.trust import Remembered, guard, is_same
+from tclog.chain.remembered import Remembered, is_same
+from tclog.chain.trust import guard
 from tclog.clock import Stamp
 from tclog.errors import Damaged, Forked, RolledBack
 from tclog.event import ChainId, chain_id, slot_key

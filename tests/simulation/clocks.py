@@ -1,9 +1,9 @@
 """Foreign clients that write wrong store times into a step: no live lease ends by them."""
 
 from simulation.interleaving import World
-from tclog.chain.append import seal_draft, seal_next
 from tclog.chain.fold import place_after
 from tclog.chain.read import read_head
+from tclog.chain.seal import seal_draft, seal_next
 from tclog.clock import parse_us, stamp
 from tclog.domain.decision import Draft
 from tclog.errors import Refused

@@ -10,7 +10,8 @@ import random
 from simulation.interleaving import Running, World
 from tclog.chain.drive import Sleep
 from tclog.chain.fold import state_of
-from tclog.chain.read import Junk, read_head, read_range
+from tclog.chain.read import read_head, read_range
+from tclog.chain.slots import Junk
 from tclog.errors import Damaged, NotFound, Refused
 from tclog.event import ALL, chain_id, slot_key, slot_seq
 from tclog.history.voiding import void

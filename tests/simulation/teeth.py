@@ -28,13 +28,18 @@ from tclog.chain import combine as combine_module
 from tclog.chain import fit as fit_module
 from tclog.chain import fold as fold_module
 from tclog.chain import heads as heads_module
+from tclog.chain import judge as judge_module
 from tclog.chain import junk as junk_module
 from tclog.chain import once as once_module
+from tclog.chain import race as race_module
 from tclog.chain import read as read_module
+from tclog.chain import remembered as remembered_module
+from tclog.chain import resolve as resolve_module
+from tclog.chain import seal as seal_module
+from tclog.chain import settle as settle_module
 from tclog.chain import transact as transact_module
 from tclog.chain import trust as trust_module
-from tclog.chain import verdict as verdict_module
-from tclog.chain.append import Sealed
+from tclog.chain.race import Sealed
 from tclog.clock import HybridClock, stamp
 from tclog.domain import inbox, steps
 from tclog.domain.decision import Draft
@@ -67,9 +72,9 @@ from tclog.testing.bucket import Bucket
 SEEDS_MAX = 300
 # What a planted bug raises that no longer fits the code.
 MISFITS = ("TypeError(", "AttributeError(", "NameError(")
-SHIPPED_DIFFERENCE = trust_module.difference
-SHIPPED_SETTLE = append_module.settle
-SHIPPED_MERGE_OF = append_module.merge_of
+SHIPPED_DIFFERENCE = remembered_module.difference
+SHIPPED_SETTLE = settle_module.settle
+SHIPPED_MERGE_OF = seal_module.merge_of
 
 
 # -- the answer to a create -----------------------------------------------------------------------
@@ -82,9 +87,10 @@ def settle_with(patch):
     """
 
     def plant(settle):
-        patch.setattr(
-            append_module, "settle", lambda client, version, race=None: settle(client, version)
-        )
+        for module in (append_module, combine_module, resolve_module):
+            patch.setattr(
+                module, "settle", lambda client, version, race=None: settle(client, version)
+            )
 
     return plant
 
@@ -267,7 +273,7 @@ def version_written_before_its_event(patch):
         return stamp(race.client.clock.wall_us())
         yield
 
-    patch.setattr(append_module, "_put_event", put_event)
+    patch.setattr(race_module, "_put_event", put_event)
 
 
 # -- the chain ------------------------------------------------------------------------------------
@@ -296,12 +302,12 @@ def prev_unchecked(patch):
 
 def prev_neither_named_nor_checked(patch):
     prev_unchecked(patch)
-    real = append_module.seal_version
+    real = seal_module.seal_version
 
     def seal(*, prev, **rest):
         return real(prev=prev and digest(b"whatever came before"), **rest)
 
-    patch.setattr(append_module, "seal_version", seal)
+    patch.setattr(seal_module, "seal_version", seal)
 
 
 def decision_not_made_again_after_a_lost_race(patch):
@@ -441,14 +447,14 @@ def claim_found_by_its_key_taken_for_held(patch):
 
 
 def lease_judged_by_the_takers_clock(patch):
-    real = append_module.seal
+    real = append_module.write_event
 
-    def seal(race, draft):
+    def write_event(race, draft):
         yield from real(race, draft)
         now = stamp(race.client.clock.wall_us())
         race.sealed = Sealed(race.sealed.draft, race.sealed.event, now)
 
-    patch.setattr(append_module, "seal", seal)
+    patch.setattr(append_module, "write_event", write_event)
 
 
 def lease_counted_from_the_claim_not_the_renewal(patch):
@@ -576,7 +582,8 @@ def broadcasts_merged_only_by_readers(patch):
     shipped = append_module.take_in
     names = dict(shipped.__globals__, merge_of=SHIPPED_MERGE_OF)
     take_in = types.FunctionType(shipped.__code__, names, closure=shipped.__closure__)
-    patch.setattr(append_module, "merge_of", lambda state, broadcasts: None)
+    for module in (append_module, combine_module):
+        patch.setattr(module, "merge_of", lambda state, broadcasts: None)
     patch.setattr(inbox_log, "take_in", take_in)
 
 
@@ -733,46 +740,52 @@ def announced_before_the_object_is_there(patch):
 # -- transactions ---------------------------------------------------------------------------------
 
 
+def resolve_with(patch, resolve):
+    for module in (resolve_module, combine_module, transact_module):
+        patch.setattr(module, "resolve", resolve)
+
+
 def undecided_transaction_skipped(patch):
     """Write past it, as if that were the end of it."""
 
     def resolve(client, version):
-        (judged,) = yield from verdict_module.judge(client, [version])
+        (judged,) = yield from judge_module.judge(client, [version])
         return version.judged(aborted=True) if judged is None else judged
 
-    patch.setattr(verdict_module, "resolve", resolve)
+    resolve_with(patch, resolve)
 
 
 def undecided_transaction_built_upon(patch):
     def resolve(client, version):
-        (judged,) = yield from verdict_module.judge(client, [version])
+        (judged,) = yield from judge_module.judge(client, [version])
         return version.judged(aborted=False) if judged is None else judged
 
-    patch.setattr(verdict_module, "resolve", resolve)
+    resolve_with(patch, resolve)
 
 
 def slot_taken_for_filled_without_looking(patch):
     """Once it has tried to fill a slot, the transaction is taken to be over."""
-    fill = verdict_module._fill
+    fill = resolve_module._fill
 
     def resolve(client, version):
-        (judged,) = yield from verdict_module.judge(client, [version])
+        (judged,) = yield from judge_module.judge(client, [version])
         if judged is None:
             yield from fill(client, version)
             judged = version.judged(aborted=True)
         return judged
 
-    patch.setattr(verdict_module, "resolve", resolve)
+    resolve_with(patch, resolve)
 
 
 def judge_with(patch, change):
-    real = verdict_module.judge
+    real = judge_module.judge
 
     def judge(client, versions):
         judged = yield from real(client, versions)
         return [change(*pair) for pair in zip(versions, judged, strict=True)]
 
-    patch.setattr(verdict_module, "judge", judge)
+    for module in (judge_module, resolve_module):
+        patch.setattr(module, "judge", judge)
 
 
 def half_a_transaction_shown(patch):
@@ -796,7 +809,8 @@ def one_slot_taken_for_all(patch):
     def others(version):
         return [slot for slot in version.txn["slots"].items() if slot[0] != version.chain][:1]
 
-    patch.setattr(verdict_module, "_others", others)
+    for module in (judge_module, resolve_module):
+        patch.setattr(module, "other_slots", others)
 
 
 def slots_of_a_transaction_not_read_back(patch):
@@ -874,7 +888,7 @@ def each_operation_for_itself(patch):
 
 
 def dead_transaction_waited_for_too_long(patch):
-    patch.setattr(verdict_module, "GRACE_S", 2 * verdict_module.GRACE_S)
+    patch.setattr(resolve_module, "GRACE_S", 2 * resolve_module.GRACE_S)
 
 
 # -- barriers -------------------------------------------------------------------------------------
@@ -900,8 +914,9 @@ def heads_trusted_by_number(patch):
     def difference(known, found):
         return None if found is not None else SHIPPED_DIFFERENCE(known, found)
 
-    patch.setattr(trust_module, "is_same", lambda known, entry: entry is not None)
-    patch.setattr(trust_module, "difference", difference)
+    for module in (remembered_module, trust_module):
+        patch.setattr(module, "is_same", lambda known, entry: entry is not None)
+        patch.setattr(module, "difference", difference)
     patch.setattr(heads_module.MemoryHeads, "get", heads_module.MemoryHeads._known)
 
 
@@ -954,9 +969,9 @@ def _believe_absences(patch):
         return Found(known.raw, None)
         yield
 
-    patch.setattr(append_module, "stamp_of_put", stamp_of_put)
-    patch.setattr(append_module, "look", look)
-    patch.setattr(append_module, "check_stamped", lambda head, place: None)
+    patch.setattr(race_module, "stamp_of_put", stamp_of_put)
+    patch.setattr(seal_module, "look", look)
+    patch.setattr(seal_module, "check_stamped", lambda head, place: None)
     judged_at = lambda sealed, place: place._replace(now=sealed.now)  # noqa: E731
     patch.setattr(append_module, "_judged_at", judged_at)
 
@@ -1135,8 +1150,7 @@ def stray_that_sorts_first_ends_a_listing(patch):
         entries = yield List(f"{mount}{folder}", "", 1)
         return (slot_seq(entries[0].key) or 0) if entries else 0
 
-    for module in (read_module, junk_module):
-        patch.setattr(module, "newest_slot", newest_slot)
+    patch.setattr(read_module, "newest_slot", newest_slot)
 
 
 def end_of_a_chase_told_by_counting_versions(patch):
@@ -1164,23 +1178,23 @@ def slots_that_nobody_has_read_filled(patch):
     """As it was until November 2026: each empty slot of a transaction is filled, however far."""
 
     def fill(client, version):
-        for chain, seq in verdict_module._others(version):
+        for chain, seq in judge_module.other_slots(version):
             head = yield from read_module.read_head(client, chain)
             if head is None or head.seq < seq:
-                yield from verdict_module._put_filler(client, version, chain, head)
+                yield from resolve_module._put_filler(client, version, chain, head)
 
-    patch.setattr(verdict_module, "_fill", fill)
+    patch.setattr(resolve_module, "_fill", fill)
 
 
 def forged_transaction_stays_open(patch):
     """As it was until November 2026: who cannot fill a slot gives up."""
-    shipped = verdict_module._fill
+    shipped = resolve_module._fill
 
     def fill(client, version):
         yield from shipped(client, version)
-        client.verdicts.pop(verdict_module.mark_of(version), None)
+        client.verdicts.pop(judge_module.mark_of(version), None)
 
-    patch.setattr(verdict_module, "_fill", fill)
+    patch.setattr(resolve_module, "_fill", fill)
 
 
 # What random schedules seldom or never meet, and the check that must catch it.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tclog.chain.append import EVENT_AGE_MAX_S
+from tclog.chain.seal import EVENT_AGE_MAX_S
 from tclog.clock import parse_us
 from tclog.event import event_key_parts
 from tclog.log import inbox, memory

@@ -13,7 +13,8 @@ if __name__ == "__main__":
     sys.path.insert(0, __file__.rpartition("/simulation/")[0])
 
 from simulation.upkeep import FAULTS, run_upkeep
-from tclog.chain import verdict
+from tclog.chain import judge as judge_module
+from tclog.chain import resolve as resolve_module
 from tclog.history import packing
 from tclog.history.packs import hour_of
 from tclog.history.sync_packs import PackSync
@@ -99,7 +100,8 @@ def aborted_transactions_taken_for_committed(patch):
         return [version.judged(aborted=False) for version in versions]
         yield
 
-    patch.setattr(verdict, "judge", judge)
+    for module in (judge_module, resolve_module):
+        patch.setattr(module, "judge", judge)
 
 
 TEETH = (

@@ -4,7 +4,7 @@ import pytest
 
 from simulation.interleaving import World
 from simulation.transfers import STEPS_MAX, Walker, filled, finish, warm
-from tclog.chain.append import EVENT_AGE_MAX_S
+from tclog.chain.seal import EVENT_AGE_MAX_S
 from tclog.clock import AHEAD_TRUSTED_US, HybridClock, parse_us
 from tclog.domain.content import INLINE_BYTES_MAX
 from tclog.errors import OutcomeUnknown, Refused, StoreUnreachable
@@ -173,6 +173,21 @@ def test_a_transaction_by_a_wrong_clock_is_stamped_anew(off_s):
     world = filled()
     client = world.client("wrong")
     client.clock = HybridClock(lambda: world.now_us + round(off_s * 1e6))
+    finish(world, transfer_of(client))
+    for key in ("a", "b"):
+        version = committed(world, key)
+        for stamp in (version.at, *(event.at for event in version.events)):
+            assert abs(parse_us(version.stored) - parse_us(stamp)) < AHEAD_TRUSTED_US
+
+
+def test_a_transaction_by_a_clock_that_was_set_wrong_since_is_stamped_anew():
+    world = filled()
+    client, off_us = world.client("wrong"), 0
+    client.clock = HybridClock(lambda: world.now_us + off_us)
+    finish(world, memory.set_value(client, "c", "by now the store's clock is known"))
+    # Whatever it remembers of the machine's clock was set with it, as when a container thaws.
+    off_us, client.epoch_us = round(600e6), client.epoch_us + round(600e6)
+    assert client.knows_offset()
     finish(world, transfer_of(client))
     for key in ("a", "b"):
         version = committed(world, key)

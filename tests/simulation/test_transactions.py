@@ -10,8 +10,8 @@ from simulation.histories import TRANSACTIONS_MIN, run_history
 from simulation.hotkeys import measure
 from simulation.interleaving import Running, World
 from simulation.transfers import CHECKS, Walker, filled, finish, holdings, transfer, warm
+from tclog.chain.resolve import GRACE_S
 from tclog.chain.transact import GIVE_UP_S
-from tclog.chain.verdict import GRACE_S
 from tclog.errors import NotFound, Refused, UsageError
 from tclog.log import memory
 from tclog.log.handoff import complete_step

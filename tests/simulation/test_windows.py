@@ -13,7 +13,7 @@ from simulation.interleaving import Running, World
 from simulation.transfers import STEPS_MAX, Walker, filled, finish, warm
 from tclog.chain import append as append_module
 from tclog.chain import combine as combine_module
-from tclog.chain.append import EVENT_AGE_MAX_S
+from tclog.chain.seal import EVENT_AGE_MAX_S
 from tclog.clock import AHEAD_TRUSTED_US, ARRIVES_US, SETTLED_US, TRIED_US, format_us, parse_us
 from tclog.errors import OutcomeUnknown
 from tclog.event import ChainId

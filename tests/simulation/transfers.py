@@ -6,7 +6,7 @@ then the rest, and every request at which a client may die. Each returns what wa
 
 from simulation.interleaving import World
 from tclog.chain.drive import Sleep
-from tclog.chain.verdict import GRACE_S
+from tclog.chain.resolve import GRACE_S
 from tclog.errors import TclogError
 from tclog.log import inbox, memory, steps
 from tclog.log.transactions import Transaction

@@ -18,7 +18,7 @@ from tclog.cli.files import file_to_write, unreadable
 from tclog.cli.here import Here
 from tclog.cli.options import STDIN
 from tclog.cli.output import one_line, size, write_bytes, write_json, write_line
-from tclog.cli.search import file_in
+from tclog.cli.search import FOLDER, file_in, folder_of
 from tclog.errors import Damaged, NotFound, UsageError, quote, to_run
 
 if TYPE_CHECKING:
@@ -161,8 +161,9 @@ def import_(
     """Read an export back: the same project, the same bytes.
 
     FILE is what tclog export wrote, or - for standard input. STORE is a folder or
-    s3://bucket/prefix (default: the configured one); the project is made there under its own name
-    and id, and another project of that name is refused. Every object is checked before it is
+    s3://bucket/prefix (default: the configured one), or the working folder of a project; "." is
+    set up as one. The project is made there under its own name and id, and another project of that
+    name is refused. Every object is checked before it is
     written, nothing is replaced, and repeating an import that was interrupted completes it. Leases
     count from the import.
     """
@@ -177,6 +178,7 @@ def import_(
         )
     flags = {"store": store, "endpoint": endpoint, "region": region, "profile": profile}
     here.say(**{name: value for name, value in flags.items() if value is not None})
+    new = None
     with _opened(file) as reader:
         wanted = here.flags.project
         if wanted is not None and wanted != reader.head.project:
@@ -187,10 +189,13 @@ def import_(
             )
         here.say(project=reader.head.project)
         location = here.location()
+        if store is not None:
+            location, new = _target(here, store, location)
         opened = here.open_store(location, create=True)
         _probe_new(opened)
         with here.progress("Importing") as progress:
             done = run(import_log(reader, progress), opened)
+    _set_up(new, location)
     here.emit(
         {
             "type": "import",
@@ -282,10 +287,11 @@ def clone(
 ) -> None:
     """Copy a project to another store; again, to copy what is new.
 
-    FROM is a store (a folder or s3://bucket/prefix) or the working folder of a project, such as
-    ".". TO is a store; the project keeps its name and id there. Every object is checked before it
-    is written, nothing is ever replaced, and a clone may be stopped and repeated at any moment. A
-    target that went its own way is refused. It is also the backup: to restore, clone back.
+    FROM and TO are each a store (a folder or s3://bucket/prefix) or the working folder of a
+    project, such as ".". The project keeps its name and id. Every object is checked before it is
+    written, nothing is ever replaced, and a clone may be stopped and repeated at any moment. A
+    target that went its own way is refused. It is also the backup: to restore, clone back. As TO,
+    "." is set up where it is no project's folder yet.
     """
     from tclog.chain.drive import run
     from tclog.history.copying import copy_log
@@ -294,9 +300,8 @@ def clone(
     begin = _source(here, source, project or here.flags.project)
     if from_endpoint or from_region or from_profile:
         begin = begin._replace(endpoint=from_endpoint, region=from_region, profile=from_profile)
-    end = begin._replace(
-        url=_folder_or_url(target), endpoint=to_endpoint, region=to_region, profile=to_profile
-    )
+    to = begin._replace(url="", endpoint=to_endpoint, region=to_region, profile=to_profile)
+    end, new = _target(here, target, to)
     if (begin.url, begin.endpoint) == (end.url, end.endpoint):
         raise UsageError(f"FROM and TO are the same store, {begin.url}")
     here.say(store=begin.url, project=begin.project)
@@ -310,6 +315,7 @@ def clone(
             copy_log(sink, _tell(here), note=_note(here), mount="from/", progress=progress),
             Mounted(**{"from": ours, "to": theirs}),
         )
+    _set_up(new, end)
     contents = copied.blobs + copied.keys + copied.events + copied.packs
     objects = contents + copied.versions - sink.present
     present = copied.present + sink.present
@@ -352,18 +358,71 @@ def _folder_or_url(word: str) -> str:
     return os.path.abspath(word)  # noqa: PTH100 - keeps links as they are
 
 
+def _target(here: Here, word: str, to: Location) -> tuple[Location, str | None]:
+    """Return where a project is copied to, and the folder that is to be set up for it, if any.
+
+    Args:
+        here: where the command was started.
+        word: a store, or a working folder: one that has a project, or the one that this is.
+        to: what else is said of it, and the project's name.
+
+    Raises:
+        UsageError: the folder is set up for another project, or lies within one.
+    """
+    url = _folder_or_url(word)
+    if "://" in url:
+        return to._replace(url=url), None
+    if _is_set_up(url):
+        found = _configured(here, url)
+        if (found.project.value or config.PROJECT_DEFAULT) != to.project:
+            raise UsageError(
+                f"{url} is set up for project {found.project.value}, not for {to.project}",
+                code="project-differs",
+                hint=to_run("cat", file_in(url)),
+            )
+        return config.location(found), None
+    if url != here.start:
+        return to._replace(url=url), None
+    above = here.configured().file
+    if above is not None:
+        raise UsageError(
+            f"{url} lies within the working folder {folder_of(above)}: name that, or a store",
+            code="already-configured",
+            hint=to_run("cat", above),
+        )
+    return to._replace(url=os.path.join(url, FOLDER, "store")), url  # noqa: PTH118 - as above
+
+
+def _set_up(folder: str | None, location: Location) -> None:
+    """Write the configuration of a folder that a project was copied into."""
+    if folder is not None:
+        store = os.path.relpath(location.url, folder)
+        config.write(folder, {"store": store, "project": location.project})
+
+
+def _is_set_up(folder: str) -> bool:
+    return "://" not in folder and Path(file_in(folder)).is_file()
+
+
+def _configured(here: Here, folder: str, project: str | None = None) -> config.Config:
+    """Return what the file in a working folder says.
+
+    Raises:
+        NotFound: it names no store.
+    """
+    found = here.configured(folder, project=project)
+    if found.store.value is None:
+        raise NotFound(f"{found.file} names no store", code="project-missing", hint="tclog where")
+    return found._replace(fsync=here.config.fsync)
+
+
 def _source(here: Here, word: str, project: str | None) -> Location:
     """Return where a project is copied from: a store's URL, or a working folder's."""
     from tclog.log.project import Location
 
     url = _folder_or_url(word)
-    if "://" not in url and Path(file_in(url)).is_file():
-        found = here.configured(url, project=project)
-        if found.store.value is None:
-            raise NotFound(
-                f"{found.file} names no store", code="project-missing", hint="tclog where"
-            )
-        return config.location(found._replace(fsync=here.config.fsync))
+    if _is_set_up(url):
+        return config.location(_configured(here, url, project))
     mine = here.config
     same = mine.store.value == url
     return Location(

@@ -1,4 +1,4 @@
-"""What became of a transaction, and ending one that is in the way.
+"""What became of a transaction.
 
 The version in each slot of a transaction names all of its slots. It is
 
@@ -7,14 +7,7 @@ The version in each slot of a transaction names all of its slots. It is
     undecided   while one of them is empty and none holds anything else.
 
 The first two last for ever, because slots never change; there is no other authority. A writer that
-is stopped by an undecided one waits for ``GRACE_S`` at most, and then fills an empty slot with a
-version that changes nothing. So a transaction whose writer died stops the next writer for about
-that long, and readers not at all.
-
-A writer has read the slot before each of its transaction's slots, so that one is there and decided.
-Where no empty slot of a transaction has such a slot before it, no writer can ever have made it: a
-forged one. Filling such slots would write versions into chains of others, one after the other. So
-the chain goes on as if it were aborted, and for readers it is, since a version follows it.
+an undecided one stops ends it (``tclog.chain.resolve``).
 
 A reader must not be given what is undecided: it answers with the state before, which is the true
 one as long as a slot is empty. For this no slot is ever read before the version that names it.
@@ -25,17 +18,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tclog.chain.client import Client
-from tclog.chain.drive import Protocol, Sleep, settled
-from tclog.chain.read import Junk, decode_slot, read_head
-from tclog.clock import SECOND_US, parse_us
-from tclog.errors import OutcomeUnknown, StoreUnreachable
+from tclog.chain.drive import Protocol, settled
+from tclog.chain.slots import Junk, decode_slot
 from tclog.event import ChainId, Version, digest, encode, slot_key
 from tclog.store.base import Get
-
-# How long whoever is in the way waits for a writer that may well be alive.
-GRACE_S = 2.0
-_PAUSE_S = 0.05
-_FILLS_MAX = 100
 
 Slot = tuple[ChainId, int]
 
@@ -92,7 +78,7 @@ def _look(client: Client, versions: Sequence[Version]) -> Protocol[dict[str, boo
             known.setdefault(mark, client.verdicts.get(mark))
             continue
         known[mark] = False
-        asked += [(mark, version, slot) for slot in _others(version)]
+        asked += [(mark, version, slot) for slot in other_slots(version)]
     if not asked:
         return known
     replies = settled((yield tuple(Get(slot_key(*slot)) for _, _, slot in asked)))
@@ -123,7 +109,7 @@ def _despite_junk(client: Client, version: Version, junk: Junk) -> Protocol[bool
     Raises:
         Junk: nobody has.
     """
-    slots = [(version.chain, version.seq), *_others(version)]
+    slots = [(version.chain, version.seq), *other_slots(version)]
     asked = [Get(slot_key(chain, n)) for chain, seq in slots for n in (seq, seq + 1)]
     replies = settled((yield tuple(asked)))
     for (chain, seq), found, later in zip(slots, replies[::2], replies[1::2], strict=True):
@@ -147,78 +133,7 @@ def mark_of(version: Version) -> str:
     return digest(encode(version.txn))
 
 
-def _others(version: Version) -> list[Slot]:
+def other_slots(version: Version) -> list[Slot]:
+    """Return the other slots of a version's transaction, in the order of their chains' names."""
     slots: Mapping[ChainId, int] = (version.txn or {})["slots"]
     return [slot for slot in sorted(slots.items()) if slot[0] != version.chain]
-
-
-def resolve(client: Client, version: Version) -> Protocol[Version]:
-    """Return a version as it is after its transaction, which ends now at the latest.
-
-    Raises:
-        StoreError: the store failed meanwhile; the caller has written nothing.
-    """
-    yield from _await(client, version)
-    for _ in range(_FILLS_MAX):
-        (judged,) = yield from judge(client, [version])
-        if judged is not None:
-            client.heads.put(judged)
-            return judged
-        yield from _fill(client, version)
-    raise StoreUnreachable(
-        f"the transaction at version {version.seq} of {version.chain} stays open"
-    )
-
-
-def _await(client: Client, version: Version) -> Protocol[None]:
-    """Give the writer of an undecided transaction the time that it needs, if it is alive.
-
-    The clocks only say how long to wait, never what became of it.
-    """
-    begun_us = parse_us(version.stored or version.at)
-    age_s = max(0.0, (client.clock.now_us() - begun_us) / SECOND_US)
-    ends_s = client.monotonic_s() + max(0.0, GRACE_S - age_s)
-    while client.monotonic_s() < ends_s:
-        (judged,) = yield from judge(client, [version])
-        if judged is not None:
-            return
-        yield Sleep(_PAUSE_S * (0.5 + client.jitter()))
-
-
-def _fill(client: Client, version: Version) -> Protocol[None]:
-    """Put a version that changes nothing into one of the slots that are empty."""
-    slots = _others(version)
-    replies = settled((yield tuple(Get(slot_key(*slot)) for slot in slots)))
-    empty = [slot for slot, found in zip(slots, replies, strict=True) if found is None]
-    if not empty:
-        return
-    for chain, seq in reversed(empty):
-        # The last: a writer that is alive goes through them from the first.
-        head = yield from read_head(client, chain)
-        before = 0 if head is None else head.seq
-        if before >= seq:
-            return
-        if before == seq - 1:
-            yield from _put_filler(client, version, chain, head)
-            return
-    # Nobody can have read what these slots were to follow.
-    client.verdicts[mark_of(version)] = True
-
-
-def _put_filler(
-    client: Client, version: Version, chain: ChainId, head: Version | None
-) -> Protocol[None]:
-    from tclog.chain.append import seal_void, settle
-    from tclog.chain.read import accept
-
-    fills = {"chain": version.chain, "seq": version.seq}
-    filler = yield from seal_void(client, chain, head, fills)
-    try:
-        lost_to = yield from settle(client, filler)
-    except OutcomeUnknown as unknown:
-        # The caller's own write was not tried yet, so nothing of it can have been written.
-        raise StoreUnreachable(unknown.message) from unknown
-    if lost_to is None:
-        client.heads.put(filler)
-        return
-    yield from accept(client, chain, head, lost_to)

@@ -1,0 +1,118 @@
+"""Names that were probably meant, from what this machine remembers; nothing here asks the store.
+
+A name that nobody knows here may be right: the machine has seen a part of the project. So a write
+under it goes through, with a note. Only what needs the thing to exist is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from tclog.chain.client import Client
+from tclog.errors import NotFound, to_run
+
+# Words for everybody that agents try as the name of one.
+EVERYBODY = ("*", "all", "anybody", "anyone", "broadcast", "everybody", "everyone", "team")
+# What a code word says is missing: the kind of its chain, its field, and how it is looked at.
+_LOOKS: Mapping[str, tuple[str, str, str]] = {
+    "step-missing": ("step", "step", "tclog step show"),
+    "key-missing": ("memory", "key", "tclog memory get"),
+    "artifact-missing": ("artifact", "name", "tclog artifact history"),
+    "tag-missing": ("tag", "name", "tclog show"),
+}
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return the name that was probably meant: close by case, signs, or a letter or two."""
+    plain = {_plain(other): other for other in sorted(names) if other != name}
+    word = _plain(name)
+    # Numbers are no slips: step-2 is not step-3.
+    near = [other for other in plain if _digits(other) == _digits(word)]
+    most = 0 if len(word) < 3 else 1 if len(word) < 6 else 2
+    for slips in range(most + 1):
+        for other in near:
+            if within(word, other, slips):
+                return plain[other]
+    return None
+
+
+def within(word: str, other: str, slips: int) -> bool:
+    """Whether two words differ by so many letters: one too many, missing, wrong, or two turned."""
+    same = 0
+    for one, two in zip(word, other, strict=False):
+        if one != two:
+            break
+        same += 1
+    word, other = word[same:], other[same:]
+    if not word or not other:
+        return len(word) + len(other) <= slips
+    if not slips:
+        return False
+    turned = word[:2] == other[1::-1]
+    return (
+        within(word[1:], other, slips - 1)
+        or within(word, other[1:], slips - 1)
+        or within(word[1:], other[1:], slips - 1)
+        or (turned and within(word[2:], other[2:], slips - 1))
+    )
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold())) or name
+
+
+def _digits(name: str) -> str:
+    return "".join(filter(str.isdigit, name))
+
+
+def suggest(client: Client, missing: NotFound) -> None:
+    """Add the name that was probably meant to the error for a thing that does not exist."""
+    kind, field, look = _LOOKS.get(missing.code, ("", "", ""))
+    name = missing.details.get(field)
+    near = like(client, kind, name) if isinstance(name, str) else None
+    if near is not None:
+        missing.message += f"; did you mean {near}?"
+        missing.details["nearest"] = near
+        missing.hint = to_run(look, near)
+
+
+def like(client: Client, kind: str, name: str) -> str | None:
+    """Return the thing of a kind that was probably meant."""
+    begin = f"{kind}/"
+    chains = (chain for chain, _ in client.heads.remembered())
+    return nearest(name, [chain[len(begin) :] for chain in chains if chain.startswith(begin)])
+
+
+def meant(near: str | None) -> str:
+    """Say which name was probably meant."""
+    return "" if near is None else f"; did you mean {near}?"
+
+
+def note_unknown_steps(client: Client, names: Sequence[str], because: str) -> None:
+    """Note steps that do not exist; ``because`` says what names them."""
+    for name in names:
+        client.warn(
+            f"{because} {name}, which does not exist yet{meant(like(client, 'step', name))}"
+        )
+
+
+def note_unseen(client: Client, names: Iterable[str]) -> None:
+    """Note agents that never did anything that this machine has seen."""
+    seen = {client.agent}
+    for chain, agents in client.heads.remembered():
+        seen.update(agents)
+        if chain.startswith(("agent/", "read/")):
+            seen.add(chain.partition("/")[2])
+    for name in names:
+        if name in seen:
+            client.heads.remember_agent(name)
+            continue
+        near = "@all" if name.casefold() in EVERYBODY else nearest(name, seen)
+        client.warn(f"no agent {name} was ever seen from here{meant(near)}")
+
+
+def note_new_step(client: Client, name: str) -> None:
+    """Note that the name of a step that a claim made is close to that of another."""
+    near = like(client, "step", name)
+    if near is not None:
+        client.warn(f"step {name} is new{meant(near)}")

@@ -1,0 +1,120 @@
+"""Names that nobody knows: refused where the thing has to exist, else noted, with the nearest."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from .conftest import User
+
+DESIGN = ["claim design", "memory set api.contract v1", "artifact put report.md", "tag monday"]
+
+# What has to exist, the code word, the name that is nearest, and the hint.
+MISSING: list[tuple[list[str], str, str | None, str]] = [
+    (["note", "dessign", "hi"], "step-missing", "design", "tclog step show design"),
+    (["renew", "desing"], "step-missing", "design", "tclog step show design"),
+    (["complete", "Design"], "step-missing", "design", "tclog step show design"),
+    (["complete", "de-sign"], "step-missing", "design", "tclog step show design"),
+    (["release", "xyzzy"], "step-missing", None, "tclog step list"),
+    (["reopen", "design2"], "step-missing", None, "tclog step list"),
+    (["step", "show", "dsign"], "step-missing", "design", "tclog step show design"),
+    (["memory", "get", "api.contrct"], "key-missing", "api.contract",
+     "tclog memory get api.contract"),
+    (["memory", "get", "xyzzy"], "key-missing", None, "tclog memory list"),
+    (["artifact", "get", "Report.md"], "artifact-missing", "report.md",
+     "tclog artifact history report.md"),
+    (["tag", "mondya", "--delete"], "tag-missing", "monday", "tclog show monday"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def started(project: User) -> User:
+    """Give a project in which alice has made a thing of each kind, and bob has acted."""
+    (project.work / "report.md").write_text("# Report\n")
+    for command in DESIGN:
+        project(*command.split()).ok()
+    project("memory", "set", "bobs", "1", agent="bob").ok()
+    return project
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "near", "hint"), MISSING, ids=[" ".join(row[0]) for row in MISSING]
+)
+def test_what_has_to_exist_is_not_found(
+    started: User, words: list[str], code: str, near: str | None, hint: str
+) -> None:
+    told = started(*words, "--json").error(3)
+    assert (told["code"], told.get("nearest"), told["hint"]) == (code, near, hint)
+    assert ("; did you mean" in told["message"]) == (near is not None)
+    # Nothing was made by it.
+    assert [row["id"] for row in started("step", "list", "--json").objects()] == ["design"]
+
+
+# What need not exist yet: the command does its work, and says so.
+NOTED: list[tuple[list[str], int, str | None]] = [
+    (["wait-for", "nope", "--timeout", "0s"], 5, "there is no step nope yet"),
+    (["wait-for", "dessign", "--timeout", "0s"], 5,
+     "there is no step dessign yet; did you mean design?"),
+    (["step", "add", "ship", "--after", "tpyo"], 0,
+     "ship comes after tpyo, which does not exist yet"),
+    (["step", "add", "ship", "--after", "design,desgin"], 0,
+     "ship comes after desgin, which does not exist yet; did you mean design?"),
+    (["claim", "dessign"], 0, "step dessign is new; did you mean design?"),
+    (["claim", "xyzzy"], 0, None),
+    (["send", "bob", "hi"], 0, None),
+    (["send", "Bob", "hi"], 0, "no agent Bob was ever seen from here; did you mean bob?"),
+    (["send", "bbo", "hi"], 0, "no agent bbo was ever seen from here; did you mean bob?"),
+    (["send", "everyone", "hi"], 0,
+     "no agent everyone was ever seen from here; did you mean @all?"),
+    (["send", "all", "hi"], 0, "no agent all was ever seen from here; did you mean @all?"),
+    (["send", "zoe", "hi"], 0, "no agent zoe was ever seen from here"),
+    (["send", "bob,zoe", "hi"], 0, "no agent zoe was ever seen from here"),
+    (["send", "@all", "hi"], 0, None),
+    (["send", "alice", "hi"], 0, None),
+    (["complete", "design", "--to", "Bob"], 0,
+     "no agent Bob was ever seen from here; did you mean bob?"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "note"), NOTED, ids=[" ".join(words) for words, _, _ in NOTED]
+)
+def test_what_need_not_exist_is_noted(
+    started: User, words: list[str], code: int, note: str | None
+) -> None:
+    done = started(*words, "--json")
+    assert done.code == code
+    told = [json.loads(line) for line in done.err.splitlines()]
+    notes = [row["message"] for row in told if row["type"] == "note"]
+    assert notes == ([] if note is None else [note])
+
+
+@pytest.mark.parametrize("first", ["send bob hi", "claim design2 --as bob"])
+def test_an_agent_is_known_by_what_it_did_elsewhere(started: User, first: str) -> None:
+    """Of another machine only what it wrote is known here, as far as it was read."""
+    elsewhere = {"XDG_CACHE_HOME": str(started.folder / "elsewhere")}
+    started(*first.split(), "--as", "zoe", env=elsewhere).ok()
+    started("send", "alice", "hello", "--as", "carol", env=elsewhere).ok()
+    assert "no agent carol" in started("send", "carol", "hi").ok().err
+    started("inbox").ok()
+    for _ in range(2):
+        assert started("send", "carol", "hi").ok().err == ""
+
+
+def test_a_transaction_notes_what_it_does_not_make_itself(started: User) -> None:
+    lines = [
+        {"op": "step.add", "id": "ship", "after": ["build", "desgin"]},
+        {"op": "step.add", "id": "build"},
+        {"op": "message.send", "to": "Bob", "text": "hi"},
+    ]
+    done = started("txn", stdin="\n".join(map(json.dumps, lines)).encode()).ok()
+    assert [line for line in done.err.splitlines() if line.startswith("note: ")] == [
+        "note: ship comes after desgin, which does not exist yet; did you mean design?",
+        "note: no agent Bob was ever seen from here; did you mean bob?",
+    ]
+
+
+def test_a_transaction_suggests_what_was_meant(started: User) -> None:
+    told = started("txn", "--json", stdin=b'{"op":"step.note","id":"desgin","text":"x"}').error(3)
+    assert (told["code"], told["nearest"]) == ("step-missing", "design")

@@ -67,8 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         help="the folder that the samples go to, a file of JSON lines for each part")  # fmt: skip
     add("--big", action="store_true", help="also the part million (takes long)")
     add("--log", type=Path, help="measure the part million on this log, made before by"
-        f" python -m tclog.testing.generate LOG --events {million.EVENTS} --days {million.DAYS}"
-        " --packed; it is written to")  # fmt: skip
+        " PYTHONPATH=tests python -m support.logs.generate LOG"
+        f" --events {million.EVENTS} --days {million.DAYS} --packed; it is written to")  # fmt: skip
     add("--quick", action="store_true", help="tiny sizes: only to see that everything runs")
     add("--alone", action="store_true", help="without Ceph, Tracecraft and etcd")
     add("--python", type=Path, help="an interpreter that has tclog, instead of a new wheel")

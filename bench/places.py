@@ -96,8 +96,9 @@ class Bench(NamedTuple):
 
     def generate(self, folder: Path, events: int, *options: object) -> None:
         """Generate a log in a folder."""
-        words = ["-m", "tclog.testing.generate", folder, "--events", events, *options]
-        run([self.python, *map(str, words)], env=self.environ(), cwd=self.scratch)
+        words = ["-m", "support.logs.generate", folder, "--events", events, *options]
+        tests = str(ROOT / "tests")
+        run([self.python, *map(str, words)], env=self.environ(PYTHONPATH=tests), cwd=self.scratch)
 
     def work(self, script: str, *words: Any, env: Mapping[str, str] | None = None) -> list[Any]:
         """Run a script inside tclog's environment; return the lines of JSON that it printed."""

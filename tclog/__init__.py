@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from tclog.version import __version__
 
 if TYPE_CHECKING:
     from tclog.chain.results import Agent, Artifact, Barrier, Memory, Message, Step

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from tclog import __version__
 from tclog.cli.config import TRUE_WORDS
 from tclog.cli.here import Here
 from tclog.cli.output import discard, open_streams, write_error, write_line
 from tclog.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, TclogError, UsageError, quote
+from tclog.version import __version__
 
 COMPLETE_VARIABLE = "_TCLOG_COMPLETE"
 

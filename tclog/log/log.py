@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tclog import __version__
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, run
 from tclog.chain.heads import ClockFile, FileHeads, Heads, MemoryHeads
@@ -29,6 +28,7 @@ from tclog.log.project import (
     read_project,
 )
 from tclog.store.base import Store
+from tclog.version import __version__
 
 if TYPE_CHECKING:
     from tclog.chain.results import Agent, Artifact, Barrier, Memory, Message, Step

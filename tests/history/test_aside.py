@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.logs.generate import generate
 
 from history.test_packs import END_US, HOUR_US, Place, cold, packed_at, trade
 from tclog.errors import Damaged
@@ -18,7 +19,6 @@ from tclog.event import digest
 from tclog.event.packs import PackReader, PackWriter, Row
 from tclog.history import aside
 from tclog.index import Index
-from tclog.testing.generate import generate
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="forks where that is safe"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.logs.generate import generate
 from support.project import Project
 from support.stores import Around, Counting, Server, fresh_bucket, open_s3
 
@@ -25,7 +26,6 @@ from tclog.history.target import Mounted, Target
 from tclog.store.base import Store
 from tclog.store.file import FileStore
 from tclog.store.memory import MemoryStore
-from tclog.testing.generate import generate
 
 from .filled import PROJECT, fill, filled_store, open_log
 from .places import busy, given_project, given_seeds, given_store, objects  # noqa: F401

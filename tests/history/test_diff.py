@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli.conftest import User
+from support.logs.generate import generate
 
 from history.looking import Team, apply, diff_between, open_history, project_of, state_at
 from tclog.clock import Hlc
@@ -17,7 +18,6 @@ from tclog.history.history import History
 from tclog.history.snapshot import END
 from tclog.index import Filter
 from tclog.store.memory import MemoryStore
-from tclog.testing.generate import generate
 
 EVENTS = 1500
 PAIRS = 30

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.logs.generate import generate
 from support.project import Project
 
 from tclog.chain.drive import Protocol, run
@@ -19,7 +20,6 @@ from tclog.history.fsck import Patient, fsck
 from tclog.history.transfer import Imported, Reader, export, import_log
 from tclog.store.base import Get, Store
 from tclog.store.memory import MemoryStore
-from tclog.testing.generate import generate
 
 from .filled import PROJECT, fill, filled_store
 from .places import given_project, given_seeds, given_store, objects  # noqa: F401

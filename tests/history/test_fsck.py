@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from support.logs.generate import generate
 from support.project import Project
 from support.stores import Around
 
@@ -38,7 +39,6 @@ from tclog.history.fsck import Checked, Patient, fsck
 from tclog.store.base import Entry, Found, Store
 from tclog.store.file import FileStore
 from tclog.store.memory import MemoryStore
-from tclog.testing.generate import generate
 
 from .filled import PROJECT, fill, filled_store, open_log
 from .places import busy, given_project, given_seeds, given_store, objects  # noqa: F401

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from support.logs.generate import BEGIN_US, PROJECT, SPAN_S, generate, generate_project
 
 from history.clocks import Clock
 from tclog.chain.drive import run
@@ -39,7 +40,6 @@ from tclog.log.project import read_project
 from tclog.store.base import Store
 from tclog.store.file import FileStore
 from tclog.store.memory import MemoryStore
-from tclog.testing.generate import BEGIN_US, PROJECT, SPAN_S, generate, generate_project
 
 EVENTS = 3000
 

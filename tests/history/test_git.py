@@ -17,13 +17,13 @@ import pytest
 from cli.conftest import User
 from hypothesis import given
 from hypothesis import strategies as st
+from support.logs.generate import generate
 
 from tclog.errors import TclogError
 from tclog.event import ALL, ChainId, chain_name
 from tclog.history.git import identity, segment_of, tag_ref
 from tclog.log.log import Log
 from tclog.store.file import FileStore
-from tclog.testing.generate import generate
 
 from .filled import PROJECT, fill, open_log
 from .places import objects

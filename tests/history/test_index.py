@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.logs.generate import generate
 from support.project import Project, folder_site, side_by_side
 
 from history.clocks import Clock
@@ -35,7 +36,6 @@ from tclog.index.asking import Asking
 from tclog.log.inbox import send_message
 from tclog.log.memory import set_value
 from tclog.store.memory import MemoryStore
-from tclog.testing.generate import generate
 
 from .places import given_seeds  # noqa: F401
 

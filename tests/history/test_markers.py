@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.logs.generate import BEGIN_US, generate
 from support.stores import Counting, Server, fresh_bucket, open_s3, raw_client
 
 from history.clocks import Clock
@@ -30,7 +31,6 @@ from tclog.log.project import Project, create_project
 from tclog.log.steps import list_rows
 from tclog.store.base import Store
 from tclog.store.memory import MemoryStore
-from tclog.testing.generate import BEGIN_US, generate
 
 END_US = BEGIN_US + 26 * 3_600_000_000
 PROJECT = Project("demo", "0" * 32, "")

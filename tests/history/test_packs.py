@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.logs.generate import BEGIN_US, generate
 
 from history.clocks import Clock
 from history.truth import Truth, assert_numbers, assert_same, read_truth
@@ -54,7 +55,6 @@ from tclog.log.memory import set_value
 from tclog.log.transactions import Transaction
 from tclog.store.base import Create, Delete, Found, Get, Put
 from tclog.store.memory import MemoryStore
-from tclog.testing.generate import BEGIN_US, generate
 
 HOUR_US = 3_600_000_000
 HALF = "2026-01-05T18"

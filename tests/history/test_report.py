@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 from cli.conftest import User
 from conftest import lacks
+from support.logs.generate import generate_project
 
 import tclog
 from tclog.clock import hlc
 from tclog.event import chain_id, event_key, seal_event
 from tclog.history.replay import beat_json, read_beats
 from tclog.history.report import Wanted, build_report, render_page
-from tclog.testing.generate import generate_project
 
 from .chromium import Chromium, Page, find_chromium, run_chromium
 from .looking import Team

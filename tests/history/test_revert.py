@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from cli.conftest import User
 from simulation.transfers import Walker, filled, finish, warm
+from support.logs.generate import generate
 from support.stores import Around
 
 from history.looking import Team, newest_id, project_of, state_at
@@ -21,7 +22,6 @@ from tclog.log import memory
 from tclog.log.log import Log
 from tclog.log.transactions import Transaction
 from tclog.store.memory import MemoryStore
-from tclog.testing.generate import generate
 
 BIG = "a large value\n" * 3000
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.logs.generate import SPAN_S, generate, generate_project
 from support.stores import Server, fresh_bucket, open_s3
 
 from history.clocks import Clock
@@ -23,7 +24,6 @@ from tclog.log.inbox import send_message
 from tclog.log.memory import set_value
 from tclog.store.memory import MemoryStore
 from tclog.testing.bucket import Bucket
-from tclog.testing.generate import SPAN_S, generate, generate_project
 
 MEASURED = """
 import re, sys, time

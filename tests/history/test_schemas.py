@@ -9,11 +9,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 from docs.reading import ROOT
+from support.logs.generate import generate
 
 from tclog.event.bodies import BODIES, RESERVED_OPS, STATES
 from tclog.event.schema import FORMATS
 from tclog.store.memory import MemoryStore
-from tclog.testing.generate import generate
 
 from .filled import fill
 from .places import objects

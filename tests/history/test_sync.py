@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.logs.generate import generate
 
 from history.clocks import Clock
 from history.truth import assert_numbers, assert_same, read_truth
@@ -37,7 +38,6 @@ from tclog.store.base import Create, Entry, Get, Keep, List, Put, Request
 from tclog.store.memory import MemoryStore
 from tclog.testing import Faults, Operation, Plan, Schedule, run_schedule
 from tclog.testing.faults import NONE
-from tclog.testing.generate import generate
 
 Make = Callable[..., Client]
 HOUR_S = 3600

@@ -1,30 +1,12 @@
-"""Big logs for tests and measurements, in the store's own format and valid throughout.
-
-    python -m tclog.testing.generate /tmp/big --events 100000
-    python -m tclog.testing.generate /tmp/old --events 1000000 --days 10 --packed
-    TCLOG_STORE=/tmp/big tclog log -n 5
-
-A run of some agents over a virtual day: steps with dependencies, claims, renewals, notes, lost
-leases and hand-offs; values, counters and journals; direct messages and broadcasts with their
-merges and acknowledgements; barriers, artifacts, tags; and attempts that lost their race. Every
-event was decided and every state folded by the rules that ship; only the protocol's requests are
-left out, since nobody else writes. Invariant: the same arguments give the same bytes.
-
-A packed log is what ``tclog pack`` and ``tclog gc --delete`` leave of the same log, and is made so
-from the beginning: see ``tclog.testing.archive``.
-"""
+"""A log that grows: some agents at work over a virtual day, and what they write."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import random
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tclog.chain.drive import Protocol, run, settled
@@ -50,7 +32,6 @@ from tclog.event import (
     seal_version,
     slot_key,
 )
-from tclog.log.project import Location, create_project, open_store
 from tclog.store.base import Put, Store
 from tclog.store.file import FileStore
 
@@ -90,43 +71,6 @@ class Offer(NamedTuple):
     agent: str
     event: Event
     stored: Stamp
-
-
-def generate(
-    store: Store,
-    *,
-    events: int,
-    agents: int = 8,
-    seed: int = 0,
-    begin_us: int = BEGIN_US,
-    span_s: float = SPAN_S,
-    packed: bool = False,
-) -> Generated:
-    """Write a log of as many events as asked for, into a store that holds none.
-
-    In a folder the objects have stamps of the virtual time too; another store stamps them itself.
-
-    Args:
-        store: where to.
-        events: how many, attempts included; packing adds two.
-        agents: how many.
-        seed: another log.
-        begin_us: when the work begins.
-        span_s: about how long it goes on.
-        packed: leave what pack and gc leave; the store has to be a folder.
-    """
-    rng = random.Random(seed)  # noqa: S311
-    if not packed:
-        log = Growing(Writer(store), events, rng, begin_us, span_s)
-        _Work(log, events, agents, rng).run()
-        return log.done()
-    from tclog.testing.archive import Archive
-
-    archive = Archive(store)
-    log = Growing(archive, events, rng, begin_us, span_s)
-    _Work(log, events, agents, rng).run()
-    archive.finish(log)
-    return log.done()
 
 
 class Writer:
@@ -311,7 +255,7 @@ class Growing:
         return version
 
 
-class _Work:
+class Work:
     """What the agents do, one scene after the other, until there are as many events as wanted."""
 
     def __init__(self, log: Growing, events: int, count: int, rng: random.Random) -> None:
@@ -360,7 +304,7 @@ class _Work:
         if state.state == steps.PENDING:
             self._claim(agent, step, chain, state)
         elif state.state == steps.CLAIMED:
-            assert state.agent is not None  # noqa: S101 - somebody holds what is claimed
+            assert state.agent is not None
             self._continue(agent, state.agent, step, chain, state)
         else:  # blocked, failed, or waiting for review
             self.log.act(agent, chain, _by(steps.decide, steps.Reopen(step)))
@@ -556,55 +500,3 @@ class _Work:
 
 def _by(decide: Callable[..., Decision], command: Any) -> Decide:
     return lambda state, place: decide(state, command, place)
-
-
-def generate_project(
-    folder: Path,
-    *,
-    events: int,
-    agents: int = 8,
-    seed: int = 0,
-    project: str = PROJECT,
-    span_s: float = SPAN_S,
-    packed: bool = False,
-) -> Generated:
-    """Make a project with a big log in a folder, for the command line to open."""
-    store = open_store(Location(str(folder), project, fsync=False), create=True)
-    run(create_project(project, f"{seed:032x}", BEGIN_US), store)
-    return generate(store, events=events, agents=agents, seed=seed, span_s=span_s, packed=packed)
-
-
-def main(words: Sequence[str] | None = None) -> int:
-    """Make a project from the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tclog.testing.generate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path, help="the store: a folder")
-    parser.add_argument("--events", type=int, default=10_000, help="how many")
-    parser.add_argument("--agents", type=int, default=8, help="how many")
-    parser.add_argument("--seed", type=int, default=0, help="another log")
-    parser.add_argument("--days", type=float, default=1.0, help="about how long they work")
-    parser.add_argument("--packed", action="store_true", help="packed, and gc has been at work")
-    parser.add_argument("--project", default=PROJECT, help="its name")
-    options = parser.parse_args(words)
-    begun_s = time.monotonic()
-    done = generate_project(
-        options.folder,
-        events=options.events,
-        agents=options.agents,
-        seed=options.seed,
-        project=options.project,
-        span_s=options.days * SPAN_S,
-        packed=options.packed,
-    )
-    print(  # noqa: T201
-        f"{done.events} events ({done.attempts} attempts), {done.versions} versions,"
-        f" {done.chains} chains in {time.monotonic() - begun_s:.1f} s"
-    )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

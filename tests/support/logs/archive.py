@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from support.logs.growing import Growing, Writer
 from tclog.clock import SECOND_US, Hlc, format_us, stamp
 from tclog.domain.content import Blob
 from tclog.domain.packs import AddPacks, Command, Pack, RaiseFloor, decide
@@ -33,7 +34,6 @@ from tclog.history.gc import AGE_US
 from tclog.history.packing import CLOSED_AFTER_US
 from tclog.history.packs import HOUR_US, after, hour_of
 from tclog.store.base import Store
-from tclog.testing.generate import Growing, Writer
 
 # What is a day and a second old is dropped as it comes, and gc would remove it in any case.
 _DROPPED_AFTER_US = AGE_US + SECOND_US
@@ -108,7 +108,7 @@ class Archive(Writer):
         """Yield the versions of a chain in closed hours, as they stand in their slots."""
         for seq in range(1, head + 1):
             found = self.store.get(slot_key(chain, seq))
-            assert found is not None  # noqa: S101 - it was written by this very process
+            assert found is not None
             record = orjson.loads(found.data)
             if record["at"] >= after(through):
                 return
@@ -156,4 +156,4 @@ class Archive(Writer):
 
     def _act(self, log: Growing, agent: str, command: Command) -> None:
         done = log.act(agent, PACKS, lambda state, place: decide(state, command, place))
-        assert done is not None  # noqa: S101 - nobody else packs
+        assert done is not None

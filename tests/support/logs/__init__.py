@@ -1,0 +1,1 @@
+"""Big logs for tests and measurements."""

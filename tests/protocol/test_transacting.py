@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tclog.chain.append import EVENT_AGE_MAX_S
+from tclog.chain.seal import EVENT_AGE_MAX_S
 from tclog.clock import SECOND_US, parse_us
 from tclog.event import decode
 from tclog.log.memory import get_value, set_value

@@ -122,7 +122,7 @@ def _last(name: str) -> str:
 
 def write_whole(path: Path, raw: bytes) -> None:
     """Write a file beside its place, then put it there; raises OSError, and then leaves nothing."""
-    part = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name[:100]}.{os.urandom(4).hex()}.part")
     try:
         part.write_bytes(raw)
         part.replace(path)

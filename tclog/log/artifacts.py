@@ -160,7 +160,7 @@ def get_artifact(
             f"the blob {blob[:12]} of artifact {found.name} is missing", hint="tclog fsck"
         )
     # Names are limited in bytes, and a character has up to four.
-    part = out.with_name(f".{out.name[:48]}.{os.getpid()}.part")
+    part = out.with_name(f".{out.name[:48]}.{os.urandom(4).hex()}.part")
     hasher = blake3()
     try:
         with part.open("xb") as file:

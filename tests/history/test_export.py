@@ -9,19 +9,23 @@ import shlex
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from support.logs.generate import generate
 from support.project import Project
 
 from tclog.chain.drive import Protocol, run
+from tclog.cli.commands import transfer
+from tclog.cli.files import write_whole
 from tclog.errors import Damaged, Refused, TclogError
 from tclog.history.fsck import Patient, fsck
 from tclog.history.transfer import Imported, Reader, export, import_log
 from tclog.store.base import Get, Store
 from tclog.store.memory import MemoryStore
 
-from .filled import PROJECT, fill, filled_store
+from .filled import PROJECT, fill, filled_store, open_log
 from .places import given_project, given_seeds, given_store, objects  # noqa: F401
 
 
@@ -312,3 +316,20 @@ def test_an_import_that_is_killed_is_completed_by_repeating_it(project: Project,
         .json()[-1]
     )
     assert checked["events"] == len([key for key in objects(source) if key.startswith("events/")])
+
+
+def test_what_another_process_of_ones_number_left_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """In a container each process may have the same number, also one that was killed."""
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    for name in ("got", "log.jsonl", "run.html"):
+        (tmp_path / f".{name}.7.part").mkdir()
+    alice = open_log(filled_store(tmp_path / "files"), "alice")
+    alice.artifacts.get("large", tmp_path / "got")
+    write_whole(tmp_path / "run.html", b"page")
+    here: Any = SimpleNamespace(start=str(tmp_path))
+    with transfer._written(here, str(tmp_path / "log.jsonl")) as write:
+        write(b"line\n")
+    assert (tmp_path / "log.jsonl").read_bytes() == b"line\n"
+    assert (tmp_path / "run.html").read_bytes() == b"page"

@@ -116,7 +116,7 @@ def _written(here: Here, out: str | None) -> Iterator[Callable[[bytes], None]]:
         yield write_bytes
         return
     target = file_to_write(out, here.start, "export -o", "log.jsonl")
-    part = target.with_name(f".{target.name[:48]}.{os.getpid()}.part")
+    part = target.with_name(f".{target.name[:48]}.{os.urandom(4).hex()}.part")
     try:
         with part.open("wb") as file:
             yield lambda line: _put(file, line)

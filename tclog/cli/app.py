@@ -68,7 +68,16 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "completion": ("completion", "completion", "Print the shell completion for bash, zsh or fish."),
 }
 # Other words for the same commands: ours, and Tracecraft's where it differs.
-ALIASES: Mapping[str, str] = {"done": "complete", "mem": "memory"}
+ALIASES: Mapping[str, str] = {
+    "done": "complete",
+    "mail": "inbox",
+    "mem": "memory",
+    "unclaim": "release",
+    "undo": "revert",
+    "whoami": "where",
+}
+# Words that stand for several.
+PHRASES: Mapping[str, Sequence[str]] = {"ready": ("step", "list", "--ready")}
 # How commands begin that act as an agent; a hint to run one of them repeats ``--as``.
 ACTING = (
     *("claim", "renew", "note", "release", "reopen", "complete", "send", "inbox", "ack"),
@@ -111,22 +120,22 @@ class Group(Example, click.Group):
         """See click; the hint names what was probably meant."""
         name = args[0]
         if self.get_command(ctx, name) is None and not ctx.resilient_parsing:
-            from difflib import get_close_matches
+            from tclog.cli.words import hint_for
 
-            names = self.list_commands(ctx)
-            near = [word for word in names if name and word.startswith(name)]
-            near = near or get_close_matches(name, names, 1, 0.75)
-            path = ctx.command_path
-            raise UsageError(
-                f"{path} has no command {name!r}",
-                code="command-missing",
-                hint=f"{path} {near[0]}" if near else f"{path} --help",
-            )
+            path, names = ctx.command_path, self.list_commands(ctx)
+            hint = hint_for(path, name, names, list(COMMANDS))
+            raise UsageError(f"{path} has no command {name!r}", code="command-missing", hint=hint)
         return super().resolve_command(ctx, args)
 
 
 class Root(Group):
     """The top level, whose commands are loaded when they are asked for."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """See ``Group``; some words stand for several."""
+        return super().resolve_command(ctx, [*PHRASES.get(args[0], args[:1]), *args[1:]])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the table: the way a user meets them."""
@@ -179,8 +188,11 @@ def operation(
 
         call.__doc__ = function.__doc__
         call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+        # Where --agent is a filter of what is shown, it means that.
+        filters = any("--agent" in parameter.opts for parameter in call.__click_params__)  # type: ignore[attr-defined]
+        names = ("--as",) if filters else ("--as", "--agent")
         call = click.option(
-            "--as", "as_agent", metavar="NAME", help="Act as this agent (else TCLOG_AGENT)."
+            *names, "as_agent", metavar="NAME", help="Act as this agent (else TCLOG_AGENT)."
         )(call)
         call = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")(
             call
@@ -237,7 +249,7 @@ def _say_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 @click.option("-C", "folder", metavar="DIR", help="Work as if started in this folder.")
 @click.option("--store", metavar="STORE", help="The store, instead of the configured one.")
 @click.option("--project", metavar="NAME", help="The project, instead of the configured one.")
-@click.option("--as", "as_agent", metavar="NAME", help="Act as this agent.")
+@click.option("--as", "--agent", "as_agent", metavar="NAME", help="Act as this agent.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option(
     "--version",

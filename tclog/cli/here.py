@@ -367,7 +367,7 @@ class Here:
         """Return the command that was given, so that it shows all rows of its list."""
         words = list(self._words)
         end = words.index("--") if "--" in words else len(words)
-        at = words.index("-n") if "-n" in words[:end] else end
+        at = next((nth for nth in range(end) if words[nth] in ("-n", "--limit")), end)
         after = words[at:] if at == end else words[at + 2 :]
         return " ".join(map(quote, ("tclog", *words[:at], "-n", "0", *after)))
 

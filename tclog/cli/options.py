@@ -59,8 +59,9 @@ id_key = click.option(
 )
 at = click.option("--at", metavar="POINT", help="As it was then: 10m, ISO 8601, an id, a tag.")
 limit = click.option(
-    "-n", "limit", type=click.IntRange(0), metavar="N", help="Rows to show; 0 for all."
+    "-n", "--limit", "limit", type=click.IntRange(0), metavar="N", help="Rows to show; 0 for all."
 )
+message = click.option("-m", "--message", metavar="T", help="TEXT, as an option.")
 lease = click.option(
     "--lease", type=DURATION, metavar="D", help="How long the claim lasts (default 30m)."
 )
@@ -125,6 +126,17 @@ def timeout(default: str | None = "5m") -> Callable[[F], F]:
         metavar="D",
         help="Give up after this long, with exit status 5.",
     )
+
+
+def one_text(text: str | None, message: str | None) -> str:
+    """Return a text that is given either as an argument or as ``--message``.
+
+    Raises:
+        UsageError: neither, or both, were given.
+    """
+    if (text is None) == (message is None):
+        raise UsageError("give the text, or --message", code="value-missing")
+    return text if message is None else message  # type: ignore[return-value]
 
 
 def check_key(key: str | None) -> str | None:

@@ -28,10 +28,11 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     word = _plain(name)
     # Numbers are no slips: step-2 is not step-3.
     near = [other for other in plain if _digits(other) == _digits(word)]
-    most = 0 if len(word) < 3 else 1 if len(word) < 6 else 2
-    for slips in range(most + 1):
+    # The first letter is seldom wrong: that counts as one slip more.
+    near.sort(key=lambda other: other[:1] != word[:1])
+    for slips in range(2 if len(word) < 5 else 3):
         for other in near:
-            if within(word, other, slips):
+            if within(word, other, slips - (other[:1] != word[:1])):
                 return plain[other]
     return None
 
@@ -46,7 +47,7 @@ def within(word: str, other: str, slips: int) -> bool:
     word, other = word[same:], other[same:]
     if not word or not other:
         return len(word) + len(other) <= slips
-    if not slips:
+    if slips <= 0:
         return False
     turned = word[:2] == other[1::-1]
     return (

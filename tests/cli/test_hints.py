@@ -134,15 +134,6 @@ def test_no_command_hints_at_itself(user: User, command: str) -> None:
     assert _hint_of(TclogError("x", hint=f"tclog {command}"), f"tclog {command}").count(command) < 2
 
 
-@pytest.mark.parametrize(
-    ("word", "meant"),
-    [("claims", "claim"), ("statsu", "status"), ("comp", "complete"), ("fsk", "fsck")]
-    + [(word, "--help") for word in ("ready", "history", "lock", "frobnicate")],
-)
-def test_only_a_near_word_is_taken_for_a_command(user: User, word: str, meant: str) -> None:
-    assert hint(user(word, "--json"), 2) == (meant,)
-
-
 def test_no_hint_begins_a_project_in_the_place_of_one_that_is_gone(project: User) -> None:
     project.store.rename(project.store.parent / "elsewhere")
     done = project("memory", "set", "k", "v", "--json")

@@ -32,8 +32,6 @@ FILL = "a word is to be filled in; run as it stands, it harms nobody"
 DECISIONS: Mapping[str, str] = {
     # -- tclog
     "* --help": HELPS,
-    # The command that was probably meant, without its words.
-    "* *": LOOKS,
     "tclog --help": HELPS,
     "tclog artifact get *": OWN,
     "tclog artifact get * -o FILE": FILL,

@@ -32,12 +32,19 @@ NUMBER_DIGITS_MAX = 10
     """,
 )
 @click.argument("to")
-@click.argument("text")
+@click.argument("text", required=False)
+@options.message
 @click.option("--reply-to", metavar="ID", help="The message that this one answers.")
 @click.option("--step", metavar="S", help="The step that it is about.")
 @options.id_key
 def send(
-    here: Here, to: str, text: str, reply_to: str | None, step: str | None, id_key: str | None
+    here: Here,
+    to: str,
+    text: str | None,
+    message: str | None,
+    reply_to: str | None,
+    step: str | None,
+    id_key: str | None,
 ) -> None:
     """Send a message to an agent, several, or @all.
 
@@ -53,7 +60,7 @@ def send(
         send_message(
             log.client,
             to,
-            options.read_text(text),
+            options.read_text(options.one_text(text, message)),
             reply_to=reply_to,
             step=step,
             id_key=options.check_key(id_key),

@@ -38,7 +38,13 @@ def step() -> None:
     """,
 )
 @click.argument("step_id", metavar="ID")
-@click.option("--after", multiple=True, metavar="A,B", help="Steps that must be complete first.")
+@click.option(
+    "--after",
+    "--depends-on",
+    multiple=True,
+    metavar="A,B",
+    help="Steps that must be complete first.",
+)
 @click.option("--title", metavar="T", help="What it is about.")
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher goes first.")
 @options.id_key
@@ -292,10 +298,18 @@ def renew(
     """,
 )
 @click.argument("step_id", metavar="ID")
-@click.argument("text")
+@click.argument("text", required=False)
+@options.message
 @options.fence
 @options.id_key
-def note(here: Here, step_id: str, text: str, fence: int | None, id_key: str | None) -> None:
+def note(
+    here: Here,
+    step_id: str,
+    text: str | None,
+    message: str | None,
+    fence: int | None,
+    id_key: str | None,
+) -> None:
     """Say something about a step.
 
     TEXT is - for standard input. A note by its holder also renews the lease.
@@ -303,7 +317,7 @@ def note(here: Here, step_id: str, text: str, fence: int | None, id_key: str | N
     from tclog.log.steps import note_step
 
     fence = here.fence_of(step_id) if fence is None else fence
-    key, said = options.check_key(id_key), options.read_text(text)
+    key, said = options.check_key(id_key), options.read_text(options.one_text(text, message))
     log = here.log()
     done = log.run(note_step(log.client, step_id, said, fence=fence, id_key=key))
     here.emit(done.as_json(), f"Noted on step {done.id}")
@@ -371,7 +385,9 @@ def reopen(here: Here, step_id: str, id_key: str | None) -> None:
     """,
 )
 @click.argument("step_id", metavar="ID")
-@click.option("--note", "text", metavar="T", help="What the next agent should know.")
+@click.option(
+    "--note", "-m", "--message", "text", metavar="T", help="What the next agent should know."
+)
 @click.option("--to", metavar="AGENT", help="Hand over to this agent, with a message.")
 @click.option("--next-action", metavar="T", help="What should be done next.")
 @click.option("--blocked", is_flag=True, help="It cannot go on.")

@@ -17,6 +17,8 @@ from tclog.domain import steps
 from tclog.domain.decision import Draft
 from tclog.errors import Damaged, Refused, RolledBack, StoreUnreachable
 from tclog.event import chain_id, decode
+from tclog.history.sync import sync
+from tclog.index import Index
 from tclog.log.project import create_project
 from tclog.store.base import Entry, Found
 from tclog.store.memory import MemoryStore
@@ -155,6 +157,42 @@ def test_a_short_absence_is_waited_for(site: Site, tmp_path: Path) -> None:
     for what, act in acts.items():
         site.store.left = 1
         assert act(), what
+
+
+@pytest.mark.parametrize("nth", range(6))
+def test_a_sync_waits_for_a_slot_that_is_absent_for_a_moment(
+    site: Site, tmp_path: Path, nth: int
+) -> None:
+    alice = site.log("alice")
+    for _ in range(3):
+        alice.memory.set("n", "1")
+    alice.memory.set("m", "1")
+    asked: list[str] = []
+
+    def denies(key: str) -> bool:
+        asked.extend([key] if SLOTS(key) else [])
+        return SLOTS(key) and len(asked) == nth + 1
+
+    site.store.get_ = denies
+    index = Index(tmp_path)
+    bob = site.log("bob")
+    assert bob.run(sync(bob.client, index)).versions == 4
+    assert (index.damage(), bob.client.left_out) == ({}, {})
+    index.close()
+
+
+def test_a_stamp_that_a_head_does_not_tell_is_read_with_the_object(site: Site) -> None:
+    site.log("alice").steps.claim("design", lease_s=1)
+    site.now_us += 10_000_000
+    told = site.store.stat
+
+    def untold(key: str) -> Entry | None:
+        entry = told(key)
+        return entry and entry._replace(stored=None)
+
+    site.store.stat = untold  # type: ignore[method-assign]
+    assert site.log("bob").steps.claim("design").agent == "bob"
+    assert site.versions()[-1]["now"] is not None
 
 
 def test_what_stays_absent_is_damage(site: Site) -> None:

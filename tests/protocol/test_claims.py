@@ -103,7 +103,7 @@ def test_where_nothing_is_ready_it_is_told_whether_something_is_left(world: Worl
         return missing.value
 
     error = told()
-    assert (error.code, error.hint) == ("no-step-left", "tclog step add ID")
+    assert (error.code, error.hint) == ("no-step-left", "tclog step add --help")
     assert error.message == "no step is left to claim: no steps"
     add(world, "design")
     add(world, "build", after=["design"])

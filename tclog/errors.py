@@ -24,6 +24,8 @@ from typing import Any
 EXIT_DONE = 0
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
+# The distribution is tclog-agents: on the package index tclog is a logger of somebody else.
+UPGRADE = "pip install --upgrade tclog-agents"
 
 
 def quote(text: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tclog.domain.decision import Place
-from tclog.errors import Damaged, FormatNewer
+from tclog.errors import UPGRADE, Damaged, FormatNewer
 from tclog.event import VOID, ChainId, Event, Version, chain_kind, encode
 from tclog.event.bodies import misfit, misfit_state
 
@@ -79,9 +79,7 @@ def _load(kind: str) -> Rules:
             from tclog.domain import packs as p
 
             return Rules(p.EMPTY, p.evolve, p.pack, p.unpack, frozenset({"pack.add", "pack.floor"}))
-    raise FormatNewer(
-        f"chains of the kind {kind!r} belong to a later release", hint="pip install --upgrade tclog"
-    )
+    raise FormatNewer(f"chains of the kind {kind!r} belong to a later release", hint=UPGRADE)
 
 
 def state_of(chain: ChainId, head: Version | None) -> Any:

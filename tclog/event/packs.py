@@ -21,7 +21,7 @@ import zstandard
 from blake3 import blake3
 
 from tclog.clock import Stamp
-from tclog.errors import Damaged, FormatNewer
+from tclog.errors import UPGRADE, Damaged, FormatNewer
 from tclog.event.canonical import decode, digest, encode
 from tclog.event.envelopes import check_of
 from tclog.event.ids import ChainId, EventId
@@ -170,7 +170,7 @@ class PackReader:
         if type(number) is int and number > FORMAT:
             raise FormatNewer(
                 f"{self.what} has format {number}; this client reads {FORMAT}",
-                hint="pip install --upgrade tclog",
+                hint=UPGRADE,
             )
         if check_of("pack")(record) is not None:
             raise self._wrong()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from tclog.clock import Hlc, Stamp
-from tclog.errors import BadValue, Damaged, FormatNewer
+from tclog.errors import UPGRADE, BadValue, Damaged, FormatNewer
 from tclog.event.canonical import decode, digest, encode
 from tclog.event.envelopes import check_of
 from tclog.event.ids import ChainId, EventId, VersionId
@@ -319,7 +319,7 @@ def _check(record: Any, schema: str, what: str) -> None:
         if type(number) is int and number > FORMAT:
             raise FormatNewer(
                 f"{what} has format {number}; this client reads up to {FORMAT}",
-                hint="pip install --upgrade tclog",
+                hint=UPGRADE,
             )
     raise Damaged(f"{what}{why}" if why[0] == " " else f"{what}: {why[1:]}", hint="tclog fsck")
 

@@ -18,7 +18,7 @@ import orjson
 from blake3 import blake3
 
 from tclog.chain.drive import Protocol, together
-from tclog.errors import BadValue, Damaged, FormatNewer, TclogError
+from tclog.errors import UPGRADE, BadValue, Damaged, FormatNewer, TclogError
 from tclog.event import MARK, VersionId, decode, decode_version, digest, encode, slot_seq
 from tclog.history.copying import Copied, Tell, broken, copy_log, unseen_junk
 from tclog.history.objects import (
@@ -216,7 +216,7 @@ class Reader:
         if first["format"] > FORMAT:
             raise FormatNewer(
                 f"the export has format {first['format']}; this client reads up to {FORMAT}",
-                hint="pip install --upgrade tclog",
+                hint=UPGRADE,
             )
         mark = first.get("mark")
         if not isinstance(mark, dict) or type(mark.get("project")) is not str:

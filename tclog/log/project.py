@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tclog.chain.drive import Protocol, settled
 from tclog.clock import stamp
-from tclog.errors import Damaged, FormatNewer, NotFound, Refused, StoreError, UsageError
+from tclog.errors import UPGRADE, Damaged, FormatNewer, NotFound, Refused, StoreError, UsageError
 from tclog.event import FORMAT, MARK, decode_record, digest, encode, encode_name, validate_name
 from tclog.event.names import KEY_BYTES_MAX
 from tclog.store.base import Create, Found, Get, List, Store
@@ -158,7 +158,7 @@ def _project(raw: bytes, name: str) -> Project:
     if shards > 1:
         raise FormatNewer(
             f"project {name} is spread over {shards} shards; this client reads one",
-            hint="pip install --upgrade tclog",
+            hint=UPGRADE,
         )
     project = Project(record["project"], record["id"], record["created_at"])
     if project.name != name:

@@ -103,7 +103,7 @@ DECISIONS: Mapping[str, str] = {
     "ls -l": LOOKS,
     "ls -ld": LOOKS,
     "mkdir -p *": OWN,
-    "pip install --upgrade tclog": OWN,
+    "pip install --upgrade tclog-agents": OWN,
     "tar -cf *": OWN,
     "unset": OWN,
     "which *": LOOKS,
@@ -137,15 +137,21 @@ def texts(value: ast.expr, names: Mapping[str, ast.expr]) -> Iterator[str]:
             yield from texts(names[name], names)
 
 
+def constants(tree: ast.Module) -> dict[str, ast.expr]:
+    """Return the expressions of a module's constants."""
+    return {
+        ast.unparse(node.targets[0]): node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).isupper()
+    }
+
+
 def hints() -> Iterator[tuple[str, str]]:
     """Yield every hint in the code, and where it stands."""
+    shared = constants(ast.parse((ROOT / "errors.py").read_text()))
     for file in sorted(ROOT.rglob("*.py")):
         tree = ast.parse(file.read_text())
-        names = {
-            ast.unparse(node.targets[0]): node.value
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).isupper()
-        }
+        names = shared | constants(tree)
         for node in ast.walk(tree):
             value: ast.expr | None = None
             if (isinstance(node, ast.keyword) and node.arg == "hint") or (

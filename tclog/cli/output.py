@@ -38,9 +38,17 @@ def harmless(text: str) -> str:
     return text if text.isprintable() else re.sub(_HARMFUL, _visible, text)
 
 
-def one_line(text: str) -> str:
-    """Make a text fit into one cell of one row, from which it can be read back."""
-    return unbroken(text.replace("\\", "\\\\"))
+class Cell(str):
+    """A text that fits into one cell of one row as it is: it is escaped, or needs no escaping."""
+
+    __slots__ = ()
+
+
+def one_line(value: object) -> Cell:
+    """Make a text fit into one cell of one row, from which it can be read back; a cell does."""
+    if isinstance(value, Cell):
+        return value
+    return Cell(unbroken(str(value).replace("\\", "\\\\")))
 
 
 def unbroken(text: str) -> str:
@@ -137,18 +145,29 @@ def write_bytes(data: bytes, stream: TextIO | None = None) -> None:
 
 def write_json(record: Mapping[str, Any], stream: TextIO | None = None) -> None:
     """Print one JSON object on one line, with what would harm a terminal as escapes of JSON."""
+    write_line(_json(record), stream)
+
+
+def json_text(value: Any) -> Cell:
+    """Return a JSON value as one line of JSON, with the members of objects in order."""
+    import orjson
+
+    return Cell(_json(value, orjson.OPT_SORT_KEYS))
+
+
+def _json(value: Any, option: int | None = None) -> str:
     import orjson
 
     try:
-        text = orjson.dumps(record, default=str).decode()
+        text = orjson.dumps(value, default=str, option=option).decode()
     except TypeError:
         # Words of the command line that are not UTF-8 come back in errors.
         import json
 
-        text = json.dumps(record, default=str)
+        text = json.dumps(value, default=str)
     if not text.isprintable():
         text = re.sub(_HARMFUL, lambda found: f"\\u{ord(found[0]):04x}", text)
-    write_line(text, stream)
+    return text
 
 
 # -- rows and facts -------------------------------------------------------------------------------
@@ -173,7 +192,7 @@ def write_facts(facts: Sequence[Fact], *, now_us: int) -> None:
     """Print facts: aligned on a terminal, where a text may have several lines; else as rows."""
     if not terminal():
         for fact in facts:
-            write_line(f"{one_line(fact.name)}\t{one_line(str(fact.value))}")
+            write_line(f"{one_line(fact.name)}\t{one_line(fact.value)}")
         return
     width = max(_width(harmless(fact.name)) for fact in facts)
     for fact in facts:
@@ -203,7 +222,7 @@ def write_rows(
     shown = rows[: (ROWS_MAX if terminal() and limit is None else limit) or len(rows)]
     if not terminal():
         for row in shown:
-            write_line("\t".join("-" if cell is None else one_line(str(cell)) for cell in row))
+            write_line("\t".join("-" if cell is None else one_line(cell) for cell in row))
         return
     if not rows:
         return
@@ -238,7 +257,7 @@ def _cell(cell: Any, kind: str, now_us: int) -> str:
         return "-"
     if kind == "time":
         return when(str(cell), now_us)
-    return one_line(str(cell))
+    return one_line(cell)
 
 
 def _paint(text: str, kind: str) -> str:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from tclog.cli.output import size, terminal
+from tclog.cli.output import Cell, json_text, one_line, size, terminal
+
+if TYPE_CHECKING:
+    from tclog.event import Event
 
 Shown = Mapping[str, Any]
+AnyText = TypeVar("AnyText", str, Cell)
 
 # On a terminal a line holds two of these; a pipe gets them whole.
 TEXT_MAX = 48
@@ -25,7 +29,7 @@ def name_of(shown: Shown) -> str:
 
 
 def words_of(shown: Shown | None) -> str:
-    """Say what an object is like, in one line."""
+    """Say what an object is like, in a few words; one_line makes a cell of them."""
     if shown is None:
         return "-"
     match shown["type"]:
@@ -58,20 +62,29 @@ def value_words(shown: Shown) -> str:
 
 
 def value_text(shown: Shown) -> str:
-    """Return the value of a memory object: texts as they are, JSON in canonical form."""
+    """Return the value of a memory object: texts as they are, JSON as one line of it."""
     return str(shown["value"]) if shown["value_type"] == "text" else json_text(shown["value"])
 
 
-def json_text(value: Any) -> str:
-    """Write a JSON value canonically."""
-    import orjson
+def event_words(event: Event, *, short: bool = False) -> Cell:
+    """Say in one cell what an event did; ``short`` for a pipe too, which else gets it whole."""
+    from tclog.history.shapes import WORDS_MAX, json_set, words
 
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    chars_max = WORDS_MAX if short or terminal() else None
+    value = json_set(event)
+    if value is None:
+        return one_line(words(event, chars_max))
+    said = json_text(value)
+    return said if chars_max is None else _shortened(said, chars_max)
 
 
-def cut(text: str) -> str:
-    """Make a text short for a terminal; a pipe gets it whole."""
-    return text if not terminal() or len(text) <= TEXT_MAX else text[: TEXT_MAX - 3] + "..."
+def cut(text: AnyText) -> AnyText:
+    """Make a text short for a terminal; a pipe gets it whole. A cell stays one."""
+    return _shortened(text, TEXT_MAX) if terminal() else text
+
+
+def _shortened(text: AnyText, chars_max: int) -> AnyText:
+    return text if len(text) <= chars_max else type(text)(text[: chars_max - 3] + "...")
 
 
 def ranges_words(ranges: Any) -> str:
@@ -95,30 +108,30 @@ def _count(count: int, what: str) -> str:
 # -- differences ----------------------------------------------------------------------------------
 
 
-def change_words(before: Shown | None, after: Shown | None) -> str:
+def change_words(before: Shown | None, after: Shown | None) -> Cell:
     """Say what became of an object: ``before -> after``, for a step field by field."""
     if before is None or after is None or before["type"] != "step":
         first, last = words_of(before), words_of(after)
         if first == last:
             again = "seen" if after is not None and after["type"] == "agent" else "written again"
-            return f"{last} ({again})"
-        return f"{first} -> {last}"
+            return Cell(f"{one_line(last)} ({again})")
+        return Cell(f"{one_line(first)} -> {one_line(last)}")
     parts = []
     first, last = _step_words(before), _step_words(after)
     if first != last:
-        parts.append(f"{first} -> {last}")
+        parts.append(f"{one_line(first)} -> {one_line(last)}")
     for field in sorted((before.keys() | after.keys()) - _UNTOLD - {"state", "waiting", "note_by"}):
         old, new = before.get(field), after.get(field)
         if old == new or (field == "lease_until" and (old is None or new is None)):
             continue
         parts.append(f"{field.replace('_', ' ')} {_plain(old)} -> {_plain(new)}")
-    return "; ".join(parts) or f"{last} (nothing else changed)"
+    return Cell("; ".join(parts) or f"{one_line(last)} (nothing else changed)")
 
 
-def _plain(value: Any) -> str:
+def _plain(value: Any) -> Cell:
     if value is None:
-        return "-"
-    return cut(value) if isinstance(value, str) else cut(json_text(value))
+        return Cell("-")
+    return one_line(cut(value if isinstance(value, str) else json_text(value)))
 
 
 def line_changes(before: Shown | None, after: Shown | None) -> list[str]:

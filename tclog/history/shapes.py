@@ -58,10 +58,21 @@ def attempt_json(attempt: Attempt) -> dict[str, Any]:
     return shown | {"attempt": True}
 
 
-def words(event: Event) -> str:
+def json_set(event: Event) -> Any:
+    """Return the JSON value that an event sets; None if it sets none, or a large one."""
+    body = event.body
+    if event.op != "memory.set" or body.get("type") != "json" or "reverts" in body:
+        return None
+    try:
+        return inline_value(body)
+    except ValueError:
+        return None  # no client of ours writes such a text; fsck judges it
+
+
+def words(event: Event, chars_max: int | None = WORDS_MAX) -> str:
     """Say in a few words what an event did, without its agent and chain."""
     try:
-        said = _words(event.op, event.body, event)[:WORDS_MAX]
+        said = _words(event.op, event.body, event)[:chars_max]
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         said = ""  # a body that no client of ours writes; fsck judges it
     reverts = event.body.get("reverts")

@@ -14,6 +14,7 @@ from tclog.cli.here import Here
 from tclog.cli.output import (
     Column,
     harmless,
+    json_text,
     terminal,
     write_bytes,
     write_json,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from tclog.history.state import Item
 
 EXIT_DIFFERENT = 1
+# The kinds of rows of blame whose value is part of a JSON value.
+JSON_KINDS = ("member", "element", "value")
 
 
 @operation(
@@ -260,7 +263,7 @@ def _kind_of(here: Here, name: str, point: Hlc) -> str:
 
 
 def _write_blame(here: Here, rows: list[Blame], kind: str, limit: int | None) -> None:
-    from tclog.cli.wording import cut, json_text
+    from tclog.cli.wording import cut
     from tclog.history.shapes import short_id
 
     columns = [
@@ -276,8 +279,10 @@ def _write_blame(here: Here, rows: list[Blame], kind: str, limit: int | None) ->
     cells: list[list[Any]] = []
     ids: dict[str, str] = {}
     for row in rows:
-        shown = row.value if isinstance(row.value, str) else json_text(row.value)
-        value = None if row.value is None else cut(shown)
+        value = row.value
+        if row.kind in JSON_KINDS or not isinstance(value, str | None):
+            value = json_text(value)
+        value = None if value is None else cut(value)
         if row.kind == "ignored":
             cells.append(["(ignored)", None])
         else:

@@ -12,8 +12,10 @@ from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import (
+    Cell,
     Column,
     Fact,
+    json_text,
     one_line,
     terminal,
     write_facts,
@@ -105,7 +107,8 @@ def log(
 
 
 def _write(here: Here, history: History, rows: list[Row], oneline: bool) -> None:
-    from tclog.history.shapes import attempt_json, commit_json, short_ids, words
+    from tclog.cli.wording import event_words
+    from tclog.history.shapes import attempt_json, commit_json, short_ids
 
     if here.json:
         for row in rows:
@@ -121,19 +124,19 @@ def _write(here: Here, history: History, rows: list[Row], oneline: bool) -> None
         commit, attempt = row.commit, row.attempt
         event = (commit or attempt).event  # type: ignore[union-attr]
         version: Any = None if commit is None else commit.seq
-        what = words(event)
+        what = event_words(event, short=oneline)
         if row.lost_to is not None:
-            lost = f"lost to {row.lost_to.event.agent}, version {row.lost_to.seq}"
-            what = f"{lost} ({what})" if what else lost
+            lost = one_line(f"lost to {row.lost_to.event.agent}, version {row.lost_to.seq}")
+            what = Cell(f"{lost} ({what})") if what else lost
         elif attempt is not None:
-            what = f"not committed ({what})" if what else "not committed"
+            what = Cell(f"not committed ({what})" if what else "not committed")
         at = (commit or attempt).at[:27]  # type: ignore[union-attr]
         chain = event.chains[0] if commit is None else commit.chain
         op = event.op if commit is not None else f"{event.op} (attempt)"
         cells.append([at, event.agent, op, chain, version, what, ids[event.id]])
     if oneline:
         for _, agent, op, chain, _, what, event_id in cells:
-            write_line(one_line(f"{event_id} {agent} {op} {chain} {what}".rstrip()))
+            write_line(" ".join(map(one_line, (event_id, agent, op, chain, what))).rstrip())
         return
     write_rows(COLUMNS, cells, now_us=here.now_us(), limit=0)
 
@@ -202,16 +205,8 @@ def show(here: Here, id_prefix: str) -> None:
         write_json(found)
         return
     facts = [
-        Fact(name, _plain(value))
+        Fact(name, value if isinstance(value, str) else json_text(value))
         for name, value in found.items()
         if value is not None and name != "type"
     ]
     write_facts(facts, now_us=here.now_us())
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    import orjson
-
-    return orjson.dumps(value).decode()

@@ -15,7 +15,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.cli.output import coloured, one_line, terminal, write_bytes, write_json
+from tclog.cli.output import Cell, coloured, one_line, terminal, write_bytes, write_json
 from tclog.errors import EXIT_INTERRUPTED, TclogError, UsageError
 
 if TYPE_CHECKING:
@@ -191,15 +191,15 @@ class _Show:
 
 
 def _cells(beat: Beat) -> list[str]:
-    from tclog.history.shapes import words
+    from tclog.cli.wording import event_words
 
     row, event = beat.row, beat.event
-    what = words(event)
+    what = event_words(event)
     chain = event.chains[0] if event.chains else ""
     if row.commit is not None:
         return [f"+{beat.elapsed_s:.3f}", event.agent, event.op, row.commit.chain, what, event.id]
     lost = "not committed" if row.lost_to is None else f"lost to {row.lost_to.event.agent}"
-    what = f"{lost} ({what})" if what else lost
+    what = Cell(f"{one_line(lost)} ({what})") if what else one_line(lost)
     return [f"+{beat.elapsed_s:.3f}", event.agent, event.op, chain, what, event.id]
 
 

@@ -10,7 +10,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.cli.output import ID_SHOWN, Column, write_json, write_rows
+from tclog.cli.output import ID_SHOWN, Column, one_line, write_json, write_rows
 from tclog.errors import UsageError
 
 
@@ -130,5 +130,5 @@ def revert(here: Here, id_prefix: str, force: bool, id_key: str | None) -> None:
 def _now(shown: Mapping[str, Any]) -> str:
     from tclog.cli.wording import words_of
 
-    now = "no value" if shown.get("deleted") else words_of(shown)
+    now = "no value" if shown.get("deleted") else one_line(words_of(shown))
     return f"now {now} (version {shown['version']})"

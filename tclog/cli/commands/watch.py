@@ -31,7 +31,13 @@ if TYPE_CHECKING:
     """,
 )
 @click.option("--from", "since", metavar="POINT", help="Begin after this event or moment.")
-@click.option("--cursor", "cursor_file", metavar="FILE", help="Go on where this file says.")
+@click.option(
+    "--cursor",
+    "cursor_file",
+    type=options.FILE_OUT,
+    metavar="FILE",
+    help="Go on where this file says.",
+)
 @click.option("--exec", "command", metavar="CMD", help="Run a command of the shell for each event.")
 @click.option(
     "--interval",
@@ -180,7 +186,8 @@ def _pause(seconds: float) -> None:
 
 
 def _print(here: Here, follower: Follower, commit: Commit) -> None:
-    from tclog.history.shapes import commit_json, short_id, words
+    from tclog.cli.wording import event_words
+    from tclog.history.shapes import commit_json, short_id
 
     if here.json:
         write_json(commit_json(commit))
@@ -188,7 +195,7 @@ def _print(here: Here, follower: Follower, commit: Commit) -> None:
     event = commit.event
     found = short_id(follower.history.index, event.id)
     place = f"{commit.chain} {commit.seq}" if terminal() else f"{commit.chain}\t{commit.seq}"
-    cells = (f"{commit.at[:27]}", event.agent, event.op, place, one_line(words(event)), found)
+    cells = (f"{commit.at[:27]}", event.agent, event.op, place, event_words(event), found)
     if terminal():
         cells = (commit.at[11:19], *cells[1:])
         write_line(" ".join(one_line(cell) for cell in cells if cell))

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from tclog.cli import options
 from tclog.cli.config import TRUE_WORDS
 from tclog.cli.here import Here
 from tclog.cli.output import discard, open_streams, write_error, write_line
@@ -91,8 +92,8 @@ HIDDEN: Mapping[str, tuple[str, str, str]] = {
 class Example(click.Command):
     """A command whose help begins with an example; the tests run each of them."""
 
-    def __init__(self, *args: Any, example: str, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, *args: Any, example: str, **settings: Any) -> None:
+        super().__init__(*args, **settings)
         self.example = example
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
@@ -177,7 +178,7 @@ def operation(
                 here.say(agent=as_agent)
                 here.given["--as"] = as_agent
             try:
-                function(here, **arguments)
+                function(here, **options.from_stdin(arguments))
             except TclogError as error:
                 error.hint = _hint_of(error, ctx.command_path)
                 raise
@@ -280,10 +281,12 @@ def root(
 def run_command(argv: Sequence[str]) -> int:
     """Run one command and return its exit status; prints its own errors."""
     words = list(argv)
-    options = words[: words.index("--")] if "--" in words else words
-    as_json = "--json" in options or os.environ.get("TCLOG_JSON", "").lower() in TRUE_WORDS
+    before = words[: words.index("--")] if "--" in words else words
+    wanted = os.environ.get("TCLOG_JSON", "").lower() in TRUE_WORDS
+    # How an error is told is known before the words are understood; one of them may be a text.
+    as_json = wanted or "--json" in before
     open_streams()
-    here = Here(os.environ, as_json, words)
+    here = Here(os.environ, wanted, words)
     try:
         return _run(words, here)
     except TclogError as error:

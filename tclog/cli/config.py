@@ -247,7 +247,7 @@ def _read(path: str, *, named: bool = False) -> dict[str, Any]:
 
 def _parse(path: str, raw: bytes) -> dict[str, Any]:
     try:
-        text = raw.decode()
+        text = raw.decode().removeprefix("\ufeff")
         plain = read_plain(text)
         if plain is not None:
             return plain

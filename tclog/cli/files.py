@@ -6,16 +6,18 @@ import os
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
+from tclog.cli.options import STDIN
 from tclog.errors import UsageError, quote, to_run
 
 
-def unreadable(file: Path | str | None, error: OSError) -> UsageError:
-    """Return what to say of a file that cannot be read; None is standard input."""
-    named = "standard input" if file is None else str(file) or quote(file)
+def unreadable(file: Path | str, error: OSError) -> UsageError:
+    """Return what to say of a file that cannot be read; ``-`` is standard input."""
+    piped = file == STDIN
+    named = "standard input" if piped else str(file) or quote(file)
     return UsageError(
         f"{named} cannot be read: {error.strerror}",
         code="file-unreadable",
-        hint="" if file is None else to_run("ls -l", file),
+        hint="" if piped else to_run("ls -l", file),
     )
 
 
@@ -33,9 +35,9 @@ def size_of(file: Path) -> int:
         )
     if not S_ISREG(found.st_mode):
         raise UsageError(
-            f"{file} is not a file; put its contents into one first",
+            f"{file} is not a file; give what it holds on standard input",
             code="file-unreadable",
-            hint=to_run("ls -l", file),
+            hint=f"tclog artifact put - --name NAME < {quote(file)}",
         )
     return found.st_size
 

@@ -28,10 +28,10 @@ class Here:
     """The surroundings of one command."""
 
     def __init__(
-        self, environ: Mapping[str, str], argv_json: bool, words: Sequence[str] = ()
+        self, environ: Mapping[str, str], as_json: bool, words: Sequence[str] = ()
     ) -> None:
         self.environ = environ
-        self.json = argv_json
+        self.json = as_json
         self._words = words
         self.flags = config.Flags()
         # The options before the command that say where and as whom, as they were given.

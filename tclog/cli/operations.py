@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.cli.files import size_of, target_of, unreadable
-from tclog.cli.options import parse_json
+from tclog.cli.options import STDIN, parse_json
 from tclog.domain import steps as step_rules
 from tclog.errors import BadValue, UsageError
 from tclog.event import validate_name
@@ -503,14 +503,14 @@ class Asked(NamedTuple):
 
 
 def read_lines(
-    stream: BinaryIO, file: str | None = None, *, bytes_max: int = LINE_BYTES_MAX
+    stream: IO[bytes], file: str = STDIN, *, bytes_max: int = LINE_BYTES_MAX
 ) -> Iterator[tuple[int, bytes | None]]:
     """Yield each line with its number as soon as it is there; None for one that is too long.
 
     Empty lines are left out. Nothing after a line is waited for.
 
     Raises:
-        UsageError: the stream, which is that of ``file`` or standard input, cannot be read.
+        UsageError: the stream, which is that of ``file``, cannot be read.
     """
     try:
         for number in count(1):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Any, TypeVar
 
 import click
 
-from tclog.errors import BadValue, UsageError, quote
+from tclog.errors import BadValue, UsageError
 
+# Standard input where a text or a file to read is asked for, standard output where one to write is.
 STDIN = "-"
+BYTE_ORDER_MARK = "\ufeff"
 # What is done for the claim that ``tclog exec`` holds, unless it names another token.
 FENCED = ("step.renew", "step.note", "step.release", "step.complete")
 
@@ -44,14 +47,50 @@ class Text(click.ParamType[str]):
         text = str(value)
         if not text.isascii():
             try:
-                text.encode()
-            except UnicodeEncodeError:
+                # What the locale could not read the system hands over as half characters.
+                text = text.encode(errors="surrogateescape").decode()
+            except UnicodeError:
                 self.fail(f"{text!a} is not UTF-8", param, ctx)
         return text
 
 
+class _FromStdin(str):
+    """Stands for the text of standard input until ``from_stdin`` has read it."""
+
+    __slots__ = ()
+
+
+class Said(Text):
+    """A text that somebody says, for others to read; ``-`` is standard input, wherever one is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See click. Nothing is read yet: completion asks too, and another word may be wrong."""
+        text = super().convert(value, param, ctx)
+        return _FromStdin(text) if text == STDIN else text
+
+
+class FileName(click.ParamType[str]):
+    """The path of a file that a command reads or writes, or ``-`` for its standard stream."""
+
+    name = "file"
+
+    def __init__(self, code: str) -> None:
+        self._code = code
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See click. An empty path would be the working folder, which nobody meant."""
+        del param
+        if not value:
+            hint = f"{ctx.command_path} --help" if ctx else ""
+            raise UsageError("the path is empty", code=self._code, hint=hint)
+        return str(value)
+
+
 DURATION = Duration()
 TEXT = Text()
+SAID = Said()
+FILE_IN = FileName("file-unreadable")
+FILE_OUT = FileName("file-unwritable")
 F = TypeVar("F", bound=Callable[..., Any])
 
 id_key = click.option(
@@ -61,7 +100,7 @@ at = click.option("--at", metavar="POINT", help="As it was then: 10m, ISO 8601, 
 limit = click.option(
     "-n", "--limit", "limit", type=click.IntRange(0), metavar="N", help="Rows to show; 0 for all."
 )
-message = click.option("-m", "--message", metavar="T", help="TEXT, as an option.")
+message = click.option("-m", "--message", type=SAID, metavar="T", help="TEXT, as an option.")
 lease = click.option(
     "--lease", type=DURATION, metavar="D", help="How long the claim lasts (default 30m)."
 )
@@ -148,51 +187,65 @@ def check_key(key: str | None) -> str | None:
     return key
 
 
-def read_text(value: str | None, file: str | None = None) -> str:
-    """Return a text given as an argument, as ``-`` for standard input, or as a file.
+def from_stdin(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a command, with standard input where ``-`` stands for a text.
 
     Raises:
         BadValue: it is not UTF-8.
-        UsageError: nothing, or both, were given; the file cannot be read.
+        UsageError: it stands for two texts, or cannot be read.
     """
-    if (value is None) == (file is None):
-        raise UsageError("give a value, - for standard input, or --file", code="value-missing")
-    if file is None and value != STDIN:
-        assert value is not None  # noqa: S101 - checked above
-        return _utf8(value.encode(errors="surrogateescape"), "the value")
-    if file is None and sys.stdin is None:
-        raise UsageError("standard input is closed", code="file-unreadable")
+    asking = [name for name, value in arguments.items() if isinstance(value, _FromStdin)]
+    if not asking:
+        return dict(arguments)
+    if len(asking) > 1:
+        both = " and ".join(name.replace("_", "-") for name in asking)
+        raise UsageError(f"- is one text, and stands for two: {both}", code="stdin-twice")
+    return {**arguments, asking[0]: read_text(STDIN)}
+
+
+def read_text(file: str) -> str:
+    """Return the text in a file, or on standard input for ``-``: every byte of it.
+
+    Raises:
+        BadValue: it is not UTF-8.
+        UsageError: it cannot be read.
+    """
     try:
-        raw = sys.stdin.buffer.read() if file is None else _bytes_of(file)
+        with reading(file) as opened:
+            raw = opened.read()
     except OSError as error:
         from tclog.cli.files import unreadable
 
         raise unreadable(file, error) from None
-    return _utf8(raw, _named(file))
-
-
-def _named(file: str | None) -> str:
-    """Return what errors call the source of a text."""
-    return "standard input" if file is None else file or quote(file)
-
-
-def _bytes_of(file: str) -> bytes:
-    with open(file, "rb") as opened:  # noqa: PTH123 - pathlib costs on the hot path
-        return opened.read()
-
-
-def _utf8(raw: bytes, what: str) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
+        what = "standard input" if file == STDIN else file
         raise BadValue(
             f"{what} is not UTF-8 at byte {error.start}; an artifact may hold any bytes",
             hint="tclog artifact put --help",
         ) from None
 
 
+@contextlib.contextmanager
+def reading(file: str) -> Iterator[IO[bytes]]:
+    """Open a file that a command reads; ``-`` is standard input, which stays open.
+
+    Raises:
+        UsageError: standard input is closed.
+        OSError: the file cannot be opened.
+    """
+    if file != STDIN:
+        with open(file, "rb") as opened:  # noqa: PTH123 - pathlib costs on the hot path
+            yield opened
+        return
+    if sys.stdin is None:
+        raise UsageError("standard input is closed", code="file-unreadable")
+    yield sys.stdin.buffer
+
+
 def parse_json(text: str) -> Any:
-    """Read JSON, refusing what would not be kept exactly.
+    """Read JSON, refusing what would not be kept exactly; a byte order mark before it is no part.
 
     Raises:
         BadValue: it is none, an object has a key twice, or a number is none.
@@ -209,7 +262,9 @@ def parse_json(text: str) -> Any:
         raise BadValue(f"the JSON value holds {word}, which is not JSON")
 
     try:
-        return json.loads(text, object_pairs_hook=once_only, parse_constant=refuse)
+        return json.loads(
+            text.removeprefix(BYTE_ORDER_MARK), object_pairs_hook=once_only, parse_constant=refuse
+        )
     except ValueError as error:
         raise BadValue(f"the value is not JSON: {error}") from None
     except RecursionError:

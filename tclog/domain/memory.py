@@ -93,7 +93,7 @@ def decide(state: State, command: Command, place: Place) -> Decision:
             return Draft("memory.incr", {"by": by})
         case Append(added, separator):
             return _unappendable(state, added) or Draft(
-                "memory.append", {"added": added, "separator": separator}
+                "memory.append", {"added": added, "separator": _between(state, added, separator)}
             )
 
 
@@ -128,6 +128,17 @@ def _integer(state: State) -> int | None:
         if sign_free.isascii() and sign_free.isdigit() and len(sign_free) <= 19:
             return int(digits)
     return None
+
+
+def _between(state: State, added: Content, separator: str) -> str:
+    """Return what goes before an added text: no second separator where the value ends with one.
+
+    The end of a value that stands in a blob is not known here. An empty text is added for the sake
+    of its separator.
+    """
+    tail = "" if state.content is None else state.content.get("value")
+    ended = isinstance(tail, str) and tail.endswith(separator) and added.get("value") != ""
+    return "" if ended else separator
 
 
 def _unappendable(state: State, added: Content) -> Refused | None:

@@ -10,9 +10,10 @@ mark is written when the last line was found right.
 
 from __future__ import annotations
 
+import codecs
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import orjson
 from blake3 import blake3
@@ -420,10 +421,12 @@ def _hashed(key: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
         raise Damaged(f"{key} in the export is not what its name says", code="export-damaged")
 
 
-def lines_of(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines of a file, of bounded length."""
-    while line := file.readline(LINE_BYTES_MAX):
+def lines_of(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a file, of bounded length, without a byte order mark before the first."""
+    line = file.readline(LINE_BYTES_MAX).removeprefix(codecs.BOM_UTF8)
+    while line:
         yield line
+        line = file.readline(LINE_BYTES_MAX)
 
 
 def check_export(reader: Reader) -> None:

@@ -8,6 +8,7 @@ still settle: events may come twice, but none is left out.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import NamedTuple
@@ -47,10 +48,11 @@ def read_cursor(raw: bytes, what: str) -> Cursor | None:
     Raises:
         UsageError: it is no such file.
     """
-    if not raw.strip():
+    raw = raw.removeprefix(codecs.BOM_UTF8).strip()
+    if not raw:
         return None
     try:
-        record = decode(raw.strip(), what)
+        record = decode(raw, what)
         cursor = Cursor(str(record["epoch"]), int(record["n"]), str(record["at"]))
         parse_us(cursor.at)
     except (TclogError, KeyError, TypeError, ValueError):

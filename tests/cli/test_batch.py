@@ -179,7 +179,6 @@ WRONG: list[tuple[Any, str, str | None]] = [
     (b'"a text"\n', "line-unreadable", None),
     (b"[]\n", "line-unreadable", None),
     (b'{"op":"memory.set","key":"\xff","value":1}\n', "line-unreadable", None),
-    (b'\xef\xbb\xbf{"op":"memory.get","key":"k"}\n', "line-unreadable", None),
     (b'{"op":"memory.get","key":"k","key":"l"}\n', "line-unreadable", None),
     (b'{"op":"memory.set","key":"k","value":NaN}\n', "line-unreadable", None),
     (DEEP, "line-unreadable", None),

@@ -395,7 +395,7 @@ def test_a_later_version_tells_what_became_of_a_transaction(full: User) -> None:
     full("memory", "append", "a", "x").ok()
     (full.store / slot_key(ChainId("memory/b"), 2)).write_bytes(b"junk")
     user = afresh(full)
-    assert user("memory", "get", "a").ok().out == "t\nx\n"
+    assert user("memory", "get", "a").ok().out == "t\nx"
     assert [row["version"] for row in user("memory", "history", "a", "--json").objects()] == [
         4,
         3,

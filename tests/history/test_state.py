@@ -158,7 +158,7 @@ def test_every_reading_command_takes_every_kind_of_point(user: User) -> None:
     user("step", "add", "later").ok()
     user("artifact", "put", "big.txt", "--name", "report.md").ok()
     for point in points:
-        assert user("memory", "get", "k", "--at", point).ok().out == "one\n"
+        assert user("memory", "get", "k", "--at", point).ok().out == "one"
         (row,) = user("memory", "list", "--values", "--at", point).rows()
         assert row[4] == "one"
         assert len(user("memory", "history", "k", "--at", point).rows()) == 1

@@ -23,7 +23,7 @@ def test_a_tag_holds_a_moment(user: User) -> None:
     tag = user("tag", "before merge", "--json").object()
     assert list(tag)[:3] == ["type", "name", "moment"]
     user("memory", "set", "k", "two", agent="bob").ok()
-    assert user("memory", "get", "k", "--at", "before merge").ok().out == "one\n"
+    assert user("memory", "get", "k", "--at", "before merge").ok().out == "one"
     assert user("diff", "before merge").rows()[0][0] == "memory/k"
     assert len(user("log", "--since", "before merge").rows()) == 2
     assert user("tag", "--json").objects() == [tag]
@@ -37,7 +37,7 @@ def test_a_point_is_a_time_an_id_or_another_tag(user: User) -> None:
     user("memory", "set", "k", "two").ok()
     for name, point in (("e", event[:10]), ("v", at[:10]), ("t", "e"), ("i", shown["at"])):
         user("tag", name, point).ok()
-        assert user("memory", "get", "k", "--at", name).ok().out == "one\n"
+        assert user("memory", "get", "k", "--at", name).ok().out == "one"
     moments = {tag["name"]: tag["moment"] for tag in user("tag", "--json").objects()}
     assert set(moments) == {"e", "v", "t", "i"}
     assert set(moments.values()) == {shown["at"]}
@@ -111,6 +111,6 @@ def test_everything_the_tagging_agent_has_seen_belongs_to_now(user: User) -> Non
     code += "sys.exit(run_command(['memory', 'set', 'k', 'ahead', '--as', 'bob']))"
     elsewhere = {"TCLOG_CACHE": str(user.folder / "another machine")}
     user.process("-c", code, program=sys.executable, env=elsewhere).ok()
-    assert user("memory", "get", "k").ok().out == "ahead\n"
+    assert user("memory", "get", "k").ok().out == "ahead"
     user("tag", "seen").ok()
-    assert user("memory", "get", "k", "--at", "seen").ok().out == "ahead\n"
+    assert user("memory", "get", "k", "--at", "seen").ok().out == "ahead"

@@ -212,10 +212,13 @@ def test_appended_text_is_exact_at_any_length_and_the_state_stays_small(
     for piece, separator in appended:
         added, blobs = make_content("text", piece)
         key.blobs |= stored(blobs)
+        # No second separator, where the end of the value does not stand in a blob.
+        tail = "" if key.state.content is None else key.state.content.get("value", "")
+        between = "" if piece and tail.endswith(separator) else separator
         assert isinstance(key.act("bob", Append(added, separator)), Draft)
         if interleave:
             key.commit("mallory", "memory.incr", {"by": 1}, expect={"version": 0})
-        expected = expected + separator + piece if expected else piece
+        expected = expected + between + piece if expected else piece
         assert key.value == ("text", expected)
         state = memory.pack(key.state, ())["content"]
         parts = content_blobs(state)

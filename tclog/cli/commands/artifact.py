@@ -6,13 +6,14 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import click
 
 from tclog.cli import options
 from tclog.cli.app import SETTINGS, Group, operation
-from tclog.cli.files import size_of, target_of
+from tclog.cli.files import size_of, target_of, unreadable
 from tclog.cli.here import Here
 from tclog.cli.output import (
     Column,
@@ -57,30 +58,37 @@ def _progress(here: Here, label: str, total: int) -> Iterator[Callable[[int], No
     tclog artifact put report.md --step build --as alice
     """,
 )
-@click.argument("path")
+@click.argument("path", type=options.FILE_IN)
 @click.option("--name", metavar="N", help="Its name (default: the file's).")
 @click.option("--step", metavar="S", help="The step that made it.")
 @options.id_key
 def put(here: Here, path: str, name: str | None, step: str | None, id_key: str | None) -> None:
-    """Store a file under a name. The same bytes are never sent twice."""
+    """Store a file under a name. The same bytes are never sent twice.
+
+    PATH is - for standard input, which needs --name.
+    """
     from tclog.log.artifacts import put_artifact
 
-    if not path:
-        raise UsageError("the path is empty", code="file-unreadable")
-    file = Path(path)
-    total = size_of(file)
-    log = here.log()
-    with _progress(here, f"Storing {file.name}", total) as progress:
-        done = log.run(
-            put_artifact(
-                log.client,
-                file,
-                name=name,
-                step=step,
-                progress=progress,
-                id_key=options.check_key(id_key),
-            )
+    if path == options.STDIN and name is None:
+        raise UsageError(
+            "what comes from standard input has no name; a file of this name is ./-",
+            code="name-missing",
+            hint="tclog artifact put - --name NAME",
         )
+    with _file_of(path) as file:
+        total = size_of(file)
+        log = here.log()
+        with _progress(here, f"Storing {name or file.name}", total) as progress:
+            done = log.run(
+                put_artifact(
+                    log.client,
+                    file,
+                    name=name,
+                    step=step,
+                    progress=progress,
+                    id_key=options.check_key(id_key),
+                )
+            )
     here.emit(
         done.as_json(),
         f"Stored {done.name} (version {done.version}, {size(done.size)}, {done.blake3[:12]})",
@@ -88,6 +96,23 @@ def put(here: Here, path: str, name: str | None, step: str | None, id_key: str |
 
 
 artifact.add_command(put, "upload")
+
+
+@contextlib.contextmanager
+def _file_of(path: str) -> Iterator[Path]:
+    """Give the file to store, which is read twice: standard input is kept in one meanwhile."""
+    if path != options.STDIN:
+        yield Path(path)
+        return
+    from tclog.history.spool import spool
+
+    with contextlib.ExitStack() as stack:
+        try:
+            source = stack.enter_context(options.reading(path))
+            kept = stack.enter_context(spool(iter(partial(source.read, 1 << 20), b"")))
+        except OSError as error:
+            raise unreadable(path, error) from None
+        yield Path(kept.name)
 
 
 @operation(
@@ -99,7 +124,11 @@ artifact.add_command(put, "upload")
 )
 @click.argument("name")
 @click.option(
-    "-o", "out", metavar="OUT", help="Where to (default: the name's last part; - prints)."
+    "-o",
+    "out",
+    type=options.FILE_OUT,
+    metavar="OUT",
+    help="Where to (default: the name's last part; - prints).",
 )
 @click.option("--version", type=click.IntRange(1), metavar="N", help="This version of it.")
 @options.at

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.cli.options import FENCED
+from tclog.cli.options import FENCED, STDIN, reading
 from tclog.cli.output import error_record, write_json
 from tclog.errors import EXIT_DONE, TclogError, UsageError
 
@@ -31,22 +30,21 @@ def batch(here: Here) -> None:
     object that its command prints with --json, a list of them, or an error object. It goes on after
     an error; the exit status is that of the first one. Each operation is committed by itself.
     """
-    if sys.stdin is None:
-        raise UsageError("standard input is closed", code="file-unreadable")
     from tclog.cli.operations import read_lines, read_operation
 
     here.log(reader=True)
     status = EXIT_DONE
-    for number, raw in read_lines(sys.stdin.buffer):
-        try:
-            answer = _carry_out(here, read_operation(number, raw))
-        except TclogError as error:
-            status = status or error.exit
-            error.details.setdefault("line", number)
-            wrong = isinstance(error, UsageError)
-            error.hint = error.hint or ("tclog batch --help" if wrong else "tclog doctor")
-            answer = error_record(error)
-        write_json(answer)
+    with reading(STDIN) as lines:
+        for number, raw in read_lines(lines):
+            try:
+                answer = _carry_out(here, read_operation(number, raw))
+            except TclogError as error:
+                status = status or error.exit
+                error.details.setdefault("line", number)
+                wrong = isinstance(error, UsageError)
+                error.hint = error.hint or ("tclog batch --help" if wrong else "tclog doctor")
+                answer = error_record(error)
+            write_json(answer)
     click.get_current_context().exit(status)
 
 

@@ -12,7 +12,9 @@ from tclog.cli.here import Here
 from tclog.cli.output import (
     Column,
     harmless,
+    json_text,
     terminal,
+    write_bytes,
     write_json,
     write_line,
     write_more,
@@ -50,8 +52,13 @@ def _confirm(here: Here, what: str, done: Memory) -> None:
     """,
 )
 @click.argument("key")
-@click.argument("value", required=False)
-@click.option("--file", metavar="F", help="Read the value from a file.")
+@click.argument("value", required=False, type=options.SAID)
+@click.option(
+    "--file",
+    type=options.FILE_IN,
+    metavar="F",
+    help="Read the value from a file; - is standard input.",
+)
 @click.option(
     "--type", "kind", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
@@ -68,14 +75,16 @@ def set_(
     if_absent: bool,
     id_key: str | None,
 ) -> None:
-    """Set KEY to VALUE, or to standard input where VALUE is -.
+    """Set KEY to VALUE, or to standard input where VALUE is -. Every byte of a text is kept.
 
     Every set is a new version. With --if-version or --if-absent a write that would overwrite
     somebody else's is refused (exit 4) and shows the current version, value and author.
     """
     if if_absent and if_version is not None:
         raise UsageError("--if-absent and --if-version exclude each other")
-    text = options.read_text(value, file)
+    if (value is None) == (file is None):
+        raise UsageError("give a value, - for standard input, or --file", code="value-missing")
+    text = str(value) if file is None else options.read_text(file)
     content: Any = options.parse_json(text) if kind == "json" else text
     from tclog.log.memory import set_value
 
@@ -105,7 +114,10 @@ def set_(
 @click.option("--version", type=click.IntRange(1), metavar="N", help="This version of it.")
 @options.at
 def get(here: Here, key: str, version: int | None, at: str | None) -> None:
-    """Print the value of KEY: now, at a version, or as it was at a time."""
+    """Print the value of KEY: now, at a version, or as it was at a time.
+
+    In a pipe a text comes byte for byte as it was set, and JSON as one line.
+    """
     if version is not None and at is not None:
         raise UsageError("--version and --at exclude each other")
     from tclog.log.memory import get_value
@@ -116,18 +128,17 @@ def get(here: Here, key: str, version: int | None, at: str | None) -> None:
         write_json(found.as_json())
         return
     text = value_text(found)
-    # A pipe gets the value as it is; a terminal gets no other agent's control sequences.
+    if found.type == "text" and not terminal():
+        write_bytes(text.encode())
+        return
+    # A terminal gets no other agent's control sequences.
     text = harmless(text) if terminal() else text
     write_line(text.removesuffix("\n"))
 
 
 def value_text(found: Memory) -> str:
-    """Return a value as text: JSON values in canonical form."""
-    if found.type == "text":
-        return str(found.value)
-    import orjson
-
-    return orjson.dumps(found.value, option=orjson.OPT_SORT_KEYS).decode()
+    """Return a value as it is printed: a text as it is, JSON as one line of it."""
+    return str(found.value) if found.type == "text" else json_text(found.value)
 
 
 @operation(
@@ -249,12 +260,15 @@ def incr(here: Here, key: str, by: int, id_key: str | None) -> None:
     """,
 )
 @click.argument("key")
-@click.argument("text")
-@click.option("--separator", default="\n", help="What goes between (default: a new line).")
+@click.argument("text", type=options.SAID)
+@click.option(
+    "--separator", type=options.TEXT, default="\n", help="What goes between (default: a new line)."
+)
 @options.id_key
 def append(here: Here, key: str, text: str, separator: str, id_key: str | None) -> None:
     """Append TEXT (or standard input, for -) to KEY on a line of its own. None is ever lost.
 
+    The newline that ends TEXT or the value is the one between them: no empty line comes about.
     Where KEY holds a JSON array, TEXT becomes its last element.
     """
     from tclog.log.memory import append_value
@@ -264,7 +278,7 @@ def append(here: Here, key: str, text: str, separator: str, id_key: str | None) 
         append_value(
             log.client,
             key,
-            options.read_text(text),
+            text.removesuffix(separator),
             separator=separator,
             id_key=options.check_key(id_key),
         )

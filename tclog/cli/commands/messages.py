@@ -32,7 +32,7 @@ NUMBER_DIGITS_MAX = 10
     """,
 )
 @click.argument("to")
-@click.argument("text", required=False)
+@click.argument("text", required=False, type=options.SAID)
 @options.message
 @click.option("--reply-to", metavar="ID", help="The message that this one answers.")
 @click.option("--step", metavar="S", help="The step that it is about.")
@@ -60,7 +60,7 @@ def send(
         send_message(
             log.client,
             to,
-            options.read_text(options.one_text(text, message)),
+            options.one_text(text, message),
             reply_to=reply_to,
             step=step,
             id_key=options.check_key(id_key),

@@ -21,12 +21,12 @@ from tclog.errors import UsageError
     tclog report last-two-hours.html --from 2h --title 'Release 1.2'
     """,
 )
-@click.argument("out", metavar="OUT.html")
+@click.argument("out", type=options.FILE_OUT, metavar="OUT.html")
 @click.option("--from", "since", metavar="POINT", help="Only what came after this.")
 @click.option("--to", "until", metavar="POINT", help="Only what came until this.")
 @click.option(
     "--title",
-    type=options.TEXT,
+    type=options.SAID,
     metavar="T",
     help="The page's heading (default: the project's name).",
 )

@@ -45,7 +45,7 @@ def step() -> None:
     metavar="A,B",
     help="Steps that must be complete first.",
 )
-@click.option("--title", metavar="T", help="What it is about.")
+@click.option("--title", type=options.SAID, metavar="T", help="What it is about.")
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher goes first.")
 @options.id_key
 def add(
@@ -193,7 +193,9 @@ def step_status(here: Here, step_id: str) -> None:
     "--fence", type=int, metavar="N", help="Move your claim with this token to this session."
 )
 @click.option("--steal", is_flag=True, help="Take it before the holder's lease has ended.")
-@click.option("--reason", metavar="T", help="The reason for --steal, kept in the log.")
+@click.option(
+    "--reason", type=options.SAID, metavar="T", help="The reason for --steal, kept in the log."
+)
 @options.id_key
 def claim(
     here: Here,
@@ -298,7 +300,7 @@ def renew(
     """,
 )
 @click.argument("step_id", metavar="ID")
-@click.argument("text", required=False)
+@click.argument("text", required=False, type=options.SAID)
 @options.message
 @options.fence
 @options.id_key
@@ -317,7 +319,7 @@ def note(
     from tclog.log.steps import note_step
 
     fence = here.fence_of(step_id) if fence is None else fence
-    key, said = options.check_key(id_key), options.read_text(options.one_text(text, message))
+    key, said = options.check_key(id_key), options.one_text(text, message)
     log = here.log()
     done = log.run(note_step(log.client, step_id, said, fence=fence, id_key=key))
     here.emit(done.as_json(), f"Noted on step {done.id}")
@@ -332,7 +334,9 @@ def note(
 @click.argument("step_id", metavar="ID")
 @options.fence
 @click.option("--force", is_flag=True, help="Even if another agent or session holds it.")
-@click.option("--reason", metavar="T", help="The reason for --force, kept in the log.")
+@click.option(
+    "--reason", type=options.SAID, metavar="T", help="The reason for --force, kept in the log."
+)
 @options.id_key
 def release(
     here: Here,
@@ -386,10 +390,15 @@ def reopen(here: Here, step_id: str, id_key: str | None) -> None:
 )
 @click.argument("step_id", metavar="ID")
 @click.option(
-    "--note", "-m", "--message", "text", metavar="T", help="What the next agent should know."
+    "--note",
+    "-m",
+    "--message",
+    type=options.SAID,
+    metavar="T",
+    help="What the next agent should know.",
 )
 @click.option("--to", metavar="AGENT", help="Hand over to this agent, with a message.")
-@click.option("--next-action", metavar="T", help="What should be done next.")
+@click.option("--next-action", type=options.SAID, metavar="T", help="What should be done next.")
 @click.option("--blocked", is_flag=True, help="It cannot go on.")
 @click.option("--needs-review", is_flag=True, help="Somebody must look.")
 @click.option("--failed", is_flag=True, help="It went wrong.")
@@ -398,12 +407,14 @@ def reopen(here: Here, step_id: str, id_key: str | None) -> None:
 )
 @options.fence
 @click.option("--force", is_flag=True, help="Even if another agent or session holds it.")
-@click.option("--reason", metavar="T", help="The reason for --force, kept in the log.")
+@click.option(
+    "--reason", type=options.SAID, metavar="T", help="The reason for --force, kept in the log."
+)
 @options.id_key
 def complete(
     here: Here,
     step_id: str,
-    text: str | None,
+    note: str | None,
     to: str | None,
     next_action: str | None,
     blocked: bool,
@@ -432,7 +443,7 @@ def complete(
         fence=fence,
         force=force,
         reason=reason,
-        note=None if text is None else options.read_text(text),
+        note=note,
         to=to,
         next_action=next_action,
         changed_files=_changed_files(here) if changed_files_from_git else None,

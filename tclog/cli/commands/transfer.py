@@ -16,7 +16,7 @@ from tclog.cli import config
 from tclog.cli.app import operation
 from tclog.cli.files import file_to_write, unreadable
 from tclog.cli.here import Here
-from tclog.cli.options import STDIN
+from tclog.cli.options import FILE_IN, FILE_OUT, STDIN, reading
 from tclog.cli.output import one_line, size, write_bytes, write_json, write_line
 from tclog.cli.search import FOLDER, file_in, folder_of
 from tclog.errors import Damaged, NotFound, UsageError, quote, to_run
@@ -76,8 +76,14 @@ def _end(here: Here, copied: Copied, what: str) -> None:
     tclog export --git run
     """,
 )
-@click.option("-o", "out", metavar="FILE", help="Where to; without it, or for -, standard output.")
-@click.option("--git", "git", metavar="DIR", help="Write a git repository instead.")
+@click.option(
+    "-o",
+    "out",
+    type=FILE_OUT,
+    metavar="FILE",
+    help="Where to; without it, or for -, standard output.",
+)
+@click.option("--git", "git", type=FILE_OUT, metavar="DIR", help="Write a git repository instead.")
 def export(here: Here, out: str | None, git: str | None) -> None:
     """Write the whole log as JSON lines or as a git repository.
 
@@ -145,7 +151,7 @@ def _put(file: BinaryIO, line: bytes) -> None:
     tclog import log.jsonl ./restored
     """,
 )
-@click.argument("file")
+@click.argument("file", type=FILE_IN)
 @click.argument("store", required=False)
 @click.option("--endpoint", metavar="URL", help="The S3 endpoint, where it is not AWS.")
 @click.option("--region", metavar="R", help="The S3 region.")
@@ -220,18 +226,15 @@ def _opened(file: str) -> Iterator[Reader]:
     from tclog.history.spool import spool
     from tclog.history.transfer import Reader, check_export, lines_of
 
-    if file == STDIN and sys.stdin is None:
-        raise UsageError("standard input is closed", code="file-unreadable")
     with contextlib.ExitStack() as stack:
         try:
-            piped = file == STDIN
-            source = sys.stdin.buffer if piped else stack.enter_context(Path(file).open("rb"))
-            if piped or not source.seekable():
+            source = stack.enter_context(reading(file))
+            if file == STDIN or not source.seekable():
                 source = stack.enter_context(spool(iter(partial(source.read, 1 << 20), b"")))
             check_export(Reader(lines_of(source)))
             source.seek(0)
         except OSError as error:
-            raise unreadable(None if file == STDIN else file, error) from None
+            raise unreadable(file, error) from None
         yield Reader(lines_of(source))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +15,6 @@ from tclog.errors import TclogError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import BinaryIO
 
     from tclog.cli.operations import Asked
     from tclog.log.transactions import Result, Transaction
@@ -30,7 +28,11 @@ if TYPE_CHECKING:
     """,
 )
 @click.option(
-    "-f", "--file", metavar="FILE", help="Read the operations from a file; - is standard input."
+    "-f",
+    "--file",
+    type=options.FILE_IN,
+    metavar="FILE",
+    help="Read the operations from a file; - is standard input.",
 )
 @options.id_key
 def txn(here: Here, file: str | None, id_key: str | None) -> None:
@@ -44,10 +46,12 @@ def txn(here: Here, file: str | None, id_key: str | None) -> None:
     from tclog.cli.operations import TRANSACTION, read_lines, read_operation
 
     key = options.check_key(id_key)
-    file = None if file == options.STDIN else file
-    stream = _open(file)
-    with stream:
-        asked = [read_operation(nth, raw, TRANSACTION) for nth, raw in read_lines(stream, file)]
+    file = options.STDIN if file is None else file
+    try:
+        with options.reading(file) as stream:
+            asked = [read_operation(nth, raw, TRANSACTION) for nth, raw in read_lines(stream, file)]
+    except OSError as error:
+        raise unreadable(file, error) from None
     if not asked:
         raise UsageError("there are no operations", code="bad-count", hint="tclog txn --help")
     log = here.log()
@@ -60,17 +64,6 @@ def txn(here: Here, file: str | None, id_key: str | None) -> None:
     except TclogError as error:
         raise _of_line(error, asked, len(collected)) from None
     _answer(here, asked, results)
-
-
-def _open(file: str | None) -> BinaryIO:
-    if file is not None:
-        try:
-            return open(file, "rb")  # noqa: PTH123 - as the other commands read files
-        except OSError as error:
-            raise unreadable(file, error) from None
-    if sys.stdin is None:
-        raise UsageError("standard input is closed", code="file-unreadable")
-    return sys.stdin.buffer
 
 
 def _collect(here: Here, collected: Transaction, one: Asked) -> None:

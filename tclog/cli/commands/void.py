@@ -20,7 +20,7 @@ from tclog.cli.here import Here
 @click.option(
     "--reason",
     metavar="TEXT",
-    type=options.TEXT,
+    type=options.SAID,
     required=True,
     help="The reason, kept in the log.",
 )

@@ -37,7 +37,7 @@ def size_of(file: Path) -> int:
         raise UsageError(
             f"{file} is not a file; give what it holds on standard input",
             code="file-unreadable",
-            hint=f"tclog artifact put - --name NAME < {quote(file)}",
+            hint="tclog artifact put --help",
         )
     return found.st_size
 

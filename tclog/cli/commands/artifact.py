@@ -73,7 +73,7 @@ def put(here: Here, path: str, name: str | None, step: str | None, id_key: str |
         raise UsageError(
             "what comes from standard input has no name; a file of this name is ./-",
             code="name-missing",
-            hint="tclog artifact put - --name NAME",
+            hint="tclog artifact put --help",
         )
     with _file_of(path) as file:
         total = size_of(file)

@@ -2,12 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from pathlib import Path
+import sys
+from collections.abc import Iterator
 from stat import S_ISDIR, S_ISREG
+from typing import IO, TYPE_CHECKING
 
-from tclog.cli.options import STDIN
-from tclog.errors import UsageError, quote, to_run
+from tclog.errors import BadValue, UsageError, quote, to_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Standard input where a text or a file to read is asked for, standard output where one to write is.
+STDIN = "-"
+
+
+def read_text(file: str) -> str:
+    """Return the text in a file, or on standard input for ``-``: every byte of it.
+
+    Raises:
+        BadValue: it is not UTF-8.
+        UsageError: it cannot be read.
+    """
+    try:
+        with reading(file) as opened:
+            raw = opened.read()
+    except OSError as error:
+        raise unreadable(file, error) from None
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        what = "standard input" if file == STDIN else file
+        raise BadValue(
+            f"{what} is not UTF-8 at byte {error.start}; an artifact may hold any bytes",
+            hint="tclog artifact put --help",
+        ) from None
+
+
+@contextlib.contextmanager
+def reading(file: str) -> Iterator[IO[bytes]]:
+    """Open a file that a command reads; ``-`` is standard input, which stays open.
+
+    Raises:
+        UsageError: standard input is closed.
+        OSError: the file cannot be opened.
+    """
+    if file != STDIN:
+        with open(file, "rb") as opened:  # noqa: PTH123 - pathlib costs on the hot path
+            yield opened
+        return
+    if sys.stdin is None:
+        raise UsageError("standard input is closed", code="file-unreadable")
+    yield sys.stdin.buffer
 
 
 def unreadable(file: Path | str, error: OSError) -> UsageError:
@@ -48,6 +95,8 @@ def target_of(name: str, out: Path | None) -> Path:
     Raises:
         UsageError: it is no file, or its folder does not exist.
     """
+    from pathlib import Path
+
     if out is None:
         return Path.cwd() / _last(name)
     # The file that a link leads to: a link such as /dev/stdout must not itself be replaced.
@@ -81,6 +130,8 @@ def file_to_write(out: str, start: str, command: str, usual: str) -> Path:
     Raises:
         UsageError: it is no file, or its folder does not exist.
     """
+    from pathlib import Path
+
     if not out:
         raise UsageError(
             "the path is empty", code="file-unwritable", hint=to_run(f"tclog {command}", usual)
@@ -114,6 +165,8 @@ def file_to_write(out: str, start: str, command: str, usual: str) -> Path:
 
 def _last(name: str) -> str:
     """Only the last part: another agent's name must not choose a folder of this machine."""
+    from pathlib import Path
+
     last = Path(name).name
     if last in ("", ".", ".."):
         raise UsageError(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import click
 
+from tclog.cli.files import STDIN, read_text
 from tclog.errors import BadValue, UsageError
 
-# Standard input where a text or a file to read is asked for, standard output where one to write is.
-STDIN = "-"
 BYTE_ORDER_MARK = "\ufeff"
 # What is done for the claim that ``tclog exec`` holds, unless it names another token.
 FENCED = ("step.renew", "step.note", "step.release", "step.complete")
@@ -201,47 +198,6 @@ def from_stdin(arguments: Mapping[str, Any]) -> dict[str, Any]:
         both = " and ".join(name.replace("_", "-") for name in asking)
         raise UsageError(f"- is one text, and stands for two: {both}", code="stdin-twice")
     return {**arguments, asking[0]: read_text(STDIN)}
-
-
-def read_text(file: str) -> str:
-    """Return the text in a file, or on standard input for ``-``: every byte of it.
-
-    Raises:
-        BadValue: it is not UTF-8.
-        UsageError: it cannot be read.
-    """
-    try:
-        with reading(file) as opened:
-            raw = opened.read()
-    except OSError as error:
-        from tclog.cli.files import unreadable
-
-        raise unreadable(file, error) from None
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
-        what = "standard input" if file == STDIN else file
-        raise BadValue(
-            f"{what} is not UTF-8 at byte {error.start}; an artifact may hold any bytes",
-            hint="tclog artifact put --help",
-        ) from None
-
-
-@contextlib.contextmanager
-def reading(file: str) -> Iterator[IO[bytes]]:
-    """Open a file that a command reads; ``-`` is standard input, which stays open.
-
-    Raises:
-        UsageError: standard input is closed.
-        OSError: the file cannot be opened.
-    """
-    if file != STDIN:
-        with open(file, "rb") as opened:  # noqa: PTH123 - pathlib costs on the hot path
-            yield opened
-        return
-    if sys.stdin is None:
-        raise UsageError("standard input is closed", code="file-unreadable")
-    yield sys.stdin.buffer
 
 
 def parse_json(text: str) -> Any:

@@ -13,7 +13,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import SETTINGS, Group, operation
-from tclog.cli.files import size_of, target_of, unreadable
+from tclog.cli.files import STDIN, reading, size_of, target_of, unreadable
 from tclog.cli.here import Here
 from tclog.cli.output import (
     Column,
@@ -69,7 +69,7 @@ def put(here: Here, path: str, name: str | None, step: str | None, id_key: str |
     """
     from tclog.log.artifacts import put_artifact
 
-    if path == options.STDIN and name is None:
+    if path == STDIN and name is None:
         raise UsageError(
             "what comes from standard input has no name; a file of this name is ./-",
             code="name-missing",
@@ -101,14 +101,14 @@ artifact.add_command(put, "upload")
 @contextlib.contextmanager
 def _file_of(path: str) -> Iterator[Path]:
     """Give the file to store, which is read twice: standard input is kept in one meanwhile."""
-    if path != options.STDIN:
+    if path != STDIN:
         yield Path(path)
         return
     from tclog.history.spool import spool
 
     with contextlib.ExitStack() as stack:
         try:
-            source = stack.enter_context(options.reading(path))
+            source = stack.enter_context(reading(path))
             kept = stack.enter_context(spool(iter(partial(source.read, 1 << 20), b"")))
         except OSError as error:
             raise unreadable(path, error) from None
@@ -136,13 +136,13 @@ def get(here: Here, name: str, out: str | None, version: int | None, at: str | N
     """Write an artifact to a file, which appears only when every byte was checked."""
     if version is not None and at is not None:
         raise UsageError("--version and --at exclude each other")
-    if here.json and out == options.STDIN:
+    if here.json and out == STDIN:
         raise UsageError("-o - prints the artifact itself, which --json excludes")
     from tclog.log.artifacts import find_artifact, get_artifact, hash_file
 
     log = here.log(reader=True)
     found = log.run(find_artifact(log.client, name, version=version, at=here.point(at)))
-    if out == options.STDIN:
+    if out == STDIN:
         with tempfile.TemporaryDirectory() as folder:
             part = Path(folder) / "artifact"
             log.run(get_artifact(found, part))

@@ -8,6 +8,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import SETTINGS, Group, operation
+from tclog.cli.files import read_text
 from tclog.cli.here import Here
 from tclog.cli.output import (
     Column,
@@ -84,7 +85,7 @@ def set_(
         raise UsageError("--if-absent and --if-version exclude each other")
     if (value is None) == (file is None):
         raise UsageError("give a value, - for standard input, or --file", code="value-missing")
-    text = str(value) if file is None else options.read_text(file)
+    text = str(value) if file is None else read_text(file)
     content: Any = options.parse_json(text) if kind == "json" else text
     from tclog.log.memory import set_value
 

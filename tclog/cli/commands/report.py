@@ -8,7 +8,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.files import file_to_write, write_whole
+from tclog.cli.files import STDIN, file_to_write, write_whole
 from tclog.cli.here import Here
 from tclog.cli.output import size, write_bytes
 from tclog.errors import UsageError
@@ -38,11 +38,11 @@ def report(here: Here, out: str, since: str | None, until: str | None, title: st
     lost attempts as marks), the tables of steps, memory, messages and artifacts, and the details of
     each event on a click. The page is one file that loads nothing from anywhere; - prints it.
     """
-    if here.json and out == options.STDIN:
+    if here.json and out == STDIN:
         raise UsageError("- prints the page itself, which --json excludes")
     from tclog.history.report import Wanted, build_report, render_page
 
-    target = None if out == options.STDIN else file_to_write(out, here.start, "report", "run.html")
+    target = None if out == STDIN else file_to_write(out, here.start, "report", "run.html")
     history = here.history()
     wanted = Wanted(
         here.log(reader=True).project.name,

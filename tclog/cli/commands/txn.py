@@ -8,7 +8,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.files import unreadable
+from tclog.cli.files import STDIN, reading, unreadable
 from tclog.cli.here import Here
 from tclog.cli.output import Column, write_json, write_rows
 from tclog.errors import TclogError, UsageError
@@ -46,9 +46,9 @@ def txn(here: Here, file: str | None, id_key: str | None) -> None:
     from tclog.cli.operations import TRANSACTION, read_lines, read_operation
 
     key = options.check_key(id_key)
-    file = options.STDIN if file is None else file
+    file = STDIN if file is None else file
     try:
-        with options.reading(file) as stream:
+        with reading(file) as stream:
             asked = [read_operation(nth, raw, TRANSACTION) for nth, raw in read_lines(stream, file)]
     except OSError as error:
         raise unreadable(file, error) from None

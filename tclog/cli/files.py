@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from stat import S_ISDIR, S_ISREG
 from typing import IO, TYPE_CHECKING
 
+from tclog.cli.output import STDIN
 from tclog.errors import BadValue, UsageError, quote, to_run
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-# Standard input where a text or a file to read is asked for, standard output where one to write is.
-STDIN = "-"
 
 
 def read_text(file: str) -> str:

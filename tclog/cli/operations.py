@@ -15,8 +15,9 @@ from typing import IO, Any, NamedTuple
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
-from tclog.cli.files import STDIN, size_of, target_of, unreadable
+from tclog.cli.files import size_of, target_of, unreadable
 from tclog.cli.options import parse_json
+from tclog.cli.output import STDIN
 from tclog.domain import steps as step_rules
 from tclog.errors import BadValue, UsageError
 from tclog.event import validate_name

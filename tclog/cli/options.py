@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from tclog.cli.files import STDIN, read_text
+from tclog.cli.output import STDIN
 from tclog.errors import BadValue, UsageError
 
 BYTE_ORDER_MARK = "\ufeff"
@@ -197,6 +197,8 @@ def from_stdin(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if len(asking) > 1:
         both = " and ".join(name.replace("_", "-") for name in asking)
         raise UsageError(f"- is one text, and stands for two: {both}", code="stdin-twice")
+    from tclog.cli.files import read_text
+
     return {**arguments, asking[0]: read_text(STDIN)}
 
 

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, TextIO
 
 from tclog.errors import TclogError
 
+# Standard input where a text or a file to read is asked for, standard output where one to write is.
+STDIN = "-"
 ROWS_MAX = 20
 ID_SHOWN = 12
 # C0 (but tab and newline), DEL, C1, line separators and bidirectional overrides.

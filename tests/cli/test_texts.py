@@ -49,6 +49,8 @@ TEXTS = {
         "memory append k{n}", "", "memory get k{n} --json", "value", end="\n"
     ),
     "send text": Text("send r{n}", "", "inbox --as r{n} --json", "text"),
+    "send message": Text("send r{n}", "-m", "inbox --as r{n} --json", "text"),
+    "note message": Text("note s{n}", "--message", "step show s{n} --json", "note", HELD),
     "note text": Text("note s{n}", "", "step show s{n} --json", "note", HELD),
     "step add title": Text(
         "step add s{n}", "--title", "step show s{n} --json", "title"

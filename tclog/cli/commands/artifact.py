@@ -13,9 +13,10 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import SETTINGS, Group, operation
-from tclog.cli.files import STDIN, reading, size_of, target_of, unreadable
+from tclog.cli.files import reading, size_of, target_of, unreadable
 from tclog.cli.here import Here
 from tclog.cli.output import (
+    STDIN,
     Column,
     size,
     terminal,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tclog.cli.app import operation
-from tclog.cli.files import STDIN, reading
+from tclog.cli.files import reading
 from tclog.cli.here import Here
 from tclog.cli.options import FENCED
-from tclog.cli.output import error_record, write_json
+from tclog.cli.output import STDIN, error_record, write_json
 from tclog.errors import EXIT_DONE, TclogError, UsageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import SETTINGS, Group, operation
-from tclog.cli.files import read_text
 from tclog.cli.here import Here
 from tclog.cli.output import (
     Column,
@@ -85,7 +84,11 @@ def set_(
         raise UsageError("--if-absent and --if-version exclude each other")
     if (value is None) == (file is None):
         raise UsageError("give a value, - for standard input, or --file", code="value-missing")
-    text = str(value) if file is None else read_text(file)
+    if file is not None:
+        from tclog.cli.files import read_text
+
+        value = read_text(file)
+    text = str(value)
     content: Any = options.parse_json(text) if kind == "json" else text
     from tclog.log.memory import set_value
 

@@ -8,9 +8,9 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.files import STDIN, file_to_write, write_whole
+from tclog.cli.files import file_to_write, write_whole
 from tclog.cli.here import Here
-from tclog.cli.output import size, write_bytes
+from tclog.cli.output import STDIN, size, write_bytes
 from tclog.errors import UsageError
 
 

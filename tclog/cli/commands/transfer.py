@@ -14,10 +14,10 @@ import click
 
 from tclog.cli import config
 from tclog.cli.app import operation
-from tclog.cli.files import STDIN, file_to_write, reading, unreadable
+from tclog.cli.files import file_to_write, reading, unreadable
 from tclog.cli.here import Here
 from tclog.cli.options import FILE_IN, FILE_OUT
-from tclog.cli.output import one_line, size, write_bytes, write_json, write_line
+from tclog.cli.output import STDIN, one_line, size, write_bytes, write_json, write_line
 from tclog.cli.search import FOLDER, file_in, folder_of
 from tclog.errors import Damaged, NotFound, UsageError, quote, to_run
 

@@ -8,9 +8,9 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.files import STDIN, reading, unreadable
+from tclog.cli.files import reading, unreadable
 from tclog.cli.here import Here
-from tclog.cli.output import Column, write_json, write_rows
+from tclog.cli.output import STDIN, Column, write_json, write_rows
 from tclog.errors import TclogError, UsageError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@
       StoreError               7   the store is unreachable, denied or unfit
       Damaged                  8   an object does not hold what its name promises
     (a bug)                   70   anything else that escapes
-    (interrupted)            130   SIGINT
+    (interrupted)            130   SIGINT; 128 + N for another signal N
 
 Every error carries a stable kebab-case ``code`` (scripts match on it), a message that names the
 thing, and a ``hint``: a command to run next, which never deletes anything.
@@ -190,5 +190,5 @@ EXIT_STATUSES: dict[int, str] = {
     StoreError.exit: "store unreachable, denied or unfit",
     Damaged.exit: "damaged data",
     EXIT_BUG: "a bug in tclog",
-    EXIT_INTERRUPTED: "interrupted",
+    EXIT_INTERRUPTED: "interrupted; 128 + N by another signal N than SIGINT",
 }

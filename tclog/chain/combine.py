@@ -29,6 +29,7 @@ was committed long ago.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from tclog.chain.client import Client, Crowd
@@ -147,6 +148,19 @@ def combine(
         OutcomeUnknown: not within ``GIVE_UP_S``, or the store failed meanwhile or is damaged.
         StoreError: the announcement was refused for good, so nothing was or will be committed.
     """
+    try:
+        return (yield from _combine(race, head, event, unput))
+    except KeyboardInterrupt:
+        after = 0 if head is None else head.seq
+        # Others may have read it already; those who have not need not commit for one that is gone.
+        with suppress(TclogError):
+            yield Delete((pending_key(race.chain, event.at, after, event.id),))
+        raise
+
+
+def _combine(
+    race: Race, head: Version | None, event: Event, unput: bytes | None
+) -> Protocol[Joined]:
     client = race.client
     began_s = client.monotonic_s()
     after = 0 if head is None else head.seq

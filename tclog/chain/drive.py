@@ -2,7 +2,8 @@
 
 The protocol yields one request, or a tuple of requests to be done concurrently, and is sent the
 reply, or the list of replies. A request that fails for good is raised inside the generator; in a
-tuple its place holds the ``StoreError`` instead, so that the others' replies are not lost.
+tuple its place holds the ``StoreError`` instead, so that the others' replies are not lost. An
+interrupt is raised inside it, too, so that a protocol can withdraw what it has begun.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ Protocol = Generator[Any, Any, T]
 def run(protocol: Protocol[T], store: Store, sleep: Callable[[float], None] = time.sleep) -> T:
     """Drive a protocol to its end, in this thread (and helpers for concurrent requests)."""
     reply: Any = None
-    error: StoreError | None = None
+    error: StoreError | KeyboardInterrupt | None = None
     while True:
         try:
             step = protocol.send(reply) if error is None else protocol.throw(error)
@@ -57,7 +58,7 @@ def run(protocol: Protocol[T], store: Store, sleep: Callable[[float], None] = ti
                 reply = _answer_all(step, store, sleep)
             else:
                 reply = answer(step, store, sleep)
-        except StoreError as failure:
+        except (StoreError, KeyboardInterrupt) as failure:
             error = failure
 
 

@@ -78,7 +78,7 @@ def _guarded(client: Client, protocol: Protocol[Any]) -> Protocol[Any]:
                 argument = yield step
             else:
                 argument = yield from _beside(client, step, witness)
-        except StoreError as error:
+        except (StoreError, KeyboardInterrupt) as error:
             act, argument = protocol.throw, error
 
 

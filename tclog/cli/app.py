@@ -13,7 +13,7 @@ from tclog.cli import options
 from tclog.cli.config import TRUE_WORDS
 from tclog.cli.here import Here
 from tclog.cli.output import discard, open_streams, write_error, write_line
-from tclog.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, TclogError, UsageError, quote
+from tclog.errors import EXIT_BUG, EXIT_DONE, TclogError, UsageError, quote
 from tclog.version import __version__
 
 COMPLETE_VARIABLE = "_TCLOG_COMPLETE"
@@ -301,8 +301,8 @@ def run_command(argv: Sequence[str]) -> int:
         return leave.exit_code
     except click.ClickException as error:
         return _told(_from_click(error), as_json)
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        return _told(_interrupted(), as_json)
+    except (KeyboardInterrupt, click.exceptions.Abort) as interrupt:
+        return _told(_interrupted(interrupt), as_json)
     except BrokenPipeError:
         # Whoever read our output has left; there is nobody to tell.
         discard(sys.stdout)
@@ -350,13 +350,20 @@ def _from_click(error: click.ClickException) -> UsageError:
     return UsageError(message[:1].lower() + message[1:], hint=f"{path} --help")
 
 
-def _interrupted() -> TclogError:
+def _interrupted(interrupt: BaseException) -> TclogError:
+    from tclog.cli.interrupt import Interrupted, status_of
+
+    by = ""
+    if isinstance(interrupt, Interrupted):
+        from signal import strsignal
+
+        by = f" by signal {interrupt.number} ({strsignal(interrupt.number)})"
     error = TclogError(
-        "interrupted; what was being written may or may not be there",
+        f"interrupted{by}; what was being written may or may not be there",
         code="interrupted",
         hint="tclog status",
     )
-    error.exit = EXIT_INTERRUPTED
+    error.exit = status_of(interrupt)
     return error
 
 

@@ -1,8 +1,8 @@
-"""The command that `tclog exec` runs, as a process, and the watchdog over it.
+"""The command that `tclog exec` or `watch --exec` runs, as a process, and the watchdog over it.
 
-Invariant: the command does not run on when the lease ends, whatever becomes of exec. ``Child``
-passes on what would end or stop exec; ``Watchdog`` does what is left to do when exec is stopped or
-killed.
+Invariant: the command of exec does not run on when the lease ends, whatever becomes of exec.
+``Child`` passes on what would end or stop tclog; ``Watchdog`` does what is left to do when exec is
+stopped or killed.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import IO, Any
 
 from tclog.cli import watchdog
+from tclog.cli.interrupt import ENDING, interrupt_of
 
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 STOPPING = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 KILL_AFTER_S = 5.0
+# How soon the command goes on after this process does.
+LOOK_S = 0.5
 
 
 class Watchdog:
@@ -86,12 +88,17 @@ class Watchdog:
 
 
 class Child:
-    """The command as a process. Signals that come for it before it runs are kept for it."""
+    """The command as a process. Signals that come for it before it runs are kept for it.
+
+    Once it has ended, signals change nothing: what is to be written about it is written.
+    """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._own_group = False
         self._early: list[int] = []
+        # The last signal that was to end this process.
+        self.ended_by: int | None = None
         # Set when this process was stopped, and goes on.
         self.continued = False
 
@@ -100,7 +107,8 @@ class Child:
         command: tuple[str, ...],
         environ: Mapping[str, str],
         folder: str,
-        begun: Callable[[int], None],
+        begun: Callable[[int], None] = lambda _: None,
+        stdin: IO[bytes] | None = None,
     ) -> None:
         """Start it; raises OSError where it cannot be.
 
@@ -123,12 +131,18 @@ class Child:
             command,
             env=environ,
             cwd=folder,
+            stdin=stdin,
             # Threads of others may run here. It only writes to a pipe, and takes no lock of theirs.
             preexec_fn=announce,  # noqa: PLW1509
             **group,
         )
         for number in self._early:
             (self._stop if number in STOPPING else self.signal)(number)
+
+    def check_wanted(self) -> None:
+        """Raise the signal that came before it was started, if one did: then it need not start."""
+        if self.ended_by is not None and self._process is None:
+            raise interrupt_of(self.ended_by)
 
     @property
     def target(self) -> int:
@@ -143,6 +157,16 @@ class Child:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return None
+
+    def wait_to_end(self) -> int:
+        """Return its status, negative for a signal, however long it runs."""
+        while True:
+            status = self.wait(LOOK_S)
+            if status is not None:
+                return status
+            if self.continued:
+                self.continued = False
+                self.signal(signal.SIGCONT)
 
     def signal(self, number: int) -> None:
         """Send a signal to it, and to what it started."""
@@ -171,8 +195,8 @@ class Child:
         What was ignored when this process began stays so, for the command too: ``nohup`` and shells
         that start something in the background mean that.
         """
-        handlers: dict[signal.Signals, Any] = {
-            **dict.fromkeys(FORWARDED, lambda got, _: self.signal(got)),
+        handlers: dict[int, Any] = {
+            **dict.fromkeys(ENDING, lambda got, _: self._pass_on(got)),
             **dict.fromkeys(STOPPING, lambda got, _: self._stop(got)),
             signal.SIGCONT: lambda *_: self._go_on(),
         }
@@ -186,6 +210,12 @@ class Child:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _pass_on(self, number: int) -> None:
+        if self._process is not None and self._process.returncode is not None:
+            return
+        self.ended_by = number
+        self.signal(number)
 
     def _stop(self, number: int) -> None:
         """Stop the command, then this process, as if it had no handler."""

@@ -134,15 +134,11 @@ LEASE = Field(DURATION, "lease_s")
 
 
 class Operation(NamedTuple):
-    """One operation: its protocol, its fields, and whether it needs to be said who acts.
-
-    ``leave`` takes back what an interrupted wait has said, given the same ``name``.
-    """
+    """One operation: its protocol, its fields, and whether it needs to be said who acts."""
 
     protocol: Callable[..., Protocol[Any]]
     fields: Mapping[str, Field]
     acts: bool = True
-    leave: Callable[[Client, str], Protocol[Any]] | None = None
 
 
 def _set(
@@ -429,7 +425,6 @@ OPERATIONS: Mapping[str, Operation] = {
             "timeout": Field(DURATION, "timeout_s"),
             "id_key": ID_KEY,
         },
-        leave=barriers.leave_barrier,
     ),
     "artifact.put": Operation(
         _artifact_put,

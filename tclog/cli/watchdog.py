@@ -26,7 +26,6 @@ ENDED_IT = 3
 LOOK_S = 1.0
 # How soon it follows a command that ends after exec has gone.
 FOLLOW_S = 0.2
-_IGNORED = ("INT", "TERM", "HUP", "QUIT", "TSTP", "TTIN", "TTOU", "PIPE")
 # Linux's monotonic clock stands still while the machine sleeps; elsewhere that of POSIX does not.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -38,8 +37,8 @@ def now_s() -> float:
 
 def main() -> int:
     """Watch until the target is gone or exec says that all is well; returns the exit status."""
-    for name in _IGNORED:
-        signal.signal(getattr(signal, f"SIG{name}"), signal.SIG_IGN)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_IGN)
     target, end_s, kill_s = 0, math.inf, math.inf
     told, orphaned, rest = False, False, b""
     while True:

@@ -12,7 +12,7 @@ from tclog.chain.once import once
 from tclog.chain.read import read_head, read_range
 from tclog.chain.results import Barrier
 from tclog.domain import barriers
-from tclog.errors import Refused, UsageError, WaitTimeout, to_run
+from tclog.errors import Refused, TclogError, UsageError, WaitTimeout, to_run
 from tclog.event import ChainId, Version, chain_id, validate_name
 from tclog.log.waiting import poll
 
@@ -28,7 +28,8 @@ def pass_barrier(
 ) -> Protocol[Barrier]:
     """Arrive at a barrier and wait until ``parties`` agents have.
 
-    An agent that gives up waiting withdraws its arrival, so nobody is counted who is gone.
+    An agent that gives up waiting, or is interrupted, withdraws its arrival, so nobody is counted
+    who is gone.
     ``tell`` is told before the wait if the agent's name is counted already.
 
     Raises:
@@ -41,6 +42,22 @@ def pass_barrier(
             f"a barrier has 1 to {barriers.PARTIES_MAX} parties, not {parties}", code="bad-parties"
         )
     chain = chain_id("barrier", validate_name("barrier", name))
+    try:
+        return (yield from _pass(client, chain, name, parties, timeout_s, id_key, tell))
+    except KeyboardInterrupt:
+        yield from _leave_at_once(client, chain, name)
+        raise
+
+
+def _pass(
+    client: Client,
+    chain: ChainId,
+    name: str,
+    parties: int,
+    timeout_s: float | None,
+    id_key: str | None,
+    tell: Callable[[str], None] | None,
+) -> Protocol[Barrier]:
     arrive = barriers.Arrive(client.agent, parties)
     try:
         done = yield from append(
@@ -146,9 +163,14 @@ def _leave(client: Client, chain: ChainId, generation: int) -> Protocol[Appended
     )
 
 
-def leave_barrier(client: Client, name: str) -> Protocol[None]:
-    """Withdraw from the generation that is forming, for a wait that was interrupted."""
-    chain = chain_id("barrier", validate_name("barrier", name))
-    state: barriers.State = state_of(chain, (yield from read_head(client, chain)))
-    if client.agent in state.arrived:
-        yield from _leave(client, chain, state.generation)
+def _leave_at_once(client: Client, chain: ChainId, name: str) -> Protocol[None]:
+    """Withdraw from the generation that is forming; an interrupt may have come at any moment."""
+    try:
+        state: barriers.State = state_of(chain, (yield from read_head(client, chain)))
+        if client.agent in state.arrived:
+            yield from _leave(client, chain, state.generation)
+    except TclogError as error:
+        client.warn(
+            f"{client.agent} may stay counted at barrier {name}, for its arrival could not be"
+            f" withdrawn: {error.message}"
+        )

@@ -204,12 +204,16 @@ class FileStore:
 
     def put(self, key: str, data: bytes) -> Stamp | None:
         """See ``Store``."""
+        temporary = ""
         try:
             temporary = self._temporary()
             stored = self._write(temporary, data)
             self._replace(temporary, self._path(key))
         except OSError as error:
             raise self._error(error, f"cannot write {key}") from error
+        except KeyboardInterrupt:
+            _discard(temporary)
+            raise
         return stored
 
     def keep(self, key: str, data: bytes) -> Stamp | None:
@@ -225,6 +229,7 @@ class FileStore:
 
     def create(self, key: str, data: bytes) -> Created:
         """See ``Store``."""
+        temporary = ""
         try:
             temporary = self._temporary()
             path = self._path(key)
@@ -235,6 +240,9 @@ class FileStore:
             failed = self._name(temporary, path)
         except OSError as error:
             raise self._error(error, f"cannot write {key}") from error
+        except KeyboardInterrupt:
+            _discard(temporary)
+            raise
         return failed or Created(Outcome.WON, stored)
 
     def _name(self, temporary: str, path: str) -> Created | None:
@@ -326,6 +334,7 @@ class FileStore:
         self, key: str, path: Path, digest: str, progress: Callable[[int], None] | None
     ) -> None:
         """See ``Store``."""
+        temporary = ""
         try:
             from blake3 import blake3
 
@@ -346,6 +355,9 @@ class FileStore:
             failed = self._name(temporary, self._path(key))
         except OSError as error:
             raise self._error(error, f"cannot write {key}") from error
+        except KeyboardInterrupt:
+            _discard(temporary)
+            raise
         if failed is None:
             return
         # Opened anew, what has a second name reaches the disk first.
@@ -533,6 +545,16 @@ def _can_link(temporary: str) -> bool:
         return False
     _unlink(f"{temporary}-link")
     return True
+
+
+def _discard(temporary: str) -> None:
+    """Remove a file after an interrupt, which may come just before or after what it is made by.
+
+    One that has its name already keeps the other: the disk may not have confirmed it.
+    """
+    with contextlib.suppress(OSError):
+        if os.stat(temporary).st_nlink == 1:  # noqa: PTH116 - as above
+            os.unlink(temporary)  # noqa: PTH108 - as above
 
 
 def _unlink(path: str) -> None:

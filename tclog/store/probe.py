@@ -118,17 +118,25 @@ def _answers(store: Store, key: str, racers: int) -> list[Created]:
     start = threading.Barrier(racers)
 
     def create(index: int) -> None:
-        start.wait()
         try:
+            start.wait()
             answers[index] = store.create(key, _bytes_of(index))
         except Exception as error:  # noqa: BLE001 - raised again in the main thread
             answers[index] = error
 
     threads = [threading.Thread(target=create, args=(i,), daemon=True) for i in range(racers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        # None is left that writes on while the process ends.
+        start.abort()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
+        raise
     for answer in answers:
         if isinstance(answer, Exception):
             raise answer

@@ -59,12 +59,7 @@ def _carry_out(here: Here, asked: Asked) -> dict[str, Any]:
         asked = asked._replace(arguments=arguments)
     # A point may name what was written since the last one was read.
     here.look_again()
-    try:
-        found = log.run(asked.protocol(log.client, here.point))
-    except KeyboardInterrupt:
-        if asked.operation.leave is not None:
-            log.run(asked.operation.leave(log.client, arguments["name"]))
-        raise
+    found = log.run(asked.protocol(log.client, here.point))
     if isinstance(found, list | tuple) and not hasattr(found, "as_json"):
         return {"type": "list", "op": asked.op, "items": [row.as_json() for row in found]}
     record: dict[str, Any] = found.as_json()

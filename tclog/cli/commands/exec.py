@@ -51,15 +51,14 @@ class Keeper:
         fence: int,
         lease_s: float,
         begun_s: float,
-        tell: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._log = here.open(here.agent())
-        self._step = step
-        self._fence = fence
+        self.step = step
+        self.fence = fence
         self._lease_s = lease_s
         self._renewed_s = begun_s
         # Told each new deadline.
-        self._tell = tell
+        self.tell: Callable[[float], None] = lambda _: None
         # What a child gets for an orderly end, and still is gone when the lease ends.
         self.grace_s = min(KILL_AFTER_S, lease_s / 6)
         # Set to renew at once, or to stop.
@@ -75,7 +74,7 @@ class Keeper:
 
     def start(self) -> None:
         """Begin to renew."""
-        self._tell(self.deadline_s)
+        self.tell(self.deadline_s)
         self._thread.start()
 
     def stop(self) -> None:
@@ -98,7 +97,7 @@ class Keeper:
 
     def _renewed(self, moment_s: float) -> None:
         self._renewed_s = moment_s
-        self._tell(self.deadline_s)
+        self.tell(self.deadline_s)
 
     def _keep(self) -> None:
         wait_s = self._lease_s / RENEWALS_PER_LEASE
@@ -109,7 +108,7 @@ class Keeper:
                 return
             sent_s = now_s()
             try:
-                self._log.steps.renew(self._step, lease_s=self._lease_s, fence=self._fence)
+                self._log.steps.renew(self.step, lease_s=self._lease_s, fence=self.fence)
                 self._renewed(sent_s)
                 wait_s = self._lease_s / RENEWALS_PER_LEASE
             except Refused as refused:
@@ -125,7 +124,7 @@ class Keeper:
     def _ended(self) -> bool:
         """Whether the command itself has ended the step; then it may take its time to finish."""
         try:
-            return _ended_here(self._log, self._step, self._fence) is not None
+            return _ended_here(self._log, self.step, self.fence) is not None
         except TclogError:
             return False
 
@@ -155,57 +154,21 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
     here.enter(below(parent))
     log = here.log()
     lease_s = LEASE_MS_DEFAULT / 1000 if lease is None else lease
-    begun_s = now_s()
-    held = log.steps.claim_below(step_id, parent, lease_s=lease_s)
-    assert held.fence is not None  # noqa: S101 - a claim has a token
-    here.note(f"claimed step {step_id} as {log.agent} (fence {held.fence})")
     child = Child()
-    environ = {
-        **here.environ_for_child(),
-        "TCLOG_FENCE": str(held.fence),
-        "TCLOG_STEP": step_id,
-        "TCLOG_STEP_PROJECT": log.project.id,
-    }
+    # From before the claim until its end is written: no signal leaves a step held for nothing.
     with child.forwarding():
-        try:
-            watchdog = Watchdog()
-        except OSError as error:
-            log.steps.release(step_id, fence=held.fence)
-            raise _not_started(sys.executable, error) from None
-
-        def guard(target: int, deadline_s: float) -> None:
-            # Later than this process would tell it to end: only one of the two does.
-            watchdog.watch(target, deadline_s - keeper.grace_s / 2, deadline_s)
-
-        keeper = Keeper(
-            here, step_id, held.fence, lease_s, begun_s, lambda by_s: guard(child.target, by_s)
-        )
-
-        def begun(target: int) -> None:
-            guard(target, keeper.deadline_s)
-            # This process may have been stopped, or the machine asleep, since it claimed the step.
-            if keeper.overdue():
-                raise TimeoutError
-
-        try:
-            child.start(command, environ, here.start, begun)
-        except subprocess.SubprocessError:
-            watchdog.end()
-            raise StoreError(
-                f"the lease on step {step_id} was ending before the command could be started",
-                code="lease-not-renewed",
-                hint=to_run("tclog step show", step_id),
-            ) from None
-        except OSError as error:
-            watchdog.end()
-            log.steps.release(step_id, fence=held.fence)
-            raise _not_started(command[0], error) from None
+        begun_s = now_s()
+        held = log.steps.claim_below(step_id, parent, lease_s=lease_s)
+        assert held.fence is not None  # noqa: S101 - a claim has a token
+        here.note(f"claimed step {step_id} as {log.agent} (fence {held.fence})")
+        keeper = Keeper(here, step_id, held.fence, lease_s, begun_s)
+        watchdog = _start(here, log, child, keeper, command)
         keeper.start()
         status = _watch(child, keeper, watchdog)
-    keeper.stop()
-    if status is None:
-        raise _lost(here, step_id, keeper)
-    done = _ended(log, step_id, held.fence, command[0], status)
+        keeper.stop()
+        if status is None:
+            raise _lost(step_id, keeper)
+        done = _ended(log, step_id, held.fence, command[0], status)
     if here.json:
         write_json(done.as_json())
     else:
@@ -213,6 +176,55 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
         here.note(f"step {step_id} is {done.state} (exit status {status})")
     if status:
         raise click.exceptions.Exit(status)
+
+
+def _start(
+    here: Here, log: Log, child: Child, keeper: Keeper, command: tuple[str, ...]
+) -> Watchdog:
+    """Start the command below a watchdog; give the claim back where it cannot be started."""
+    step, fence = keeper.step, keeper.fence
+    environ = {
+        **here.environ_for_child(),
+        "TCLOG_FENCE": str(fence),
+        "TCLOG_STEP": step,
+        "TCLOG_STEP_PROJECT": log.project.id,
+    }
+    watchdog: Watchdog | None = None
+    name = sys.executable
+
+    def guard(target: int, deadline_s: float) -> None:
+        # Later than this process would tell it to end: only one of the two does.
+        assert watchdog is not None  # noqa: S101 - it is started first
+        watchdog.watch(target, deadline_s - keeper.grace_s / 2, deadline_s)
+
+    def begun(target: int) -> None:
+        guard(target, keeper.deadline_s)
+        # This process may have been stopped, or the machine asleep, since it claimed the step.
+        if keeper.overdue():
+            raise TimeoutError
+
+    keeper.tell = lambda by_s: guard(child.target, by_s)
+    try:
+        child.check_wanted()
+        watchdog = Watchdog()
+        name = command[0]
+        child.start(command, environ, here.start, begun)
+    except subprocess.SubprocessError:
+        if watchdog is not None:
+            watchdog.end()
+        raise StoreError(
+            f"the lease on step {step} was ending before the command could be started",
+            code="lease-not-renewed",
+            hint=to_run("tclog step show", step),
+        ) from None
+    except (OSError, KeyboardInterrupt) as error:
+        if watchdog is not None:
+            watchdog.end()
+        log.steps.release(step, fence=fence)
+        if isinstance(error, OSError):
+            raise _not_started(name, error) from None
+        raise
+    return watchdog
 
 
 def _ended(log: Log, step: str, fence: int, name: str, status: int) -> Step:
@@ -271,7 +283,7 @@ def _watch(child: Child, keeper: Keeper, watchdog: Watchdog) -> int | None:
             child.signal(signal.SIGCONT)
 
 
-def _lost(here: Here, step: str, keeper: Keeper) -> TclogError:
+def _lost(step: str, keeper: Keeper) -> TclogError:
     if keeper.lost is not None:
         return Refused(
             f"the claim on step {step} was lost while the command ran, so it was killed:"
@@ -280,7 +292,6 @@ def _lost(here: Here, step: str, keeper: Keeper) -> TclogError:
             hint=to_run("tclog step show", step),
             **keeper.lost.details,
         )
-    del here
     return StoreError(
         f"the lease on step {step} could not be renewed before it ended, so the command was killed",
         code="lease-not-renewed",

@@ -15,8 +15,9 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
+from tclog.cli.interrupt import status_of
 from tclog.cli.output import Cell, coloured, one_line, terminal, write_bytes, write_json
-from tclog.errors import EXIT_INTERRUPTED, TclogError, UsageError
+from tclog.errors import TclogError, UsageError
 
 if TYPE_CHECKING:
     from tclog.history.replay import Beat, Standing
@@ -112,19 +113,19 @@ def _play(
                     time.sleep(min(beat.pause_s / speed, pause_max_s))
                 show.beat(beat)
                 shown = beat
-        except KeyboardInterrupt:
-            raise _interrupted(shown) from None
+        except KeyboardInterrupt as interrupt:
+            raise _interrupted(shown, interrupt) from None
     if shown is None:
         show.nothing()
 
 
-def _interrupted(shown: Beat | None) -> TclogError:
+def _interrupted(shown: Beat | None, interrupt: KeyboardInterrupt) -> TclogError:
     error = TclogError(
         "interrupted" if shown is None else f"interrupted at {shown.at[:27]}",
         code="interrupted",
         hint="tclog replay" if shown is None else f"tclog replay --from {shown.event.id[:12]}",
     )
-    error.exit = EXIT_INTERRUPTED
+    error.exit = status_of(interrupt)
     return error
 
 
@@ -225,19 +226,11 @@ def _print(text: str) -> None:
 def _keys() -> Iterator[Callable[[], bool]]:
     """Read single keys from the terminal, whose settings come back however this ends."""
     import os
-    import signal
     import termios
     import tty
 
     terminal_in = sys.stdin.fileno()
     before = termios.tcgetattr(terminal_in)
-
-    def give_back(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    handlers = {
-        number: signal.signal(number, give_back) for number in (signal.SIGTERM, signal.SIGHUP)
-    }
 
     def wait() -> bool:
         """Return whether to go on: Enter and space do, q and the end of input do not."""
@@ -253,5 +246,3 @@ def _keys() -> Iterator[Callable[[], bool]]:
         yield wait
     finally:
         termios.tcsetattr(terminal_in, termios.TCSADRAIN, before)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)

@@ -63,14 +63,10 @@ def barrier(here: Here, name: str, parties: int, timeout: float | None, id_key: 
     Those are N different agents. Then the barrier can be used again: each passage is a generation
     of its own. Who gives up waiting is not counted.
     """
-    from tclog.log.barriers import leave_barrier, pass_barrier
+    from tclog.log.barriers import pass_barrier
 
     log = here.log()
     key = options.check_key(id_key)
     passing = pass_barrier(log.client, name, parties, timeout_s=timeout, id_key=key, tell=here.note)
-    try:
-        done = log.run(passing)
-    except KeyboardInterrupt:
-        log.run(leave_barrier(log.client, name))
-        raise
+    done = log.run(passing)
     here.emit(done.as_json(), f"Passed barrier {done.name} (generation {done.generation})")

@@ -15,8 +15,9 @@ from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.files import write_whole
 from tclog.cli.here import Here
+from tclog.cli.interrupt import interrupt_of, status_of
 from tclog.cli.output import one_line, terminal, write_json, write_line
-from tclog.errors import EXIT_INTERRUPTED, TclogError, UsageError, to_run
+from tclog.errors import TclogError, UsageError, to_run
 
 if TYPE_CHECKING:
     from tclog.history.watch import Cursor, Follower
@@ -99,18 +100,20 @@ def watch(
     pace = Pace(_pause, time.monotonic, history.client.jitter, interval_s, timeout_s)
     commits = _saved(follow(follower, pace, here.note), follower, file)
     before = follower.cursor
+    interrupt: KeyboardInterrupt | None = None
     try:
         for printed, commit in enumerate(commits, 1):
             _print(here, follower, commit)
-            if command is not None:
-                _run(here, command, commit)
-            if count is not None and printed >= count:
+            interrupt = None if command is None else _run(here, command, commit)
+            if interrupt is not None or (count is not None and printed >= count):
                 break
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as caught:
         # The usual end of a watch, about which there is nothing to say.
-        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+        raise click.exceptions.Exit(status_of(caught)) from None
     if file is not None and follower.cursor != before:
         file.write(follower.cursor)
+    if interrupt is not None:
+        raise click.exceptions.Exit(status_of(interrupt))
 
 
 def _begin(here: Here, follower: Follower, since: str | None, file: _CursorFile | None) -> None:
@@ -203,11 +206,13 @@ def _print(here: Here, follower: Follower, commit: Commit) -> None:
         write_line("\t".join(one_line(cell) if cell is not place else cell for cell in cells))
 
 
-def _run(here: Here, command: str, commit: Commit) -> None:
-    import subprocess
+def _run(here: Here, command: str, commit: Commit) -> KeyboardInterrupt | None:
+    """Run the command for an event; return a signal that came meanwhile, if it still succeeded."""
+    import tempfile
 
     import orjson
 
+    from tclog.cli.child import Child
     from tclog.history.shapes import commit_json
 
     record: Mapping[str, Any] = commit_json(commit)
@@ -215,22 +220,25 @@ def _run(here: Here, command: str, commit: Commit) -> None:
         f"TCLOG_EVENT_{name.upper()}": str(record[name])
         for name in ("id", "op", "agent", "chain", "version", "at")
     }
-    done = subprocess.run(  # noqa: S602 - the user's own command, for the user's own shell
-        command,
-        shell=True,
-        input=orjson.dumps(record) + b"\n",
-        env={**here.environ_for_child(), **more},
-        cwd=here.start,
-        check=False,
-    )
-    if done.returncode != 0:
-        how = f"exit status {done.returncode}"
-        if done.returncode < 0:
-            how = f"signal {-done.returncode}"
+    child = Child()
+    # Not a pipe: nobody has to feed it while the command runs.
+    with tempfile.TemporaryFile() as given, child.forwarding():
+        given.write(orjson.dumps(record) + b"\n")
+        given.seek(0)
+        child.check_wanted()
+        environ = {**here.environ_for_child(), **more}
+        child.start(("/bin/sh", "-c", command), environ, here.start, stdin=given)
+        status = child.wait_to_end()
+    interrupt = None if child.ended_by is None else interrupt_of(child.ended_by)
+    if status != 0:
+        if interrupt is not None:
+            raise interrupt
+        how = f"signal {-status}" if status < 0 else f"exit status {status}"
         raise TclogError(
             f"the command ended with {how} for event {record['id'][:12]}",
             code="command-failed",
             hint=f"tclog show {record['id'][:12]}",
-            status=done.returncode,
+            status=status,
             event=record["id"],
         )
+    return interrupt

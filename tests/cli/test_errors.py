@@ -96,11 +96,16 @@ def test_bad_credentials(warm: User, proxy: Proxy, moto: Server):
     proxy.inject(Fault("refuse", 403, code="InvalidAccessKeyId"), times=ALWAYS)
     all_fail(warm, EVERYTHING, 7, "InvalidAccessKeyId", moto.bucket)
     refuse(warm, 7, "InvalidAccessKeyId")
-    for code in ("SignatureDoesNotMatch", "AccessDenied", "ExpiredToken"):
+    words = {
+        "SignatureDoesNotMatch": "credentials-invalid",
+        "AccessDenied": "store-denied",
+        "ExpiredToken": "credentials-expired",
+    }
+    for code, word in words.items():
         proxy.heal()
         proxy.inject(Fault("refuse", 403, code=code), times=ALWAYS)
         error = failed(warm("memory", "get", "k", "--json"), 7, code)
-        assert error["code"] == "store-denied"
+        assert error["code"] == word
 
 
 def test_no_credentials_at_all(user: User, moto: Server):

@@ -137,7 +137,7 @@ def test_a_bucket_is_made_once(server: Server) -> None:
     settings = fresh_bucket(server)
     create_bucket(settings, server.environ)
     told = bucket_settings(settings, server.environ)
-    assert told.keys() == {"versioning", "lifecycle", "public access"}
+    assert told.keys() == {"versioning", "object lock", "lifecycle", "public access"}
     assert told["versioning"] == "off"
 
 

@@ -1,8 +1,8 @@
 """Any S3-compatible bucket. The only package that names obstore or boto3.
 
-``settings`` says how the bucket is reached, ``failures`` what a failed request means, ``store``
-what is sent again and what never is. ``_obstore`` sends the requests; ``_boto3`` does what obstore
-cannot. ``bucket`` is for ``init`` and ``doctor``.
+``settings`` says how the bucket is reached, ``store`` what is sent again and what never is.
+Requests go by ``_obstore``; ``_boto3`` does what obstore cannot. ``raised`` reads what they raise,
+``failures`` says what it means. ``bucket`` is for ``init`` and ``doctor``.
 
 Stamps have the resolution of the Last-Modified header: one second.
 """

@@ -16,8 +16,9 @@ from tclog.errors import UsageError
 from tclog.store.base import LIST_PAGE_MAX, Entry, Found, not_forward
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
 from tclog.store.s3 import limits
-from tclog.store.s3.failures import DENIED, NOT_S3, Failure, RequestError, boto3_failure
+from tclog.store.s3.failures import DENIED, Failure, RequestError
 from tclog.store.s3.plane import filled, parts, tag
+from tclog.store.s3.raised import NOT_S3, boto3_failure
 from tclog.store.s3.settings import S3Settings, static_keys
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Boto3Plane:
             ResponseParserError,
             HTTPError,
             KeyError,  # a header or an element that S3 always sends
+            RecursionError,  # redirects that lead in a circle
         )
         self._bucket = settings.bucket
         self._prefix = f"{settings.prefix}/" if settings.prefix else ""
@@ -118,16 +120,16 @@ class Boto3Plane:
             return None
 
     def put(self, key: str, data: bytes) -> None:
-        try:
-            self.client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data)
-        except self.errors as error:
-            self._failed(error)
+        self._put(key, data)
 
     def create(self, key: str, data: bytes) -> None:
+        self._put(key, data, IfNoneMatch="*")
+
+    def _put(self, key: str, data: bytes, **condition: Any) -> None:
+        where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._prefix + key, **condition}
         try:
-            self.client.put_object(
-                Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*"
-            )
+            reply = self.client.put_object(**where, Body=data)
+            reply["ETag"]  # a proxy's page would be taken for a success
         except self.errors as error:
             self._failed(error)
 
@@ -186,19 +188,19 @@ class Boto3Plane:
     def stat(self, key: str) -> Entry | None:
         try:
             reply = self.client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+            return self._entry(key, reply)
         except self.errors as error:
             self._absent(error)
             return None
-        return self._entry(key, reply)
 
     def look(self, key: str) -> Entry | None:
         try:
             reply = self.client.get_object(Bucket=self._bucket, Key=self._prefix + key)
             reply["Body"].close()  # unread
+            return self._entry(key, reply)
         except self.errors as error:
             self._absent(error, said=True)
             return None
-        return self._entry(key, reply)
 
     def _entry(self, key: str, reply: Any) -> Entry:
         stored = stamp_of(reply["LastModified"])

@@ -15,8 +15,9 @@ from tclog.clock import Stamp, stamp_of
 from tclog.store.base import LIST_PAGE_MAX, Entry, Found
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
 from tclog.store.s3 import limits
-from tclog.store.s3.failures import NOT_S3, Failure, RequestError, obstore_failure
+from tclog.store.s3.failures import Failure, RequestError
 from tclog.store.s3.plane import OddKeysError, filled, parts, tag
+from tclog.store.s3.raised import NOT_S3, obstore_failure
 from tclog.store.s3.settings import S3Settings, static_keys
 
 # What obstore says of a listing with a key that it has no name for.

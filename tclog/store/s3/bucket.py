@@ -9,7 +9,8 @@ from typing import Any
 
 from tclog.errors import StoreUnfit, TclogError, UsageError, quote, to_run
 from tclog.store.s3._boto3 import Boto3Plane
-from tclog.store.s3.failures import boto3_failure, explain
+from tclog.store.s3.failures import explain
+from tclog.store.s3.raised import boto3_failure
 from tclog.store.s3.settings import S3Settings, complete
 from tclog.store.s3.store import S3Store
 
@@ -102,6 +103,19 @@ def bucket_settings(
         "lifecycle": read(rules, "none"),
         "public access": read(public, "no block is set"),
     }
+
+
+def region_of(settings: S3Settings, environ: Mapping[str, str] | None = None) -> str:
+    """Return the region that a bucket is in, "" if the server does not tell."""
+    try:
+        plane = _plane(settings, environ)
+        answer: Any = plane.client.head_bucket(Bucket=settings.bucket)
+    except TclogError:
+        return ""
+    except plane.errors as error:
+        answer = getattr(error, "response", {})
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return str(headers.get("x-amz-bucket-region", ""))
 
 
 def name_cause(

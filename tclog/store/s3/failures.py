@@ -1,12 +1,12 @@
 """What a failed request means, whatever client made it: the one table of codes and statuses.
 
-Each client's errors become a ``Failure`` here, and a ``Failure`` becomes the error that says what
-to do. Nothing else interprets the vendors' exceptions.
+``raised`` makes a ``Failure`` of what a client raises; here it becomes the error that says what to
+do.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from tclog.errors import (
@@ -16,16 +16,28 @@ from tclog.errors import (
     StoreMissing,
     StoreUnfit,
     StoreUnreachable,
+    to_run,
 )
 from tclog.store.s3.settings import S3Settings
 
 
 class Failure(NamedTuple):
-    """One failed request, whatever client made it."""
+    """One failed request, whatever client made it.
+
+    ``text`` is what the server said, or the client where none did. ``region`` is where the bucket
+    is, if the answer names it.
+    """
 
     status: int
     code: str
     text: str
+    region: str = ""
+
+    @property
+    def told(self) -> str:
+        """Status and code, for messages."""
+        code = "" if self.code in (*_NOT_SENT, WEB_PAGE) else self.code
+        return f"{self.status or ''} {code}".strip() or "no answer"
 
 
 class RequestError(Exception):
@@ -36,82 +48,274 @@ class RequestError(Exception):
         self.failure = failure
 
 
-DENIED = {
-    "AccessDenied",
-    "AllAccessDisabled",
-    "ExpiredToken",
-    "InvalidAccessKeyId",
-    "InvalidSecurity",
-    "InvalidToken",
-    "NoCredentials",
-    "NotSignedUp",
-    "SignatureDoesNotMatch",
-    "UnauthorizedAccess",
+# What was not sent, or not by a server of S3; nothing was carried out.
+NO_CREDENTIALS = "NoCredentials"
+MISCONFIGURED = "Misconfigured"
+BAD_CERTIFICATE = "BadCertificate"
+NO_TLS = "NoTls"
+UNOBTAINED = "NoToken"
+WEB_PAGE = "WebPage"
+_NOT_SENT = (NO_CREDENTIALS, UNOBTAINED, MISCONFIGURED, BAD_CERTIFICATE, NO_TLS)
+
+
+class _Told(NamedTuple):
+    """What a sentence is made of: the bucket and its server, and what failed there."""
+
+    where: str
+    bucket: str
+    failure: Failure
+
+    @property
+    def words(self) -> str:
+        """What the server said, with its code."""
+        said = self.failure.text
+        return f"{self.failure.told}: {said}" if said else self.failure.told
+
+
+def _missing(told: _Told) -> StoreError:
+    # Never to make it: where a log was, that would begin another one without a word.
+    return StoreMissing(
+        f"the bucket {told.bucket!r} does not exist ({told.where})", hint="tclog where"
+    )
+
+
+def _late(told: _Told) -> StoreError:
+    return StoreDenied(
+        f"{told.where} refuses requests because this machine's clock is more than 15 minutes off",
+        code="clock-skewed",
+        hint="date -u",
+    )
+
+
+def _without_keys(told: _Told) -> StoreError:
+    return StoreDenied(
+        f"no AWS credentials were found for {told.where}",
+        code="credentials-missing",
+        hint="export AWS_ACCESS_KEY_ID=ID AWS_SECRET_ACCESS_KEY=SECRET",
+    )
+
+
+def _without_token(told: _Told) -> StoreError:
+    return StoreDenied(
+        f"the credentials for {told.where} cannot be had: {told.failure.text}",
+        code="credentials-missing",
+        hint="aws configure list",
+    )
+
+
+def _expired(told: _Told) -> StoreError:
+    return StoreDenied(
+        f"the credentials for {told.where} have expired ({told.words}): get new ones",
+        code="credentials-expired",
+        hint="aws configure list",
+    )
+
+
+def _wrong_keys(told: _Told) -> StoreError:
+    return StoreDenied(
+        f"{told.where} does not accept the credentials ({told.words}): the key's id or its secret"
+        " is wrong, or belongs to another server",
+        code="credentials-invalid",
+        hint="aws configure list",
+    )
+
+
+def _misconfigured(told: _Told) -> StoreError:
+    return StoreError(
+        f"{told.where} cannot be used as AWS is configured here: {told.failure.text}",
+        code="store-config",
+        hint="aws configure list",
+    )
+
+
+def _elsewhere(told: _Told) -> StoreError:
+    region = told.failure.region
+    place = f"in the region {region}" if region else "in another region, or at another endpoint"
+    return StoreError(
+        f"{told.where} is {place}",
+        code="store-region",
+        hint=to_run("export", f"TCLOG_REGION={region}")
+        if region
+        else to_run("aws s3api get-bucket-location --bucket", told.bucket),
+    )
+
+
+def _denied(told: _Told) -> StoreError:
+    return StoreDenied(
+        f"{told.where} denies the request ({told.words}); without s3:ListBucket it says so of"
+        " absent objects too",
+        hint="tclog doctor",
+    )
+
+
+def _account(told: _Told) -> StoreError:
+    return StoreDenied(
+        f"{told.where} is closed to this account ({told.words}): only its provider can mend that",
+        code="store-account",
+        hint="aws sts get-caller-identity",
+    )
+
+
+def _key_of_kms(told: _Told) -> StoreError:
+    return StoreDenied(
+        f"{told.where} cannot use the key that encrypts the bucket ({told.words})",
+        code="store-key",
+        hint=to_run("aws s3api get-bucket-encryption --bucket", told.bucket),
+    )
+
+
+def _archived(told: _Told) -> StoreError:
+    return StoreError(
+        f"an object in {told.where} was archived ({told.words}), by a life-cycle rule perhaps;"
+        " restore it, and end the rule",
+        code="object-archived",
+        hint=to_run("aws s3api get-bucket-lifecycle-configuration --bucket", told.bucket),
+    )
+
+
+def _full(told: _Told) -> StoreError:
+    return StoreFull(f"{told.where} has no space left ({told.words})", hint="tclog doctor")
+
+
+def _unfit(told: _Told) -> StoreError:
+    return StoreUnfit(
+        f"{told.where} does not implement conditional writes ({told.words})", hint="tclog doctor"
+    )
+
+
+def _untrusted(told: _Told) -> StoreError:
+    return StoreError(
+        f"the certificate of {told.where} is not trusted here ({told.failure.text})",
+        code="store-certificate",
+        hint="export AWS_CA_BUNDLE=FILE",
+    )
+
+
+def _plain(told: _Told) -> StoreError:
+    return StoreError(
+        f"{told.where} does not speak TLS ({told.failure.text}): is its endpoint http://?",
+        code="bad-endpoint",
+        hint="tclog where",
+    )
+
+
+def _not_s3(told: _Told) -> StoreError:
+    return StoreError(
+        f"{told.where} does not answer as S3 does ({told.words}): is it a web site or a console,"
+        " or is a proxy in between?",
+        code="not-a-store",
+        hint="tclog where",
+    )
+
+
+def _proxy(told: _Told) -> StoreError:
+    return StoreError(
+        f"the proxy before {told.where} wants credentials ({told.words})",
+        code="proxy-denied",
+        hint="tclog where",
+    )
+
+
+def _busy(told: _Told) -> StoreError:
+    return StoreUnreachable(
+        f"{told.where} asks for fewer requests ({told.words})",
+        code="store-busy",
+        hint="run the same command again",
+    )
+
+
+def _unreachable(told: _Told) -> StoreError:
+    failure = told.failure
+    detail = f"answers {failure.told}" if failure.status else failure.text
+    return StoreUnreachable(f"{told.where} cannot be reached: {detail}", hint="tclog doctor")
+
+
+def _other(told: _Told) -> StoreError:
+    return StoreError(f"{told.where} answers {told.words}", hint="tclog doctor")
+
+
+_Meaning = Callable[[_Told], StoreError]
+_BY_CODE: Mapping[str, _Meaning] = {
+    code: meaning
+    for meaning, codes in (
+        (_missing, ("NoSuchBucket", "InvalidBucketName")),
+        (_late, ("RequestTimeTooSkewed",)),
+        (_expired, ("ExpiredToken", "TokenRefreshRequired", "RequestExpired")),
+        (_wrong_keys, ("InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch")),
+        (
+            _elsewhere,
+            (
+                "AuthorizationHeaderMalformed",
+                "IllegalLocationConstraintException",
+                "PermanentRedirect",
+                "TemporaryRedirect",
+            ),
+        ),
+        (_denied, ("AccessDenied", "InvalidSecurity", "UnauthorizedAccess")),
+        (_account, ("AccountProblem", "AllAccessDisabled", "NotSignedUp", "UserSuspended")),
+        (_archived, ("InvalidObjectState",)),
+        (
+            _full,
+            ("InsufficientStorage", "QuotaExceeded", "ServiceQuotaExceeded", "XMinioStorageFull"),
+        ),
+        (_unfit, ("NotImplemented",)),
+        (_not_s3, ("MethodNotAllowed", WEB_PAGE)),
+        (
+            _busy,
+            (
+                "RequestLimitExceeded",
+                "SlowDown",
+                "SlowDownRead",
+                "SlowDownWrite",
+                "TooManyRequests",
+            ),
+        ),
+        (_without_keys, (NO_CREDENTIALS,)),
+        (_without_token, (UNOBTAINED,)),
+        (_misconfigured, (MISCONFIGURED,)),
+        (_untrusted, (BAD_CERTIFICATE,)),
+        (_plain, (NO_TLS,)),
+    )
+    for code in codes
 }
-_FULL = {"InsufficientStorage", "QuotaExceeded", "ServiceQuotaExceeded", "XMinioStorageFull"}
-_REGION = {
-    "AuthorizationHeaderMalformed",
-    "IllegalLocationConstraintException",
-    "PermanentRedirect",
+_BY_STATUS: Mapping[int, _Meaning] = {
+    0: _unreachable,
+    301: _elsewhere,
+    307: _elsewhere,
+    308: _elsewhere,
+    401: _denied,
+    403: _denied,
+    405: _not_s3,
+    407: _proxy,
+    408: _unreachable,
+    429: _busy,
+    501: _unfit,
+    507: _full,
+}
+# By which one of several removals is told to be denied, which has no status of its own.
+DENIED = {
+    code
+    for code, meaning in _BY_CODE.items()
+    if meaning in (_denied, _expired, _wrong_keys, _account)
 }
 
 
 def explain(failure: Failure, settings: S3Settings) -> StoreError:
     """Map a failed request to the one error that says what to do about it."""
     where = f"s3://{settings.bucket}" + (f" at {settings.endpoint}" if settings.endpoint else "")
-    code, status = failure.code, failure.status
-    if code in ("NoSuchBucket", "InvalidBucketName"):
-        # Never to make it: where a log was, that would begin another one without a word.
-        return StoreMissing(
-            f"the bucket {settings.bucket!r} does not exist ({where})", hint="tclog where"
-        )
-    if code == "RequestTimeTooSkewed":
-        return StoreDenied(
-            f"{where} refuses requests because this machine's clock is more than 15 minutes off",
-            code="clock-skewed",
-            hint="date -u",
-        )
-    if code == "NoCredentials":
-        return StoreDenied(
-            f"no AWS credentials were found for {where}",
-            hint="export AWS_ACCESS_KEY_ID=ID AWS_SECRET_ACCESS_KEY=SECRET",
-        )
-    if code == "Misconfigured":
-        return StoreError(
-            f"{where} cannot be used as AWS is configured here: {failure.text}",
-            code="store-config",
-            hint="aws configure list",
-        )
-    if code in _REGION or status == 301:
-        return StoreError(
-            f"{where} is in another region ({failure.text})",
-            code="store-region",
-            hint="tclog init s3://bucket/prefix --region REGION",
-        )
-    if code in DENIED or status in (401, 403):
-        return StoreDenied(
-            f"{where} denies the request ({code or failure.text or status}); without s3:ListBucket"
-            " it says so of absent objects too",
-            hint="tclog doctor",
-        )
-    if code in _FULL or status == 507:
-        return StoreFull(f"{where} has no space left ({code or status})", hint="tclog doctor")
-    if code == "NotImplemented" or status == 501:
-        return StoreUnfit(
-            f"{where} does not implement conditional writes ({code or status})", hint="tclog doctor"
-        )
-    if status == 0 or status in (408, 429) or status >= 500:
-        detail = f"answers {status} {code}".strip() if status else failure.text
-        return StoreUnreachable(f"{where} cannot be reached: {detail}", hint="tclog doctor")
-    return StoreError(f"{where} answers {status} {code}: {failure.text}", hint="tclog doctor")
+    other = _unreachable if failure.status >= 500 else _other
+    meaning = _BY_CODE.get(failure.code) or _BY_STATUS.get(failure.status, other)
+    if failure.code.startswith("KMS."):
+        meaning = _key_of_kms
+    return meaning(_Told(where, settings.bucket, failure))
 
 
 def may_help_again(failure: Failure) -> bool:
     """Whether sending it again may help; for a create: whether it may have been stored."""
-    return failure.code not in ("NoCredentials", "Misconfigured") and (
+    return failure.code not in _NOT_SENT and (
         failure.status == 0
         or failure.status in (408, 409, 429)
-        or failure.status >= 500
+        or (failure.status >= 500 and failure.status != 501)
         or failure.code == "RequestTimeout"  # S3 answers it with status 400
     )
 
@@ -119,95 +323,3 @@ def may_help_again(failure: Failure) -> bool:
 def found_there(failure: Failure) -> bool:
     """Whether a create found the object there."""
     return failure.status in (304, 412) or failure.code == "AlreadyExists"
-
-
-# -- what obstore raises ---------------------------------------------------------------------------
-
-NOT_S3 = "the answer is not that of an S3 server"
-# Compiled when first needed, for most requests do not fail.
-_STATUS = r"status code: (\d{3})"
-_CODE = r"<Code>\s*(\w+)\s*</Code>|\(code: (\w+)\)"
-
-
-def obstore_failure(error: Exception) -> Failure:
-    """Read status and S3 code out of an obstore error, which keeps them only in its text."""
-    from obstore import exceptions
-
-    text = str(error)
-    status_text, code_text = re.search(_STATUS, text), re.search(_CODE, text)
-    status = int(status_text[1]) if status_text else 0
-    code = (code_text[1] or code_text[2]) if code_text else ""
-    if isinstance(error, exceptions.AlreadyExistsError):
-        # Also what obstore makes of a 409 that stored nothing.
-        return Failure(status or 412, "AlreadyExists", text)
-    if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
-        status = status or 403
-    elif isinstance(error, exceptions.NotFoundError | FileNotFoundError):
-        status = status or 404
-    elif isinstance(error, exceptions.PreconditionError):
-        status = status or 412
-    elif isinstance(error, exceptions.NotModifiedError):
-        status = status or 304
-    elif isinstance(error, exceptions.NotSupportedError | NotImplementedError):
-        status = status or 501
-    elif isinstance(error, exceptions.InvalidPathError | exceptions.UnknownConfigurationKeyError):
-        code = code or "Misconfigured"
-    elif code_text and code_text[2] in DENIED:
-        status = 403  # one of several removals, which have no status of their own
-    summary = text.partition("\n\nDebug source")[0].strip().splitlines()
-    return Failure(status, code, summary[0][:300] if summary else type(error).__name__)
-
-
-# -- what boto3 raises -----------------------------------------------------------------------------
-
-_NO_TOKEN = {
-    "CredentialRetrievalError",
-    "LoginError",
-    "MetadataRetrievalError",
-    "NoAuthTokenError",
-    "RefreshWithMFAUnsupportedError",
-    "SSOError",
-    "TokenRetrievalError",
-}
-# What botocore raises before it sends anything. A class that is not named here is taken for a lost
-# answer, which is slower but never wrong.
-_UNSENT = {
-    "BaseEndpointResolverError",
-    "ConfigNotFound",
-    "ConfigParseError",
-    "DataNotFoundError",
-    "EndpointProviderError",
-    "InvalidConfigError",
-    "InvalidEndpointConfigurationError",
-    "InvalidProxiesConfigError",
-    "InvalidRegionError",
-    "InvalidRetryConfigurationError",
-    "InvalidS3AddressingStyleError",
-    "MissingDependencyException",
-    "ParamValidationError",
-    "ProfileNotFound",
-    "UnknownCredentialError",
-    "UnknownSignatureVersionError",
-    "UnknownTokenProviderError",
-    "ValidationError",
-}
-
-
-def boto3_failure(error: Exception) -> Failure:
-    """Read status and S3 code out of an error of botocore's, or tell that nothing was sent."""
-    from botocore import exceptions
-
-    if isinstance(error, exceptions.ClientError):
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        # A HEAD has no body, so its code is only the status again.
-        return Failure(status, "" if code.isdigit() else code, str(error))
-    if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
-        return Failure(0, "NoCredentials", str(error))
-    # By name, because not every release of botocore has all of them.
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    if kinds & {"KeyError", "ResponseParserError"}:
-        return Failure(0, "", NOT_S3)
-    if kinds & _NO_TOKEN:
-        return Failure(403, "", str(error))
-    return Failure(0, "Misconfigured" if kinds & _UNSENT else "", str(error))

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from tclog.clock import SECOND_US, Stamp
-from tclog.errors import StoreUnfit, StoreUnreachable, UsageError
+from tclog.errors import StoreError, StoreUnfit, StoreUnreachable, UsageError
 from tclog.store.base import Created, Entry, Found, Outcome, refuse_other
 from tclog.store.reader import CheckedReader
 from tclog.store.s3 import _obstore, limits
 from tclog.store.s3._boto3 import Boto3Plane
-from tclog.store.s3.failures import RequestError, explain, found_there, may_help_again
+from tclog.store.s3.failures import Failure, RequestError, explain, found_there, may_help_again
 from tclog.store.s3.plane import OddKeysError, Plane
 from tclog.store.s3.settings import S3Settings, checked, complete
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
+Rows = list[Entry]
 
 
 class S3Store:
@@ -48,6 +49,9 @@ class S3Store:
         self._planes: dict[tuple[str, int], Plane] = {}
         # Whether a listing was met that obstore cannot show.
         self._odd_keys = False
+        # Whether anything was answered as only a server of S3 does.
+        self._is_s3 = False
+        self._region: str | None = None
         self.url = f"s3://{settings.bucket}" + (f"/{settings.prefix}" if settings.prefix else "")
 
     @property
@@ -75,7 +79,7 @@ class S3Store:
             if client == "boto3":
                 return Boto3Plane(self._settings, self._environ)
         except RequestError as error:
-            raise explain(error.failure, self._settings) from error
+            raise self._explain(error.failure) from error
         raise UsageError(
             f"{client!r} is no S3 client; there are obstore and boto3",
             code="bad-config",
@@ -96,13 +100,24 @@ class S3Store:
                     or spent > limits.AGAIN_WITHIN_S
                     or not may_help_again(error.failure)
                 ):
+                    told = self._explain(error.failure)
                     # That the last try was refused says nothing of those before it.
-                    if lost:
+                    if lost and not isinstance(told, StoreUnreachable):
                         told = StoreUnreachable(told.message, hint=told.hint)
                     raise told from error
                 lost = lost or isinstance(told, StoreUnreachable)
             time.sleep(0.05 * 3**nth * (0.5 + os.urandom(1)[0] / 256))
         raise AssertionError
+
+    def _explain(self, failure: Failure) -> StoreError:
+        """Say what a failure means; where the bucket is elsewhere, ask where that is."""
+        if failure.status in (301, 307) and not failure.region:
+            from tclog.store.s3.bucket import region_of
+
+            if self._region is None:
+                self._region = region_of(self._settings, self._environ)
+            failure = failure._replace(region=self._region)
+        return explain(failure, self._settings)
 
     def name_cause(self, error: StoreUnfit) -> None:
         """Say which of the bucket's settings makes the server ignore conditions, if one does."""
@@ -112,7 +127,9 @@ class S3Store:
 
     def get(self, key: str) -> Found | None:
         """See ``Store``."""
-        return self._sent(lambda: self.plane().get(key))
+        found = self._sent(lambda: self.plane().get(key))
+        self._is_s3 = True
+        return found
 
     def put(self, key: str, data: bytes) -> Stamp | None:
         """See ``Store``. S3 does not tell the stamp of what it just stored."""
@@ -160,18 +177,25 @@ class S3Store:
                 return Created(Outcome.EXISTS, cause=cause)
             if may_help_again(failure):
                 return Created(Outcome.UNKNOWN, cause=cause)
-            raise explain(failure, self._settings) from error
+            raise self._explain(failure) from error
         return Created(Outcome.WON)
 
     def list(self, prefix: str, after: str, limit: int, folders: bool) -> list[Entry]:
         """See ``Store``."""
         if folders:
-            rows = self._listed(lambda plane: plane.folders(prefix))
+            rows = self._listed(prefix, lambda plane: plane.folders(prefix))
             return [row for row in sorted(rows) if row.key > after][:limit]
         # Not sorted here: a server that does not sort must not pass the probe.
-        return self._listed(lambda plane: plane.page(prefix, after, limit))
+        return self._listed(prefix, lambda plane: plane.page(prefix, after, limit))
 
-    def _listed(self, ask: Callable[[Plane], T]) -> T:
+    def _listed(self, prefix: str, ask: Callable[[Plane], Rows]) -> Rows:
+        rows = self._asked(ask)
+        if not rows and not self._is_s3:
+            # obstore takes a proxy's page for an empty listing; the refusal of a GET has a form.
+            self.get(prefix)
+        return rows
+
+    def _asked(self, ask: Callable[[Plane], T]) -> T:
         """List by obstore; by boto3 once other programs' keys were met that obstore cannot show."""
         if not self._odd_keys:
             try:
@@ -183,9 +207,16 @@ class S3Store:
     def stat(self, key: str) -> Entry | None:
         """See ``Store``.
 
-        A HEAD has no body, so it cannot tell a proxy's answer from the server's; a GET can.
+        A HEAD has no body, so it cannot tell a proxy's answer from the server's, nor why a request
+        is refused; a GET can.
         """
-        found = self._sent(lambda: self.plane().stat(key))
+        found: Entry | None = None
+        try:
+            found = self._sent(lambda: self.plane().stat(key))
+        except StoreUnreachable:
+            raise
+        except StoreError:
+            pass
         return found or self._sent(lambda: self.plane().look(key))
 
     def delete(self, *keys: str) -> None:
@@ -208,7 +239,7 @@ class S3Store:
             except RequestError as error:
                 failure = error.failure
                 if not found_there(failure) and failure.status != 409:
-                    raise explain(failure, self._settings) from error
+                    raise self._explain(failure) from error
                 found = self.stat(key)
                 if found is None:  # a 409: another upload ends at this moment
                     raise StoreUnreachable(
@@ -226,4 +257,4 @@ class S3Store:
         try:
             yield from pieces
         except RequestError as error:
-            raise explain(error.failure, self._settings) from error
+            raise self._explain(error.failure) from error

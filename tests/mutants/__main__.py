@@ -235,13 +235,22 @@ def test_files() -> list[str]:
     return [name for name in found if name not in LEFT_OUT]
 
 
-def cover(files: Iterable[str], jobs: int) -> dict[str, Test]:
-    """Return what each test runs; files that have changed since they were looked at are run."""
+def cover(files: Iterable[str], jobs: int, *, stale: bool = False) -> dict[str, Test]:
+    """Return what each test runs; files that have changed since they were looked at are run.
+
+    With ``stale`` none is run: what was known of a file before it was changed has to do.
+    """
     KEPT.mkdir(exist_ok=True)
 
     def look(name: str) -> dict[str, Test]:
         key = hashlib.sha256((ROOT / name).read_bytes()).hexdigest()[:24]
-        kept = KEPT / f"{name.replace('/', '-')}-{key}.json"
+        begins = name.replace("/", "-")
+        kept = KEPT / f"{begins}-{key}.json"
+        if stale and not kept.exists():
+            before = sorted(KEPT.glob(f"{begins}-*.json"), key=os.path.getmtime)
+            if not before:
+                return {}
+            kept = before[-1]
         if not kept.exists():
             print(f"looking at {name}", file=sys.stderr, flush=True)
             kept.write_text(json.dumps(_trace(name)))
@@ -455,6 +464,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--part-seconds", type=float, default=PART_S, help="of tests in each of two parts"
     )
+    parser.add_argument(
+        "--stale", action="store_true", help="run no changed file of tests to see what it covers"
+    )
     parser.add_argument("--list", action="store_true", help="run nothing")
     told = parser.parse_args(words)
     mutants = sample(told.module or MODULES, told.line or (), told.count, told.seed)
@@ -465,7 +477,8 @@ def main(words: Sequence[str] | None = None) -> int:
     rows = explained()
     equivalent = [row for row in rows if row.kind == "equivalent"]
     left_out = [one for one in mutants if any(row.of(one) for row in equivalent)]
-    known = Known(cover(test_files(), told.jobs), told.part_seconds, set())
+    tests = cover(test_files(), told.jobs, stale=told.stale)
+    known = Known(tests, told.part_seconds, set())
     results = run([one for one in mutants if one not in left_out], known, told.jobs, rows)
     return summarize(results, len(left_out))
 

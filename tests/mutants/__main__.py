@@ -243,7 +243,8 @@ def cover(files: Iterable[str], jobs: int, *, stale: bool = False) -> dict[str, 
     KEPT.mkdir(exist_ok=True)
 
     def look(name: str) -> dict[str, Test]:
-        key = hashlib.sha256((ROOT / name).read_bytes()).hexdigest()[:24]
+        looked_at = (ROOT / name).read_bytes() + repr(MODULES).encode()
+        key = hashlib.sha256(looked_at).hexdigest()[:24]
         begins = name.replace("/", "-")
         kept = KEPT / f"{begins}-{key}.json"
         if stale and not kept.exists():

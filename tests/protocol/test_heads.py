@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from tclog.chain import heads
 from tclog.chain.heads import ClockFile, FileHeads, MemoryHeads
 from tclog.clock import HybridClock, Stamp
-from tclog.errors import RolledBack
+from tclog.errors import Forked, RolledBack
 from tclog.event import Version, chain_id, slot_key, slot_seq
 from tclog.log.log import Log
 from tclog.log.project import Project
@@ -159,3 +160,33 @@ def test_no_byte_of_a_head_can_be_changed_into_a_lie(tmp_path: Path) -> None:
             for bit in range(0, 8, 2) if place <= beside else (place % 8,):
                 path.write_bytes(raw[:place] + bytes([raw[place] ^ 1 << bit]) + raw[place + 1 :])
                 assert FileHeads(folder).get(KEY) is None, (place, bit)
+
+
+def test_of_two_processes_that_have_seen_different_versions_one_is_told(tmp_path: Path) -> None:
+    """Also where neither had remembered one of that number when they read it."""
+    mine, theirs = written(2), written(2)
+    slow, quick = FileHeads(tmp_path), FileHeads(tmp_path)
+    slow.put(mine[0])
+    quick.put(theirs[1])
+    with pytest.raises(Forked):
+        slow.put(mine[1])
+    known = FileHeads(tmp_path).get(KEY)
+    assert known is not None
+    assert known.id == theirs[1].id
+
+
+def test_of_two_processes_that_have_seen_the_same_none_is_told_anything(tmp_path: Path) -> None:
+    versions = written(2)
+    slow, quick = FileHeads(tmp_path), FileHeads(tmp_path)
+    slow.put(versions[0])
+    quick.put(versions[1])
+    slow.put(versions[1])
+    assert slow.get(KEY) is versions[1]
+
+
+def test_what_is_remembered_is_for_its_user_alone(tmp_path: Path) -> None:
+    FileHeads(tmp_path / "cache").put(written(1)[0])
+    ClockFile(tmp_path / "cache", "alice").write(HybridClock(lambda: 0), 0, 0)
+    for path in (tmp_path / "cache").rglob("*"):
+        expected = 0o700 if path.is_dir() else 0o600
+        assert stat.S_IMODE(path.stat().st_mode) == expected, path

@@ -21,6 +21,7 @@ COMPLETE_VARIABLE = "_TCLOG_COMPLETE"
 # name: (module below tclog.cli.commands, attribute, one line of help). The hot path loads one.
 COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "init": ("init", "init", "Set up a project on a folder or a bucket; safe to repeat."),
+    "projects": ("projects", "projects", "List the projects that a store holds."),
     "where": ("where", "where", "Show which configuration was found, and from where."),
     "doctor": ("doctor", "doctor", "Check the store, the clock and the configuration."),
     "status": ("status", "status", "Show the project on one screen."),

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tclog.cli import search
+from tclog.cli import iam, search
 from tclog.cli.search import FILE, FOLDER, NotYours, Place, file_in, folder_of
 from tclog.cli.session import find_session
 from tclog.errors import UsageError, to_run
@@ -139,7 +139,7 @@ def _load(flags: Flags, environ: Mapping[str, str], start: str, place: Place | N
         cache=_cache_folder(environ, start),
         store=_located(find("store"), bases, start),
         project=find("project"),
-        agent=find("agent"),
+        agent=_agent(find("agent"), environ, start, file),
         session=Setting(*find_session(environ)),
         endpoint=find("s3.endpoint"),
         region=find("s3.region"),
@@ -147,6 +147,15 @@ def _load(flags: Flags, environ: Mapping[str, str], start: str, place: Place | N
         client=find("s3.client", "obstore", "TCLOG_S3_CLIENT"),
         fsync=find("file.fsync", "true", "TCLOG_FSYNC"),
     )
+
+
+def _agent(said: Setting, environ: Mapping[str, str], start: str, file: str | None) -> Setting:
+    """Return who acts: as the command is told, as this machine keeps it, or as the files say."""
+    if said.source in ("flag", said.variable):
+        return said
+    kept = iam.agent_file(start, file)
+    name = iam.read_agent(kept, environ)
+    return said if name is None else Setting(name, str(kept), said.variable)
 
 
 def handed_on(found: Config) -> dict[str, str]:
@@ -319,8 +328,10 @@ def _cache_folder(environ: Mapping[str, str], start: str) -> str:
     return _user_folder(environ, "XDG_CACHE_HOME", ".cache")
 
 
-def write(folder: str, settings: Mapping[str, Any]) -> str:
+def write(folder: str, settings: Mapping[str, Any]) -> tuple[str, bool]:
     """Write the project's file, whole or not at all; it keeps what else stands there.
+
+    Returns its path, and whether anything is new in it.
 
     Args:
         folder: where ``.tclog`` is or will be.
@@ -333,7 +344,7 @@ def write(folder: str, settings: Mapping[str, Any]) -> str:
     before = _read(target)
     after = _merged(before, settings)
     if after == before:
-        return target
+        return target, False
     raw = _toml(after)
     if raw is None:
         raise UsageError(
@@ -358,7 +369,7 @@ def write(folder: str, settings: Mapping[str, Any]) -> str:
             code="config-unwritable",
             hint=to_run("ls -ld", folder),
         ) from None
-    return target
+    return target, True
 
 
 def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

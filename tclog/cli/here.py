@@ -46,6 +46,7 @@ class Here:
         # What the user was told is left out.
         self._left_out: set[str] = set()
         self._session: str | None = None
+        self._told_shared = False
         # Whether this command sets up the folder that it was started in.
         self.begins = False
 
@@ -114,6 +115,12 @@ class Here:
                 "no agent name: set TCLOG_AGENT or pass --as NAME",
                 code="agent-missing",
                 hint="export TCLOG_AGENT=NAME",
+            )
+        if self.config.agent.source == self.config.file and not self._told_shared:
+            self._told_shared = True
+            self.note(
+                f"{self.config.agent.value} acts, as {self.config.file} says to everybody here;"
+                " tclog init --as NAME keeps a name for this machine alone"
             )
         return self.config.agent.value
 

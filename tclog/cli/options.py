@@ -152,6 +152,17 @@ def filters(command: F) -> F:
     return command
 
 
+def place(command: F) -> F:
+    """Add the options that say where a bucket is."""
+    for name, metavar, text in (
+        ("--profile", "P", "An AWS profile, instead of the standard chain."),
+        ("--region", "R", "The S3 region."),
+        ("--endpoint", "URL", "The S3 endpoint, where it is not AWS."),
+    ):
+        command = click.option(name, metavar=metavar, help=text)(command)
+    return command
+
+
 def timeout(default: str | None = "5m") -> Callable[[F], F]:
     """A --timeout option; without a default it waits for ever."""
     return click.option(

@@ -37,8 +37,6 @@ class Place(NamedTuple):
 class NotYours(UsageError):  # noqa: N818 - named for what happened, as in tclog.errors
     """A file of another user names a place where values would go."""
 
-    code = "config-not-yours"
-
 
 def find(start: str, *, begin: bool = False) -> Place | None:
     """Find the project's file; ``begin`` is for what sets up the folder that it starts in.
@@ -77,9 +75,7 @@ def strangers(place: Place, environ: Mapping[str, str]) -> Iterator[tuple[str, i
 
     Root's own files are everybody's, and for ``sudo`` those of the user who called it.
     """
-    ours = {os.geteuid(), ROOT}
-    if os.geteuid() == ROOT and environ.get("SUDO_UID", "").isdecimal():
-        ours.add(int(environ["SUDO_UID"]))
+    ours = _ours(environ)
     names = (os.path.dirname(place.file), place.file)
     for path in names if place.git is None else (place.git, *names):
         for look in (os.lstat, os.stat):
@@ -89,6 +85,28 @@ def strangers(place: Place, environ: Mapping[str, str]) -> Iterator[tuple[str, i
                 raise unreadable(path, error) from None
             if owner not in ours:
                 yield path, owner
+
+
+def _ours(environ: Mapping[str, str]) -> set[int]:
+    ours = {os.geteuid(), ROOT}
+    if os.geteuid() == ROOT and environ.get("SUDO_UID", "").isdecimal():
+        ours.add(int(environ["SUDO_UID"]))
+    return ours
+
+
+def are_ours(environ: Mapping[str, str], *paths: str) -> bool:
+    """Whether no path belongs to another user; raises OSError where one is not there."""
+    return all(os.lstat(path).st_uid in _ours(environ) for path in paths)
+
+
+def git_folder(start: str) -> str | None:
+    """Return the git folder of the working tree that a folder is in; a worktree has its own."""
+    for folder in _upwards(start):
+        git = os.path.join(folder, ".git")
+        found = git if os.path.isdir(git) else _linked(git)
+        if found is not None and os.path.isfile(os.path.join(found, "HEAD")):
+            return found
+    return None
 
 
 def foreign(
@@ -124,6 +142,7 @@ def foreign(
         met = met or NotYours(
             f"{path} belongs to {_name(owner)}; to trust it, write at the top of {user_file}:"
             f" {line}",
+            code="config-not-yours",
             hint=to_run("cat", path if linked else place.file),
             file=place.file,
             owner=owner,
@@ -242,7 +261,16 @@ def _unusable(path: str, what: str) -> UsageError:
 
 
 def _main_checkout(git: str) -> str | None:
-    """Return the main checkout of the worktree whose ``.git`` file this is.
+    """Return the main checkout of the worktree whose ``.git`` file this is."""
+    folder = _linked(git)
+    above = os.path.dirname(folder or "")
+    if os.path.basename(above) != "worktrees":
+        return None
+    return os.path.dirname(os.path.dirname(above))
+
+
+def _linked(git: str) -> str | None:
+    """Return the git folder that a ``.git`` file names.
 
     Raises:
         UsageError: it is a file, and this user may not read it.
@@ -257,7 +285,4 @@ def _main_checkout(git: str) -> str | None:
         raise unreadable(git, error) from None
     except (OSError, ValueError):
         return None  # not what git writes: not UTF-8, a NUL, a circle of links
-    above = os.path.dirname(folder)
-    if word != "gitdir" or os.path.basename(above) != "worktrees":
-        return None
-    return os.path.dirname(os.path.dirname(above))
+    return folder if word == "gitdir" else None

@@ -11,12 +11,15 @@ from tclog.clock import stamp
 from tclog.errors import UPGRADE, Damaged, FormatNewer, NotFound, Refused, StoreError, UsageError
 from tclog.event import FORMAT, MARK, decode_record, digest, encode, encode_name, validate_name
 from tclog.event.names import KEY_BYTES_MAX
-from tclog.store.base import Create, Found, Get, List, Store
+from tclog.store.base import Create, Entry, Found, Get, List, Store
 
 # What else a copy begins with.
 FOLDERS = ("blobs", "chains", "events", "once", "packs")
 # It also names the folder of the project's caches on each user's disk.
 PROJECT_ID_MAX = 64
+# Of a store's folders so many are looked at for projects, and so many side by side.
+PROJECTS_MAX = 1000
+AT_ONCE = 32
 
 
 class Location(NamedTuple):
@@ -131,6 +134,38 @@ def open_store(
         client=location.client,
     )
     return S3Store(settings, environ)
+
+
+def open_outer(location: Location, environ: Mapping[str, str] | None = None) -> Store:
+    """Open what holds all projects of a store, each as a folder; only ``read_projects`` asks it."""
+    one = open_store(location, environ)
+    if not one.concurrent:
+        from tclog.store.file import FileStore
+
+        return FileStore(os.path.dirname(one.url), create=False)  # noqa: PTH120 - as above
+    from tclog.store.s3 import S3Store
+
+    assert isinstance(one, S3Store)  # noqa: S101 - only buckets are concurrent
+    prefix = one.settings.prefix.rpartition("/")[0]
+    return S3Store(one.settings._replace(prefix=prefix), environ)
+
+
+def read_projects() -> Protocol[list[Project]]:
+    """Read the marks of all projects of a store, in the order of their names.
+
+    What has no mark is no project, and one whose mark cannot be read is left out.
+    """
+    rows: list[Entry] = yield List("", limit=PROJECTS_MAX, folders=True)
+    found: list[Project] = []
+    for start in range(0, len(rows), AT_ONCE):
+        keys = [f"{row.key.strip('/')}/{MARK}" for row in rows[start : start + AT_ONCE]]
+        for mark in settled((yield tuple(map(Get, keys)))):
+            try:
+                record = {} if mark is None else decode_record(mark.data, "project", MARK)
+                found.append(Project(record["project"], record["id"], record["created_at"]))
+            except (Damaged, FormatNewer, KeyError):
+                continue
+    return sorted(found)
 
 
 def read_project(name: str) -> Protocol[Project]:

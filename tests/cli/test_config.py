@@ -261,7 +261,6 @@ def test_init_makes_a_folder_that_works(user: User):
     assert tomllib.loads(config(user).read_text()) == {
         "store": ".tclog/store",
         "project": "demo",
-        "agent": "alice",
     }
     assert (config(user).parent / ".gitignore").read_text().splitlines()[-1] == "*"
     user("claim", "s").ok()
@@ -311,11 +310,10 @@ def test_init_twice_is_safe(user: User):
         assert again["id"] == first["id"]
         assert config(user).read_text() == edited
     assert user("memory", "get", "k").out == "v\n"
-    user("init", "--as", "bob").ok()  # who says so changes the identity, and nothing else
+    user("init", "--as", "bob").ok()  # who acts is no setting of everybody's
     assert tomllib.loads(config(user).read_text()) == {
         "store": ".tclog/store",
         "project": "work",
-        "agent": "bob",
         "file": {"fsync": False},
     }
     (user.work / "sub").mkdir()
@@ -432,7 +430,7 @@ def test_two_inits_at_once_agree(user: User):
     assert [code for _, code in done] == [0] * 4, done
     assert len({out.split(b'"id":"')[1][:32] for (out, _), _ in done}) == 1
     assert tomllib.loads(config(user).read_text())["project"] == "work"
-    assert sorted(os.listdir(config(user).parent)) == [".gitignore", "config.toml", "store"]
+    assert sorted(os.listdir(config(user).parent)) == [".gitignore", "config.toml", "live", "store"]
 
 
 def test_init_keeps_odd_names(user: User):
@@ -452,7 +450,9 @@ def test_init_leaves_what_it_cannot_write_again(user: User):
     config(user).write_text(config(user).read_text() + "[[other]]\nwhen = 2026-11-23\n")
     before = config(user).read_text()
     user("init").ok()
-    assert user("init", "--as", "bob", "--json").error(2)["code"] == "config-unwritable"
+    before = before.replace('project = "work"\n', "")
+    config(user).write_text(before)
+    assert user("init", "--json").error(2)["code"] == "config-unwritable"
     assert config(user).read_text() == before
 
 

@@ -92,6 +92,7 @@ def test_the_bound_of_settling_is_as_told() -> None:
 # What makes each of the objects, in this order.
 SESSION = """
 init --as alice
+projects
 where
 doctor
 memory set k v

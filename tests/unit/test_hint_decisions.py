@@ -63,6 +63,7 @@ DECISIONS: Mapping[str, str] = {
     "tclog memory history *": LOOKS,
     "tclog memory incr * --by *": OWN,
     "tclog memory list": LOOKS,
+    "tclog projects *": LOOKS,
     "tclog renew *": OWN,
     "tclog replay": LOOKS,
     "tclog send --help": HELPS,

@@ -6,15 +6,15 @@ import contextlib
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from tclog.cli import config
+from tclog.cli import config, iam, options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.search import FILE, FOLDER, file_in, folder_of
-from tclog.errors import Refused, StoreMissing, UsageError, quote, to_run
+from tclog.errors import Refused, StoreError, StoreMissing, UsageError, quote, to_run
 
 if TYPE_CHECKING:
     from tclog.log.project import Location, Project
@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 )
 @click.argument("store", required=False)
 @click.option("--project", metavar="NAME", help="Its name (default: this folder's).")
-@click.option("--endpoint", metavar="URL", help="The S3 endpoint, where it is not AWS.")
-@click.option("--region", metavar="R", help="The S3 region.")
-@click.option("--profile", metavar="P", help="An AWS profile, instead of the standard chain.")
+@options.place
 @click.option("--shared", is_flag=True, help="Let the group of the folder read and write it.")
 @click.option("--create-bucket", is_flag=True, help="Make the bucket if it does not exist.")
 def init(
@@ -48,7 +46,9 @@ def init(
 ) -> None:
     """Set up a project on a folder or a bucket; safe to repeat.
 
-    STORE is a folder (default .tclog/store) or s3://bucket/prefix. It is probed first: 32 writers
+    STORE is a folder (default .tclog/store) or s3://bucket/prefix. If it holds other projects, say
+    by --project which one you mean; tclog projects lists them. With --as, tclog acts as NAME in
+    this folder from now on, on this machine. STORE is probed first: 32 writers
     race to create one object, several times. A store that lets more than one of them win is
     refused, and nothing is configured.
 
@@ -66,24 +66,26 @@ def init(
         region=region,
         profile=profile,
     )
+    if store is not None:
+        _check_said(here, here.config.store.value or store)
     folder = _folder(here)
-    location = _location(here, folder)
+    location, usual = _location(here, folder)
     if create_bucket:
         _create_bucket(here, location)
+    if usual:
+        _ask_which(here, location)
     new = _begin_shared(location) if shared else False
-    probed, made, opened = _set_up(here, location)
+    project_id = os.urandom(16).hex()
+    probed, made, opened = _set_up(here, location, project_id, usual=usual)
     agent = here.config.agent
-    path = config.write(
-        folder,
-        {
-            "store": _written(folder, location.url),
-            "project": location.project,
-            # An identity from the environment belongs to one shell, not to everybody here.
-            "agent": agent.value if agent.source == "flag" else None,
-            "s3": _s3_settings(here, opened),
-        },
-    )
-    where = opened.url
+    settings = {
+        "store": _written(folder, location.url),
+        "project": location.project,
+        "s3": _s3_settings(here, opened),
+    }
+    path, changed = config.write(folder, settings)
+    if agent.source == "flag":
+        _keep_agent(here, path, str(agent.value))
     if shared:
         _share(here, folder, opened.url, new=new)
     here.emit(
@@ -91,12 +93,13 @@ def init(
             "type": "project",
             "project": made.name,
             "id": made.id,
-            "store": where,
+            "store": opened.url,
             "config": str(path),
             "agent": agent.value,
+            "new": made.id == project_id,
             "probe": {"racers": probed.racers, "rounds": probed.rounds, "winners_each": 1},
         },
-        f"Initialized project {made.name} in {where}",
+        _done(f"project {made.name} in {opened.url}", new=made.id == project_id, changed=changed),
     )
     if not here.json:
         here.note(
@@ -104,6 +107,47 @@ def init(
         )
     if agent.value is None:
         here.note("say who acts: export TCLOG_AGENT=NAME, or --as NAME with each command")
+
+
+def _done(what: str, *, new: bool, changed: bool) -> str:
+    if new:
+        return f"Initialized {what}"
+    return f"Joined {what}, which was there" if changed else f"Here already: {what}"
+
+
+def _check_said(here: Here, store: str) -> None:
+    """Take the usual store where the working folder itself was said, as in ``init .``.
+
+    Raises:
+        UsageError: it is the working folder of another project, in which no store belongs.
+    """
+    if store == here.start:
+        here.say(store=None)
+    elif "://" not in store and Path(file_in(store)).is_file():
+        _refuse_working_folder(here, store)
+
+
+def _refuse_working_folder(here: Here, folder: str) -> NoReturn:
+    found = here.configured(folder)
+    project, store = found.project.value or config.PROJECT_DEFAULT, found.store.value
+    raise UsageError(
+        f"{folder} is the working folder of project {project}, not a store",
+        code="bad-store",
+        hint=f"tclog init {quote(store)} --project {quote(project)}" if store else "",
+    )
+
+
+def _keep_agent(here: Here, file: str, name: str) -> None:
+    """Keep who acts, for this machine; the shared file is not the place for it."""
+    kept = iam.agent_file(here.start, file)
+    assert kept is not None  # noqa: S101 - there is a file of the project
+    try:
+        iam.keep_agent(kept, name)
+    except OSError as error:
+        here.note(
+            f"{kept} cannot be written ({error.strerror}), so the name is not kept:"
+            f" export TCLOG_AGENT={quote(name)}"
+        )
 
 
 def _folder(here: Here) -> str:
@@ -131,8 +175,8 @@ def _folder(here: Here) -> str:
     return here.start
 
 
-def _location(here: Here, folder: str) -> Location:
-    """Return where the project will be: what was said, then what is usual."""
+def _location(here: Here, folder: str) -> tuple[Location, bool]:
+    """Return where the project will be, and whether its name is only the usual one."""
     # A file that names a store and no project has meant its project "default" until now.
     named = here.configured().store.source == here.config.file
     if here.config.store.value is None:
@@ -144,7 +188,53 @@ def _location(here: Here, folder: str) -> Location:
         usual = found.project.source in ("default", found.file)
     if usual:
         here.say(project=Path(folder).name or "default")
-    return here.location()
+    return here.location(), usual
+
+
+def _ask_which(here: Here, location: Location) -> None:
+    """Refuse to begin another project in a store unless somebody has said so.
+
+    From a folder of another name the usual name would silently make a second, empty project.
+
+    Raises:
+        UsageError: there are others, and none of this name.
+    """
+    from tclog.chain.drive import run
+    from tclog.log.project import open_outer, read_projects
+
+    try:
+        names = [row.name for row in run(read_projects(), open_outer(location, here.environ))]
+    except StoreError:
+        return  # this user may not list it, perhaps
+    if not names or location.project in names:
+        return
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    raise UsageError(
+        f"{location.url} holds {shown} and no project {location.project}: say by --project which"
+        f" one you mean, or --project {quote(location.project)} for a new one",
+        code="project-unsaid",
+        hint=_again(here, location, names[0])
+        if len(names) == 1
+        else to_run("tclog projects", location.url, then=_places(here, location)),
+        projects=names,
+    )
+
+
+def _places(here: Here, location: Location) -> str:
+    """Return the options that say where a bucket is, as they were given."""
+    said = {"region": here.flags.region, "profile": here.flags.profile}
+    rows = {"endpoint": location.endpoint, **said} if "://" in location.url else {}
+    return " ".join(f"--{name} {quote(value)}" for name, value in rows.items() if value)
+
+
+def _again(here: Here, location: Location, project: str | None, *more: str) -> str:
+    """Return this command with everything that it was told, for hints."""
+    given = here.given
+    words = ["tclog", *(f"{o} {quote(given[o])}" for o in ("-C",) if o in given), "init"]
+    words += [quote(location.url), f"--project {quote(project)}" if project else ""]
+    words += [_places(here, location)]
+    words += [f"--as {quote(here.flags.agent)}" if here.flags.agent else "", *more]
+    return " ".join(filter(None, words))
 
 
 def _create_bucket(here: Here, location: Location) -> None:
@@ -190,7 +280,9 @@ def _share(here: Here, folder: str, root: str, *, new: bool) -> None:
         )
 
 
-def _set_up(here: Here, location: Location) -> tuple[Report, Project, Store]:
+def _set_up(
+    here: Here, location: Location, project_id: str, *, usual: bool
+) -> tuple[Report, Project, Store]:
     """Probe, make or find the project, learn the clock's offset, introduce the agent."""
     from tclog.chain.drive import run
     from tclog.log.agents import join_project
@@ -208,16 +300,11 @@ def _set_up(here: Here, location: Location) -> tuple[Report, Project, Store]:
 
             assert isinstance(opened, S3Store)  # noqa: S101 - only buckets are concurrent
             check_new_bucket(opened.settings.bucket)
-            said = {"region": here.flags.region, "profile": here.flags.profile}
-            at = "".join(
-                f" --{name} {quote(value)}"
-                for name, value in {"endpoint": location.endpoint, **said}.items()
-                if value
-            )
-            missing.hint = f"tclog init {quote(location.url)}{at} --create-bucket"
+            said = None if usual else here.flags.project
+            missing.hint = _again(here, location, said, "--create-bucket")
         raise
     now_us = time.time_ns() // 1000 + probed.offset_us
-    made = run(create_project(location.project, os.urandom(16).hex(), now_us), opened)
+    made = run(create_project(location.project, project_id, now_us), opened)
     if opened.concurrent:
         here.keep_mark(location, made)
     agent = here.config.agent.value

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from tclog.cli import config
+from tclog.cli import config, options
 from tclog.cli.app import operation
 from tclog.cli.files import file_to_write, reading, unreadable
 from tclog.cli.here import Here
@@ -153,9 +153,7 @@ def _put(file: BinaryIO, line: bytes) -> None:
 )
 @click.argument("file", type=FILE_IN)
 @click.argument("store", required=False)
-@click.option("--endpoint", metavar="URL", help="The S3 endpoint, where it is not AWS.")
-@click.option("--region", metavar="R", help="The S3 region.")
-@click.option("--profile", metavar="P", help="An AWS profile, instead of the standard chain.")
+@options.place
 def import_(
     here: Here,
     file: str,

@@ -154,7 +154,7 @@ class Boto3Plane:
         found: list[Entry] = []
         last, cut = "", len(self._prefix)
         start = {"Delimiter": "/"}
-        for page in self._pages(f"{self._prefix}{prefix}/", LIST_PAGE_MAX, start):
+        for page in self._pages(self._prefix + f"{prefix}/" * bool(prefix), LIST_PAGE_MAX, start):
             for row in page.get("CommonPrefixes", []):
                 if row["Prefix"] <= last:
                     raise not_forward(self._bucket, last)

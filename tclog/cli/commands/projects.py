@@ -1,0 +1,63 @@
+"""tclog projects."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from tclog.cli import options
+from tclog.cli.app import operation
+from tclog.cli.here import Here
+from tclog.cli.output import Column, write_json, write_rows
+
+
+@operation(
+    "projects",
+    example="""
+    tclog projects
+    tclog projects .tclog/store
+    """,
+)
+@click.argument("store", required=False)
+@options.place
+def projects(
+    here: Here,
+    store: str | None,
+    endpoint: str | None,
+    region: str | None,
+    profile: str | None,
+) -> None:
+    """List the projects that a store holds.
+
+    STORE is a folder or s3://bucket/prefix (default: the configured one). The project that is
+    configured here is marked.
+    """
+    from tclog.chain.drive import run
+    from tclog.log.project import open_outer, read_projects
+
+    here.say(store=store or here.flags.store, endpoint=endpoint, region=region, profile=profile)
+    location = here.location()
+    here.open_store(location)  # a folder that is not there is no empty store
+    found = run(read_projects(), open_outer(location, here.environ))
+    mine = here.configured()
+    name = mine.project.value if mine.store.value == location.url else None
+    if here.json:
+        for row in found:
+            write_json(
+                {
+                    "type": "project",
+                    "project": row.name,
+                    "id": row.id,
+                    "store": location.url,
+                    "created_at": row.created_at,
+                    "here": row.name == name,
+                }
+            )
+        return
+    write_rows(
+        [Column("project"), Column("created", "time"), Column("id", "id"), Column("")],
+        [[row.name, row.created_at, row.id, "here" if row.name == name else ""] for row in found],
+        now_us=time.time_ns() // 1000,
+        limit=0,
+    )

@@ -1,0 +1,60 @@
+"""The name under which this machine acts in a working tree: one line in a file of its own.
+
+It is not in the project's configuration, which everybody shares. In a git worktree the file is
+``tclog-agent`` in its git folder, so each worktree has its own; elsewhere ``live/agent`` in
+``.tclog``. The file of another user is not believed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from tclog.cli import search
+from tclog.errors import UsageError, to_run
+
+SIZE_MAX = 4096
+
+
+def agent_file(start: str, project_file: str | None) -> str | None:
+    """Return where the name is kept for a folder; None outside of git without a project."""
+    git = search.git_folder(start)
+    if git is not None:
+        return os.path.join(git, "tclog-agent")
+    if project_file is None:
+        return None
+    return os.path.join(os.path.dirname(project_file), "live", "agent")
+
+
+def read_agent(path: str | None, environ: Mapping[str, str]) -> str | None:
+    """Read the name that is kept in a file, if it is there and this user's.
+
+    Raises:
+        UsageError: it is there and cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        if not search.are_ours(environ, os.path.dirname(path), path):
+            return None
+        with open(path, "rb") as file:
+            name = file.read(SIZE_MAX).decode().strip()
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError) and not os.path.islink(path):
+            return None
+        raise search.unreadable(path, error) from None
+    except UnicodeDecodeError:
+        raise UsageError(
+            f"{path} holds no name of an agent", code="bad-config", hint=to_run("cat", path)
+        ) from None
+    return name or None
+
+
+def keep_agent(path: str, name: str) -> None:
+    """Keep a name; raises OSError."""
+    from pathlib import Path
+
+    from tclog.cli.files import write_whole
+
+    Path(path).parent.mkdir(exist_ok=True)
+    write_whole(Path(path), f"{name}\n".encode())

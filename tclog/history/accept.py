@@ -77,7 +77,7 @@ def _remembered(folder: Path, index: Index | None) -> Iterable[Remembered]:
 
 
 def _heads(folder: Path) -> Iterable[Version]:
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         for file in sorted((folder / "heads").iterdir()):
             head = read_kept(str(file))
             if head is not None:

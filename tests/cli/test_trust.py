@@ -121,6 +121,17 @@ def test_a_version_that_comes_back_was_not_lost(project: User):
     assert "there" in project("state").ok().out
 
 
+def test_a_cache_that_is_no_folder_remembers_nothing(project: User):
+    project("memory", "set", "k", "one").ok()
+    (heads,) = Path(project.environ["XDG_CACHE_HOME"]).glob("tclog/*/heads")
+    shutil.rmtree(heads)
+    heads.write_text("")
+    project("trust", "accept").ok()
+    heads.unlink()
+    heads.symlink_to("heads")
+    project("trust", "accept").ok()
+
+
 def test_what_is_lost_is_said_in_words(project: User):
     set_back(project, lambda: project("memory", "set", "k", "v").ok() and None)
     lost, accepted = project("trust", "accept").lines()

@@ -24,6 +24,7 @@ from tclog.chain.seal import (
     EVENT_AGE_MAX_S,
     check_effect,
     merge_of,
+    refusing,
     seal_draft,
     seal_next,
     stamp_of,
@@ -87,7 +88,10 @@ def append(
         OutcomeUnknown: the create could not be decided in time.
         StoreError: nothing was committed.
     """
-    race = Race(client, chain, decide, blobs, chains or (chain,), once, sealed)
+    safe = refusing(chain, decide)
+    # A name that looks like another may be there already.
+    optimistic = optimistic and safe is decide
+    race = Race(client, chain, safe, blobs, chains or (chain,), once, sealed)
     joinable = joinable and client.heads.may_remove()
     after = 0
     head = client.known(chain)

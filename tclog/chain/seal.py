@@ -6,7 +6,7 @@ Both ways to commit stand on this floor: one chain (``append``, ``combine``) and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tclog.chain.client import Client
@@ -17,7 +17,19 @@ from tclog.chain.trust import look
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Hlc, Stamp, parse_us
 from tclog.domain.decision import Draft, Place
 from tclog.errors import BadValue, Refused, StoreUnreachable
-from tclog.event import ALL, ChainId, Event, Version, seal_event, seal_version, slot_key
+from tclog.event import (
+    ALL,
+    ChainId,
+    Event,
+    Version,
+    chain_name,
+    seal_event,
+    seal_version,
+    slot_key,
+    validate_new,
+    validate_new_chain,
+    why_odd,
+)
 from tclog.event.bodies import misfit_body
 from tclog.store.base import Stat
 
@@ -55,7 +67,10 @@ def seal_draft(
 
     Raises:
         BadValue: the fold would ignore it, so nothing is written.
+        BadName: the agent's name looks like another, and nothing of the agent is known here.
     """
+    if why_odd(client.agent) is not None and not _has_written(client):
+        validate_new("agent", client.agent)
     why = misfit_body(draft.op, draft.body)
     if why is not None:
         raise BadValue(f"{draft.op} cannot be written: {why.lstrip('.')}")
@@ -73,6 +88,28 @@ def seal_draft(
         key=key,
         txn=txn,
     )
+
+
+def _has_written(client: Client) -> bool:
+    return any(client.agent in agents for _, agents in client.heads.remembered())
+
+
+def refusing(chain: ChainId, decide: Callable[[Any, Place], Any]) -> Callable[[Any, Place], Any]:
+    """Return ``decide``, but so that it begins no chain whose name looks like another.
+
+    Raises (from what it returns):
+        BadName: the draft would be the first version of such a chain.
+    """
+    if why_odd(chain_name(chain)) is None:
+        return decide
+
+    def decided(state: Any, place: Place) -> Any:
+        decision = decide(state, place)
+        if isinstance(decision, Draft) and place.seq == 1:
+            validate_new_chain(chain)
+        return decision
+
+    return decided
 
 
 def stamp_of(client: Client, chain: ChainId, head: Version | None) -> Protocol[Stamp | None]:

@@ -13,7 +13,7 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import evolve, place_after, state_of
 from tclog.chain.read import read_broadcasts, read_head, read_newest
-from tclog.chain.seal import check_effect, merge_of, seal_draft
+from tclog.chain.seal import check_effect, merge_of, refusing, seal_draft
 from tclog.domain.content import Blob
 from tclog.domain.decision import Decision, Draft, Place
 from tclog.errors import NotFound, Refused, UsageError
@@ -106,7 +106,7 @@ class View:
         """Change chains by one event, as ``decide`` makes it; a refusal ends the transaction."""
         for chain in chains:
             state, place = yield from self.read(chain)
-            decision = decide(state, place)
+            decision = refusing(chain, decide)(state, place)
             if isinstance(decision, Refused | NotFound):
                 raise decision
             if not isinstance(decision, Draft):

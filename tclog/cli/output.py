@@ -17,6 +17,8 @@ from tclog.errors import TclogError
 STDIN = "-"
 ROWS_MAX = 20
 ID_SHOWN = 12
+# Columns that hold names.
+NAMES = frozenset(("about", "agent", "chain", "from", "id", "key", "name", "step", "to"))
 # C0 (but tab and newline), DEL, C1, line separators and bidirectional overrides.
 # Compiled when first needed, for most of what is printed holds none of them.
 _HARMFUL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -51,6 +53,20 @@ def one_line(value: object) -> Cell:
     if isinstance(value, Cell):
         return value
     return Cell(unbroken(str(value).replace("\\", "\\\\")))
+
+
+def shown_name(name: str) -> str:
+    """Return a name as it is shown: one that looks like another in quotes, with what hides seen."""
+    if name.isascii() and name == name.strip():
+        return name
+    from tclog.event import why_odd
+
+    if why_odd(name) is None:
+        return name
+    from tclog.event.ignorable import IGNORABLE, JOINERS
+
+    hidden = f"[{IGNORABLE}]|^[{JOINERS}]|[{JOINERS}]$|[^\\S ]"
+    return Cell("'" + re.sub(hidden, _visible, one_line(name)) + "'")
 
 
 def unbroken(text: str) -> str:
@@ -221,6 +237,8 @@ def write_rows(
         limit: rows shown on a terminal; 0 for all, None for 20. A pipe gets all unless it is set.
         more: the command that shows the rest.
     """
+    names = [nth for nth, column in enumerate(columns) if column.name in NAMES]
+    rows = [_with_names(row, names) for row in rows]
     shown = rows[: (ROWS_MAX if terminal() and limit is None else limit) or len(rows)]
     if not terminal():
         for row in shown:
@@ -247,6 +265,14 @@ def write_rows(
         write_line("  ".join(parts).rstrip())
     if len(shown) < len(rows):
         write_more(len(rows) - len(shown), more)
+
+
+def _with_names(row: Sequence[Any], names: Sequence[int]) -> list[Any]:
+    cells = list(row)
+    for nth in names:
+        if isinstance(cells[nth], str):
+            cells[nth] = shown_name(cells[nth])
+    return cells
 
 
 def write_more(count: int | str, more: str) -> None:

@@ -43,7 +43,7 @@ def find_session(environ: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _checked(session: str) -> str:
-    from tclog.event import validate_name
+    from tclog.event import validate_new
 
     hint = "unset TCLOG_SESSION"
     if session.startswith(WEAK):
@@ -53,7 +53,7 @@ def _checked(session: str) -> str:
             hint=hint,
         )
     try:
-        return validate_name("session", session)
+        return validate_new("session", session)
     except UsageError as error:
         error.hint = hint
         raise

@@ -28,6 +28,9 @@ from tclog.event.names import (
     slot_seq,
     split_names,
     validate_name,
+    validate_new,
+    validate_new_chain,
+    why_odd,
 )
 from tclog.event.records import (
     FORMAT,
@@ -91,4 +94,7 @@ __all__ = [
     "split_names",
     "stored_bytes",
     "validate_name",
+    "validate_new",
+    "validate_new_chain",
+    "why_odd",
 ]

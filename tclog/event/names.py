@@ -69,6 +69,44 @@ def validate_name(kind: str, name: str) -> str:
     return name
 
 
+def why_odd(name: str) -> str | None:
+    """Return why a name cannot be told from another by looking at it; None if it can.
+
+    Such a name may be there already: it is read, written to, and shown in quotes.
+    """
+    if name != name.strip():
+        return "begins or ends with white space"
+    if name.isascii():
+        return None
+    from tclog.event.ignorable import IGNORABLE, JOINERS
+
+    hidden = re.search(f"[{IGNORABLE}]", name) or re.search(f"^[{JOINERS}]|[{JOINERS}]$", name)
+    return None if hidden is None else f"has U+{ord(hidden[0]):04X}, which nobody can see"
+
+
+def validate_new(kind: str, name: str) -> str:
+    """Return ``name`` if it may name something that is not there yet.
+
+    Raises:
+        BadName: as ``validate_name``; or it looks like another name.
+    """
+    why = why_odd(validate_name(kind, name))
+    if why is not None:
+        raise BadName(f"the {kind} name {name!a} {why}")
+    return name
+
+
+def validate_new_chain(chain: ChainId) -> None:
+    """Refuse to begin a chain under a name that looks like another; acknowledgements are by agent.
+
+    Raises:
+        BadName: see ``validate_new``.
+    """
+    kind, _, name = chain.partition("/")
+    if chain != ALL and kind != "read":
+        validate_new({"memory": "key", "inbox": "agent"}.get(kind, kind), name)
+
+
 def split_names(kind: str, word: str) -> list[str]:
     """Return the valid names that a word lists, with commas between them, each once.
 

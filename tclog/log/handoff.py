@@ -21,7 +21,7 @@ from tclog.domain.memory import check_value
 from tclog.errors import Refused, UsageError, to_run
 from tclog.event import chain_id, digest, encode, validate_name
 from tclog.event.bodies import counting
-from tclog.log.inbox import send_message
+from tclog.log.inbox import check_recipients, send_message
 from tclog.log.steps import change_step, check_forced, check_short, read_result
 
 
@@ -57,6 +57,8 @@ def complete_step(
         handoff=handoff_of(to, next_action, exit_status, note, changed_files),
     )
     handoff = command.handoff
+    if to is not None:
+        yield from check_recipients(client, [to])
     done = yield from change_step(client, step, command, blobs=blobs, id_key=id_key)
     result = yield from read_result(client, step, done.version, done.state)
     recorded = yield from _recorded(client, step, done.state)

@@ -37,6 +37,8 @@ from tclog.event import (
     slot_key,
     split_names,
     validate_name,
+    validate_new,
+    why_odd,
 )
 from tclog.event.bodies import counting
 from tclog.log.waiting import poll
@@ -72,6 +74,7 @@ def send_message(
     """
     chains, body, blobs = message(to, text, reply_to=reply_to, step=step)
     command = inbox.Send(body)
+    yield from check_recipients(client, body["to"])
     sealed: Sealed | None = None
     places: list[int] = []
     for chain in chains:
@@ -95,6 +98,17 @@ def send_message(
     assert sealed is not None  # noqa: S101 - there is at least one chain
     note_recipients(client, body)
     return (yield from show_message(sealed.event, 0, unread=False, text=text))
+
+
+def check_recipients(client: Client, names: Sequence[str]) -> Protocol[None]:
+    """Refuse names that look like others and have no inbox yet, before anything is written.
+
+    Raises:
+        BadName: see ``validate_new``.
+    """
+    for name in names:
+        if why_odd(name) is not None and (yield from read_head(client, inbox_chain(name))) is None:
+            validate_new("agent", name)
 
 
 def note_recipients(client: Client, body: Mapping[str, Any]) -> None:

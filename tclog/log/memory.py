@@ -161,7 +161,7 @@ def _with_current(client: Client, key: str, refused: Refused) -> Protocol[Refuse
         return Refused(
             f"{key} has no version yet: {refused.message}",
             code=refused.code,
-            hint=to_run("tclog memory history", key),
+            hint="tclog memory list",
             key=key,
             **tell_current(now),
         )

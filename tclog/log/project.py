@@ -9,7 +9,16 @@ from typing import NamedTuple
 from tclog.chain.drive import Protocol, settled
 from tclog.clock import stamp
 from tclog.errors import UPGRADE, Damaged, FormatNewer, NotFound, Refused, StoreError, UsageError
-from tclog.event import FORMAT, MARK, decode_record, digest, encode, encode_name, validate_name
+from tclog.event import (
+    FORMAT,
+    MARK,
+    decode_record,
+    digest,
+    encode,
+    encode_name,
+    validate_name,
+    validate_new,
+)
 from tclog.event.names import KEY_BYTES_MAX
 from tclog.store.base import Create, Entry, Found, Get, List, Store
 
@@ -225,6 +234,7 @@ def create_project(name: str, project_id: str, now_us: int) -> Protocol[Project]
     found = yield from _look(name)
     if found is not None:
         return _project(found.data, name)
+    validate_new("project", name)
     for nth in range(5):
         try:
             yield Create(MARK, raw)

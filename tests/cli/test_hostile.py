@@ -312,9 +312,9 @@ def test_a_clock_that_jumps(project: User, clock: list[float], jump_s: float):
 # -- words ----------------------------------------------------------------------------------------
 
 NAMES = [
-    ".", "..", "/", "//", "%", "%2E", "~", "@all", " ", "a/b", "A", "a", "-x", "--json", "--", "é",
+    ".", "..", "/", "//", "%", "%2E", "~", "@all", "a/b", "A", "a", "-x", "--json", "--", "é",
     "é".encode().decode("latin-1"), "🎉", "a b", "*", "$(id)", "'", '"', "\\", "x" * 200, "漢" * 66,
-    "CON", "con.", "a" + "\u0301", "\u202ex", "tclog.json",
+    "CON", "con.", "a" + "\u0301", "tclog.json",
 ]  # fmt: skip
 
 
@@ -353,10 +353,8 @@ def test_a_hint_about_a_name_with_a_backslash_can_be_run(project: User):
         (["claim", "after"], 4),
         (["memory", "get", "--version", "9", "--", "-k"], 3),
         (["memory", "set", "--if-version", "9", "--", "-k", "v"], 4),
-        (["memory", "set", "--if-version", "9", "--", "-new", "v"], 4),
         (["artifact", "get", "--version", "9", "--", "-f"], 3),
         (["wait-for", "--timeout", "10ms", "--", "-x; y"], 5),
-        (["tag", "--", "-t", "2h"], 4),
     ],
 )
 def test_a_hint_about_a_name_that_begins_with_a_dash_can_be_run(
@@ -367,9 +365,8 @@ def test_a_hint_about_a_name_that_begins_with_a_dash_can_be_run(
     project("memory", "set", "--", "-k", "v").ok()
     (project.work / "f").write_text("f")
     project("artifact", "put", "f", "--name", "-f").ok()
-    project("tag", "--", "-t", "1h").ok()
     hint = project(*words, agent="carol", env={"TCLOG_JSON": "1"}).error(code)["hint"]
-    run = shlex.split(hint.replace("VALUE", "v").replace("POINT", "3h").replace("TEXT", "t"))
+    run = shlex.split(hint)
     assert run[0] == "tclog"
     assert any(word.startswith("-") for word in run[run.index("--") :])
     soon = ["--timeout", "10ms"] if run[1] == "wait-for" or "--wait" in run else []

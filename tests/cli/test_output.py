@@ -11,7 +11,7 @@ import pytest
 
 from tclog.cli import output
 
-from .conftest import TCLOG, User
+from .conftest import TCLOG, User, earlier_build
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
@@ -163,7 +163,8 @@ def haunted(project: User) -> User:
     (project.work / "f").write_text("f")
 
     def mallory(*words: str) -> None:
-        project(*words, agent="mallory", stdin=text).ok()
+        with earlier_build():
+            project(*words, agent="mallory", stdin=text).ok()
 
     mallory("memory", "set", EVIL_NAME, "-")
     mallory("memory", "set", "json", json.dumps({EVIL: EVIL}), "--type", "json")

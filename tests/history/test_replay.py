@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.conftest import TCLOG, User
+from cli.conftest import TCLOG, User, earlier_build
 
 import tclog
 from tclog.clock import HybridClock, parse_us
@@ -401,7 +401,8 @@ def test_an_interrupt_in_a_pipe(watcher: User):
 def test_texts_of_others_do_not_reach_the_terminal(tmp_path: Path):
     user = User(tmp_path)
     user("init").ok()
-    user("memory", "set", "k", "\x1b[31mred\nline\u202e", "--as", "a\u202eb").ok()
+    with earlier_build():
+        user("memory", "set", "k", "\x1b[31mred\nline\u202e", "--as", "a\u202eb").ok()
     for text in (user("replay").ok().out, user.terminal("replay", "--max-pause", "1ms")):
         assert "\x1b[31mred" not in text
         assert "\u202e" not in text

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.conftest import User
+from cli.conftest import User, earlier_build
 from conftest import lacks
 from support.logs.generate import generate_project
 
@@ -89,18 +89,21 @@ class Runs:
 
     def _hostile(self, store: Path) -> None:
         tclog.open(store, agent="a", project="demo", create=True)
-        for nth, evil in enumerate(EVILS):
-            name = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029,]", " ", evil)
-            log = tclog.open(store, agent=f"{name} {nth}".lstrip("@"), project="demo", fsync=False)
-            log.steps.add(f"{name} {nth}", title=re.sub(r"[\x00-\x1f\u2028\u2029]", " ", evil))
-            log.steps.claim(f"{name} {nth}")
-            log.steps.note(f"{name} {nth}", evil)
-            log.memory.set(f"{name} {nth}", evil)
-            log.memory.set(name, {evil: [evil, 2**63 - 1]})
-            log.send(f"{EVIL} 0", evil)
-            log.send("@all", evil)
-            log.artifacts.put(Path(__file__), name=f"{name} {nth}")
-            log.steps.complete(f"{name} {nth}", note=evil)
+        with earlier_build():
+            for nth, evil in enumerate(EVILS):
+                name = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029,]", " ", evil)
+                log = tclog.open(
+                    store, agent=f"{name} {nth}".lstrip("@"), project="demo", fsync=False
+                )
+                log.steps.add(f"{name} {nth}", title=re.sub(r"[\x00-\x1f\u2028\u2029]", " ", evil))
+                log.steps.claim(f"{name} {nth}")
+                log.steps.note(f"{name} {nth}", evil)
+                log.memory.set(f"{name} {nth}", evil)
+                log.memory.set(name, {evil: [evil, 2**63 - 1]})
+                log.send(f"{EVIL} 0", evil)
+                log.send("@all", evil)
+                log.artifacts.put(Path(__file__), name=f"{name} {nth}")
+                log.steps.complete(f"{name} {nth}", note=evil)
 
 
 @pytest.fixture(scope="module")

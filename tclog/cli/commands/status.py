@@ -5,7 +5,7 @@ from __future__ import annotations
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.cli.output import Fact, when, write_facts, write_json
+from tclog.cli.output import Fact, shown_name, when, write_facts, write_json
 
 
 @operation(
@@ -58,11 +58,13 @@ def status(here: Here, at: str | None) -> None:
     for step in mine:
         until = f", lease ends {when(step.lease_until, here.now_us())}" if step.lease_until else ""
         where = f"in session {step.session}" if step.fence is None else f"fence {step.fence}"
-        facts.append(Fact("holding", f"{step.id} ({where}){until}"))
+        facts.append(Fact("holding", f"{shown_name(step.id)} ({where}){until}"))
     facts += [Fact("lost", f"{claim.step}: {claim.sentence()}") for claim in lost]
     words = ", ".join(f"{count} {state}" for state, count in sorted(tally.items()))
     facts.append(Fact("steps", words or "none"))
     if ready:
-        shown = ", ".join(ready[:10]) + (f" and {len(ready) - 10} more" if len(ready) > 10 else "")
+        shown = ", ".join(map(shown_name, ready[:10])) + (
+            f" and {len(ready) - 10} more" if len(ready) > 10 else ""
+        )
         facts.append(Fact("ready", shown))
     write_facts(facts, now_us=here.now_us())

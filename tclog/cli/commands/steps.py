@@ -9,7 +9,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import SETTINGS, Group, operation
 from tclog.cli.here import Here
-from tclog.cli.output import Column, Fact, write_facts, write_json, write_rows
+from tclog.cli.output import Column, Fact, shown_name, write_facts, write_json, write_rows
 from tclog.errors import UsageError
 
 if TYPE_CHECKING:
@@ -139,9 +139,9 @@ def show(here: Here, step_id: str, at: str | None) -> None:
 
 def _facts(found: Step) -> list[Fact]:
     facts = [
-        Fact(found.id, found.state, "state"),
+        Fact(shown_name(found.id), found.state, "state"),
         Fact("title", found.title),
-        Fact("agent", found.agent),
+        Fact("agent", found.agent and shown_name(found.agent)),
         Fact("session", found.session),
         Fact("fence", found.fence),
         Fact("lease until", found.lease_until, "time"),

@@ -11,11 +11,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tclog.clock import SECOND_US, parse_us
 from tclog.errors import StoreError, StoreUnfit
 from tclog.store.base import Created, Outcome, Store
+
+if TYPE_CHECKING:
+    from tclog.store.s3 import S3Store
 
 RACERS = 32
 ROUNDS = 6
@@ -57,8 +60,13 @@ def probe(store: Store, nonce: str, *, racers: int = RACERS, rounds: int = ROUND
         for key in keys:
             undecided += _race(store, key, racers)
         _check_list(store, folder, keys)
+        bucket = _bucket(store)
+        if bucket is not None:
+            bucket.check_pages([*keys, f"{folder}/put"])
     except StoreUnfit as error:
-        _name_cause(store, error)
+        bucket = _bucket(store)
+        if bucket is not None:
+            bucket.name_cause(error)
         raise
     finally:
         _clear(store, [*keys, f"{folder}/put"])
@@ -159,13 +167,13 @@ def _check_list(store: Store, folder: str, keys: list[str]) -> None:
         raise _unfit(store, "a listing that begins after a key does not begin there")
 
 
-def _name_cause(store: Store, error: StoreUnfit) -> None:
-    """Add to the error which setting of a bucket makes its server ignore conditions."""
-    if store.url.startswith("s3://"):
-        from tclog.store.s3 import S3Store
+def _bucket(store: Store) -> S3Store | None:
+    """Return the store if it is a bucket."""
+    if not store.url.startswith("s3://"):
+        return None
+    from tclog.store.s3 import S3Store
 
-        if isinstance(store, S3Store):
-            store.name_cause(error)
+    return store if isinstance(store, S3Store) else None
 
 
 def write_each(store: Store) -> bool:

@@ -141,6 +141,37 @@ def test_doctor_writes_what_commands_write(
     assert found["objects"][0] is True
 
 
+RULES = {
+    "expires all": ({"Expiration": {"Days": 30}, "Filter": {"Prefix": ""}}, True),
+    "archives all": ({"Transitions": [{"Days": 9, "StorageClass": "GLACIER"}], "Prefix": ""}, True),
+    "expires elsewhere": ({"Expiration": {"Days": 30}, "Filter": {"Prefix": "logs/"}}, False),
+    "expires what is tagged": (
+        {"Expiration": {"Days": 1}, "Filter": {"Tag": {"Key": "a", "Value": "b"}}},
+        False,
+    ),
+    "ends uploads": (
+        {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}, "Filter": {"Prefix": ""}},
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_that_removes_objects_is_told(user: User, moto: Server, name: str) -> None:
+    rule, removes = RULES[name]
+    server = moto._replace(bucket=f"rules-{os.urandom(4).hex()}")
+    raw_client(server).create_bucket(Bucket=server.bucket)
+    raw_client(server).put_bucket_lifecycle_configuration(
+        Bucket=server.bucket,
+        LifecycleConfiguration={"Rules": [{"ID": "one", "Status": "Enabled", **rule}]},
+    )
+    on_bucket(user, server)
+    found, error = checks(user, 7 if removes else 0)
+    assert found["lifecycle"][0] is not removes
+    assert found["lifecycle"][1].startswith("1 active rules")
+    assert error.get("code") == ("store-expires" if removes else None)
+
+
 def test_doctor_leaves_nothing_behind(project: User) -> None:
     project("doctor").ok()
     before = set(project.store.rglob("*"))

@@ -223,6 +223,20 @@ def test_empty_pages_do_not_end_a_listing(client: str) -> None:
         pages.close()
 
 
+@both
+@pytest.mark.parametrize("page", STUCK, ids=lambda page: page.__name__)
+def test_the_probe_finds_a_server_that_does_not_go_on(client: str, page: Any) -> None:
+    """obstore follows the pages of folders by itself, and would never come back."""
+    pages = Pages(page)
+    try:
+        store = S3Store(S3Settings("b", "p", pages.url, "us-east-1", client=client), KEYS)
+        with pytest.raises(StoreUnfit, match="does not go forward"):
+            store.check_pages(["q/1", "q/2", "q/3"])
+        assert pages.asked < PAGES_MAX
+    finally:
+        pages.close()
+
+
 class Repeats(Around):
     """Begins every listing with the key that it was to begin after."""
 

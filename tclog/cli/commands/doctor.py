@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import Column, write_json, write_rows
-from tclog.errors import StoreUnfit, TclogError
+from tclog.errors import StoreUnfit, TclogError, to_run
 
 if TYPE_CHECKING:
     from tclog.store.base import Store
 
 OFFSET_BAD_US = 120_000_000
 LEFTOVER_AGE_S = 86_400
+VERSIONED = ("versioning", "enabled")
 
 
 class Check(NamedTuple):
@@ -64,8 +66,10 @@ def doctor(here: Here) -> None:
             check("log", lambda: _write(here, writable=writable))
             check("clocks", lambda: _clocks(here, stores[0]))
             for name, detail in _details(here, stores[0]):
-                ok = fit or (name, detail) != ("versioning", "enabled")
-                checks.append(Check(name, ok, detail))
+                if name == "lifecycle":
+                    check(name, partial(_rules, here, detail))
+                else:
+                    checks.append(Check(name, fit or (name, detail) != VERSIONED, detail))
     _print(here, checks)
     if failures:
         raise failures[0]
@@ -150,6 +154,19 @@ def _details(here: Here, store: Store) -> list[tuple[str, str]]:
         return list(bucket_settings(store.settings, here.environ).items())
     leftover = _leftover(Path(store.url))
     return [("temporary files", f"{leftover} left by killed processes, older than a day")]
+
+
+def _rules(here: Here, detail: str) -> str:
+    from tclog.store.s3.bucket import REMOVES
+
+    if not detail.endswith(REMOVES):
+        return detail
+    bucket = here.location().url.removeprefix("s3://").partition("/")[0]
+    raise StoreUnfit(
+        f"{detail}: what they remove from the bucket {bucket} is lost",
+        code="store-expires",
+        hint=to_run("aws s3api get-bucket-lifecycle-configuration --bucket", bucket),
+    )
 
 
 def _leftover(root: Path) -> int:

@@ -133,12 +133,14 @@ class Boto3Plane:
         except self.errors as error:
             self._failed(error)
 
-    def page(self, prefix: str, after: str, limit: int) -> list[Entry]:
+    def page(
+        self, prefix: str, after: str, limit: int, page_max: int = LIST_PAGE_MAX
+    ) -> list[Entry]:
         entries: list[Entry] = []
         last = self._prefix + after if after else ""
         start: dict[str, Any] = {"StartAfter": last} if after else {}
         cut = len(self._prefix)
-        for page in self._pages(f"{self._prefix}{prefix}/", limit, start):
+        for page in self._pages(f"{self._prefix}{prefix}/", min(limit, page_max), start):
             for row in page.get("Contents", []):
                 if row["Key"] <= last:
                     raise not_forward(self._bucket, last)
@@ -163,7 +165,7 @@ class Boto3Plane:
                     found.append(Entry(last[cut:]))
         return found
 
-    def _pages(self, prefix: str, limit: int, start: dict[str, Any]) -> Iterator[Any]:
+    def _pages(self, prefix: str, page_max: int, start: dict[str, Any]) -> Iterator[Any]:
         """Yield the pages of a listing; the caller sees to it that they go forward."""
         token = None
         for _ in range(limits.PAGES_MAX):
@@ -171,7 +173,7 @@ class Boto3Plane:
                 page = self.client.list_objects_v2(
                     Bucket=self._bucket,
                     Prefix=prefix,
-                    MaxKeys=min(limit, LIST_PAGE_MAX),
+                    MaxKeys=page_max,
                     **start,
                 )
             except self.errors as error:

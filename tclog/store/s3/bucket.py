@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tclog.errors import StoreUnfit, TclogError, UsageError, quote, to_run
+from tclog.store.base import not_forward
 from tclog.store.s3._boto3 import Boto3Plane
-from tclog.store.s3.failures import explain
+from tclog.store.s3.failures import RequestError, explain
 from tclog.store.s3.raised import boto3_failure
 from tclog.store.s3.settings import S3Settings, complete
 from tclog.store.s3.store import S3Store
 
+# How a life-cycle rule is told by which objects of the project vanish.
+REMOVES = "remove or archive objects of this project"
 _NEW_BUCKET = r"(?!.*\.\.|[\d.]+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 
 
@@ -87,7 +90,9 @@ def bucket_settings(
     def rules() -> str:
         found = client.get_bucket_lifecycle_configuration(Bucket=bucket).get("Rules", [])
         active = [row for row in found if row.get("Status") == "Enabled"]
-        return f"{len(active)} active rules" if active else "none"
+        removing = sum(_removes(row, f"{settings.prefix}/") for row in active)
+        told = f"{len(active)} active rules" if active else "none"
+        return f"{told}; {removing} of them {REMOVES}" if removing else told
 
     def locked() -> str:
         found = client.get_object_lock_configuration(Bucket=bucket)["ObjectLockConfiguration"]
@@ -103,6 +108,37 @@ def bucket_settings(
         "lifecycle": read(rules, "none"),
         "public access": read(public, "no block is set"),
     }
+
+
+def _removes(rule: Any, prefix: str) -> bool:
+    """Whether a rule removes or moves objects below a prefix; one for tagged objects does not."""
+    chosen = rule.get("Filter") or {}
+    chosen = chosen.get("And", chosen)
+    begins = rule.get("Prefix") or chosen.get("Prefix") or ""
+    moves = {"Days", "Date"} & (rule.get("Expiration") or {}).keys() or rule.get("Transitions")
+    if not moves or chosen.get("Tag") or chosen.get("Tags"):
+        return False
+    return prefix.startswith(begins) or begins.startswith(prefix)
+
+
+def check_pages(settings: S3Settings, environ: Mapping[str, str], keys: Sequence[str]) -> None:
+    """Refuse a server that does not go on where a page of a listing ended.
+
+    Args:
+        settings: how the bucket is reached.
+        environ: where the keys are looked up.
+        keys: all that is in one folder, in order.
+
+    Raises:
+        StoreUnfit: the pages, of two keys each, do not show them all.
+    """
+    folder = keys[0].rpartition("/")[0]
+    try:
+        rows = _plane(settings, environ).page(folder, "", len(keys) + 1, page_max=2)
+    except RequestError as error:
+        raise explain(error.failure, settings) from error
+    if [row.key for row in rows] != list(keys):
+        raise not_forward(settings.bucket, folder)
 
 
 def region_of(settings: S3Settings, environ: Mapping[str, str] | None = None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from tclog.clock import SECOND_US, Stamp
@@ -118,6 +118,12 @@ class S3Store:
                 self._region = region_of(self._settings, self._environ)
             failure = failure._replace(region=self._region)
         return explain(failure, self._settings)
+
+    def check_pages(self, keys: Sequence[str]) -> None:
+        """Refuse a server that does not go on where a page of a listing ended."""
+        from tclog.store.s3.bucket import check_pages
+
+        check_pages(self._settings, self._environ, keys)
 
     def name_cause(self, error: StoreUnfit) -> None:
         """Say which of the bucket's settings makes the server ignore conditions, if one does."""

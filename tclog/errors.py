@@ -93,6 +93,12 @@ class BadValue(UsageError):
     code = "bad-value"
 
 
+class ConfigNotYours(UsageError):
+    """A configuration of another user names a place where values would go."""
+
+    code = "config-not-yours"
+
+
 class NotFound(TclogError):
     """The thing asked for does not exist."""
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tclog.cli import iam, search
-from tclog.cli.search import FILE, FOLDER, NotYours, Place, file_in, folder_of
+from tclog.cli.search import FILE, FOLDER, Place, file_in, folder_of
 from tclog.cli.session import find_session
-from tclog.errors import UsageError, to_run
+from tclog.errors import ConfigNotYours, UsageError, to_run
 
 if TYPE_CHECKING:
     from tclog.log.project import Location
@@ -76,7 +76,7 @@ class _Sources(NamedTuple):
     environ: Mapping[str, str]
     # Each with the file that it was read from.
     tables: list[tuple[Mapping[str, Any], str]]
-    foreign: NotYours | None
+    foreign: ConfigNotYours | None
 
     def find(self, name: str, default: str | None = None, variable: str | None = None) -> Setting:
         word = name.rpartition(".")[2]
@@ -102,7 +102,7 @@ def load(flags: Flags, environ: Mapping[str, str], start: str, *, begin: bool = 
 
     Raises:
         UsageError: a file is not TOML, or a setting is not text.
-        NotYours: a setting is another user's, and this user does not trust that file.
+        ConfigNotYours: a setting is another user's, and this user does not trust that file.
     """
     named = environ.get(NAMED)
     place: Place | None
@@ -112,7 +112,7 @@ def load(flags: Flags, environ: Mapping[str, str], start: str, *, begin: bool = 
         place = search.find(start, begin=begin)
     try:
         return _load(flags, environ, start, place)
-    except NotYours:
+    except ConfigNotYours:
         if not begin or place is None or folder_of(place.file) == start:
             raise
         return _load(flags, environ, start, None)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from stat import S_ISREG
 from typing import Any, NamedTuple
 
-from tclog.errors import UsageError, to_run
+from tclog.errors import ConfigNotYours, UsageError, to_run
 
 FOLDER = ".tclog"
 FILE = "config.toml"
@@ -32,10 +32,6 @@ class Place(NamedTuple):
 
     file: str
     git: str | None = None
-
-
-class NotYours(UsageError):  # noqa: N818 - named for what happened, as in tclog.errors
-    """A file of another user names a place where values would go."""
 
 
 def find(start: str, *, begin: bool = False) -> Place | None:
@@ -111,7 +107,7 @@ def git_folder(start: str) -> str | None:
 
 def foreign(
     place: Place, environ: Mapping[str, str], user: Mapping[str, Any], user_file: str
-) -> NotYours | None:
+) -> ConfigNotYours | None:
     """Return what to say of a file that is another user's and that this one does not trust.
 
     Args:
@@ -121,7 +117,7 @@ def foreign(
         user_file: where that is.
 
     Raises:
-        NotYours: already the link that leads to it, a worktree's to its main checkout.
+        ConfigNotYours: already the link that leads to it, a worktree's to its main checkout.
     """
     trusted = user.get(TRUSTED, [])
     if not isinstance(trusted, list) or not all(isinstance(row, str) for row in trusted):
@@ -130,7 +126,7 @@ def foreign(
             code="bad-config",
             hint=to_run("cat", user_file),
         )
-    met: NotYours | None = None
+    met: ConfigNotYours | None = None
     for path, owner in strangers(place, environ):
         linked = path == place.git
         folder = os.path.realpath(os.path.dirname(path) if linked else folder_of(place.file))
@@ -139,10 +135,9 @@ def foreign(
         import json
 
         line = f"{TRUSTED} = {json.dumps([*trusted, folder], ensure_ascii=False)}"
-        met = met or NotYours(
+        met = met or ConfigNotYours(
             f"{path} belongs to {_name(owner)}; to trust it, write at the top of {user_file}:"
             f" {line}",
-            code="config-not-yours",
             hint=to_run("cat", path if linked else place.file),
             file=place.file,
             owner=owner,
@@ -154,11 +149,11 @@ def foreign(
     return met
 
 
-def check_foreign(name: str, value: str, met: NotYours) -> None:
+def check_foreign(name: str, value: str, met: ConfigNotYours) -> None:
     """Refuse what the file of another user may not say.
 
     Raises:
-        NotYours: a setting that is not harmless, or a store that is not below the file's folder.
+        ConfigNotYours: a setting that is not harmless, or a store outside of the file's folder.
     """
     if name not in HARMLESS:
         met.message = f"{name} = {value} is not used: {met.message}"

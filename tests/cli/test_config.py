@@ -164,8 +164,8 @@ def test_a_tree_that_was_moved_finds_its_store(project: User):
     project("memory", "set", "k", "v").ok()
     moved = project.folder / "moved"
     shutil.move(project.work, moved)
-    assert project("memory", "get", "k", cwd=moved).out == "v\n"
-    assert project("-C", str(moved), "memory", "get", "k", cwd=project.folder).out == "v\n"
+    assert project("memory", "get", "k", cwd=moved).out == "v"
+    assert project("-C", str(moved), "memory", "get", "k", cwd=project.folder).out == "v"
 
 
 def git(folder: Path, *words: str) -> None:
@@ -182,12 +182,12 @@ def test_git_worktrees_share_the_configuration_of_their_main_checkout(project: U
     project("memory", "set", "k", "v").ok()
     (tree / "deep").mkdir()
     for folder in (tree, tree / "deep"):
-        assert project("memory", "get", "k", cwd=folder).out == "v\n"
+        assert project("memory", "get", "k", cwd=folder).out == "v"
         assert where(project, cwd=folder)["config"][0] == str(config(project))
     assert project("init", cwd=tree).ok()
     assert not (tree / ".tclog").exists()
     project("memory", "set", "from", "tree", cwd=tree).ok()
-    assert project("memory", "get", "from").out == "tree\n"
+    assert project("memory", "get", "from").out == "tree"
     # tclog's own files are not offered to git.
     done = subprocess.run(
         ["git", "status", "--porcelain"], cwd=project.work, capture_output=True, check=True
@@ -309,7 +309,7 @@ def test_init_twice_is_safe(user: User):
         again = user("init", *words, "--json").object()
         assert again["id"] == first["id"]
         assert config(user).read_text() == edited
-    assert user("memory", "get", "k").out == "v\n"
+    assert user("memory", "get", "k").out == "v"
     user("init", "--as", "bob").ok()  # who acts is no setting of everybody's
     assert tomllib.loads(config(user).read_text()) == {
         "store": ".tclog/store",

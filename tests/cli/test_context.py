@@ -99,7 +99,7 @@ def test_the_step_is_completed_where_it_is_held(places: User) -> None:
     places("init", "../store", "--project", "p", cwd=fresh(places, "p")).ok()
     script = f"{TCLOG} memory set built yes && {TCLOG} complete build --note done"
     places.process(*words, "exec", "build", "--", "sh", "-c", script).ok()
-    assert places(*words, "memory", "get", "built").out == "yes\n"
+    assert places(*words, "memory", "get", "built").out == "yes"
     step = places(*words, "step", "show", "build", "--json").object()
     assert (step["state"], step["handoff"]["note"]) == ("complete", "done")
     assert places("memory", "get", "built").code == 3
@@ -109,7 +109,7 @@ def test_a_command_may_still_say_where_it_works(places: User) -> None:
     words = f"--store {places.folder}/elsewhere/.tclog/store --project third"
     script = f"{TCLOG} {words} memory set from exec"
     places.process("exec", "build", "--", "sh", "-c", script).ok()
-    assert places("memory", "get", "from", cwd=places.folder / "elsewhere").out == "exec\n"
+    assert places("memory", "get", "from", cwd=places.folder / "elsewhere").out == "exec"
 
 
 # -- TCLOG_CONFIG ---------------------------------------------------------------------------------

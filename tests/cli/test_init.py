@@ -42,7 +42,7 @@ def test_a_second_project_is_begun_only_where_that_is_said(user: User) -> None:
     assert not (two / ".tclog").exists()
     assert sorted(os.listdir(store)) == ["one"]
     run_hint(user, error["hint"], two)
-    assert user("memory", "get", "k", cwd=two).out == "v\n"
+    assert user("memory", "get", "k", cwd=two).out == "v"
     assert user("where", "--json", cwd=two).object()["agent"]["value"] == "bob"
     # And where it is said, or named by the variable, it is begun.
     user("init", store, "--project", "three", cwd=folder(user, "three")).ok()

@@ -52,7 +52,7 @@ def test_a_project_comes_back_into_its_folder(
 ) -> None:
     lost(backup.work)
     backup(*WAYS[way], ".").ok()
-    assert backup("memory", "get", "k").out == "v\n"
+    assert backup("memory", "get", "k").out == "v"
     assert [path.name for path in backup.work.iterdir()] == [".tclog"]
     config = tomllib.loads((backup.work / ".tclog" / "config.toml").read_text())
     assert (config["store"], config["project"]) == (".tclog/store", "work")
@@ -66,7 +66,7 @@ def test_another_folder_of_a_project_is_named_by_its_path(backup: User, way: str
     backup("init", "store", "--project", "work", cwd=other).ok()
     shutil.rmtree(other / "store")
     backup(*WAYS[way], "../other").ok()
-    assert backup("memory", "get", "k", cwd=other).out == "v\n"
+    assert backup("memory", "get", "k", cwd=other).out == "v"
     assert not (other / "work").exists()
 
 

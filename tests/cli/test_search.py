@@ -88,7 +88,7 @@ def test_a_folder_without_a_file_is_no_project(project: User) -> None:
     inner = project.work / "inner"
     (inner / ".tclog" / "live").mkdir(parents=True)
     project("memory", "set", "k", "v", cwd=inner).ok()
-    assert project("memory", "get", "k").out == "v\n"
+    assert project("memory", "get", "k").out == "v"
 
 
 def test_a_worktree_whose_main_checkout_is_away_finds_nothing_further_up(project: User) -> None:

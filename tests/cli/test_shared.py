@@ -99,7 +99,7 @@ def test_what_is_there_is_opened(folder: Path) -> None:
     assert team.bob("memory", "get", "k", cwd=team.work).returncode != 0
     ok(team.alice("init", "--shared", cwd=team.work))
     assert team.modes() == {"file": {f"660 {TEAM}"}, "folder": {f"2770 {TEAM}"}}
-    assert ok(team.bob("memory", "get", "k", cwd=team.work)) == "v\n"
+    assert ok(team.bob("memory", "get", "k", cwd=team.work)) == "v"
     # And what another user has closed stays so, which is said.
     closed = team.root / "chains" / "memory" / "k"
     os.chown(closed, BOB, BOB)

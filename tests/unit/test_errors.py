@@ -26,6 +26,7 @@ def test_the_exit_statuses_are_those_of_the_command_line_contract():
         "FormatNewer": 1,
         "UsageError": 2,
         "BadName": 2,
+        "ConfigNotYours": 2,
         "BadValue": 2,
         "NotFound": 3,
         "Refused": 4,

@@ -78,7 +78,7 @@ class Step(NamedTuple):
 
     ``session`` is that of ``agent``. ``waiting`` names the dependencies that are not complete. The
     answer to a claim says whether the session held the step before (``renewed``), and whether the
-    step is ``new``: nobody had added it.
+    step is ``new``: nobody had added it. ``lapsed``: the lease has ended by the reader's clock.
     """
 
     id: str
@@ -98,6 +98,12 @@ class Step(NamedTuple):
     session: str | None = None
     renewed: bool = False
     new: bool = False
+    lapsed: bool = False
+
+    @property
+    def word(self) -> str:
+        """The state in a word for people: ``lapsed`` for a claim whose lease has ended."""
+        return "lapsed" if self.lapsed else self.state
 
     def as_json(self) -> dict[str, Any]:
         """The pinned object, and what else is known."""
@@ -120,6 +126,8 @@ class Step(NamedTuple):
             record["renewed"] = True
         if self.new:
             record["new"] = True
+        if self.lapsed:
+            record["lapsed"] = True
         if self.note is not None:
             record |= {"note": self.note, "note_by": self.note_by}
         if self.handoff is not None:

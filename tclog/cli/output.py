@@ -26,6 +26,7 @@ _COLOURS = {
     "complete": "32",
     "ready": "36",
     "claimed": "33",
+    "lapsed": "31",
     "blocked": "31",
     "failed": "31",
     "needs_review": "35",

@@ -11,7 +11,6 @@ from tclog.chain.drive import Protocol
 from tclog.chain.fold import place_of, state_of
 from tclog.chain.results import Step
 from tclog.chain.slots import Junk
-from tclog.clock import parse_us
 from tclog.domain import steps
 from tclog.errors import (
     NotFound,
@@ -31,6 +30,7 @@ from tclog.log.steps import (
     check_forced,
     check_short,
     claim_order,
+    has_lapsed,
     is_complete,
     list_rows,
     read_result,
@@ -275,7 +275,7 @@ def claim_next(client: Client, *, lease_s: float | None = None) -> Protocol[Step
             except Refused:
                 if ready:
                     ready.insert(0, ready.pop(int(client.jitter() * len(ready))))
-        for row in rows:
+        for row in sorted(rows, key=claim_order):
             if not _seems_lapsed(client, row):
                 continue
             try:
@@ -319,14 +319,8 @@ def _seems_lapsed(client: Client, row: Row) -> bool:
     """Whether an attempt is worth making; the verdict is the store's clock's, not this one's."""
     if row.state.state != steps.CLAIMED or row.head is None:
         return False
-    if not client.knows_offset():
-        # A clock that is behind would wait for leases that are long over. One attempt corrects it.
-        return True
-    ends_us = steps.lease_ends_us(row.state, row.head.seq, row.head.stored, row.head.at)
-    if ends_us is None:
-        # Only this process's own write is without a stamp; its lease was then just begun.
-        ends_us = parse_us(row.head.at) + row.state.lease_ms * 1000
-    return client.clock.now_us() >= ends_us + steps.LEASE_MARGIN_US
+    # A clock that is behind would wait for leases that are long over. One attempt corrects it.
+    return not client.knows_offset() or has_lapsed(client, row)
 
 
 def _nothing_ready(rows: Sequence[Row]) -> NotFound:

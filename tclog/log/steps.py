@@ -20,7 +20,7 @@ from tclog.chain.read import (
     read_version,
 )
 from tclog.chain.results import Step
-from tclog.clock import Hlc
+from tclog.clock import Hlc, parse_us
 from tclog.domain import steps
 from tclog.domain.content import make_content
 from tclog.domain.memory import check_value
@@ -190,10 +190,27 @@ def list_rows(client: Client, *, at: Hlc | None = None) -> Protocol[list[Row]]:
     return [row for row in rows if steps.is_known(row.state)]
 
 
+def has_lapsed(client: Client, row: Row, at: Hlc | None = None) -> bool:
+    """Whether a claim's lease has ended, by this client's clock or at a moment.
+
+    The verdict is the store's clock's: it is given when the step is taken over.
+    """
+    if row.state.state != steps.CLAIMED or row.head is None:
+        return False
+    ends_us = steps.lease_ends_us(row.state, row.head.seq, row.head.stored, row.head.at)
+    if ends_us is None:
+        # Only this process's own write is without a stamp; its lease was then just begun.
+        ends_us = parse_us(row.head.at) + row.state.lease_ms * 1000
+    now_us = client.clock.now_us() if at is None else parse_us(at)
+    return now_us >= ends_us + steps.LEASE_MARGIN_US
+
+
 def list_steps(
-    client: Client, *, state: str | None = None, at: Hlc | None = None
+    client: Client, *, state: str | None = None, ready: bool = False, at: Hlc | None = None
 ) -> Protocol[list[Step]]:
     """Return all steps in the order in which they would be claimed, or those in one state.
+
+    With ``ready`` those that ``claim --next`` gives out: the ready ones, then the lapsed ones.
 
     The token of another session's claim is left out: with it, this session could act for that one.
     """
@@ -207,14 +224,14 @@ def list_steps(
             row.head,
             row.state,
             _waiting(row.state, done) if row.state.state == steps.PENDING else (),
-        )
+        )._replace(lapsed=has_lapsed(client, row, at))
         for row in rows
     ]
-    return [
-        step if is_own(client, step) else step._replace(fence=None)
-        for step in found
-        if state is None or step.state == state
-    ]
+    found = [step if is_own(client, step) else step._replace(fence=None) for step in found]
+    if ready:
+        free = [step for step in found if step.state == steps.READY]
+        return free + [step for step in found if step.lapsed]
+    return [step for step in found if state is None or step.state == state]
 
 
 def is_own(client: Client, step: Step) -> bool:
@@ -272,6 +289,7 @@ def read_result(
     result = show.show_step(step, head, state, waiting)
     if not notes or head is None:
         return result
+    result = result._replace(lapsed=has_lapsed(client, Row(step, head, state), at))
     return (
         yield from show.show_notes(
             result, head, state, lambda seq: read_version(client, head.chain, seq)

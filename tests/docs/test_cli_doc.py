@@ -112,6 +112,7 @@ inbox --all --as bob
 step add design --title T
 step add build --after design
 step list
+claim brief --lease 100ms
 claim design --lease 10m
 claim design --lease 20m
 claim unheard-of
@@ -127,6 +128,9 @@ complete design --note done --next-action more --to bob
 reopen design
 step show design
 wait-for nothing --timeout 0s
+LATER
+step show brief
+release brief
 exec build -- true
 exec fresh -- true
 wait-for fresh
@@ -214,6 +218,10 @@ for line in session.splitlines():
         newest = min(folder.glob("*"), default=None)
         number = 9999999999 if newest is None else int(newest.stem)
         (folder / f"{number - 1}.json").write_bytes(b"")
+        continue
+    if words == ["LATER"]:
+        import time
+        time.sleep(1.2)
         continue
     if words == ["DAMAGE"]:
         next(pathlib.Path(".tclog/store").glob("*/chains/memory/k/*")).write_bytes(b"{}")

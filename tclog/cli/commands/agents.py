@@ -72,7 +72,7 @@ def _agents_at(here: Here, point: Hlc) -> list[dict[str, Any]]:
 def _left(lease_until: str | None, now_us: int) -> str:
     if lease_until is None:
         return "lease unknown"
-    if not terminal():
-        return f"until {lease_until}"
     left_s = (parse_us(lease_until) - now_us) / 1_000_000
+    if not terminal():
+        return f"until {lease_until}" if left_s > 0 else f"lapsed since {lease_until}"
     return f"{span(left_s)} left" if left_s > 0 else f"lapsed {span(-left_s)} ago"

@@ -7,6 +7,9 @@ from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import Fact, shown_name, when, write_facts, write_json
 
+# How many steps a line names.
+SHOWN_MAX = 10
+
 
 @operation(
     "status",
@@ -36,6 +39,7 @@ def status(here: Here, at: str | None) -> None:
     # What was lost is told of the present only.
     lost = log.run(find_losses(log.client, steps)) if agent is not None and at is None else []
     ready = [step.id for step in steps if step.state == "ready"]
+    lapsed = [step for step in steps if step.lapsed]
     unread = None if agent is None else len(log.run(read_inbox(log.client, at=point)).messages)
     if here.json:
         write_json(
@@ -49,6 +53,7 @@ def status(here: Here, at: str | None) -> None:
                 "lost": [claim.as_json() for claim in lost],
                 "steps": tally,
                 "ready": ready,
+                "lapsed": [step.id for step in lapsed],
             }
         )
         return
@@ -56,15 +61,18 @@ def status(here: Here, at: str | None) -> None:
     if unread is not None:
         facts.append(Fact("unread", unread))
     for step in mine:
-        until = f", lease ends {when(step.lease_until, here.now_us())}" if step.lease_until else ""
+        ends = "ended" if step.lapsed else "ends"
+        until = when(step.lease_until, here.now_us()) if step.lease_until else "at an unknown time"
         where = f"in session {step.session}" if step.fence is None else f"fence {step.fence}"
-        facts.append(Fact("holding", f"{shown_name(step.id)} ({where}){until}"))
+        facts.append(Fact("holding", f"{shown_name(step.id)} ({where}), lease {ends} {until}"))
     facts += [Fact("lost", f"{claim.step}: {claim.sentence()}") for claim in lost]
     words = ", ".join(f"{count} {state}" for state, count in sorted(tally.items()))
     facts.append(Fact("steps", words or "none"))
-    if ready:
-        shown = ", ".join(map(shown_name, ready[:10])) + (
-            f" and {len(ready) - 10} more" if len(ready) > 10 else ""
-        )
-        facts.append(Fact("ready", shown))
+    facts += _some("ready", [shown_name(name) for name in ready])
+    facts += _some("lapsed", [f"{shown_name(step.id)} ({step.agent})" for step in lapsed])
     write_facts(facts, now_us=here.now_us())
+
+
+def _some(name: str, words: list[str]) -> list[Fact]:
+    more = f" and {len(words) - SHOWN_MAX} more" if len(words) > SHOWN_MAX else ""
+    return [Fact(name, ", ".join(words[:SHOWN_MAX]) + more)] if words else []

@@ -86,7 +86,9 @@ def add(
     """,
 )
 @click.option("--state", type=click.Choice(STATES), help="Only steps in this state.")
-@click.option("--ready", is_flag=True, help="Only steps that can be claimed now.")
+@click.option(
+    "--ready", is_flag=True, help="Only steps that can be claimed now, lapsed claims last."
+)
 @options.at
 @options.limit
 @options.strict
@@ -97,7 +99,8 @@ def list_(here: Here, state: str | None, ready: bool, at: str | None, limit: int
     if ready and state not in (None, "ready"):
         raise UsageError("--ready and --state exclude each other")
     log = here.log(reader=True)
-    found = log.run(list_steps(log.client, state="ready" if ready else state, at=here.point(at)))
+    asked = list_steps(log.client, state=state, ready=ready, at=here.point(at))
+    found = log.run(asked)
     if here.json:
         for row in found[: limit or None]:
             write_json(row.as_json())
@@ -111,7 +114,7 @@ def list_(here: Here, state: str | None, ready: bool, at: str | None, limit: int
         Column("title"),
     ]
     rows = [
-        [s.id, s.state, s.agent, s.lease_until, ",".join(s.waiting) or None, s.title] for s in found
+        [s.id, s.word, s.agent, s.lease_until, ",".join(s.waiting) or None, s.title] for s in found
     ]
     write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())
 
@@ -139,7 +142,7 @@ def show(here: Here, step_id: str, at: str | None) -> None:
 
 def _facts(found: Step) -> list[Fact]:
     facts = [
-        Fact(shown_name(found.id), found.state, "state"),
+        Fact(shown_name(found.id), found.word, "state"),
         Fact("title", found.title),
         Fact("agent", found.agent and shown_name(found.agent)),
         Fact("session", found.session),
@@ -168,13 +171,14 @@ def step_status(here: Here, step_id: str) -> None:
     """Show the state of one step."""
     from tclog.chain.results import Step as Record
     from tclog.chain.show import show_step
-    from tclog.log.steps import read_rows
+    from tclog.log.steps import has_lapsed, read_rows
 
     log = here.log(reader=True)
     (row,) = log.run(read_rows(log.client, [step_id]))
     found: Record = show_step(row.id, row.head, row.state, ())
+    found = found._replace(lapsed=has_lapsed(log.client, row))
     who = f" (agent: {found.agent})" if found.agent else ""
-    here.emit(found.as_json(), f"{found.id}: {found.state}{who}")
+    here.emit(found.as_json(), f"{found.id}: {found.word}{who}")
 
 
 @operation(

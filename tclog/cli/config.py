@@ -362,7 +362,7 @@ def write(folder: str, settings: Mapping[str, Any]) -> tuple[str, bool]:
         ignore = own / ".gitignore"
         if not ignore.exists():
             ignore.write_text("# tclog's own files are not for the repository.\n*\n")
-        write_whole(Path(target), raw)
+        write_whole(target, raw)
     except OSError as error:
         raise UsageError(
             f"{target} cannot be written: {error.strerror}",

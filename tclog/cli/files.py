@@ -47,7 +47,7 @@ def reading(file: str) -> Iterator[IO[bytes]]:
         OSError: the file cannot be opened.
     """
     if file != STDIN:
-        with open(file, "rb") as opened:  # noqa: PTH123 - pathlib costs on the hot path
+        with open(file, "rb") as opened:
             yield opened
         return
     if sys.stdin is None:
@@ -87,85 +87,56 @@ def size_of(file: Path) -> int:
     return found.st_size
 
 
-def target_of(name: str, out: Path | None) -> Path:
-    """Return the file that an artifact goes to: ``out``, in the folder ``out``, or by its name.
-
-    Raises:
-        UsageError: it is no file, or its folder does not exist.
-    """
-    from pathlib import Path
-
-    if out is None:
-        return Path.cwd() / _last(name)
-    # The file that a link leads to: a link such as /dev/stdout must not itself be replaced.
-    target = out.resolve()
-    if target.is_dir():
-        return target / _last(name)
-    if not target.parent.is_dir():
-        raise UsageError(
-            f"there is no folder {target.parent}",
-            code="folder-missing",
-            hint=to_run("mkdir -p", target.parent),
-        )
-    if target.exists() and not target.is_file():
-        raise UsageError(
-            f"{target} is not a file",
-            hint=to_run("tclog artifact get", name, then=f"-o - > {quote(target)}"),
-        )
-    return target
-
-
-def file_to_write(out: str, start: str, command: str, usual: str) -> Path:
+def file_to_write(out: str, command: str, usual: str, *, into: bool = False) -> str:
     """Return the file that a command writes; what cannot be one is said before the work is done.
 
     Args:
-        out: what the user named; a link stands for the file that it leads to, for a link such as
-            /dev/stdout must not itself be replaced.
-        start: the folder that a relative path begins in.
+        out: what the user named; a link stands for the file that it leads to.
         command: the words that go before the file, for hints.
-        usual: a name that such a file may have, for hints.
+        usual: a name that such a file has.
+        into: whether a folder stands for the file of that name in it.
 
     Raises:
-        UsageError: it is no file, or its folder does not exist.
+        UsageError: it cannot be a file, or its folder does not exist.
     """
-    from pathlib import Path
+    from tclog.log.outfile import is_plain
 
-    if not out:
-        raise UsageError(
-            "the path is empty", code="file-unwritable", hint=to_run(f"tclog {command}", usual)
-        )
     # The functions of os.path say no where those of Path would raise.
     try:
-        target = os.path.realpath(Path(start, out))
-        if os.path.isdir(target):  # noqa: PTH112
+        if os.path.isdir(out) and into:
+            out = os.path.join(out, last_part(usual))
+        if os.path.isdir(out):
             raise UsageError(
-                f"{target} is a folder",
+                f"{out} is a folder",
                 code="file-unwritable",
                 hint=to_run(f"tclog {command}", out.rstrip("/") + "/" + usual),
             )
-        parent = os.path.dirname(target)  # noqa: PTH120
-        if not os.path.isdir(parent):  # noqa: PTH112
+        if is_plain(out):
+            return out
+        target = os.path.realpath(out)
+        parent = os.path.dirname(target)
+        if not os.path.isdir(parent):
             raise UsageError(
                 f"there is no folder {parent}",
                 code="folder-missing",
                 hint=to_run("mkdir -p", parent),
             )
-        if os.path.exists(target) and not os.path.isfile(target):  # noqa: PTH110, PTH113
-            raise UsageError(f"{target} is not a file", hint=f"tclog {command} - > {quote(target)}")
     except (OSError, ValueError) as error:
         raise UsageError(
             f"{out!r} is no path: {error}",
             code="file-unwritable",
             hint=to_run(f"tclog {command}", usual),
         ) from None
-    return Path(target)
+    return target
 
 
-def _last(name: str) -> str:
-    """Only the last part: another agent's name must not choose a folder of this machine."""
-    from pathlib import Path
+def last_part(name: str) -> str:
+    """Return the file name of an artifact: another agent's must not choose a folder here.
 
-    last = Path(name).name
+    Raises:
+        UsageError: it gives none.
+    """
+    last = os.path.basename(name)
     if last in ("", ".", ".."):
         raise UsageError(
             f"{name} gives no file name", hint=to_run("tclog artifact get", name, then="-o FILE")
@@ -173,11 +144,13 @@ def _last(name: str) -> str:
     return last
 
 
-def write_whole(path: Path, raw: bytes) -> None:
-    """Write a file beside its place, then put it there; raises OSError, and then leaves nothing."""
-    part = path.with_name(f".{path.name[:100]}.{os.urandom(4).hex()}.part")
-    try:
-        part.write_bytes(raw)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+def write_whole(path: str, raw: bytes, *, durable: bool = True) -> None:
+    """Write a file, whole or not at all; see ``tclog.log.outfile``.
+
+    Raises:
+        OSError: it cannot be written, and is as it was.
+    """
+    from tclog.log.outfile import written
+
+    with written(path, durable=durable) as file:
+        file.write(raw)

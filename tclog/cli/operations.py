@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
-from tclog.cli.files import size_of, target_of, unreadable
+from tclog.cli.files import file_to_write, size_of, unreadable
 from tclog.cli.options import parse_json
 from tclog.cli.output import STDIN
 from tclog.domain import steps as step_rules
@@ -289,7 +289,8 @@ def _artifact_put(client: Client, path: Path, **arguments: Any) -> Protocol[Any]
 
 def _artifact_get(client: Client, name: str, out: Path, **arguments: Any) -> Protocol[Any]:
     found = yield from artifacts.find_artifact(client, name, **arguments)
-    return (yield from artifacts.get_artifact(found, target_of(found.name, out)))
+    target = file_to_write(str(out), "artifact get", found.name, into=True)
+    return (yield from artifacts.get_artifact(found, Path(target)))
 
 
 OPERATIONS: Mapping[str, Operation] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -67,27 +68,49 @@ class Said(Text):
 
 
 class FileName(click.ParamType[str]):
-    """The path of a file that a command reads or writes, or ``-`` for its standard stream."""
+    """The path of a file that a command reads or writes, or ``-`` for its standard stream.
+
+    Args:
+        code: the code word where it cannot be one.
+        stream: the number of the stream that ``-`` stands for; None if the command needs a file.
+    """
 
     name = "file"
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, stream: int | None) -> None:
         self._code = code
+        self._stream = stream
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """See click. An empty path would be the working folder, which nobody meant."""
         del param
+        hint = f"{ctx.command_path} --help" if ctx else ""
         if not value:
-            hint = f"{ctx.command_path} --help" if ctx else ""
             raise UsageError("the path is empty", code=self._code, hint=hint)
+        if self._stream is None:
+            if value == STDIN:
+                raise UsageError(
+                    "a stream does not do here; a file of this name is ./-",
+                    code=self._code,
+                    hint=hint,
+                )
+            return str(value)
+        if value == STDIN:
+            return STDIN
+        from tclog.log.outfile import descriptor_of
+
+        with contextlib.suppress(OSError, ValueError):
+            if descriptor_of(value) == self._stream:
+                return STDIN
         return str(value)
 
 
 DURATION = Duration()
 TEXT = Text()
 SAID = Said()
-FILE_IN = FileName("file-unreadable")
-FILE_OUT = FileName("file-unwritable")
+FILE_IN = FileName("file-unreadable", 0)
+FILE_OUT = FileName("file-unwritable", 1)
+FILE_KEPT = FileName("file-unwritable", None)
 F = TypeVar("F", bound=Callable[..., Any])
 
 id_key = click.option(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,8 +25,9 @@ from tclog.chain.show import show_artifact
 from tclog.chain.slots import LOOK_PAUSE_S, LOOKS
 from tclog.clock import Hlc
 from tclog.domain import artifacts
-from tclog.errors import Damaged, NotFound, TclogError, UsageError, quote, to_run
+from tclog.errors import Damaged, NotFound, UsageError, quote, to_run
 from tclog.event import BlobHash, blob_key, chain_id, validate_name
+from tclog.log.outfile import unwritable, written
 from tclog.store.base import GetFile, PutFile, Stat, refuse_other
 
 HASH_CHUNK_BYTES = 1 << 20
@@ -129,20 +127,12 @@ def find_artifact(
     return show_artifact(head)
 
 
-def unwritable(file: Path, error: OSError) -> TclogError:
-    """Return what to say of a file that cannot be written: the disk is full, or rights lack."""
-    full = error.errno == errno.ENOSPC
-    return TclogError(
-        f"{file} cannot be written: {error.strerror}",
-        code="file-unwritable",
-        hint=to_run("df -h", file.parent) if full else to_run("ls -ld", file.parent),
-    )
-
-
 def get_artifact(
     found: Artifact, out: Path, *, progress: Progress | None = None
 ) -> Protocol[Artifact]:
     """Write an artifact's bytes to ``out``, which appears only when all were checked.
+
+    A device or a pipe gets them as they come.
 
     Raises:
         Damaged: the blob is missing or does not have its hash; ``out`` is as it was.
@@ -159,27 +149,22 @@ def get_artifact(
         raise Damaged(
             f"the blob {blob[:12]} of artifact {found.name} is missing", hint="tclog fsck"
         )
-    # Names are limited in bytes, and a character has up to four.
-    part = out.with_name(f".{out.name[:48]}.{os.urandom(4).hex()}.part")
     hasher = blake3()
     try:
-        with part.open("xb") as file:
+        with written(out) as file:
             for piece in pieces:
                 hasher.update(piece)
                 file.write(piece)
                 if progress is not None:
                     progress(len(piece))
-        if hasher.hexdigest() != blob:
-            raise Damaged(
-                f"the blob {blob[:12]} of artifact {found.name} does not hold what its name says",
-                hint="tclog fsck",
-            )
-        part.replace(out)
+            if hasher.hexdigest() != blob:
+                raise Damaged(
+                    f"the blob {blob[:12]} of artifact {found.name} does not hold what its name"
+                    " says",
+                    hint="tclog fsck",
+                )
     except OSError as error:
         raise unwritable(out, error) from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
     return found._replace(path=str(out))
 
 

@@ -406,7 +406,7 @@ def test_where_an_artifact_goes(project: User):
     project("artifact", "get", "a/../../f.bin").said(4)
     assert (project.work / "f.bin").read_text() == "mine"
     project("artifact", "get", "a/../../f.bin", "-o", "no/where").said(2)
-    project("artifact", "get", "a/../../f.bin", "-o", "/dev/null").said(2)
+    project("artifact", "get", "a/../../f.bin", "-o", "/dev/null").ok()
     assert not os.path.isfile("/dev/null")
     (project.work / "d").mkdir()
     project("artifact", "get", "a/../../f.bin", "-o", "d").ok()

@@ -82,8 +82,9 @@ FILES = {
     "artifact get out": "out", "artifact download out": "out", "export out": "out",
     "report out": "out",
     # Both read and written, and a folder: they have no stream.
-    "watch cursor_file": "out, no -", "export git": "out, no -",
+    "watch cursor_file": "kept", "export git": "kept",
 }  # fmt: skip
+FILE_KINDS = {options.FILE_IN: "in", options.FILE_OUT: "out", options.FILE_KEPT: "kept"}
 # Names, points in time and settings: - is a dash, or no name at all.
 WORDS = set(
     """
@@ -119,13 +120,13 @@ def test_every_option_that_takes_words_is_of_one_kind():
             name = f"{path} {param.name}"
             if isinstance(param.type, options.Said):
                 kinds[name] = "text"
-            elif param.type in (options.FILE_IN, options.FILE_OUT):
-                kinds[name] = "in" if param.type is options.FILE_IN else "out"
+            elif isinstance(param.type, options.FileName):
+                kinds[name] = FILE_KINDS[param.type]
             elif isinstance(param.type, click.types.StringParamType | options.Text):
                 assert param.name in WORDS, f"{name} is a text, a file or a name?"
     assert {name for name, kind in kinds.items() if kind == "text"} == set(TEXTS)
     files = {name: kind for name, kind in kinds.items() if kind != "text"}
-    assert files == {name: kind.partition(",")[0] for name, kind in FILES.items()}
+    assert files == FILES
 
 
 # -- what goes in comes out -----------------------------------------------------------------------

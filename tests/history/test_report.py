@@ -429,7 +429,7 @@ def test_what_cannot_be_written_is_said_before_anything_else(runs: Runs, tmp_pat
     error = user(*words, "report", str(tmp_path / "no" / "run.html"), "--json").error(2)
     assert error["code"] == "folder-missing"
     assert error["hint"].startswith("mkdir -p")
-    for bad in ("", "/dev/null", "a\0b"):
+    for bad in ("", "a\0b"):
         assert user(*words, "report", bad, "--json").error(2)["hint"]
     assert user(*words, "report", "x" * 300, "--json").error(1)["code"] == "file-unwritable"
     assert user(*words, "report", "-", "--json").error(2)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tclog.cli import options
 from tclog.cli.app import SETTINGS, Group, operation
-from tclog.cli.files import reading, size_of, target_of, unreadable
+from tclog.cli.files import file_to_write, last_part, reading, size_of, unreadable
 from tclog.cli.here import Here
 from tclog.cli.output import (
     STDIN,
@@ -26,6 +28,10 @@ from tclog.cli.output import (
     write_rows,
 )
 from tclog.errors import Refused, UsageError, to_run
+
+if TYPE_CHECKING:
+    from tclog.chain.results import Artifact
+    from tclog.log.log import Log
 
 BAR_FROM_BYTES = 8 << 20
 
@@ -140,33 +146,52 @@ def get(here: Here, name: str, out: str | None, version: int | None, at: str | N
     if here.json and out == STDIN:
         raise UsageError("-o - prints the artifact itself, which --json excludes")
     from tclog.log.artifacts import find_artifact, get_artifact, hash_file
+    from tclog.log.outfile import is_plain, unwritable, written
 
     log = here.log(reader=True)
     found = log.run(find_artifact(log.client, name, version=version, at=here.point(at)))
     if out == STDIN:
-        with tempfile.TemporaryDirectory() as folder:
-            part = Path(folder) / "artifact"
-            log.run(get_artifact(found, part))
-            with part.open("rb") as file:
-                while data := file.read(1 << 20):
-                    write_bytes(data)
+        _hand_on(log, found, write_bytes)
         return
-    target = target_of(found.name, None if out is None else Path(out))
-    if out is None and target.exists():
-        if target.is_file() and hash_file(target)[0] == found.blake3:
-            here.emit(found._replace(path=str(target)).as_json(), f"{target} is up to date")
+    if out is None:
+        target = os.path.join(os.getcwd(), last_part(found.name))  # noqa: PTH109, PTH118
+    else:
+        target = file_to_write(out, "artifact get", found.name, into=True)
+    if out is None and os.path.lexists(target):
+        if os.path.isfile(target) and hash_file(Path(target))[0] == found.blake3:  # noqa: PTH113
+            here.emit(found._replace(path=target).as_json(), f"{target} is up to date")
             return
         raise Refused(
             f"{target} exists and is not this artifact",
             code="file-exists",
             hint=to_run("tclog artifact get", name, then="-o OTHER-FILE"),
         )
+    if is_plain(target):
+        try:
+            with written(target) as file:
+                _hand_on(log, found, file.write)
+        except OSError as error:
+            raise unwritable(target, error) from None
+        here.emit(found._replace(path=target).as_json(), f"Wrote {target}")
+        return
     with _progress(here, f"Fetching {found.name}", found.size) as progress:
-        done = log.run(get_artifact(found, target, progress=progress))
+        done = log.run(get_artifact(found, Path(target), progress=progress))
     here.emit(done.as_json(), f"Wrote {target} (version {done.version}, {size(done.size)})")
 
 
 artifact.add_command(get, "download")
+
+
+def _hand_on(log: Log, found: Artifact, write: Callable[[bytes], object]) -> None:
+    """Write an artifact to what is no file: when every byte was checked, and not before."""
+    from tclog.log.artifacts import get_artifact
+
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder) / "artifact"
+        log.run(get_artifact(found, part))
+        with part.open("rb") as file:
+            while data := file.read(1 << 20):
+                write(data)
 
 
 COLUMNS = [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from tclog.cli import options
@@ -42,7 +40,7 @@ def report(here: Here, out: str, since: str | None, until: str | None, title: st
         raise UsageError("- prints the page itself, which --json excludes")
     from tclog.history.report import Wanted, build_report, render_page
 
-    target = None if out == STDIN else file_to_write(out, here.start, "report", "run.html")
+    target = None if out == STDIN else file_to_write(out, "report", "run.html")
     history = here.history()
     wanted = Wanted(
         here.log(reader=True).project.name,
@@ -66,7 +64,7 @@ def report(here: Here, out: str, since: str | None, until: str | None, title: st
     here.emit(
         {
             "type": "report",
-            "path": str(target),
+            "path": target,
             "events": counts["events"],
             "attempts": counts["attempts"],
             "shown": counts["shown"],
@@ -86,11 +84,11 @@ def report(here: Here, out: str, since: str | None, until: str | None, title: st
         )
 
 
-def _write(target: Path, page: bytes) -> None:
+def _write(target: str, page: bytes) -> None:
     """Write a file that appears whole or not at all."""
     try:
         write_whole(target, page)
     except OSError as error:
-        from tclog.log.artifacts import unwritable
+        from tclog.log.outfile import unwritable
 
         raise unwritable(target, error) from None

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -16,7 +16,7 @@ from tclog.cli import config, options
 from tclog.cli.app import operation
 from tclog.cli.files import file_to_write, reading, unreadable
 from tclog.cli.here import Here
-from tclog.cli.options import FILE_IN, FILE_OUT
+from tclog.cli.options import FILE_IN, FILE_KEPT, FILE_OUT
 from tclog.cli.output import STDIN, one_line, size, write_bytes, write_json, write_line
 from tclog.cli.search import FOLDER, file_in, folder_of
 from tclog.errors import Damaged, NotFound, UsageError, quote, to_run
@@ -83,7 +83,7 @@ def _end(here: Here, copied: Copied, what: str) -> None:
     metavar="FILE",
     help="Where to; without it, or for -, standard output.",
 )
-@click.option("--git", "git", type=FILE_OUT, metavar="DIR", help="Write a git repository instead.")
+@click.option("--git", "git", type=FILE_KEPT, metavar="DIR", help="Write a git repository instead.")
 def export(here: Here, out: str | None, git: str | None) -> None:
     """Write the whole log as JSON lines or as a git repository.
 
@@ -103,7 +103,7 @@ def export(here: Here, out: str | None, git: str | None) -> None:
     from tclog.log.log import SOFTWARE
 
     store = here.open_store(here.location())
-    with _written(here, out) as write, here.progress("Exporting") as progress:
+    with _written(out) as write, here.progress("Exporting") as progress:
         copied = run(
             write_log(write, _tell(here), note=_note(here), software=SOFTWARE, progress=progress),
             store,
@@ -116,29 +116,22 @@ def export(here: Here, out: str | None, git: str | None) -> None:
 
 
 @contextlib.contextmanager
-def _written(here: Here, out: str | None) -> Iterator[Callable[[bytes], None]]:
+def _written(out: str | None) -> Iterator[Callable[[bytes], None]]:
     """Give a way to write lines; a file appears only when it is whole."""
     if out is None:
         yield write_bytes
         return
-    target = file_to_write(out, here.start, "export -o", "log.jsonl")
-    part = target.with_name(f".{target.name[:48]}.{os.urandom(4).hex()}.part")
+    from tclog.log.outfile import unwritable, written
+
+    target = file_to_write(out, "export -o", "log.jsonl")
     try:
-        with part.open("wb") as file:
+        with written(target) as file:
             yield lambda line: _put(file, line)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
     except OSError as error:
-        from tclog.log.artifacts import unwritable
-
         raise unwritable(target, error) from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
-def _put(file: BinaryIO, line: bytes) -> None:
+def _put(file: IO[bytes], line: bytes) -> None:
     file.write(line)
 
 

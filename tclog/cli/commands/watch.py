@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--cursor",
     "cursor_file",
-    type=options.FILE_OUT,
+    type=options.FILE_KEPT,
     metavar="FILE",
     help="Go on where this file says.",
 )
@@ -167,7 +167,8 @@ class _CursorFile:
         if cursor is None:
             return
         try:
-            write_whole(self.path, cursor.write())
+            # It says where to begin again; a power cut may set that back.
+            write_whole(str(self.path), cursor.write(), durable=False)
         except OSError as error:
             raise TclogError(
                 f"the cursor {self.path} cannot be written: {error.strerror}",

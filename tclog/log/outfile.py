@@ -1,0 +1,109 @@
+"""Files that tclog writes for people: the one way in which all of them are written.
+
+A file appears whole or not at all. Its mode, its owner and the links to it stay as they were. What
+is no file (a device, a pipe, a descriptor such as /dev/stdout) is written to as the bytes come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from stat import S_IMODE, S_ISREG
+from typing import IO
+
+from tclog.errors import TclogError, to_run
+
+LINKS_MAX = 40
+_ACL = "system.posix_acl_access"
+
+
+def descriptor_of(path: str) -> int | None:
+    """Return the open descriptor that a path such as /dev/stdout leads to, if it leads to one."""
+    own = (f"/proc/{os.getpid()}/fd", "/dev/fd")
+    for _ in range(LINKS_MAX):
+        folder, name = os.path.realpath(os.path.dirname(path) or "."), os.path.basename(path)
+        if folder in own and name.isdecimal():
+            return int(name)
+        if not os.path.islink(path):
+            return None
+        path = os.path.join(folder, os.readlink(path))
+    return None
+
+
+def is_plain(path: str) -> bool:
+    """Whether a path is there and no file, so that it is written to and not replaced."""
+    return descriptor_of(path) is not None or (os.path.exists(path) and not os.path.isfile(path))
+
+
+@contextlib.contextmanager
+def written(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[IO[bytes]]:
+    """Give a file to write to, which takes the place of ``path`` when all of it is there.
+
+    If anything goes wrong, an interrupt too, what was there is as it was.
+
+    Args:
+        path: a link stands for the file that it leads to, and stays.
+        durable: whether it survives a power cut once this has returned.
+
+    Raises:
+        OSError: it cannot be written, or its owner could not be kept.
+    """
+    path = os.fspath(path)
+    if is_plain(path):
+        number = descriptor_of(path)
+        handle = os.dup(number) if number is not None else os.open(path, os.O_WRONLY)
+        with open(handle, "wb") as plain:
+            yield plain
+        return
+    target = Path(os.path.realpath(path))
+    before = target.stat() if os.path.lexists(target) else None
+    mode = 0o666 if before is None else S_IMODE(before.st_mode) & 0o777
+    # Names are limited in bytes, and a character has up to four. The number is drawn: a process of
+    # the same id may have left such a file when it was killed.
+    part = target.with_name(f".{target.name[:48]}.{os.urandom(4).hex()}.part")
+    try:
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with open(handle, "wb") as file:
+            if before is not None and S_ISREG(before.st_mode):
+                _keep(handle, before, target)
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(handle)
+        part.replace(target)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def _keep(handle: int, before: os.stat_result, target: Path) -> None:
+    """Give a new file the owner, the rights and the mode of the one that it will replace."""
+    now = os.fstat(handle)
+    if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
+        try:
+            os.fchown(handle, before.st_uid, before.st_gid)
+        except PermissionError:
+            raise PermissionError(
+                errno.EPERM, "it belongs to another user or group, and would not any more"
+            ) from None
+    if hasattr(os, "getxattr"):
+        # With an access control list the bits of the group are only its mask.
+        with contextlib.suppress(OSError):
+            os.removexattr(handle, _ACL)
+        with contextlib.suppress(OSError):
+            os.setxattr(handle, _ACL, os.getxattr(target, _ACL))
+    os.fchmod(handle, S_IMODE(before.st_mode) & 0o777)
+
+
+def unwritable(file: str | os.PathLike[str], error: OSError) -> TclogError:
+    """Return what to say of a file that cannot be written: the disk is full, or rights lack."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    folder = Path(file).parent
+    return TclogError(
+        f"{os.fspath(file)} cannot be written: {error.strerror}",
+        code="file-unwritable",
+        hint=to_run("df -h", folder) if full else to_run("ls -ld", folder),
+    )

@@ -144,7 +144,7 @@ def last_part(name: str) -> str:
     return last
 
 
-def write_whole(path: str, raw: bytes, *, durable: bool = True) -> None:
+def write_whole(path: str | os.PathLike[str], raw: bytes, *, durable: bool = True) -> None:
     """Write a file, whole or not at all; see ``tclog.log.outfile``.
 
     Raises:

@@ -33,7 +33,6 @@ DECISIONS: Mapping[str, str] = {
     # -- tclog
     "* --help": HELPS,
     "tclog --help": HELPS,
-    "tclog artifact get *": OWN,
     "tclog artifact get * -o FILE": FILL,
     "tclog artifact get * -o OTHER-FILE": FILL,
     "tclog artifact history *": LOOKS,

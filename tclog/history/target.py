@@ -14,7 +14,7 @@ from typing import Any
 from blake3 import blake3
 
 from tclog.chain.drive import Protocol, Sleep
-from tclog.errors import OutcomeUnknown, Refused, StoreError
+from tclog.errors import OutcomeUnknown, Refused, StoreError, StoreUnfit
 from tclog.event import MARK, VersionId, digest
 from tclog.history.objects import Listing, blob_of
 from tclog.history.spool import spool
@@ -54,6 +54,15 @@ class Target:
                 hint="tclog clone --help",
                 object=MARK,
             )
+        if found is not None:
+            # A copy that is brought up to date was probed when it was begun, and may have changed.
+            created = yield Create(self._mount + MARK, mark)
+            if created.outcome is Outcome.WON:
+                raise StoreUnfit(
+                    f"the store that is copied into created {MARK} again, which exists: it lets"
+                    " several writers create one object (is versioning switched on?)",
+                    hint="tclog doctor",
+                )
 
     def listing(self, folder: str) -> Listing | None:
         """List what is there."""

@@ -121,22 +121,22 @@ def test_a_store_that_doctor_found_unfit_is_left_alone(
     user("memory", "set", "k", "2", "--json").error(7)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_doctor_writes_what_commands_write(
-    user: User, moto: Server, proxy: Proxy, kind: str
-) -> None:
+def test_doctor_writes_what_commands_write(user: User, moto: Server, proxy: Proxy) -> None:
     on_bucket(user, moto.through(proxy.url))
-    proxy.inject(
-        Fault("refuse", 403),
-        times=ALWAYS,
-        match=lambda request: request.method == "PUT" and f"/work/{kind}/" in request.key,
-    )
-    found, error = checks(user, 7)
-    assert found["probe"][0] is True
-    assert found["objects"][0] is False
-    assert error["code"] == "store-denied"
-    assert error["message"].startswith(f"{kind}/")
-    proxy.heal()
+    for kind in KINDS:
+        proxy.inject(
+            Fault("refuse", 403),
+            times=ALWAYS,
+            match=lambda request, at=f"/work/{kind}/.": (
+                request.method == "PUT" and at in request.key
+            ),
+        )
+        found, error = checks(user, 7)
+        assert found["probe"][0] is True
+        assert found["objects"][0] is False
+        assert error["code"] == "store-denied"
+        assert error["message"].startswith(f"{kind}/")
+        proxy.heal()
     found, _ = checks(user)
     assert found["objects"][0] is True
 
@@ -198,7 +198,7 @@ def test_credentials_that_may_not_remove_are_told_and_are_enough(
 
 
 @pytest.mark.usefixtures("mounts")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["blobs", "chains", "pending"])
 def test_a_folder_of_the_store_on_another_disk(project: User, kind: str) -> None:
     """Files are written in .tmp and get their names by link(2)."""
     (project.store / kind).mkdir(exist_ok=True)

@@ -18,12 +18,12 @@ from support.project import Project
 from support.stores import Around, Counting, Server, fresh_bucket, open_s3
 
 from tclog.chain.drive import run
-from tclog.errors import Damaged, Refused, StoreError
-from tclog.event import digest, encode
+from tclog.errors import Damaged, Refused, StoreError, StoreUnfit
+from tclog.event import MARK, digest, encode
 from tclog.history.copying import Copied, broken, copy_log
 from tclog.history.fsck import Checked, Patient, fsck
 from tclog.history.target import Mounted, Target
-from tclog.store.base import Store
+from tclog.store.base import Created, Outcome, Store
 from tclog.store.file import FileStore
 from tclog.store.memory import MemoryStore
 
@@ -69,13 +69,28 @@ def test_again_copies_only_what_is_new(store: Store, tmp_path: Path):
     assert (done.blobs, done.keys, done.events, done.versions, done.bytes) == (0, 0, 0, 0, 0)
     assert done.present == len(objects(source)) - 1
     assert reading.count()["get"] <= 2
-    assert not {"create", "put", "put_file"} & set(counting.count())
+    assert [key for verb, key in counting.seen if verb in ("create", "put", "put_file")] == [MARK]
     open_log(source, "dave").memory.set("new", "value")
     open_log(source, "dave").memory.append("journal", "value")
     done = clone(source, counting)
     assert (done.events, done.versions) == (2, 2)
     assert objects(store) == objects(source)
     check(store)
+
+
+def test_a_store_that_lets_go_of_its_condition_is_not_copied_into(tmp_path: Path):
+    class Ignores(Around):
+        def create(self, key: str, data: bytes) -> Created:
+            self.inner.put(key, data)
+            return Created(Outcome.WON)
+
+    source, target = filled_store(tmp_path / "files"), MemoryStore()
+    clone(source, target)
+    before = objects(target)
+    open_log(source, "dave").memory.set("new", "value")
+    with pytest.raises(StoreUnfit):
+        clone(source, Ignores(target))
+    assert objects(target) == before
 
 
 def test_a_copy_can_be_worked_in_and_then_is_another_log(tmp_path: Path):

@@ -235,7 +235,7 @@ class FileStore:
             path = self._path(key)
             # Who comes late need not write, and flush, what will be thrown away.
             if os.path.lexists(path):
-                return Created(Outcome.EXISTS, cause="the object exists")
+                return _there(path)
             stored = self._write(temporary, data)
             failed = self._name(temporary, path)
         except OSError as error:
@@ -302,7 +302,7 @@ class FileStore:
                 if os.path.samefile(temporary, path):  # noqa: PTH121 - as above
                     return None
             if error.errno == errno.EEXIST:
-                return Created(Outcome.EXISTS, cause="the object exists")
+                return _there(path)
             if error.errno in _UNTOLD:
                 return Created(Outcome.UNKNOWN, cause=f"{error.strerror} while writing {path}")
             if error.errno in _NO_LINKS and not _can_link(temporary):
@@ -516,6 +516,8 @@ class FileStore:
             return StoreFull(text, hint=to_run("df -h", self._root))
         if error.errno in _DENIED:
             return StoreDenied(text, hint=to_run("ls -ld", self._root))
+        if error.errno == errno.EISDIR and error.filename:
+            return StoreError(text, hint=to_run("ls -ld", error.filename))
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
             return StoreMissing(text, hint="tclog where")
         if error.errno in _UNTOLD:
@@ -526,6 +528,13 @@ class FileStore:
 def _open(path: str, flags: int) -> int:
     """Open a file; whoever opens a pipe does not wait for its other end."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _there(path: str) -> Created:
+    """Return that a name is taken; a folder that took it would never be read back as an object."""
+    if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114 - as above
+        raise IsADirectoryError(errno.EISDIR, "a folder has its name", path)
+    return Created(Outcome.EXISTS, cause="the object exists")
 
 
 def _is_folder(row: os.DirEntry[str]) -> bool:

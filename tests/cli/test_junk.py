@@ -189,6 +189,15 @@ def test_a_version_of_another_place_is_junk(full: User) -> None:
     assert full("memory", "list").ok()
 
 
+def test_a_folder_in_a_slots_place_is_told_and_stops_no_other(full: User) -> None:
+    (full.store / slot_key(ChainId("memory/a"), 3)).mkdir()
+    told = full("memory", "set", "a", "3", "--json").error(7)
+    assert slot_key(ChainId("memory/a"), 3) in told["message"]
+    full("memory", "get", "a").ok()
+    full("memory", "set", "b", "3").ok()
+    full("fsck").ok()
+
+
 def test_a_circle_of_links_in_a_chains_place_stops_no_other(full: User) -> None:
     folder = full.store / "chains/memory/a"
     shutil.rmtree(folder)

@@ -560,6 +560,27 @@ def test_what_is_no_file_holds_nothing(root: Path, make: Callable[[Path], None])
     assert store.create("a/b/2", b"2").outcome is Outcome.EXISTS
 
 
+def test_a_folder_that_took_an_objects_name_is_told(root: Path, tmp_path: Path) -> None:
+    """It is no object, so to read back what a create met would never end."""
+    store = FileStore(root)
+    store.put("a/b/1", b"1")
+    (root / "a/b/2").mkdir()
+    (tmp_path / "file").write_bytes(b"2")
+    digest = blake3(b"2").hexdigest()
+    for write in (
+        lambda: store.create("a/b/2", b"2"),
+        lambda: store.keep("a/b/2", b"2"),
+        lambda: store.put("a/b/2", b"2"),
+        lambda: store.put_file("a/b/2", tmp_path / "file", digest, None),
+    ):
+        with pytest.raises(
+            StoreError, match=r"a/b/2 in .*: (a folder has its name|Is a directory)"
+        ):
+            write()
+    assert store.get("a/b/2") is None
+    assert not list((root / ".tmp").iterdir())
+
+
 def test_links_are_not_followed_in_a_circle(root: Path) -> None:
     store = FileStore(root)
     store.put("a/b/1", b"1")

@@ -23,6 +23,19 @@ if TYPE_CHECKING:
 PROJECT_DEFAULT = "default"
 TRUE_WORDS = ("1", "true", "yes", "on")
 FALSE_WORDS = ("0", "false", "no", "off")
+# How a bucket is reached: the names in the table [s3] of a file, and of the fields of ``Config``.
+S3 = (
+    "endpoint",
+    "region",
+    "profile",
+    "client",
+    "addressing",
+    "ca_bundle",
+    "checksum",
+    "sse",
+    "sse_kms_key",
+    "request_payer",
+)
 # Where nobody has a home: nothing is ever found there, and nothing can be written.
 NO_HOME = os.devnull
 # Names the project's file, so that none is searched for.
@@ -49,6 +62,13 @@ class Flags(NamedTuple):
     endpoint: str | None = None
     region: str | None = None
     profile: str | None = None
+    client: str | None = None
+    addressing: str | None = None
+    ca_bundle: str | None = None
+    checksum: str | None = None
+    sse: str | None = None
+    sse_kms_key: str | None = None
+    request_payer: str | None = None
 
 
 class Config(NamedTuple):
@@ -66,6 +86,12 @@ class Config(NamedTuple):
     region: Setting
     profile: Setting
     client: Setting
+    addressing: Setting
+    ca_bundle: Setting
+    checksum: Setting
+    sse: Setting
+    sse_kms_key: Setting
+    request_payer: Setting
     fsync: Setting
 
 
@@ -145,6 +171,12 @@ def _load(flags: Flags, environ: Mapping[str, str], start: str, place: Place | N
         region=find("s3.region"),
         profile=find("s3.profile"),
         client=find("s3.client", "obstore", "TCLOG_S3_CLIENT"),
+        addressing=find("s3.addressing"),
+        ca_bundle=_absolute(find("s3.ca_bundle"), bases, start),
+        checksum=find("s3.checksum"),
+        sse=find("s3.sse"),
+        sse_kms_key=find("s3.sse_kms_key"),
+        request_payer=find("s3.request_payer"),
         fsync=find("file.fsync", "true", "TCLOG_FSYNC"),
     )
 
@@ -176,18 +208,24 @@ def _located(store: Setting, bases: Mapping[str, str], start: str) -> Setting:
     """Make a store's folder absolute: a relative one is relative to where it was written down."""
     if store.value is None or "://" in store.value:
         return store
-    folder = os.path.expanduser(store.value)
-    if folder.startswith("~"):
-        raise UsageError(
-            f"{store.value} in {store.source} begins with no user's name", code="bad-store"
-        )
-    if ":" in folder:
+    if ":" in store.value:
         from tclog.log.project import check_folder
 
-        check_folder(folder)
+        check_folder(store.value)
+    return _absolute(store, bases, start)
+
+
+def _absolute(path: Setting, bases: Mapping[str, str], start: str) -> Setting:
+    if path.value is None:
+        return path
+    found = os.path.expanduser(path.value)
+    if found.startswith("~"):
+        raise UsageError(
+            f"{path.value} in {path.source} begins with no user's name", code="bad-store"
+        )
     # Not resolved: links stay as they are.
-    base = bases.get(store.source, start)
-    return store._replace(value=os.path.abspath(os.path.join(base, folder)))
+    base = bases.get(path.source, start)
+    return path._replace(value=os.path.abspath(os.path.join(base, found)))
 
 
 def location(found: Config) -> Location:
@@ -198,12 +236,23 @@ def location(found: Config) -> Location:
     return Location(
         url=found.store.value,
         project=found.project.value or PROJECT_DEFAULT,
-        endpoint=found.endpoint.value,
-        region=found.region.value,
-        profile=found.profile.value,
-        client=found.client.value or "obstore",
+        s3=said_of_s3(found),
         fsync=truth(found.fsync, "fsync"),
     )
+
+
+def said_of_s3(found: Config) -> dict[str, Any]:
+    """Return what a configuration says of how a bucket is reached, by name."""
+    return read_s3({name: getattr(found, name) for name in S3})
+
+
+def read_s3(settings: Mapping[str, Setting]) -> dict[str, Any]:
+    """Return the values of settings of a bucket; what nobody has said is left out."""
+    said = {name: setting.value for name, setting in settings.items() if setting.value is not None}
+    payer = settings.get("request_payer")
+    if "request_payer" in said and payer is not None:
+        return {**said, "request_payer": truth(payer, "request_payer")}
+    return said
 
 
 def truth(setting: Setting, name: str) -> bool:

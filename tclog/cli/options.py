@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -133,6 +133,28 @@ attempts = click.option(
 )
 
 
+def s3_option(name: str, dest: str, help_text: str) -> Callable[[F], F]:
+    """Make an option for the settings of a bucket that have none of their own."""
+    return click.option(
+        name, dest, multiple=True, metavar="NAME=VALUE", help=help_text, callback=_read_s3
+    )
+
+
+def _read_s3(_: click.Context, __: click.Parameter, words: Sequence[str]) -> dict[str, str]:
+    from tclog.cli.config import S3
+
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name not in S3 or not equals or not value:
+            raise UsageError(
+                f"{word!r} is not NAME=VALUE with a name out of {', '.join(S3)}",
+                hint="tclog init --help",
+            )
+        found[name] = value
+    return found
+
+
 def _be_strict(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked:
         from tclog.cli.here import Here
@@ -176,7 +198,10 @@ def filters(command: F) -> F:
 
 
 def place(command: F) -> F:
-    """Add the options that say where a bucket is."""
+    """Add the options that say where a bucket is and how it is reached."""
+    command = s3_option("--s3", "s3", "Another S3 setting, such as sse=AES256; repeatable.")(
+        command
+    )
     for name, metavar, text in (
         ("--profile", "P", "An AWS profile, instead of the standard chain."),
         ("--region", "R", "The S3 region."),

@@ -51,6 +51,7 @@ def open_log(
     region: str | None = None,
     profile: str | None = None,
     client: str = "obstore",
+    s3: Mapping[str, Any] | None = None,
     fsync: bool = True,
     cache: str | os.PathLike[str] | None = None,
 ) -> Log:
@@ -63,10 +64,12 @@ def open_log(
         create: make the project if it does not exist. The store is probed first.
         session: which run of the agent this is; only it may go on with its claims. By default each
             ``Log`` is a weak session of its own (docs/guarantees.md, Claims).
-        endpoint: the S3 endpoint, by default ``AWS_ENDPOINT_URL`` or AWS itself.
-        region: the S3 region, by default ``AWS_REGION``.
+        endpoint: the S3 endpoint. By default that of the environment, then that of the AWS files,
+            then AWS itself.
+        region: the S3 region, by default looked for in the same way.
         profile: an AWS profile; otherwise the standard credential chain.
         client: ``obstore`` or ``boto3``.
+        s3: more settings of the bucket, by the names that the file has (README, Configuration).
         fsync: for folders, whether writes survive a power cut.
         cache: a folder for known heads, to be shared by processes; by default kept in memory.
 
@@ -75,8 +78,10 @@ def open_log(
         StoreUnfit: ``create``, and the store lets several writers create one object.
         StoreError: it cannot be reached.
     """
-    location = reached(Location(os.fspath(url), project, endpoint, region, profile, client, fsync))
-    store = open_store(location)
+    said = {"endpoint": endpoint, "region": region, "profile": profile, "client": client}
+    location = Location(os.fspath(url), project, {**said, **(s3 or {})}, fsync)
+    location = reached(location, os.environ)
+    store = open_store(location, os.environ)
     try:
         found = run(read_project(project), store)
     except NotFound:
@@ -84,7 +89,7 @@ def open_log(
             raise
         from tclog.store.probe import probe
 
-        new = open_store(location, create=True)
+        new = open_store(location, os.environ, create=True)
         probe(new, os.urandom(8).hex())
         found = run(create_project(project, os.urandom(16).hex(), time.time_ns() // 1000), new)
     folder = None if cache is None else os.path.join(cache, location.digest(found.id))  # noqa: PTH118

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tclog.chain.drive import Protocol, settled
 from tclog.clock import stamp
@@ -22,6 +22,9 @@ from tclog.event import (
 from tclog.event.names import KEY_BYTES_MAX
 from tclog.store.base import Create, Entry, Found, Get, List, Store
 
+if TYPE_CHECKING:
+    from tclog.store.s3 import S3Settings
+
 # What else a copy begins with.
 FOLDERS = ("blobs", "chains", "events", "once", "packs")
 # It also names the folder of the project's caches on each user's disk.
@@ -34,16 +37,21 @@ AT_ONCE = 32
 class Location(NamedTuple):
     """Where a project is: a folder or a bucket with its settings, and the project's name.
 
-    ``url`` is a path, or ``s3://bucket/prefix``.
+    ``url`` is a path, or ``s3://bucket/prefix``. ``s3`` has what was said of how the bucket is
+    reached, by the names of ``S3Settings``. In a location that ``reached`` returns, ``bucket`` is
+    the whole of it.
     """
 
     url: str
     project: str
-    endpoint: str | None = None
-    region: str | None = None
-    profile: str | None = None
-    client: str = "obstore"
+    s3: Mapping[str, Any] = {}
     fsync: bool = True
+    bucket: S3Settings | None = None
+
+    @property
+    def endpoint(self) -> str | None:
+        """The S3 server, if it is not AWS."""
+        return self.bucket.endpoint if self.bucket is not None else None
 
     def digest(self, project_id: str = "") -> str:
         """Name what is remembered of this place: a copy elsewhere, with the same id, is another."""
@@ -51,19 +59,20 @@ class Location(NamedTuple):
         return digest("\n".join(words).encode())[:32]
 
 
-def reached(location: Location, environ: Mapping[str, str] | None = None) -> Location:
+def reached(location: Location, environ: Mapping[str, str]) -> Location:
     """Return a location with what the working folder or the environment says of where it is.
 
     What is remembered of a place goes by this: of another one it would be wrong.
+
+    Raises:
+        UsageError: the URL is of no kind that tclog knows, or a setting is none.
     """
     if "://" not in location.url:
         check_folder(location.url)
         return location._replace(url=os.path.abspath(location.url))  # noqa: PTH100 - keeps links
-    if location.endpoint is not None or not location.url.startswith("s3://"):
-        return location
-    from tclog.store.s3.settings import endpoint_in
+    from tclog.store.s3.resolve import resolve
 
-    return location._replace(endpoint=endpoint_in(environ))
+    return location._replace(bucket=resolve(said_of(location), environ).settings)
 
 
 def check_folder(word: str) -> None:
@@ -98,27 +107,35 @@ def open_store(
     """Open the store of a project; nothing is read or written yet.
 
     Args:
-        location: where it is.
-        environ: where the standard ``AWS_*`` variables are read; the process's by default.
+        location: where it is, as ``reached`` returns it if it is a bucket.
+        environ: where the keys to a bucket are looked up, if they are not in a file.
         create: whether a folder that does not exist is made by the first write.
+    """
+    if "://" not in location.url:
+        from tclog.store.file import FileStore
+
+        segment = encode_name(validate_name("project", location.project))
+        root = os.path.join(os.path.abspath(location.url), segment)  # noqa: PTH100, PTH118
+        return FileStore(root, create=create, fsync=location.fsync)
+    from tclog.store.s3 import S3Store
+
+    assert location.bucket is not None  # noqa: S101 - `reached` has filled it in
+    return S3Store(location.bucket, environ or {})
+
+
+def said_of(location: Location) -> S3Settings:
+    """Return what a location says of a bucket, and of nothing else.
 
     Raises:
         UsageError: the URL is of no kind that tclog knows.
     """
     segment = encode_name(validate_name("project", location.project))
-    scheme, found, rest = location.url.partition("://")
-    if not found:
-        from tclog.store.file import FileStore
-
-        root = os.path.join(os.path.abspath(location.url), segment)  # noqa: PTH100, PTH118
-        return FileStore(root, create=create, fsync=location.fsync)
-    if scheme != "s3":
-        raise _no_store(location.url)
-    from tclog.store.s3 import S3_KEY_BYTES_MAX, S3Settings, S3Store
-
+    scheme, _, rest = location.url.partition("://")
     bucket, _, prefix = rest.partition("/")
-    if not bucket:
+    if scheme != "s3" or not bucket:
         raise _no_store(location.url)
+    from tclog.store.s3 import S3_KEY_BYTES_MAX, S3Settings
+
     parts = [validate_name("prefix", part) for part in prefix.split("/") if part]
     if any(part in (".", "..") for part in parts):
         raise UsageError(
@@ -134,15 +151,7 @@ def open_store(
             code="bad-store",
             hint="tclog init --help",
         )
-    settings = S3Settings(
-        bucket=bucket,
-        prefix="/".join([*parts, segment]),
-        endpoint=location.endpoint,
-        region=location.region,
-        profile=location.profile,
-        client=location.client,
-    )
-    return S3Store(settings, environ)
+    return S3Settings(bucket, "/".join([*parts, segment]), **location.s3)
 
 
 def open_outer(location: Location, environ: Mapping[str, str] | None = None) -> Store:
@@ -156,7 +165,7 @@ def open_outer(location: Location, environ: Mapping[str, str] | None = None) -> 
 
     assert isinstance(one, S3Store)  # noqa: S101 - only buckets are concurrent
     prefix = one.settings.prefix.rpartition("/")[0]
-    return S3Store(one.settings._replace(prefix=prefix), environ)
+    return S3Store(one.settings._replace(prefix=prefix), environ or {})
 
 
 def read_projects() -> Protocol[list[Project]]:

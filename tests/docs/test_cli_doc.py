@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from docs.reading import ROOT, blocks, environment
-from tclog.cli.config import Config, Flags, load
+from tclog.cli.config import S3, Config, Flags, load
 from tclog.clock import SETTLED_US
 from tclog.errors import EXIT_STATUSES
 
@@ -64,7 +64,7 @@ def test_every_exit_status_has_a_row_and_code_words() -> None:
 
 def test_no_variable_of_ours_is_missing() -> None:
     read = {f"TCLOG_{name.upper()}" for name in ("store", "project", "agent", "endpoint")}
-    read |= {"TCLOG_REGION", "TCLOG_PROFILE"}
+    read |= {f"TCLOG_{name.upper()}" for name in S3 if name != "client"}
     for path in (ROOT / "tclog").rglob("*.py"):
         read |= set(re.findall(r'"(TCLOG_[A-Z0-9_]+)"', path.read_text()))
     assert read == set(SCRIPT.VARIABLES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import socket
 import ssl
@@ -39,6 +40,7 @@ from tclog.errors import (
 from tclog.store.base import Created, Outcome
 from tclog.store.s3 import S3Settings, S3Store, _boto3, limits
 from tclog.store.s3.bucket import bucket_settings, create_bucket
+from tclog.store.s3.resolve import resolve
 
 CLIENTS = ["obstore", "boto3"]
 KEYS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
@@ -468,7 +470,7 @@ def test_a_broken_aws_configuration_is_no_bug(
     path = tmp_path / "config"
     path.write_text(CONFIGS[config])
     monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
-    store = S3Store(fresh_bucket(moto, client=client)._replace(profile="x"))
+    store = S3Store(fresh_bucket(moto, client=client)._replace(profile="x"), os.environ)
     error = error_of(lambda: store.get("a/b"))
     if config == "no-profile":
         assert isinstance(error, UsageError)
@@ -481,7 +483,7 @@ def test_a_broken_aws_configuration_is_no_bug(
 
 @both
 def test_without_any_credentials(moto: Server, client: str) -> None:
-    store = S3Store(fresh_bucket(moto, client=client))
+    store = S3Store(fresh_bucket(moto, client=client), {})
     with pytest.raises(StoreDenied, match="no AWS credentials") as told:
         store.get("a/b")
     assert "AWS_ACCESS_KEY_ID" in told.value.hint
@@ -499,7 +501,8 @@ def test_a_profile_gives_keys_and_region(
     settings = fresh_bucket(moto.through(proxy.url), client=client)
     for region, expected in ((None, "eu-west-1"), ("us-west-2", "us-west-2")):
         proxy.clear()
-        S3Store(settings._replace(profile="x", region=region), KEYS).get("a/b")
+        said = settings._replace(profile="x", region=region)
+        S3Store(resolve(said, os.environ).settings, KEYS).get("a/b")
         signed = proxy.requests[0].headers["authorization"]
         assert re.search(f"Credential=KEYOFX/[0-9]+/{expected}/s3/", signed), signed
 
@@ -513,14 +516,15 @@ def test_the_environment_that_is_given_counts(moto: Server, proxy: Proxy, client
         "AWS_ENDPOINT_URL": proxy.url,
         "AWS_REGION": "eu-north-1",
     }
-    S3Store(S3Settings(moto.bucket, "p", client=client), environ).get("a/b")
+    said = S3Settings(moto.bucket, "p", client=client)
+    S3Store(resolve(said, environ).settings, environ).get("a/b")
     headers = proxy.requests[0].headers
     assert re.search("Credential=GIVEN/[0-9]+/eu-north-1/s3/", headers["authorization"])
     assert headers["x-amz-security-token"] == "token"
 
 
 def test_a_client_that_is_none(moto: Server) -> None:
-    with pytest.raises(UsageError, match="'s3fs' is no S3 client"):
+    with pytest.raises(UsageError, match="client is 's3fs'"):
         open_s3(moto, client="s3fs").get("a/b")
 
 
@@ -529,7 +533,7 @@ def test_a_client_that_is_none(moto: Server) -> None:
 FORKS = """
 import os, sys
 from tclog.store.s3 import S3Settings, S3Store
-store = S3Store(S3Settings(sys.argv[1], sys.argv[2], sys.argv[3], "us-east-1"))
+store = S3Store(S3Settings(sys.argv[1], sys.argv[2], sys.argv[3], "us-east-1"), os.environ)
 store.put("fork/a", b"parent")
 pid = os.fork()
 if pid == 0:

@@ -42,6 +42,7 @@ def init(
     region: str | None,
     profile: str | None,
     shared: bool,
+    s3: dict[str, str],
     create_bucket: bool,
 ) -> None:
     """Set up a project on a folder or a bucket; safe to repeat.
@@ -65,6 +66,7 @@ def init(
         endpoint=endpoint,
         region=region,
         profile=profile,
+        **s3,
     )
     if store is not None:
         _check_said(here, here.config.store.value or store)
@@ -222,9 +224,14 @@ def _ask_which(here: Here, location: Location) -> None:
 
 def _places(here: Here, location: Location) -> str:
     """Return the options that say where a bucket is, as they were given."""
-    said = {"region": here.flags.region, "profile": here.flags.profile}
-    rows = {"endpoint": location.endpoint, **said} if "://" in location.url else {}
-    return " ".join(f"--{name} {quote(value)}" for name, value in rows.items() if value)
+    if "://" not in location.url:
+        return ""
+    said = {name: getattr(here.flags, name) for name in config.S3}
+    own = {"endpoint": location.endpoint, "region": said["region"], "profile": said["profile"]}
+    words = [f"--{name} {quote(value)}" for name, value in own.items() if value]
+    others = said.keys() - own.keys()
+    words += [f"--s3 {quote(f'{name}={said[name]}')}" for name in sorted(others) if said[name]]
+    return " ".join(words)
 
 
 def _again(here: Here, location: Location, project: str | None, *more: str) -> str:
@@ -329,12 +336,20 @@ def _s3_settings(here: Here, opened: Store) -> dict[str, str | None]:
 
     assert isinstance(opened, S3Store)  # noqa: S101 - only buckets are concurrent
     effective = opened.settings
+    usual = effective._replace(addressing=None)
     client = here.config.client
     return {
         "endpoint": effective.endpoint,
         "region": effective.region,
         "profile": effective.profile,
         "client": None if client.source == "default" else client.value,
+        "addressing": None if effective.virtual == usual.virtual else effective.addressing,
+        # Of other machines other files are true, so this one only where it was said to tclog.
+        "ca_bundle": here.config.ca_bundle.value,
+        "checksum": effective.checksum,
+        "sse": effective.sse,
+        "sse_kms_key": effective.sse_kms_key,
+        "request_payer": "true" if effective.request_payer else None,
     }
 
 

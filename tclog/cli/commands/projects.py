@@ -27,6 +27,7 @@ def projects(
     endpoint: str | None,
     region: str | None,
     profile: str | None,
+    s3: dict[str, str],
 ) -> None:
     """List the projects that a store holds.
 
@@ -36,7 +37,8 @@ def projects(
     from tclog.chain.drive import run
     from tclog.log.project import open_outer, read_projects
 
-    here.say(store=store or here.flags.store, endpoint=endpoint, region=region, profile=profile)
+    said = {"endpoint": endpoint, "region": region, "profile": profile, **s3}
+    here.say(store=store or here.flags.store, **said)
     location = here.location()
     here.open_store(location)  # a folder that is not there is no empty store
     found = run(read_projects(), open_outer(location, here.environ))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +16,7 @@ from tclog.cli import config, options
 from tclog.cli.app import operation
 from tclog.cli.files import file_to_write, reading, unreadable
 from tclog.cli.here import Here
-from tclog.cli.options import FILE_IN, FILE_KEPT, FILE_OUT
+from tclog.cli.options import FILE_IN, FILE_KEPT, FILE_OUT, s3_option
 from tclog.cli.output import STDIN, one_line, size, write_bytes, write_json, write_line
 from tclog.cli.search import FOLDER, file_in, folder_of
 from tclog.errors import Damaged, NotFound, UsageError, quote, to_run
@@ -154,6 +154,7 @@ def import_(
     endpoint: str | None,
     region: str | None,
     profile: str | None,
+    s3: dict[str, str],
 ) -> None:
     """Read an export back: the same project, the same bytes.
 
@@ -166,6 +167,7 @@ def import_(
     """
     from tclog.chain.drive import run
     from tclog.history.transfer import import_log
+    from tclog.log.project import reached
 
     if file in SOURCES:
         raise UsageError(
@@ -174,7 +176,7 @@ def import_(
             hint=to_run("tclog import", f"./{file}"),
         )
     flags = {"store": store, "endpoint": endpoint, "region": region, "profile": profile}
-    here.say(**{name: value for name, value in flags.items() if value is not None})
+    here.say(**{name: value for name, value in flags.items() if value is not None}, **s3)
     new = None
     with _opened(file) as reader:
         wanted = here.flags.project
@@ -188,6 +190,7 @@ def import_(
         location = here.location()
         if store is not None:
             location, new = _target(here, store, location)
+            location = reached(location, here.environ)
         opened = here.open_store(location, create=True)
         _probe_new(opened)
         with here.progress("Importing") as progress:
@@ -244,7 +247,7 @@ def _say_init(here: Here, location: Location) -> None:
     if (before.store.value, before.project.value) != (location.url, location.project):
         words = ["tclog", "init", location.url, "--project", location.project]
         for name in ("endpoint", "region", "profile") if "://" in location.url else ():
-            value = getattr(location, name)
+            value = location.s3.get(name)
             words += [] if value is None else [f"--{name}", value]
         here.note(f"to work in it, in a folder of its own: {' '.join(map(quote, words))}")
 
@@ -267,6 +270,8 @@ def _say_init(here: Here, location: Location) -> None:
 @click.option("--to-endpoint", metavar="URL", help="The S3 endpoint of TO, if not AWS.")
 @click.option("--to-region", metavar="R", help="The S3 region of TO.")
 @click.option("--to-profile", metavar="P", help="The AWS profile for TO.")
+@s3_option("--from-s3", "from_s3", "An S3 setting of FROM, such as sse=AES256; repeatable.")
+@s3_option("--to-s3", "to_s3", "An S3 setting of TO; repeatable.")
 def clone(
     here: Here,
     source: str,
@@ -278,6 +283,8 @@ def clone(
     to_endpoint: str | None,
     to_region: str | None,
     to_profile: str | None,
+    from_s3: dict[str, str],
+    to_s3: dict[str, str],
 ) -> None:
     """Copy a project to another store; again, to copy what is new.
 
@@ -290,12 +297,19 @@ def clone(
     from tclog.chain.drive import run
     from tclog.history.copying import copy_log
     from tclog.history.target import Mounted, Target
+    from tclog.log.project import reached
 
     begin = _source(here, source, project or here.flags.project)
-    if from_endpoint or from_region or from_profile:
-        begin = begin._replace(endpoint=from_endpoint, region=from_region, profile=from_profile)
-    to = begin._replace(url="", endpoint=to_endpoint, region=to_region, profile=to_profile)
-    end, new = _target(here, target, to)
+    client = begin.s3.get("client", "obstore")
+    of_begin = _said(
+        from_s3, endpoint=from_endpoint, region=from_region, profile=from_profile, client=client
+    )
+    of_end = _said(to_s3, endpoint=to_endpoint, region=to_region, profile=to_profile, client=client)
+    if len(of_begin) > 1:
+        begin = begin._replace(s3=of_begin)
+    begin = reached(begin, here.environ)
+    end, new = _target(here, target, begin._replace(url="", s3=of_end))
+    end = reached(end, here.environ)
     if (begin.url, begin.endpoint) == (end.url, end.endpoint):
         raise UsageError(f"FROM and TO are the same store, {begin.url}")
     here.say(store=begin.url, project=begin.project)
@@ -327,6 +341,12 @@ def clone(
         f" {theirs.url}; {present} were there",
     )
     _end(here, copied, "copy")
+
+
+def _said(s3: dict[str, str], **flags: str | None) -> dict[str, Any]:
+    """Return what the command line says of a bucket, which goes before all that is configured."""
+    said = {name: config.Setting(value, "--s3") for name, value in {**flags, **s3}.items()}
+    return config.read_s3(said)
 
 
 def _look_at_source(begin: Location, ours: Store) -> None:
@@ -422,10 +442,7 @@ def _source(here: Here, word: str, project: str | None) -> Location:
     return Location(
         url=url,
         project=project or _only_project(url) or mine.project.value or "default",
-        endpoint=mine.endpoint.value if same else None,
-        region=mine.region.value if same else None,
-        profile=mine.profile.value if same else None,
-        client=mine.client.value or "obstore",
+        s3=config.said_of_s3(mine) if same else {"client": mine.client.value},
         fsync=config.truth(mine.fsync, "fsync"),
     )
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
+from tclog.cli import config
 from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import Column, write_json, write_rows
+from tclog.errors import TclogError
 
 
 @operation(
@@ -26,19 +28,12 @@ def where(here: Here) -> None:
             "TCLOG_CACHE" if here.environ.get("TCLOG_CACHE") else "default",
         ),
     }
-    for name in (
-        "store",
-        "project",
-        "agent",
-        "session",
-        "endpoint",
-        "region",
-        "profile",
-        "client",
-        "fsync",
-    ):
+    for name in ("store", "project", "agent", "session", *config.S3, "fsync"):
         setting = getattr(found, name)
         rows[name] = (setting.value, setting.source)
+    rows |= dict.fromkeys(("proxy", "credentials"), (None, "default"))
+    if (found.store.value or "").startswith("s3://"):
+        rows |= _bucket(here)
     if here.json:
         record = {
             name.replace(" ", "_"): {"value": v, "source": s} for name, (v, s) in rows.items()
@@ -51,6 +46,33 @@ def where(here: Here) -> None:
         now_us=0,
         limit=0,
     )
+
+
+def _bucket(here: Here) -> dict[str, tuple[str | None, str]]:
+    """Return how the bucket is reached, as a whole; nothing else reaches a client."""
+    from tclog.log.project import said_of
+    from tclog.store.s3.credentials import keys_in
+    from tclog.store.s3.proxies import without_password
+    from tclog.store.s3.resolve import PROFILES, resolve
+
+    try:
+        found, sources = resolve(said_of(config.location(here.config)), here.environ)
+    except TclogError as error:
+        here.note(error.message)  # what was found is shown all the same: it is what is asked for
+        return {}
+    rows: dict[str, tuple[str | None, str]] = {"endpoint": (found.server, "default")}
+    for name, source in sources.items():
+        value = str(getattr(found, name))
+        rows[name] = (without_password(value) if name == "proxy" else value, source)
+    profile = next((name for name in PROFILES if here.environ.get(name)), None)
+    if found.profile is None and profile is not None:
+        rows["profile"] = (here.environ[profile], profile)
+    if keys_in(found, here.environ) is not None:
+        rows["credentials"] = ("keys", "AWS_ACCESS_KEY_ID")
+    else:
+        named = found.profile or (profile and here.environ[profile])
+        rows["credentials"] = ("looked for by botocore", f"profile {named}" if named else "default")
+    return rows
 
 
 def _presence(file: str) -> str:

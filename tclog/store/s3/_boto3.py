@@ -1,25 +1,26 @@
-"""Requests by boto3, and the credentials that only it can find.
+"""Requests by boto3.
 
-It serves what obstore cannot: the full AWS credential chain, making a bucket, reading its settings,
-and all requests where configured (``client="boto3"``) or after a fork.
+It serves what obstore cannot: making a bucket, reading its settings, listings with odd keys, and
+all requests where configured (``client="boto3"``) or after a fork.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from tclog.clock import stamp_of
-from tclog.errors import UsageError
 from tclog.store.base import LIST_PAGE_MAX, Entry, Found, not_forward
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
 from tclog.store.s3 import limits
+from tclog.store.s3.credentials import find_credentials
 from tclog.store.s3.failures import DENIED, Failure, RequestError
 from tclog.store.s3.plane import filled, parts, tag
 from tclog.store.s3.raised import NOT_S3, boto3_failure
-from tclog.store.s3.settings import S3Settings, static_keys
+from tclog.store.s3.settings import S3Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -29,51 +30,81 @@ if TYPE_CHECKING:
 _FOREIGN = r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f]"
 
 
-def boto3_session(settings: S3Settings, environ: Mapping[str, str]) -> Any:
-    """Find the credentials by the full AWS chain: profiles, SSO, assume-role, instance roles."""
-    import boto3
-    from botocore.exceptions import BotoCoreError, ProfileNotFound
+def _session(credentials: Any) -> Any:
+    """Make a session that takes nothing from the environment or a file.
 
-    keys: dict[str, Any] = {f"aws_{k}": v for k, v in static_keys(settings, environ).items()}
-    try:
-        session = boto3.session.Session(
-            profile_name=settings.profile, region_name=settings.region or None, **keys
-        )
-        found = session.get_credentials()
-    except ProfileNotFound as error:
-        raise UsageError(
-            str(error), code="profile-missing", hint="aws configure list-profiles"
-        ) from None
-    except (BotoCoreError, OSError, ValueError) as error:
-        # ValueError: what a credential_process printed is not JSON.
-        failure = boto3_failure(error)
-        unclear = not failure.status and not failure.code
-        raise RequestError(
-            failure._replace(code="Misconfigured") if unclear else failure
-        ) from error
-    if found is None:
-        raise RequestError(Failure(0, "NoCredentials", "no credentials"))
-    return session
+    Each of botocore's variables keeps its default only. What the session is for is said to the
+    client in full.
+    """
+    import boto3
+    import botocore.session
+    from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConstantProvider
+
+    variables = {
+        name: (None, None, default, cast)
+        for name, (_, _, default, cast) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()
+    }
+    variables["config_file"] = variables["credentials_file"] = (None, None, os.devnull, None)
+    session = botocore.session.Session(session_vars=variables)
+    session.get_component("config_store").set_config_provider("s3", ConstantProvider({}))
+    session.register_component("credential_provider", _Found(credentials))
+    return boto3.session.Session(botocore_session=session)
+
+
+class _Found(NamedTuple):
+    """Stands for the search for credentials, which is over."""
+
+    credentials: Any
+
+    def load_credentials(self) -> Any:
+        return self.credentials
 
 
 def boto3_client(settings: S3Settings, environ: Mapping[str, str]) -> S3Client:
+    import ssl
+
     from botocore.config import Config
 
-    client: S3Client = boto3_session(settings, environ).client(
+    # The certificates of the system, as obstore has them; botocore would take its own.
+    bundle = settings.ca_bundle or ssl.get_default_verify_paths().cafile or True
+    client: S3Client = _session(find_credentials(settings, environ)).client(
         "s3",
-        endpoint_url=settings.endpoint,
-        region_name=settings.region or None,
+        endpoint_url=settings.server,
+        region_name=settings.signed_for,
+        verify=bundle,
         config=Config(
             connect_timeout=limits.CONNECT_TIMEOUT_S,
             read_timeout=limits.REQUEST_TIMEOUT_S,
-            retries={"total_max_attempts": 1},
+            retries={"total_max_attempts": 1, "mode": "standard"},
             max_pool_connections=64,
+            signature_version="s3v4",
+            proxies=dict.fromkeys(("http", "https"), settings.proxy) if settings.proxy else {},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
-            s3={"addressing_style": "path"} if settings.endpoint else {},
+            use_dualstack_endpoint=False,
+            use_fips_endpoint=False,
+            s3={
+                "addressing_style": "virtual" if settings.virtual else "path",
+                "payload_signing_enabled": True,
+                "use_accelerate_endpoint": False,
+                "us_east_1_regional_endpoint": "regional",
+            },
         ),
     )
+    client.meta.events.register("before-sign.s3.DeleteObjects", _add_md5)
     return client
+
+
+def _add_md5(request: Any, **_: Any) -> None:
+    """Add the checksum without which many servers refuse a removal of several objects.
+
+    obstore sends it, too. botocore has given it up for others.
+    """
+    import hashlib
+    from base64 import b64encode
+
+    digest = hashlib.md5(request.body, usedforsecurity=False).digest()
+    request.headers["Content-MD5"] = b64encode(digest).decode()
 
 
 class Boto3Plane:
@@ -210,11 +241,10 @@ class Boto3Plane:
 
     def delete(self, keys: Sequence[str]) -> None:
         try:
-            if len(keys) == 1:
-                self.client.delete_object(Bucket=self._bucket, Key=self._prefix + keys[0])
-                return
-            objects: Any = {"Objects": [{"Key": self._prefix + key} for key in keys], "Quiet": True}
-            reply = self.client.delete_objects(Bucket=self._bucket, Delete=objects)
+            objects: Any = {"Objects": [{"Key": self._prefix + key} for key in keys]}
+            reply = self.client.delete_objects(
+                Bucket=self._bucket, Delete=objects, ChecksumAlgorithm="SHA256"
+            )
         except self.errors as error:
             self._failed(error)
         # The whole is answered 200; what became of each object stands in the answer.

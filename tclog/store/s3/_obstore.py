@@ -6,7 +6,9 @@ its own success. It hangs for ever in a child of a process that has used it.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -15,10 +17,11 @@ from tclog.clock import Stamp, stamp_of
 from tclog.store.base import LIST_PAGE_MAX, Entry, Found
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
 from tclog.store.s3 import limits
+from tclog.store.s3.credentials import Provider, find_credentials, keys_in
 from tclog.store.s3.failures import Failure, RequestError
 from tclog.store.s3.plane import OddKeysError, filled, parts, tag
 from tclog.store.s3.raised import NOT_S3, obstore_failure
-from tclog.store.s3.settings import S3Settings, static_keys
+from tclog.store.s3.settings import S3Settings
 
 # What obstore says of a listing with a key that it has no name for.
 _NO_NAME = "Encountered object with invalid path"
@@ -48,16 +51,80 @@ def _stamp_in(meta: Mapping[str, Any]) -> Stamp:
     return stamp_of(moment)
 
 
-def _credentials(settings: S3Settings, environ: Mapping[str, str]) -> dict[str, Any]:
-    """What obstore has to be told when the environment holds no static keys."""
-    from obstore.auth.boto3 import Boto3CredentialProvider
+# What obstore takes from the environment of the process though it is told otherwise: there is no
+# argument that stands for "none".
+_STUBBORN = (
+    "AWS_CHECKSUM_ALGORITHM",
+    "AWS_SERVER_SIDE_ENCRYPTION",
+    "AWS_SSE_BUCKET_KEY_ENABLED",
+    "AWS_SSE_CUSTOMER_KEY_BASE64",
+    "AWS_SSE_KMS_KEY_ID",
+)
+# The same of keys that have no token.
+_TOKENS = ("AWS_SESSION_TOKEN", "AWS_TOKEN")
+_hiding = threading.Lock()
 
-    from tclog.store.s3._boto3 import boto3_session
 
-    session = boto3_session(settings, environ)
-    options: dict[str, Any] = {"credential_provider": Boto3CredentialProvider(session)}
-    if session.region_name:
-        options["region"] = session.region_name
+@contextlib.contextmanager
+def _hidden(*names: str) -> Iterator[None]:
+    """Hide variables from obstore while it makes a client.
+
+    ``os.environ`` stays as it is, so other threads of Python notice nothing.
+    """
+    with _hiding:
+        found = {name: value for name, value in os.environ.items() if name.upper() in names}
+        for name in found:
+            os.unsetenv(name)
+        try:
+            yield
+        finally:
+            for name, value in found.items():
+                os.putenv(name, value)
+
+
+def _options(settings: S3Settings) -> dict[str, Any]:
+    """Say everything that obstore would otherwise take from variables of the environment."""
+    options = {
+        "bucket": settings.bucket,
+        "region": settings.signed_for,
+        "endpoint": settings.bucket_url if settings.virtual else settings.server,
+        "virtual_hosted_style_request": settings.virtual,
+        "s3_express": False,
+        "unsigned_payload": False,
+        "skip_signature": False,
+        "conditional_put": "etag",
+        "copy_if_not_exists": "multipart",
+        "disable_tagging": False,
+        "disable_bulk_delete": False,
+        "imdsv1_fallback": False,
+        "request_payer": settings.request_payer,
+    }
+    options["aws_endpoint_url_s3"] = options["endpoint"]  # goes before the other
+    found = {
+        "prefix": settings.prefix or None,
+        "checksum_algorithm": settings.checksum,
+        "server_side_encryption": settings.sse,
+        "sse_kms_key_id": settings.sse_kms_key,
+    }
+    return options | {name: value for name, value in found.items() if value is not None}
+
+
+def _connection(settings: S3Settings) -> dict[str, Any]:
+    """Say how connections are made, also that there is no proxy, whatever the environment says."""
+    plain = settings.server.startswith("http://")
+    options: dict[str, Any] = {
+        "allow_http": plain,
+        # Where nothing is encrypted there is no certificate to check, and reading those of the
+        # system takes longer than a request.
+        "allow_invalid_certificates": plain,
+        "connect_timeout": timedelta(seconds=limits.CONNECT_TIMEOUT_S),
+        # The second leaves out every host.
+        "proxy_url": settings.proxy or "http://127.0.0.1:9",
+        "proxy_excludes": "" if settings.proxy else "*,0.0.0.0/0,::/0",
+    }
+    if settings.ca_bundle is not None:
+        with open(settings.ca_bundle, "rb") as file:  # noqa: PTH123 - loading pathlib takes time
+            options["root_certificate"] = file.read()
     return options
 
 
@@ -68,35 +135,38 @@ class ObstorePlane:
 
         self._obstore = obstore
         self._errors = (exceptions.BaseError, OSError, NotImplementedError)
-        self._options: dict[str, Any] = {
-            "bucket": settings.bucket,
-            "region": settings.region or "us-east-1",
-        }
-        if settings.prefix:
-            self._options["prefix"] = settings.prefix
-        if settings.endpoint:
-            self._options["endpoint"] = settings.endpoint
-        self._options |= static_keys(settings, environ) or _credentials(settings, environ)
-        self._http = (settings.endpoint or "").startswith("http://")
-        self._records = self._client(limits.REQUEST_TIMEOUT_S)
+        self._provider: Provider | None = None
+        try:
+            self._options, self._connection = _options(settings), _connection(settings)
+            self._options |= self._keys(settings, environ)
+            self._records = self._client(limits.REQUEST_TIMEOUT_S)
+        except (*self._errors, ValueError) as error:
+            # Nothing was sent.
+            failure = obstore_failure(error)
+            raise RequestError(failure._replace(code="Misconfigured")) from error
         self._uploads: Any = None
         self._downloads: Any = None
 
+    def _keys(self, settings: S3Settings, environ: Mapping[str, str]) -> dict[str, Any]:
+        keys = keys_in(settings, environ)
+        if keys is None:
+            self._provider = Provider(find_credentials(settings, environ))
+            return {"credential_provider": self._provider}
+        said = {"access_key_id": keys.key_id, "secret_access_key": keys.secret}
+        return said if keys.token is None else {**said, "session_token": keys.token}
+
     def _client(self, timeout_s: float, **timeouts: timedelta) -> Any:
-        options: Any = {
-            "allow_http": self._http,
-            # Where nothing is encrypted there is no certificate to check, and reading those of the
-            # system takes longer than a request.
-            "allow_invalid_certificates": self._http,
-            "connect_timeout": timedelta(seconds=limits.CONNECT_TIMEOUT_S),
-            "timeout": timedelta(seconds=timeout_s),
-            **timeouts,
-        }
-        return self._obstore.store.S3Store(
-            **self._options,
-            client_options=options,
-            retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeout_s)},
-        )
+        tokens = () if "session_token" in self._options else _TOKENS
+        with _hidden(*_STUBBORN, *tokens):
+            return self._obstore.store.S3Store(
+                **self._options,
+                client_options={  # type: ignore[arg-type]
+                    **self._connection,
+                    "timeout": timedelta(seconds=timeout_s),
+                    **timeouts,
+                },
+                retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeout_s)},
+            )
 
     def _large(self) -> Any:
         if self._uploads is None:
@@ -110,7 +180,8 @@ class ObstorePlane:
         return self._downloads
 
     def _failed(self, error: Exception) -> NoReturn:
-        raise RequestError(obstore_failure(error)) from error
+        failure = self._provider.failure if self._provider is not None else None
+        raise RequestError(failure or obstore_failure(error)) from error
 
     def _absent(self, error: Exception, *, said: bool = False) -> None:
         """Accept a plain 404, but not that of a bucket which is gone.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from tclog.store.base import not_forward
 from tclog.store.s3._boto3 import Boto3Plane
 from tclog.store.s3.failures import RequestError, explain
 from tclog.store.s3.raised import boto3_failure
-from tclog.store.s3.settings import S3Settings, complete
+from tclog.store.s3.settings import REGION, S3Settings, aws_domain
 from tclog.store.s3.store import S3Store
 
 # How a life-cycle rule is told by which objects of the project vanish.
@@ -20,7 +19,7 @@ REMOVES = "remove or archive objects of this project"
 _NEW_BUCKET = r"(?!.*\.\.|[\d.]+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 
 
-def _plane(settings: S3Settings, environ: Mapping[str, str] | None) -> Boto3Plane:
+def _plane(settings: S3Settings, environ: Mapping[str, str]) -> Boto3Plane:
     plane = S3Store(settings._replace(client="boto3"), environ).plane()
     assert isinstance(plane, Boto3Plane)  # noqa: S101 - narrows for the type checker
     return plane
@@ -41,17 +40,17 @@ def check_new_bucket(bucket: str) -> None:
         )
 
 
-def create_bucket(settings: S3Settings, environ: Mapping[str, str] | None = None) -> bool:
+def create_bucket(settings: S3Settings, environ: Mapping[str, str]) -> bool:
     """Make the bucket; False if this account has it already.
 
     Raises:
         StoreError: it cannot be made.
     """
-    settings = complete(settings, os.environ if environ is None else environ)
     plane = _plane(settings, environ)
     where: dict[str, Any] = {"Bucket": settings.bucket}
-    if settings.region and settings.region != "us-east-1" and not settings.endpoint:
-        where["CreateBucketConfiguration"] = {"LocationConstraint": settings.region}
+    region = settings.signed_for
+    if region != REGION and settings.server.endswith(aws_domain(region)):
+        where["CreateBucketConfiguration"] = {"LocationConstraint": region}
     try:
         plane.client.create_bucket(**where)
     except plane.errors as error:
@@ -64,14 +63,11 @@ def create_bucket(settings: S3Settings, environ: Mapping[str, str] | None = None
     return True
 
 
-def bucket_settings(
-    settings: S3Settings, environ: Mapping[str, str] | None = None
-) -> dict[str, str]:
+def bucket_settings(settings: S3Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """Read what `doctor` reports of a bucket: what its servers may do to objects, who sees them.
 
     A setting that the server does not tell is reported as such, never guessed.
     """
-    settings = complete(settings, os.environ if environ is None else environ)
     plane = _plane(settings, environ)
     client = plane.client
     bucket = settings.bucket
@@ -141,7 +137,7 @@ def check_pages(settings: S3Settings, environ: Mapping[str, str], keys: Sequence
         raise not_forward(settings.bucket, folder)
 
 
-def region_of(settings: S3Settings, environ: Mapping[str, str] | None = None) -> str:
+def region_of(settings: S3Settings, environ: Mapping[str, str]) -> str:
     """Return the region that a bucket is in, "" if the server does not tell."""
     try:
         plane = _plane(settings, environ)
@@ -154,9 +150,7 @@ def region_of(settings: S3Settings, environ: Mapping[str, str] | None = None) ->
     return str(headers.get("x-amz-bucket-region", ""))
 
 
-def name_cause(
-    error: StoreUnfit, settings: S3Settings, environ: Mapping[str, str] | None = None
-) -> None:
+def name_cause(error: StoreUnfit, settings: S3Settings, environ: Mapping[str, str]) -> None:
     """Say that versioning is on where a server ignores conditions, as Ceph RGW does then."""
     try:
         told = bucket_settings(settings, environ)
@@ -170,7 +164,7 @@ def name_cause(
             " conditions then: use a bucket without it"
         )
         return
-    endpoint = complete(settings, os.environ if environ is None else environ).endpoint
+    endpoint = settings.endpoint
     error.message += (
         "; versioning is on in this bucket, and some servers (Ceph RGW) ignore conditions then:"
         " suspend it"

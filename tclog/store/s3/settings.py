@@ -1,21 +1,42 @@
-"""How a bucket is reached: settings, and what they may be."""
+"""How a bucket is reached: one set of settings, the same for every client, and nothing beside it.
+
+``resolve.resolve`` fills it in from what was said, the environment and the AWS files. The clients
+are built from it alone; only credentials are looked up elsewhere (``credentials``).
+"""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from tclog.errors import UsageError
 
 S3_KEY_BYTES_MAX = 1024
+REGION = "us-east-1"
+CLIENTS = ("obstore", "boto3")
+ADDRESSINGS = ("path", "virtual")
+CHECKSUMS = ("none", "sha256")
+ENCRYPTIONS = ("none", "AES256", "aws:kms", "aws:kms:dsse")
 
 
 class S3Settings(NamedTuple):
-    """How to reach a bucket; everything that is not set follows the standard AWS rules.
+    """How to reach a bucket. What is None follows the rules of AWS.
 
-    ``client`` is ``obstore`` or ``boto3``. Credentials are never part of the settings.
+    Args:
+        bucket: its name.
+        prefix: what every key begins with, without a slash at the end.
+        endpoint: the server's URL; None for AWS.
+        region: what requests are signed for.
+        profile: whose credentials are taken, instead of those of the environment.
+        client: ``obstore`` or ``boto3``.
+        addressing: where a request names the bucket: ``path``, or ``virtual`` for the host name.
+        ca_bundle: a file of certificates to trust.
+        proxy: the HTTP proxy for this endpoint.
+        checksum: sent with what is written: ``sha256``. ``none`` is what was said for None.
+        sse: the encryption that is asked for: ``AES256``, ``aws:kms`` or ``aws:kms:dsse``; ``none``
+            as above.
+        sse_kms_key: the key for it, where it is not the bucket's own.
+        request_payer: whether requests say that this account pays for them.
     """
 
     bucket: str
@@ -24,41 +45,75 @@ class S3Settings(NamedTuple):
     region: str | None = None
     profile: str | None = None
     client: str = "obstore"
+    addressing: str | None = None
+    ca_bundle: str | None = None
+    proxy: str | None = None
+    checksum: str | None = None
+    sse: str | None = None
+    sse_kms_key: str | None = None
+    request_payer: bool = False
+
+    @property
+    def signed_for(self) -> str:
+        """The region that requests are signed for."""
+        return self.region or REGION
+
+    @property
+    def server(self) -> str:
+        """The URL of the server, also that of AWS."""
+        return self.endpoint or f"https://s3.{self.signed_for}.{aws_domain(self.signed_for)}"
+
+    @property
+    def virtual(self) -> bool:
+        """Whether the host name of a request names the bucket, by botocore's rules.
+
+        At AWS it does, elsewhere where that was said. It never does where no host name can be made
+        of it: of a bucket with dots (no certificate would fit), or at an address of numbers.
+        """
+        asked = self.addressing or ("path" if self.endpoint else "virtual")
+        fits = re.fullmatch(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", self.bucket) is not None
+        numbers = re.match(r"https?://(\[|[\d.]+(:\d+)?(/|$))", self.server) is not None
+        return asked == "virtual" and fits and not numbers
+
+    @property
+    def bucket_url(self) -> str:
+        """The URL that every object's key is added to."""
+        if not self.virtual:
+            return f"{self.server}/{self.bucket}"
+        scheme, _, rest = self.server.partition("://")
+        return f"{scheme}://{self.bucket}.{rest}"
 
 
-def endpoint_in(environ: Mapping[str, str] | None = None) -> str | None:
-    """Return the endpoint that the environment names, by default the process's."""
-    environ = os.environ if environ is None else environ
-    return environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or None
+# What the regions of other partitions begin with, and where those have their servers.
+_DOMAINS = {
+    "cn-": "amazonaws.com.cn",
+    "eu-isoe-": "cloud.adc-e.uk",
+    "eusc-": "amazonaws.eu",
+    "us-iso-": "c2s.ic.gov",
+    "us-isob-": "sc2s.sgov.gov",
+    "us-isof-": "csp.hci.ic.gov",
+}
 
 
-def complete(settings: S3Settings, environ: Mapping[str, str]) -> S3Settings:
-    """Fill in what the environment says of endpoint and region."""
-    return settings._replace(
-        endpoint=settings.endpoint or endpoint_in(environ),
-        region=settings.region
-        or environ.get("AWS_REGION")
-        or environ.get("AWS_DEFAULT_REGION")
-        or None,
-    )
+def aws_domain(region: str) -> str:
+    """Return the domain of AWS that a region belongs to."""
+    found = [domain for start, domain in _DOMAINS.items() if region.startswith(start)]
+    return found[0] if found else "amazonaws.com"
 
 
-def static_keys(settings: S3Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the keys that the environment holds; none where a profile is asked for."""
-    names = ("access_key_id", "secret_access_key", "session_token")
-    keys = {name: environ.get(f"AWS_{name.upper()}") for name in names}
-    if settings.profile or not keys["access_key_id"] or not keys["secret_access_key"]:
-        return {}
-    return {name: value for name, value in keys.items() if value}
-
-
-# What a bucket may be called that was made long ago, or by another server; and a new one.
+# What a bucket may be called that was made long ago, or by another server.
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _ENDPOINT = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(\d{1,5}))?(/[!-~]*)?")
+_REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
+_KEY = re.compile(r"[!-~]{1,2048}")
 
 
-def checked(settings: S3Settings) -> S3Settings:
-    """Refuse what obstore would panic on: an endpoint without a scheme is easily typed."""
+def check(settings: S3Settings) -> S3Settings:
+    """Refuse what a client would panic on, and what no server knows.
+
+    Raises:
+        UsageError: a setting is none.
+    """
     if not _BUCKET.fullmatch(settings.bucket):
         raise UsageError(
             f"{settings.bucket!r} is no bucket name",
@@ -72,4 +127,28 @@ def checked(settings: S3Settings) -> S3Settings:
             code="bad-endpoint",
             hint="tclog where",
         )
+    for name, allowed in (
+        ("client", CLIENTS),
+        ("addressing", ADDRESSINGS),
+        ("checksum", CHECKSUMS),
+        ("sse", ENCRYPTIONS),
+    ):
+        value = getattr(settings, name)
+        if value is not None and value not in allowed:
+            raise _bad(name, value, f"one of {', '.join(allowed)}")
+    if not _REGION.fullmatch(settings.signed_for):
+        raise _bad("region", settings.signed_for, "a name such as eu-west-1")
+    if settings.sse_kms_key is not None:
+        if not _KEY.fullmatch(settings.sse_kms_key):
+            raise _bad("sse_kms_key", settings.sse_kms_key, "the name of a key")
+        if not (settings.sse or "").startswith("aws:kms"):
+            raise _bad("sse_kms_key", settings.sse_kms_key, "used only with sse aws:kms")
     return settings
+
+
+def _bad(name: str, value: object, needed: str) -> UsageError:
+    return UsageError(
+        f"the S3 setting {name} is {value!r}; it has to be {needed}",
+        code="bad-config",
+        hint="tclog where",
+    )

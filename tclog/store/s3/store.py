@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from tclog.clock import SECOND_US, Stamp
-from tclog.errors import StoreError, StoreUnfit, StoreUnreachable, UsageError
+from tclog.errors import StoreError, StoreUnfit, StoreUnreachable
 from tclog.store.base import Created, Entry, Found, Outcome, refuse_other
 from tclog.store.reader import CheckedReader
 from tclog.store.s3 import _obstore, limits
 from tclog.store.s3._boto3 import Boto3Plane
 from tclog.store.s3.failures import Failure, RequestError, explain, found_there, may_help_again
 from tclog.store.s3.plane import OddKeysError, Plane
-from tclog.store.s3.settings import S3Settings, checked, complete
+from tclog.store.s3.settings import S3Settings, check
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,20 +32,20 @@ class S3Store:
     """A bucket, or a prefix of one, as a store.
 
     Args:
-        settings: how to reach it.
-        environ: where the standard ``AWS_*`` variables are read; the process's by default.
+        settings: how to reach it, as ``resolve`` gives them.
+        environ: where the keys are looked up, if they are not in a file.
 
     Raises:
-        UsageError: the bucket's name or the endpoint is none.
+        UsageError: the settings are none.
     """
 
     concurrent = True
     local = False
     resolution_us = SECOND_US
 
-    def __init__(self, settings: S3Settings, environ: Mapping[str, str] | None = None) -> None:
-        self._environ = os.environ if environ is None else environ
-        self._settings = checked(complete(settings, self._environ))
+    def __init__(self, settings: S3Settings, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._settings = check(settings)
         self._planes: dict[tuple[str, int], Plane] = {}
         # Whether a listing was met that obstore cannot show.
         self._odd_keys = False
@@ -56,7 +56,7 @@ class S3Store:
 
     @property
     def settings(self) -> S3Settings:
-        """The settings with endpoint and region filled in."""
+        """How the bucket is reached."""
         return self._settings
 
     def plane(self, client: str = "") -> Plane:
@@ -74,17 +74,10 @@ class S3Store:
 
     def _open(self, client: str) -> Plane:
         try:
-            if client == "obstore":
-                return _obstore.ObstorePlane(self._settings, self._environ)
-            if client == "boto3":
-                return Boto3Plane(self._settings, self._environ)
+            kind = _obstore.ObstorePlane if client == "obstore" else Boto3Plane
+            return kind(self._settings, self._environ)
         except RequestError as error:
             raise self._explain(error.failure) from error
-        raise UsageError(
-            f"{client!r} is no S3 client; there are obstore and boto3",
-            code="bad-config",
-            hint="tclog where",
-        )
 
     def _sent(self, request: Callable[[], T]) -> T:
         """Send a read or an idempotent write, again if need be; bounded in number and time."""

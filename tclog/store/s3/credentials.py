@@ -1,0 +1,107 @@
+"""Whose requests they are: keys from the environment, or the whole AWS chain by botocore.
+
+Both clients get their keys here, and no other way. A profile that was asked for goes before the
+keys of the environment. botocore is loaded only where there are none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tclog.errors import UsageError
+from tclog.store.s3.failures import Failure, RequestError
+from tclog.store.s3.raised import boto3_failure
+from tclog.store.s3.settings import S3Settings
+
+if TYPE_CHECKING:
+    from obstore.store import S3Credential
+
+# Keys that expire are asked for again after this time. botocore renews them ten minutes before
+# their end. obstore takes those for old that end within five minutes.
+KEPT = timedelta(minutes=1)
+_OBSTORE_AHEAD = timedelta(minutes=5)
+
+
+class Keys(NamedTuple):
+    """What a request is signed with."""
+
+    key_id: str
+    secret: str
+    token: str | None
+
+
+def keys_in(settings: S3Settings, environ: Mapping[str, str]) -> Keys | None:
+    """Return the keys that the environment holds; none where a profile is asked for."""
+    key_id, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
+    if settings.profile or not key_id or not secret:
+        return None
+    # The second is what it was called at first; botocore takes it, too.
+    token = environ.get("AWS_SESSION_TOKEN") or environ.get("AWS_SECURITY_TOKEN") or None
+    return Keys(key_id, secret, token)
+
+
+def find_credentials(settings: S3Settings, environ: Mapping[str, str]) -> Any:
+    """Find botocore's credentials: those of the environment, a profile, SSO, a role, the machine.
+
+    Raises:
+        UsageError: there is no such profile.
+        RequestError: there are none, or they cannot be had.
+    """
+    import botocore.session
+    from botocore.credentials import Credentials
+    from botocore.exceptions import BotoCoreError, ProfileNotFound
+
+    keys = keys_in(settings, environ)
+    if keys is not None:
+        return Credentials(*keys)
+    try:
+        found = botocore.session.Session(profile=settings.profile).get_credentials()
+    except ProfileNotFound as error:
+        raise profile_missing(error) from None
+    except (BotoCoreError, OSError, ValueError) as error:
+        # ValueError: what a credential_process printed is not JSON.
+        raise unusable(error) from error
+    if found is None:
+        raise RequestError(Failure(0, "NoCredentials", "no credentials"))
+    return found
+
+
+def profile_missing(error: Exception) -> UsageError:
+    """Return the error for a profile that no file has."""
+    return UsageError(str(error), code="profile-missing", hint="aws configure list-profiles")
+
+
+def unusable(error: Exception) -> RequestError:
+    """Return what botocore could not do before it sent a request."""
+    failure = boto3_failure(error)
+    unclear = not failure.status and not failure.code
+    return RequestError(failure._replace(code="Misconfigured") if unclear else failure)
+
+
+class Provider:
+    """Gives obstore its keys; asked again before they expire.
+
+    Why it could not is kept in ``failure``: obstore would tell it as a text only.
+    """
+
+    def __init__(self, found: Any) -> None:
+        self.failure: Failure | None = None
+        self._found = found
+
+    def __call__(self) -> S3Credential:
+        """See obstore's ``S3CredentialProvider``."""
+        until = datetime.now(UTC) + _OBSTORE_AHEAD + KEPT
+        try:
+            key_id, secret, token = self._found.get_frozen_credentials()[:3]
+        except Exception as error:
+            self.failure = unusable(error).failure
+            raise
+        self.failure = None
+        return {
+            "access_key_id": key_id,
+            "secret_access_key": secret,
+            "token": token,
+            "expires_at": until,
+        }

@@ -1,0 +1,293 @@
+"""One resolved set of settings: both clients send the same requests to the same place.
+
+The next variable, file or combination is one line of ``CASES``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import obstore
+import pytest
+from blake3 import blake3
+from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
+from support.recorder import Recorder
+
+from tclog.store.s3 import S3Settings, S3Store, limits
+from tclog.store.s3.resolve import resolve
+
+CLIENTS = ["obstore", "boto3"]
+KEYS = {"AWS_ACCESS_KEY_ID": "KEY", "AWS_SECRET_ACCESS_KEY": "secret"}
+NO_KEYS = dict.fromkeys(KEYS, "")
+
+
+class Case(NamedTuple):
+    """What is said, what the environment and the AWS files add, and what has to come of it.
+
+    In texts <A>, <B> and <P> stand for servers' URLs and <D> for a folder. Of the servers ``asked``
+    gets all requests and the others none.
+    """
+
+    environ: Mapping[str, str] = {}
+    config: str = ""
+    said: Mapping[str, Any] = {"endpoint": "<A>"}
+    asked: str = "<A>"
+    host: str | None = None
+    path: str = "/bucket"
+    region: str = "us-east-1"
+    key_id: str = "KEY"
+
+
+FILE = "[default]\nregion = eu-file-1\nendpoint_url = <B>\n"
+X = "[profile x]\nregion = eu-x-1\naws_access_key_id = XKEY\naws_secret_access_key = s\n"
+SERVICES = (
+    "[profile x]\nservices = here\nendpoint_url = <A>\n[services here]\ns3 =\n  endpoint_url = "
+)
+VIRTUAL = "[default]\ns3 =\n  addressing_style = virtual\n"
+PROXIED = {"said": {"endpoint": "http://s3.test"}, "asked": "<P>", "host": "s3.test"}
+CASES = {
+    "nothing else": Case(),
+    # What was said goes before the environment and the files.
+    "endpoint-s3 unheard": Case({"AWS_ENDPOINT_URL_S3": "<B>"}),
+    "endpoint unheard": Case({"AWS_ENDPOINT_URL": "<B>"}),
+    "endpoint of obstore's unheard": Case({"AWS_ENDPOINT": "<B>"}),
+    "endpoint of a file unheard": Case(config=FILE, region="eu-file-1"),
+    "region unheard": Case(
+        {"AWS_REGION": "eu-v-1", "AWS_DEFAULT_REGION": "eu-d-1"},
+        FILE,
+        {"endpoint": "<A>", "region": "eu-said-1"},
+        region="eu-said-1",
+    ),
+    "profile before keys": Case(
+        config=X, said={"endpoint": "<A>", "profile": "x"}, region="eu-x-1", key_id="XKEY"
+    ),
+    # What nobody said: the environment, then the files.
+    "endpoint-s3": Case({"AWS_ENDPOINT_URL_S3": "<A>", "AWS_ENDPOINT_URL": "<B>"}, said={}),
+    "endpoint": Case({"AWS_ENDPOINT_URL": "<A>"}, FILE, {}, region="eu-file-1"),
+    "endpoint with a slash": Case(said={"endpoint": "<A>/"}),
+    "endpoint with a path": Case(said={"endpoint": "<A>/s3/"}, path="/s3/bucket"),
+    "endpoint of a file": Case(config=FILE.replace("B", "A"), said={}, region="eu-file-1"),
+    "endpoint of a profile": Case({"AWS_PROFILE": "y"}, X + "[profile y]\nendpoint_url = <A>", {}),
+    "endpoint of a service": Case({"AWS_PROFILE": "x"}, SERVICES.replace("A", "B") + "<A>", {}),
+    "endpoint beside another service's": Case(
+        {"AWS_PROFILE": "x"}, SERVICES.replace("s3 =", "sqs =") + "<B>", {}
+    ),
+    "region": Case({"AWS_REGION": "eu-v-1", "AWS_DEFAULT_REGION": "eu-d-1"}, region="eu-v-1"),
+    "default region": Case({"AWS_DEFAULT_REGION": "eu-d-1"}, FILE, region="eu-d-1"),
+    "region beside keys": Case({"AWS_PROFILE": "x"}, X, region="eu-x-1"),
+    "region of the default profile": Case({"AWS_DEFAULT_PROFILE": "x"}, X, region="eu-x-1"),
+    "keys of a profile": Case({**NO_KEYS, "AWS_PROFILE": "x"}, X, region="eu-x-1", key_id="XKEY"),
+    "keys of a file": Case(
+        {**NO_KEYS, "AWS_SHARED_CREDENTIALS_FILE": "<D>/config"},
+        "[default]\naws_access_key_id = FKEY\naws_secret_access_key = s\n",
+        key_id="FKEY",
+    ),
+    "keys of a process": Case(
+        NO_KEYS,
+        "[default]\ncredential_process = echo '"
+        '{"Version": 1, "AccessKeyId": "PKEY", '
+        '"SecretAccessKey": "s", "SessionToken": "t", "Expiration": "2999-01-01T00:00:00Z"}\'',
+        key_id="PKEY",
+    ),
+    "token": Case({"AWS_SESSION_TOKEN": "T"}),
+    "token of obstore's": Case({"AWS_TOKEN": "T"}),
+    "web identity beside keys": Case(
+        {"AWS_WEB_IDENTITY_TOKEN_FILE": "/nowhere", "AWS_ROLE_ARN": "arn:aws:iam::1:role/r"}
+    ),
+    "container beside keys": Case({"AWS_CONTAINER_CREDENTIALS_FULL_URI": "<B>"}),
+    # Where a request names the bucket.
+    "virtual": Case(
+        {"HTTP_PROXY": "<P>"},
+        said={"endpoint": "http://s3.test", "addressing": "virtual"},
+        asked="<P>",
+        host="bucket.s3.test",
+        path="/",
+    ),
+    "virtual by a file": Case(
+        {"HTTP_PROXY": "<P>", "AWS_ENDPOINT_URL": "http://s3.test:81"},
+        VIRTUAL,
+        {},
+        asked="<P>",
+        host="bucket.s3.test:81",
+        path="/",
+    ),
+    "virtual unheard": Case({"HTTP_PROXY": "<P>"}, VIRTUAL, **PROXIED | {
+        "said": {"endpoint": "http://s3.test", "addressing": "path"}
+    }),
+    "virtual at numbers": Case(said={"endpoint": "<A>", "addressing": "virtual"}),
+    "virtual with dots": Case(
+        {"HTTP_PROXY": "<P>"},
+        said={"endpoint": "http://s3.test", "addressing": "virtual", "bucket": "a.b"},
+        asked="<P>",
+        host="s3.test",
+        path="/a.b",
+    ),
+    "accelerated": Case(config="[default]\ns3 =\n  use_accelerate_endpoint = true\n"),
+    "fips beside an endpoint": Case({"AWS_USE_FIPS_ENDPOINT": "true"}),
+    "dual stack beside an endpoint": Case({"AWS_USE_DUALSTACK_ENDPOINT": "true"}),
+    "endpoints ignored": Case(
+        {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true", "AWS_ENDPOINT_URL": "<B>"}, FILE,
+        region="eu-file-1",
+    ),
+    # Proxies.
+    "proxy": Case({"HTTP_PROXY": "<P>"}, **PROXIED),
+    "proxy in small letters": Case({"http_proxy": "<P>", "HTTP_PROXY": "<B>"}, **PROXIED),
+    "proxy without a scheme": Case({"http_proxy": "<PH>"}, **PROXIED),
+    "proxy for all": Case({"ALL_PROXY": "<P>"}, **PROXIED),
+    "proxy for https": Case({"HTTPS_PROXY": "<P>"}),
+    "proxy of obstore's": Case({"AWS_PROXY_URL": "<P>"}),
+    "no proxy": Case({"HTTP_PROXY": "<P>", "NO_PROXY": "x, 127.0.0.1"}),
+    "no proxy at all": Case({"HTTP_PROXY": "<P>", "no_proxy": "*", "NO_PROXY": ""}),
+    "no proxy in a network": Case({"HTTP_PROXY": "<P>", "NO_PROXY": "127.0.0.0/8"}),
+    "no proxy elsewhere": Case({"HTTP_PROXY": "<P>", "NO_PROXY": "test2,127.0.0.1"}, **PROXIED),
+    "no proxy at a port": Case({"HTTP_PROXY": "<P>", "NO_PROXY": "s3.test:9"}, **PROXIED),
+}  # fmt: skip
+
+
+def heard() -> Iterator[str]:
+    """Name every variable that obstore, botocore or what they are made of may heed."""
+    folder = Path(obstore.__file__).parent / "_store"
+    for file in ("_aws.pyi", "_client.pyi"):
+        text = (folder / file).read_text()
+        yield from re.findall(r"`(AWS_[A-Z0-9_]+)`", text)
+        fields = re.findall(r"^    (\w+): ", text, re.MULTILINE)
+        yield from (f"AWS_{name.upper()}" for name in fields)
+    for _, names, _, _ in BOTOCORE_DEFAUT_SESSION_VARIABLES.values():
+        yield from [names] if isinstance(names, str) else names or ()
+    yield from MORE
+
+
+MORE = (
+    "AWS_S3_US_EAST_1_REGIONAL_ENDPOINT",
+    "AWS_S3_USE_ARN_REGION",
+    "AWS_S3_DISABLE_MULTIREGION_ACCESS_POINTS",
+    "AWS_S3_DISABLE_EXPRESS_SESSION_AUTH",
+    "AWS_S3_EXPRESS",
+    "AWS_server_side_encryption",
+    "AWS_CREDENTIAL_EXPIRATION",
+    "AWS_ACCOUNT_ID",
+    "AWS_EXECUTION_ENV",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)
+# What of them is heeded on purpose, and tried above.
+MEANT = {
+    *KEYS, "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE",
+    "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
+}  # fmt: skip
+VALUES = ("true", "false", "1", "sha256", "aws:kms", "http://127.0.0.1:9", "/nowhere", "garbage é")
+
+
+class Places(NamedTuple):
+    a: Recorder
+    b: Recorder
+    proxy: Recorder
+    folder: Path
+
+    def fill(self, text: Any) -> Any:
+        if not isinstance(text, str):
+            return text
+        for name, server in (("A", self.a), ("B", self.b), ("P", self.proxy)):
+            text = text.replace(f"<{name}>", server.url).replace(f"<{name}H>", server.host)
+        return text.replace("<D>", str(self.folder))
+
+    def filled(self, texts: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self.fill(text) for name, text in texts.items()}
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[list[Recorder]]:
+    with Recorder() as a, Recorder() as b, Recorder() as proxy:
+        yield [a, b, proxy]
+
+
+@pytest.fixture
+def places(
+    servers: list[Recorder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Places]:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(limits, "PART_BYTES", 1 << 16)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    for server in servers:
+        server.clear()
+    yield Places(*servers, tmp_path)
+
+
+def work(store: S3Store, folder: Path) -> None:
+    """Use every verb once."""
+    (large := folder / "large").write_bytes(b"1" * (limits.PART_BYTES + 1))
+    (small := folder / "small").write_bytes(b"1")
+    store.put("a/b", b"1")
+    store.create("a/c", b"2")
+    store.get("a/b")
+    store.stat("a/b")
+    store.list("a", "", 10, False)
+    store.list("a", "a/b", 10, False)
+    store.list("a", "", 10, True)
+    for file in (small, large):
+        store.put_file(f"a/{file.name}", file, blake3(file.read_bytes()).hexdigest(), None)
+    for _ in store.get_file("a/b") or ():
+        pass
+    store.delete("a/b")
+    store.delete("a/b", "a/c")
+
+
+def log_of(places: Places, said: S3Settings, environ: Mapping[str, str], client: str) -> list[str]:
+    """Return what a client sends to do everything, of all servers together."""
+    for server in (places.a, places.b, places.proxy):
+        server.clear()
+    settings = resolve(said._replace(client=client), environ).settings
+    work(S3Store(settings, environ), places.folder)
+    lines = [line for server in places[:3] for line in server.lines()]
+    # Parts of an upload may go side by side.
+    return sorted(lines)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_both_clients_send_the_same_to_the_same_place(
+    places: Places, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    case = CASES[name]
+    for variable, value in case.environ.items():
+        monkeypatch.setenv(variable, places.fill(value))
+    if case.config:
+        (places.folder / "config").write_text(places.fill(case.config))
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(places.folder / "config"))
+    said = S3Settings(**{"bucket": "bucket", "prefix": "p", **places.filled(case.said)})
+    asked = places.fill(case.asked)
+    logs = {}
+    for client in CLIENTS:
+        logs[client] = log_of(places, said, os.environ, client)
+        told = {request.asked for s in places[:3] for request in s.requests}
+        assert told == {asked.removeprefix("http://")}
+        for server in places[:3]:
+            for request in server.requests:
+                assert request.host == (case.host or asked.removeprefix("http://"))
+                assert (request.path + "/").startswith(case.path.rstrip("/") + "/")
+                assert (request.region, request.key_id) == (case.region, case.key_id)
+    assert logs["obstore"] == logs["boto3"]
+    assert len(logs["obstore"]) > 10
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_no_variable_of_a_library_s_own_changes_a_request(
+    places: Places, monkeypatch: pytest.MonkeyPatch, client: str
+) -> None:
+    """The list is made of what the libraries say of themselves, so it grows with them."""
+    said = S3Settings("bucket", "p", places.a.url)
+    plain = log_of(places, said, os.environ, client)
+    names = sorted({*heard()} - MEANT)
+    assert len(names) > 50
+    for nth in range(len(VALUES)):
+        with monkeypatch.context() as patch:
+            for at, name in enumerate(names):
+                patch.setenv(name, VALUES[(at + nth) % len(VALUES)])
+            assert log_of(places, said, os.environ, client) == plain, nth

@@ -12,6 +12,8 @@ from tclog.errors import WaitTimeout
 T = TypeVar("T")
 POLL_MIN_S = 0.05
 POLL_MAX_S = 2.0
+# What is drawn of a pause, so that a thousand waiters do not march in step.
+DRAWN = 0.5, 1.5
 
 
 def poll(
@@ -24,11 +26,12 @@ def poll(
 ) -> Protocol[T]:
     """Look until ``look`` returns something; it raises where the wait can never end.
 
-    The pause grows from 50 ms to 2 s with jitter, so a thousand waiters do not march in step;
+    The pause grows from ``POLL_MIN_S`` to ``POLL_MAX_S``, each times a factor within ``DRAWN``;
     ``pause_s`` may ask for a longer one (until a lease ends, say).
     """
     begun_s = client.monotonic_s()
     wait_s = POLL_MIN_S
+    least, most = DRAWN
     while True:
         found = yield from look()
         if found is not None:
@@ -36,7 +39,9 @@ def poll(
         spent_s = client.monotonic_s() - begun_s
         if timeout_s is not None and spent_s >= timeout_s:
             raise timed_out()
-        pause = max(wait_s * (0.5 + client.jitter()), min(pause_s() or 0.0, POLL_MAX_S))
+        pause = max(
+            wait_s * (least + client.jitter() * (most - least)), min(pause_s() or 0.0, POLL_MAX_S)
+        )
         if timeout_s is not None:
             pause = min(pause, timeout_s - spent_s)
         yield Sleep(pause)

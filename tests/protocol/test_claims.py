@@ -11,7 +11,14 @@ from tclog.domain.steps import AFTER_MAX, Withdraw
 from tclog.errors import NotFound, Refused, UsageError, WaitTimeout
 from tclog.log import claims
 from tclog.log.barriers import pass_barrier
-from tclog.log.claims import claim_next, claim_step, claim_waiting, next_waiting, release_step
+from tclog.log.claims import (
+    claim_next,
+    claim_step,
+    claim_waiting,
+    lease_ms_of,
+    next_waiting,
+    release_step,
+)
 from tclog.log.handoff import complete_step
 from tclog.log.steps import add_step, change_step, reopen_step
 from tclog.store.base import Create, List
@@ -316,3 +323,25 @@ def test_a_barrier_has_1_to_1000_parties(world: World, parties: int, allowed: bo
         return
     with pytest.raises(WaitTimeout if allowed else UsageError):
         world.run(protocol)
+
+
+@pytest.mark.parametrize(
+    ("lease_s", "lease_ms"),
+    [
+        (None, 1_800_000),
+        (0.1, 100),
+        (0.1004, 100),
+        (1.5, 1500),
+        (60, 60_000),
+        (2_592_000, 2_592_000_000),
+    ],
+)
+def test_a_lease_is_kept_in_milliseconds(lease_s: float | None, lease_ms: int) -> None:
+    assert lease_ms_of(lease_s) == lease_ms
+
+
+@pytest.mark.parametrize("lease_s", [-1, 0, 0.099, 2_592_000.001])
+def test_a_lease_lasts_100_ms_to_30_days(lease_s: float) -> None:
+    with pytest.raises(UsageError) as wrong:
+        lease_ms_of(lease_s)
+    assert wrong.value.code == "bad-lease"

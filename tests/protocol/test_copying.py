@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from typing import Any
 
 import pytest
 
 from tclog.chain.drive import Protocol
+from tclog.clock import stamp
 from tclog.errors import Damaged, Refused
-from tclog.event import ALL, MARK, VersionId, chain_folder, chain_id, digest, slot_key
-from tclog.history.copying import Copied, Range, Seen, _Copy, _is_small, copy_log
+from tclog.event import ALL, MARK, VersionId, chain_folder, chain_id, digest, encode, slot_key
+from tclog.history.copying import Copied, Range, Seen, _Copy, _is_part, _is_small, copy_log
 from tclog.log.inbox import send_message
 from tclog.log.memory import set_value
 from tclog.log.project import create_project
-from tclog.store.base import Entry
+from tclog.store.base import Entry, Found
 
 from .world import World
 
@@ -245,3 +247,17 @@ def test_a_project_that_is_none_is_not_copied() -> None:
     with pytest.raises(Damaged):
         world.run(copy_log(told.sink, told.tell))
     assert told.sink.keys == []
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"null", b"junk", b"1"])
+def test_what_is_no_record_is_not_called_another_part_of_a_transaction(raw: bytes) -> None:
+    """It is told as what it is."""
+    assert _is_part({"id": "t"}, Found(raw, stamp(0)))
+
+
+@pytest.mark.parametrize(
+    ("txn", "part"), [({"id": "t"}, True), ({"id": "u"}, False), (None, False)]
+)
+def test_a_slot_is_part_of_the_transaction_that_it_names(txn: Any, part: bool) -> None:
+    record = {} if txn is None else {"txn": txn}
+    assert _is_part({"id": "t"}, Found(encode(record), stamp(0))) == part

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tclog.chain.slots import newest_slot
 from tclog.errors import Damaged
 from tclog.event import blob_key, chain_id, slot_key
-from tclog.event.packs import decode_seen
-from tclog.history.gc import collect
+from tclog.event.packs import PackReader, decode_seen, events_of
+from tclog.history.copying import Seen, _Copy, unseen_junk
+from tclog.history.gc import _Collecting, _Held, collect
+from tclog.history.objects import PACKS_FOLDER, pack_of, unseen
 from tclog.history.packing import pack
 from tclog.history.packs import read_packs_head
 from tclog.history.sync import sync
@@ -18,6 +22,7 @@ from tclog.history.voiding import void
 from tclog.index import Index
 from tclog.log.memory import get_value, set_value
 
+from .test_copying import Kept
 from .world import World
 
 HOUR_S, DAY_S = 3600, 86_400
@@ -142,3 +147,49 @@ def test_an_event_goes_when_it_is_packed_and_more_than_a_day_old(
     done = world.run(collect(world.client("keeper"), remove=True))
     assert (done.events, done.bytes, done.unpacked) == (1, row.size, 0)
     assert row.key not in [one.key for one in world.store.list("events", "", 9, False)]
+
+
+def test_a_pack_is_held_if_all_of_its_events_are(world: World, index: Index) -> None:
+    for key in "abc":
+        write(world, "alice", key)
+    assert packed(world, index) == 1
+    (row,) = world.store.list("packs", "", 9, False)
+    found = world.store.get(row.key)
+    assert found is not None
+    name = pack_of(row.key)
+    assert name is not None
+    events = [event for event, _ in events_of(PackReader(found.data, name))]
+    assert len(events) == 3
+    with closing(_Held()) as held:
+        collecting = _Collecting(world["keeper"], held, unseen)
+        for event in events:
+            assert not world.run(collecting._is_held(name))
+            held.hold(event)
+        assert world.run(collecting._is_held(name))
+        assert not world.run(collecting._is_held("0" * 64))
+
+
+def test_a_copy_tells_of_events_after_the_last_hour_of_which_some_may_be_missing(
+    world: World, index: Index
+) -> None:
+    write(world, "alice", "a")
+    packed(world, index)
+    world.clock.pass_s(DAY_S)
+    write(world, "keeper", "time")
+    floor = world.run(collect(world["keeper"], remove=True)).through
+    assert floor
+    told: list[str] = []
+    gone = [f"events/{hour}/x.json" for hour in (floor[:-2] + "00", floor, floor[:-2] + "99")]
+    with closing(Seen()) as seen_keys:
+        copy = _Copy(Kept(), lambda key, _: told.append(key), unseen_junk, "", unseen, seen_keys)
+        copy._gone = gone
+        head = world.run(newest_slot(PACKS_FOLDER))
+        for row in world.store.list("packs", "", 9, False):
+            seen_keys.add(row.key)
+        world.run(copy.tell_missing(head))
+        assert told == gone[2:]
+        # A pack that is named and not there is told, once.
+        told.clear()
+        copy._gone = [row.key for row in world.store.list("packs", "", 9, False)]
+        world.run(copy.tell_missing(head))
+        assert told == copy._gone

@@ -190,3 +190,26 @@ def test_what_is_remembered_is_for_its_user_alone(tmp_path: Path) -> None:
     for path in (tmp_path / "cache").rglob("*"):
         expected = 0o700 if path.is_dir() else 0o600
         assert stat.S_IMODE(path.stat().st_mode) == expected, path
+
+
+def test_a_folder_is_fit_and_a_bucket_is_found_to_be_for_a_while(tmp_path: Path) -> None:
+    assert FileHeads(tmp_path, lambda _: None).fitness(0.0) == ""
+    assert MemoryHeads(lambda _: None).fitness(0.0) == ""
+    assert FileHeads(tmp_path).fitness(0.0) is None
+    one = FileHeads(tmp_path)
+    one.keep_fitness(0.0, "")
+    (file,) = tmp_path.iterdir()
+    for age_s, told in (
+        (1.0, ""),
+        (heads.FIT_KEPT_S - 5, ""),
+        (heads.FIT_KEPT_S + 0.1, None),
+        (-60, None),
+    ):
+        then = time.time() - age_s
+        os.utime(file, (then, then))
+        for other in (one, FileHeads(tmp_path)):
+            assert other.fitness(0.0) == told, age_s
+    # That it is unfit is believed for good.
+    one.keep_fitness(0.0, "it ignores conditions")
+    os.utime(file, (0, 0))
+    assert FileHeads(tmp_path).fitness(0.0) == "it ignores conditions"

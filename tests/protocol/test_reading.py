@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tclog.chain.drive import run
-from tclog.chain.read import list_chains, read_forward, read_head, read_range
+from tclog.chain.read import list_chains, read_forward, read_head, read_next, read_range
 from tclog.clock import parse_us
 from tclog.errors import Damaged, Refused, StoreUnreachable
 from tclog.event import VOIDS_MAX, chain_id, decode, digest, encode, slot_key
@@ -65,6 +65,26 @@ def test_a_folder_that_was_made_for_a_name_and_is_empty_yet_is_no_chain(tmp_path
     ]
     slot.unlink()
     assert run(list_chains(world["alice"], "memory"), store) == ["memory/short"]
+
+
+@pytest.mark.parametrize("begins", [0, 3])
+@pytest.mark.parametrize(
+    ("others", "asked", "more"),
+    [(0, 1, False), (1, 2, False), (2, 5, False), (4, 5, False), (5, 5, True), (7, 5, True)],
+)
+def test_who_follows_a_quick_writer_asks_for_more_the_longer_it_goes_on(
+    world: World, begins: int, others: int, asked: int, more: bool
+) -> None:
+    """One slot, then one, then three at once; no slot twice."""
+    write(world, "bob", begins)
+    known = world.run(read_head(world["alice"], KEY))
+    write(world, "bob", others)
+    world.asked.clear()
+    news, left = world.run(read_next(world["alice"], KEY, known))
+    assert [version.seq for version in news] == [*range(begins + 1, begins + min(others, 5) + 1)]
+    assert left == more
+    slots = [slot_key(KEY, seq) for seq in range(begins + 1, begins + asked + 1)]
+    assert [step.key for step in world.asked] == slots
 
 
 def test_chains_are_listed_in_byte_order_by_the_beginning_of_their_names(world: World) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tclog.chain.combine import _Seen, _take_in
 from tclog.chain.drive import Protocol, run
 from tclog.chain.judge import judge
-from tclog.chain.read import read_range, read_version
+from tclog.chain.read import read_next, read_range, read_version
 from tclog.chain.slots import decode_slot
 from tclog.errors import (
     BadName,
@@ -411,3 +413,32 @@ def test_broadcasts_below_junk_are_taken_in_also_where_it_is_more_than_can_be_en
     world.run(send)
     box = world.run(read_inbox(world.client("carol"), everything=True))
     assert [message.text for message in box.messages] == ["all 0", "all 1", "direct"]
+
+
+@pytest.mark.parametrize("run", ["together", "alone"])
+@pytest.mark.parametrize("begins", [0, 1, 2])
+def test_who_reads_on_passes_over_slots_that_were_ended(
+    world: World, begins: int, run: str
+) -> None:
+    """Version 5 ends slots 3 and 4; what was asked of these two beside it says nothing."""
+    for nth in range(2):
+        world.run(send_message(world["alice"], "carol", f"{nth}"))
+    inbox = chain_id("inbox", "carol")
+    spoil(world, inbox, 3, 4)
+    end(world, inbox, 4)
+    for nth in range(3):
+        world.run(send_message(world["bob"], "carol", f"more {nth}"))
+    emil = world.client("emil")
+    known = world.run(read_version(emil, inbox, begins)) if begins else None
+    seqs = [seq for seq in range(begins + 1, 9) if seq not in (3, 4)]
+    if run == "alone":
+        news, _ = world.run(read_next(emil, inbox, known))
+        assert [version.seq for version in news] == seqs[: len(news)]
+        assert news[-1].seq == begins + 5
+        return
+    race: Any = SimpleNamespace(client=emil, chain=inbox)
+    mine: Any = SimpleNamespace(after=begins)
+    seen = _Seen(emil, inbox, mine, known)
+    replies = [world.store.get(slot_key(inbox, seq)) for seq in range(begins + 1, 9)]
+    world.run(_take_in(race, seen, replies))
+    assert [version.seq for version in seen.versions] == seqs

@@ -22,7 +22,7 @@ def check_fit(client: Client, *, again: bool = False) -> Protocol[None]:
     """Try the store, if that is due: two requests. What says nothing stops nothing.
 
     Args:
-        client: who remembers what came of it.
+        client: its heads remember what came of it.
         again: try it in any case, and forget what was remembered.
 
     Raises:

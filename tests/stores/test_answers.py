@@ -45,6 +45,7 @@ class Answer(NamedTuple):
     more: str = ""
     headers: Mapping[str, str] = {}
     page: str = ""
+    message: str = "<Message>so it says</Message>"
 
     @property
     def body(self) -> bytes:
@@ -52,7 +53,7 @@ class Answer(NamedTuple):
             return self.page.encode()
         return (
             '<?xml version="1.0" encoding="UTF-8"?>\n'
-            f"<Error><Code>{self.code}</Code><Message>so it says</Message>{self.more}</Error>"
+            f"<Error><Code>{self.code}</Code>{self.message}{self.more}</Error>"
         ).encode()
 
 
@@ -87,6 +88,7 @@ ANSWERS = {
     "unauthorized": Answer(401, "Unauthorized", StoreDenied, "store-denied", "denies the request", "tclog doctor"),
     # what is there
     "quota of Ceph": Answer(403, "QuotaExceeded", StoreFull, "store-full", "no space left", "tclog doctor"),
+    "quota of Ceph, as it says so": Answer(403, "QuotaExceeded", StoreFull, "store-full", "(403 QuotaExceeded)", "tclog doctor", message=""),
     "quota": Answer(400, "ServiceQuotaExceeded", StoreFull, "store-full", "no space left", "tclog doctor"),
     "full disk": Answer(507, "XMinioStorageFull", StoreFull, "store-full", "no space left", "tclog doctor"),
     "archived": Answer(403, "InvalidObjectState", StoreError, "object-archived", "was archived", "aws s3api get-bucket-lifecycle-configuration"),
@@ -94,6 +96,7 @@ ANSWERS = {
     # what the server can do
     "no conditions": Answer(501, "NotImplemented", StoreUnfit, "store-unfit", "conditional writes", "tclog doctor"),
     "a method of none": Answer(405, "MethodNotAllowed", StoreError, "not-a-store", "does not answer as S3 does", "tclog where"),
+    "odd characters": Answer(400, "InvalidRequest", StoreError, "store-error", "a & <b>", "tclog doctor", message="<Message>a &amp; &lt;b&gt;</Message>"),
     "bad request": Answer(400, "InvalidRequest", StoreError, "store-error", "so it says", "tclog doctor"),
     # what is in between
     "a proxy's page": Answer(403, "", StoreError, "not-a-store", "does not answer as S3 does", "tclog where", headers=WEB, page=HTML),

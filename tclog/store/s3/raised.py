@@ -74,10 +74,12 @@ def _status_of(error: Exception) -> int:
 
 def _answered(status: int, code: str, body: str, text: str) -> Failure:
     """Return what a server said, without the client's words around it."""
+    from html import unescape
+
     if not code and 400 <= status < 500 and re.match(_HTML, body, re.IGNORECASE):
         return Failure(status, WEB_PAGE, "")
     message, region = re.search(_MESSAGE, text), re.search(_REGION, text)
-    said = _short(message[1]) if message else ""
+    said = _short(unescape(message[1])) if message else ""
     return Failure(status, code, said, region[1] if region else "")
 
 
@@ -166,4 +168,4 @@ def _boto3_answered(response: Mapping[str, Any]) -> Failure:
         html = 400 <= status < 500 and str(headers.get("content-type", "")).startswith("text/html")
         return Failure(status, WEB_PAGE if html else "", "")
     region = told.get("Region") or headers.get("x-amz-bucket-region") or ""
-    return Failure(status, code, _short(str(told.get("Message", ""))), str(region))
+    return Failure(status, code, _short(told.get("Message") or ""), str(region))

@@ -39,9 +39,8 @@ def poll(
         spent_s = client.monotonic_s() - begun_s
         if timeout_s is not None and spent_s >= timeout_s:
             raise timed_out()
-        pause = max(
-            wait_s * (least + client.jitter() * (most - least)), min(pause_s() or 0.0, POLL_MAX_S)
-        )
+        drawn = least + client.jitter() * (most - least)
+        pause = max(wait_s * drawn, min(pause_s() or 0.0, POLL_MAX_S))
         if timeout_s is not None:
             pause = min(pause, timeout_s - spent_s)
         yield Sleep(pause)

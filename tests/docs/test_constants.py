@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -101,9 +102,7 @@ def test_a_lease_in_a_copied_folder_runs_from_the_stamps_of_the_copy(
     log = tclog.open(tmp_path / "store", agent="alice", create=True)
     log.steps.claim("design", lease_s=3600)
     (slot,) = (tmp_path / "store").glob("*/chains/step/design/*.json")
-    then_s = slot.stat().st_mtime - 600
-    import os
-
+    then_s = slot.stat().st_mtime - 60
     os.utime(slot, (then_s, then_s))
     shutil.copytree(tmp_path / "store", tmp_path / "copy", copy_function=copy)  # type: ignore[arg-type]
     ends = [
@@ -111,4 +110,4 @@ def test_a_lease_in_a_copied_folder_runs_from_the_stamps_of_the_copy(
         for name in ("store", "copy")
     ]
     assert (ends[0] == ends[1]) == kept
-    assert kept or ends[1] - ends[0] > 500_000_000
+    assert kept or ends[1] - ends[0] > 50_000_000

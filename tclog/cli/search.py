@@ -25,7 +25,7 @@ HARMLESS = ("store", "project", "agent", "file.fsync")
 
 
 class Place(NamedTuple):
-    """A project's file, and every name that led to it: who owns one of them decides what it says.
+    """A project's file, and the names that led to it; the owner of each decides what it says.
 
     ``git`` is the ``.git`` file of the worktree whose main checkout has the project.
     """

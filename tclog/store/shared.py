@@ -1,9 +1,9 @@
 """Folders of several users: who may read and write what a store keeps there.
 
-A store is shared where its folder is group-writable or setgid. Then each file and folder of it is
-open to that group, whatever the umask of the process that makes it: one command under 077 would
-otherwise close its chains to everybody else for good. Others than the group may read what they may
-read of the store's folder, and never write. Elsewhere the umask decides, and nothing is wider.
+A store is shared where its folder is group-writable or setgid. Then the group may read and write
+each file and folder of it, whatever the umask of the process. Otherwise one command under 077 would
+close its chains to everybody else for good. Other users may read if they may read the store's
+folder, and never write. Elsewhere the umask decides, and nothing is wider.
 """
 
 from __future__ import annotations

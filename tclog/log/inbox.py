@@ -20,6 +20,7 @@ from tclog.chain.read import (
     read_young,
 )
 from tclog.chain.results import Message
+from tclog.chain.seal import merge_of
 from tclog.chain.show import show_message
 from tclog.clock import Hlc
 from tclog.domain import inbox
@@ -194,8 +195,7 @@ def read_inbox(
 
     Broadcasts that have no place in this inbox yet are given one first, so the numbers are final.
     """
-    agent = client.agent
-    chain = inbox_chain(agent)
+    chain = inbox_chain(client.agent)
     known = client.known(chain) is not None
     if at is not None:
         head = yield from read_at(client, chain, at)
@@ -203,8 +203,35 @@ def read_inbox(
         head, broadcasts = yield from together(read_young(client, chain), read_broadcasts(client))
         if broadcasts is not None:
             head = yield from take_in(client, chain, head, broadcasts)
+    return (yield from _mailbox(client, head, everything=everything, at=at, known=known))
+
+
+def count_unread(client: Client, *, at: Hlc | None = None) -> Protocol[int]:
+    """Count what the client has not acknowledged, and write nothing.
+
+    Broadcasts that have no place in the inbox yet count, and get none: a look is no reading.
+    """
+    chain = inbox_chain(client.agent)
+    known = client.known(chain) is not None
+    broadcasts: Version | None = None
+    if at is not None:
+        head = yield from read_at(client, chain, at)
+    else:
+        head, broadcasts = yield from together(read_young(client, chain), read_broadcasts(client))
+    mailbox = yield from _mailbox(client, head, everything=False, at=at, known=known)
+    merge = merge_of(state_of(chain, head), broadcasts)
+    waiting = [] if merge is None else (yield from _taken_in(client, merge))
+    later = [event for version in waiting for event in _sent(version)]
+    return len(mailbox.messages) + sum(event.agent != client.agent for event in later)
+
+
+def _mailbox(
+    client: Client, head: Version | None, *, everything: bool, at: Hlc | None, known: bool
+) -> Protocol[Mailbox]:
+    """Return what an inbox held at a version; ``known`` says whether some version was known."""
     if head is None:
         return Mailbox((), (), 0, 0)
+    agent, chain = client.agent, head.chain
     count = state_of(chain, head).count
     read = yield from _acknowledged(client, agent, count, at, known=known)
     if read.floor >= count and not everything:

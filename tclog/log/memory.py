@@ -25,9 +25,10 @@ from tclog.clock import Hlc
 from tclog.domain import memory
 from tclog.domain.content import Blob, make_content
 from tclog.errors import NotFound, Refused, UsageError, to_run
-from tclog.event import Version, chain_id, validate_name
+from tclog.event import Version, chain_id, encode, validate_name
 
 SEPARATOR_BYTES_MAX = 1024
+VALUE_SHOWN_MAX = 200
 
 
 def set_value(
@@ -141,6 +142,17 @@ def read_current(client: Client, key: str) -> Protocol[Memory | None]:
     return None if head is None else (yield from show_memory(head))
 
 
+def current_words(now: Memory | None) -> str:
+    """Say which value is there now, for the text of a refusal; a long one only as it begins."""
+    if now is None or now.deleted:
+        return ""
+    text = now.value if now.type == "text" else encode(now.value).decode()
+    long = len(text) > VALUE_SHOWN_MAX
+    return f"; the value is {text[:VALUE_SHOWN_MAX]}" + (
+        f"... ({len(text)} characters)" if long else ""
+    )
+
+
 def tell_current(now: Memory | None) -> dict[str, Any]:
     """Return the details of a conflict: what is there now and who wrote it."""
     if now is None:
@@ -167,7 +179,8 @@ def _with_current(client: Client, key: str, refused: Refused) -> Protocol[Refuse
         )
     shown = "deleted" if now.deleted else f"version {now.version}"
     return Refused(
-        f"{key} is at {shown}, written by {now.agent} at {now.at}: {refused.message}",
+        f"{key} is at {shown}, written by {now.agent} at {now.at}: {refused.message}"
+        f"{current_words(now)}",
         code=refused.code,
         hint=to_run("tclog memory get", key),
         key=key,

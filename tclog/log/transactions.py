@@ -387,6 +387,7 @@ class Transaction:
         except Refused as refused:
             if refused.code == "version-conflict":
                 now = yield from memory_log.read_current(self._client, refused.details["key"])
+                refused.message += memory_log.current_words(now)
                 refused.details |= memory_log.tell_current(now)
             raise
         return (

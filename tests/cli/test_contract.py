@@ -672,7 +672,8 @@ def test_what_shows_the_rest_of_a_list_asks_for_the_same_list(project: User):
         (["log", "--op", "memory.*", "-n", "2"], ["log", "--op", "memory.*", "-n", "0"], 3),
     ):  # fmt: skip
         shown = project(*words, terminal=True)
-        said, more = shown.err.strip().split(": ")
+        (line,) = [line for line in shown.err.splitlines() if line.startswith("...")]
+        said, more = line.split(": ")
         assert said == f"... and {left} more"
         assert shlex.split(more) == ["tclog", *kept]
         assert len(project(*kept).lines()) == 5

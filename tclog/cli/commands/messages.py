@@ -22,6 +22,8 @@ from tclog.errors import UsageError
 EVERYBODY_TOO = "_broadcast"
 # More digits than a number of a message has belong to an id.
 NUMBER_DIGITS_MAX = 10
+# How long `inbox --wait` waits that says nothing of it.
+WAIT_S = 300.0
 
 
 @operation(
@@ -79,7 +81,12 @@ def send(
 @click.option("--all", "everything", is_flag=True, help="Also what is acknowledged.")
 @click.option("--ack", is_flag=True, help="Acknowledge what is shown.")
 @click.option("--wait", is_flag=True, help="Wait until something is unread.")
-@options.timeout()
+@click.option(
+    "--timeout",
+    type=options.DURATION,
+    metavar="D",
+    help="End a --wait after this long (default 5m), with exit status 5.",
+)
 @options.at
 @options.limit
 @options.strict
@@ -101,9 +108,13 @@ def inbox(
 
     if wait and (everything or at):
         raise UsageError("--wait goes with neither --all nor --at")
+    if timeout is not None and not wait:
+        raise UsageError("--timeout goes with --wait")
     log = here.log()
     if wait:
-        mailbox = log.run(operations.wait_inbox(log.client, timeout_s=timeout))
+        mailbox = log.run(
+            operations.wait_inbox(log.client, timeout_s=WAIT_S if timeout is None else timeout)
+        )
     else:
         at = here.point(at)
         mailbox = log.run(operations.read_inbox(log.client, everything=everything, at=at))
@@ -125,9 +136,17 @@ def inbox(
         ]
         rows = [[m.n, m.at, m.sender, m.to, m.text, m.id[:ID_SHOWN]] for m in messages]
         write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())
+    unread = sum(message.unread for message in messages)
+    said = []
     if ack and shown:
         log.run(operations.acknowledge(log.client, mailbox._replace(messages=shown)))
-        here.note(f"acknowledged {len(shown)} message(s)")
+        unread -= sum(message.unread for message in shown)
+        said = [f"acknowledged {len(shown)} message(s)"]
+    if unread and at is None:
+        more = " until they are acknowledged, by --ack or tclog ack" if not ack else ""
+        said.append(f"{unread} message(s) stay unread{more}")
+    if said:
+        here.note("; ".join(said))
 
 
 @operation(

@@ -24,7 +24,7 @@ def status(here: Here, at: str | None) -> None:
 
     Your claims, those that you lost to others, your unread messages, and all steps by state.
     """
-    from tclog.log.inbox import read_inbox
+    from tclog.log.inbox import count_unread
     from tclog.log.lost import find_losses
     from tclog.log.steps import list_steps
 
@@ -40,7 +40,7 @@ def status(here: Here, at: str | None) -> None:
     lost = log.run(find_losses(log.client, steps)) if agent is not None and at is None else []
     ready = [step.id for step in steps if step.state == "ready"]
     lapsed = [step for step in steps if step.lapsed]
-    unread = None if agent is None else len(log.run(read_inbox(log.client, at=point)).messages)
+    unread = None if agent is None else log.run(count_unread(log.client, at=point))
     if here.json:
         write_json(
             {

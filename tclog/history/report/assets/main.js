@@ -104,8 +104,10 @@ function drawLegend() {
   byId("legend").replaceChildren(
     ...Object.entries(OUTCOMES).filter(([id]) => used.has(id)).map(([id, label]) => item(`swatch-${id}`, label)),
     claims.some((claim) => claim.renewals) && item("swatch-renewal", "renewal"),
-    ...[["messages", "message"], ["memory", "memory write"], ["artifacts", "artifact"], ["barriers", "barrier"], ["lost", "lost attempt"]]
+    events.some(isStepMark) && item("swatch-step", "step, no claim"),
+    ...[["messages", "message"], ["memory", "memory write"], ["artifacts", "artifact"], ["barriers", "barrier"], ["lost", "lost attempt"], ["other", "other"]]
       .filter(([id]) => kinds.has(id)).map(([id, label]) => item(`swatch-kind-${id}`, label)),
+    events.some((event) => event.kind === "memory" && isHollow(event.op)) && item("swatch-hollow", "memory added to"),
     messages.some((message) => message.event.chain === "inbox/@all") && item("swatch-broadcast", "broadcast"),
   );
   for (const node of [...byId("legend").childNodes]) if (node.nodeType === 3) node.remove();

@@ -39,6 +39,16 @@ function firstAt(t) {
   return low;
 }
 
+// What is added to a value is a hollow mark: the rest of the value stays.
+function isHollow(op) {
+  return Boolean(op) && op !== "memory.set" && op !== "memory.delete";
+}
+
+// Claims are bars and renewals ticks in them; other events of steps are marks.
+function isStepMark(event) {
+  return event.kind === "claims" && !claimsOfEvent.has(event) && !renewedClaim.has(event);
+}
+
 function drawMark(context, kind, x, y, op) {
   context.fillStyle = context.strokeStyle = colours[kind] || colours.other;
   context.lineWidth = 1.75;
@@ -50,7 +60,7 @@ function drawMark(context, kind, x, y, op) {
       context.lineTo(x, y + 5);
       context.lineTo(x - 5, y);
       context.closePath();
-      if (op === "memory.set" || op === "memory.delete" || !op) context.fill();
+      if (!isHollow(op)) context.fill();
       else {
         context.fillStyle = colours.card;
         context.fill();

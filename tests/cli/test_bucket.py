@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 
 import pytest
-from support.recorder import Recorder
+from support.recorder import Recorder, Request, sha256_of
 
 from .conftest import User
 
@@ -199,3 +199,35 @@ def test_an_s3_setting_of_the_command_line_is_written_down(user: User, server: R
     assert (written["sse"], written["checksum"]) == ("AES256", "sha256")
     assert "NAME=VALUE" in user("init", url, "--s3", "sse").said(2)
     assert "NAME=VALUE" in user("init", url, "--s3", "color=red").said(2)
+
+
+def wants_everything(request: Request) -> str | None:
+    """Refuse what a bucket with Object Lock, Requester Pays and a policy of encryption refuses."""
+    inside = request.path.strip("/").count("/") > 0
+    wanted = {"x-amz-request-payer": "requester"} if inside or request.query else {}
+    if request.method == "PUT" and inside:
+        wanted |= {
+            "x-amz-server-side-encryption": "aws:kms",
+            "x-amz-server-side-encryption-aws-kms-key-id": "alias/team",
+            "x-amz-checksum-sha256": sha256_of(request.body),
+        }
+    told = all(request.headers.get(name) == value for name, value in wanted.items())
+    return None if told else "AccessDenied"
+
+
+@pytest.mark.parametrize("client", ["obstore", "boto3"])
+def test_a_bucket_that_asks_for_everything(user: User, client: str) -> None:
+    said = ["sse=aws:kms", "sse_kms_key=alias/team", "checksum=sha256", "request_payer=true"]
+    with Recorder(wants_everything) as server:
+        env = {**KEYS, "TCLOG_S3_CLIENT": client}
+        words = ["init", "s3://bucket/x", "--endpoint", server.url]
+        assert user(*words, env=env, agent="alice").code == 7
+        for word in said:
+            words += ["--s3", word]
+        user(*words, env=env, agent="alice").ok()
+        (user.work / "file").write_bytes(b"1" * 20_000)
+        user("memory", "set", "k", "v", env=env, agent="alice").ok()
+        user("artifact", "put", "file", env=env, agent="alice").ok()
+        assert user("memory", "get", "k", env=env).out == "v"
+        user("fsck", env=env).ok()
+        user("doctor", env=env, agent="alice").ok()

@@ -5,9 +5,12 @@ The next variable, file or combination is one line of ``CASES``.
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,14 +18,38 @@ import obstore
 import pytest
 from blake3 import blake3
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
-from support.recorder import Recorder
+from support.recorder import Recorder, Request, Rule, sha256_of
 
-from tclog.store.s3 import S3Settings, S3Store, limits
+from tclog.errors import StoreDenied
+from tclog.store.s3 import S3Settings, S3Store, credentials, limits
 from tclog.store.s3.resolve import resolve
 
 CLIENTS = ["obstore", "boto3"]
 KEYS = {"AWS_ACCESS_KEY_ID": "KEY", "AWS_SECRET_ACCESS_KEY": "secret"}
 NO_KEYS = dict.fromkeys(KEYS, "")
+
+
+def wants(header: str, value: str | None, of: Callable[[Request], bool]) -> Rule:
+    """Make a rule of a bucket: some requests need a header, with this value or the body's sum."""
+
+    def rule(request: Request) -> str | None:
+        wanted = sha256_of(request.body) if value is None else value
+        return "AccessDenied" if of(request) and request.headers.get(header) != wanted else None
+
+    return rule
+
+
+def ALL(_: Request) -> bool:  # noqa: N802
+    return True
+
+
+def BODIES(request: Request) -> bool:  # noqa: N802
+    return request.method == "PUT" and request.path.strip("/").count("/") > 0
+
+
+def OBJECTS(request: Request) -> bool:  # noqa: N802
+    whole = request.method == "PUT" and "partNumber" not in request.asks
+    return (BODIES(request) and whole) or "uploads=" in request.query
 
 
 class Case(NamedTuple):
@@ -93,6 +120,28 @@ CASES = {
         '"SecretAccessKey": "s", "SessionToken": "t", "Expiration": "2999-01-01T00:00:00Z"}\'',
         key_id="PKEY",
     ),
+    "keys of a container": Case(
+        {**NO_KEYS, "AWS_CONTAINER_CREDENTIALS_FULL_URI": "<P>/container"}, key_id="CKEY"
+    ),
+    "keys of the machine": Case(
+        {
+            **NO_KEYS,
+            "AWS_EC2_METADATA_DISABLED": "false",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": "<P>",
+        },
+        key_id="MKEY",
+    ),
+    "keys of a web identity": Case(
+        {
+            **NO_KEYS,
+            "AWS_WEB_IDENTITY_TOKEN_FILE": "<D>/config",
+            "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/r",
+            "AWS_ENDPOINT_URL_STS": "<P>/sts",
+        },
+        "[default]\nregion = eu-w-1\n",
+        region="eu-w-1",
+        key_id="WKEY",
+    ),
     "token": Case({"AWS_SESSION_TOKEN": "T"}),
     "token of obstore's": Case({"AWS_TOKEN": "T"}),
     "web identity beside keys": Case(
@@ -148,6 +197,24 @@ CASES = {
 }  # fmt: skip
 
 
+RULES: dict[str, tuple[dict[str, Any], Rule]] = {
+    # What is said, and what a server asks for that refuses everything without it.
+    "payer": ({"request_payer": True}, wants("x-amz-request-payer", "requester", ALL)),
+    "checksum": ({"checksum": "sha256"}, wants("x-amz-checksum-sha256", None, BODIES)),
+    "encrypted": ({"sse": "AES256"}, wants("x-amz-server-side-encryption", "AES256", OBJECTS)),
+    "kms": ({"sse": "aws:kms"}, wants("x-amz-server-side-encryption", "aws:kms", OBJECTS)),
+    "kms twice": (
+        {"sse": "aws:kms:dsse"}, wants("x-amz-server-side-encryption", "aws:kms:dsse", OBJECTS)
+    ),
+    "kms key": (
+        {"sse": "aws:kms", "sse_kms_key": "arn:aws:kms:eu-west-1:1:key/k"},
+        wants(
+            "x-amz-server-side-encryption-aws-kms-key-id", "arn:aws:kms:eu-west-1:1:key/k", OBJECTS
+        ),
+    ),
+}  # fmt: skip
+
+
 def heard() -> Iterator[str]:
     """Name every variable that obstore, botocore or what they are made of may heed."""
     folder = Path(obstore.__file__).parent / "_store"
@@ -184,6 +251,34 @@ MEANT = {
 VALUES = ("true", "false", "1", "sha256", "aws:kms", "http://127.0.0.1:9", "/nowhere", "garbage é")
 
 
+def keys(key_id: str) -> bytes:
+    """Say keys as a container or a machine does."""
+    return json.dumps(
+        {
+            "Code": "Success",
+            "AccessKeyId": key_id,
+            "SecretAccessKey": "s",
+            "Token": "t",
+            "Expiration": "2999-01-01T00:00:00Z",
+        }
+    ).encode()
+
+
+IDENTITY = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>WKEY</AccessKeyId><SecretAccessKey>s
+</SecretAccessKey><SessionToken>t</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration>
+</Credentials><AssumedRoleUser><Arn>arn</Arn><AssumedRoleId>r</AssumedRoleId></AssumedRoleUser>
+</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"""
+DOCUMENTS = {
+    "/container": keys("CKEY"),
+    "/latest/api/token": b"token",
+    "/latest/meta-data/iam/security-credentials/": b"role",
+    "/latest/meta-data/iam/security-credentials/role": keys("MKEY"),
+    "/sts": IDENTITY.encode(),
+    "/sts/": IDENTITY.encode(),
+}
+
+
 class Places(NamedTuple):
     a: Recorder
     b: Recorder
@@ -204,6 +299,7 @@ class Places(NamedTuple):
 @pytest.fixture(scope="module")
 def servers() -> Iterator[list[Recorder]]:
     with Recorder() as a, Recorder() as b, Recorder() as proxy:
+        proxy.documents = DOCUMENTS
         yield [a, b, proxy]
 
 
@@ -277,6 +373,22 @@ def test_both_clients_send_the_same_to_the_same_place(
     assert len(logs["obstore"]) > 10
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_a_bucket_with_rules_gets_what_it_asks_for(places: Places, name: str) -> None:
+    said, rule = RULES[name]
+    plain = S3Settings("bucket", "p", places.a.url)
+    logs = {}
+    places.a.rules = (rule,)
+    try:
+        for client in CLIENTS:
+            logs[client] = log_of(places, plain._replace(**said), os.environ, client)
+            with pytest.raises(StoreDenied):
+                log_of(places, plain, os.environ, client)
+    finally:
+        places.a.rules = ()
+    assert logs["obstore"] == logs["boto3"]
+
+
 @pytest.mark.parametrize("client", CLIENTS)
 def test_no_variable_of_a_library_s_own_changes_a_request(
     places: Places, monkeypatch: pytest.MonkeyPatch, client: str
@@ -291,3 +403,32 @@ def test_no_variable_of_a_library_s_own_changes_a_request(
             for at, name in enumerate(names):
                 patch.setenv(name, VALUES[(at + nth) % len(VALUES)])
             assert log_of(places, said, os.environ, client) == plain, nth
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_keys_that_expire_are_renewed(
+    places: Places, monkeypatch: pytest.MonkeyPatch, client: str
+) -> None:
+    """obstore kept them for half an hour, however short their life was."""
+    soon = f"{datetime.now(UTC) + timedelta(minutes=2):%Y-%m-%dT%H:%M:%SZ}"
+    script = places.folder / "keys"
+    script.write_text(
+        'echo x >>"$0.asked"; n=$(wc -l <"$0.asked"); test -e "$0.over" && exit 1\n'
+        'echo \'{"Version": 1, "AccessKeyId": "KEY\'$n\'", "SecretAccessKey": "s",'
+        f' "SessionToken": "t", "Expiration": "{soon}"}}\'\n'
+    )
+    (places.folder / "config").write_text(f"[default]\ncredential_process = sh {script}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(places.folder / "config"))
+    monkeypatch.setattr(credentials, "KEPT", timedelta(0))
+    for name in KEYS:
+        monkeypatch.delenv(name)
+    settings = resolve(S3Settings("bucket", "p", places.a.url, client=client), os.environ).settings
+    store = S3Store(settings, os.environ)
+    for _ in range(3):
+        store.get("a/b")
+        time.sleep(0.2)  # obstore asks no more often than ten times a second
+    used = [request.key_id for request in places.a.requests]
+    assert len(set(used)) == 3
+    (places.folder / "keys.over").touch()
+    with pytest.raises(StoreDenied, match="credential"):
+        store.get("a/b")

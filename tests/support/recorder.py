@@ -68,6 +68,8 @@ class Recorder:
         self.connects: list[str] = []
         self.objects: dict[str, bytes] = {}
         self.rules = rules
+        # What is told to everybody and not remembered, by path: where keys come from.
+        self.documents: dict[str, bytes] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -93,12 +95,14 @@ class Recorder:
 
     def answer(self, request: Request) -> tuple[int, dict[str, str], bytes]:
         """Do what an S3 server does."""
+        if request.key_id == "nobody" and request.path in self.documents:
+            return 200, {}, self.documents[request.path]
         with self._lock:
             self.requests.append(request)
             for rule in self.rules:
                 code = rule(request)
                 if code is not None:
-                    return 400, {}, f"<Error><Code>{code}</Code></Error>".encode()
+                    return 403, {}, f"<Error><Code>{code}</Code></Error>".encode()
             return self._done(request)
 
     def _done(self, request: Request) -> tuple[int, dict[str, str], bytes]:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from tclog.clock import stamp_of
@@ -92,7 +93,33 @@ def boto3_client(settings: S3Settings, environ: Mapping[str, str]) -> S3Client:
         ),
     )
     client.meta.events.register("before-sign.s3.DeleteObjects", _add_md5)
+    client.meta.events.register("provide-client-params.s3", partial(_add_rules, settings))
     return client
+
+
+def _add_rules(settings: S3Settings, params: Any, model: Any, **_: Any) -> Any:
+    """Add what the bucket asks for to each request that has a place for it."""
+    asked = {
+        "RequestPayer": "requester" if settings.request_payer else None,
+        "ServerSideEncryption": settings.sse,
+        "SSEKMSKeyId": settings.sse_kms_key,
+    }
+    if settings.checksum is not None:
+        body = params.get("Body")
+        asked["ChecksumSHA256"] = None if body is None else checksum_of(body)
+        if model.name == "CreateMultipartUpload":
+            asked["ChecksumAlgorithm"] = "SHA256"
+    places = model.input_shape.members if model.input_shape is not None else {}
+    found = {name: value for name, value in asked.items() if value and name in places}
+    return {**params, **found}
+
+
+def checksum_of(data: bytes) -> str:
+    """Return the SHA-256 of what is sent, as S3 writes it."""
+    import hashlib
+    from base64 import b64encode
+
+    return b64encode(hashlib.sha256(data).digest()).decode()
 
 
 def _add_md5(request: Any, **_: Any) -> None:
@@ -127,6 +154,7 @@ class Boto3Plane:
         )
         self._bucket = settings.bucket
         self._prefix = f"{settings.prefix}/" if settings.prefix else ""
+        self._checksum = settings.checksum is not None
         try:
             self.client = boto3_client(settings, environ)
         except self.errors as error:
@@ -267,7 +295,8 @@ class Boto3Plane:
                     tag = self.client.upload_part(
                         **where, UploadId=upload, PartNumber=number, Body=piece
                     )["ETag"]
-                    sent.append({"PartNumber": number, "ETag": tag})
+                    sums = {"ChecksumSHA256": checksum_of(piece)} if self._checksum else {}
+                    sent.append({"PartNumber": number, "ETag": tag, **sums})
                 self.client.complete_multipart_upload(
                     **where, UploadId=upload, MultipartUpload={"Parts": sent}, IfNoneMatch="*"
                 )

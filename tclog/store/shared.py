@@ -99,7 +99,9 @@ def share(root: str, *outer: str) -> list[str]:
     for path in outer:
         with contextlib.suppress(OSError):
             mode = os.stat(path).st_mode
-            adopt(path, stat.S_IMODE(mode) | (0o050 if stat.S_ISDIR(mode) else 0o040), group)
+            wanted = stat.S_IMODE(mode) | (0o050 if stat.S_ISDIR(mode) else 0o040)
+            # Its owner believes what such a file says, so no one else may write it.
+            adopt(path, wanted if stat.S_ISDIR(mode) else wanted & ~0o022, group)
     return closed
 
 

@@ -72,17 +72,16 @@ READS = (("log",), ("fsck",), ("memory", "list"), ("inbox",), ("artifact", "list
 
 
 @needs_others
-@pytest.mark.parametrize("umask", [0o077, 0o022, 0o027])
+@pytest.mark.parametrize("umask", [0o077, 0o000])
 def test_a_shared_folder_is_open_to_its_group_whatever_the_umask(folder: Path, umask: int) -> None:
     team = Team(folder, umask)
     said = team.alice("init", "--shared", cwd=team.work)
     ok(said)
     assert f"the users of group {TEAM} may read and write" in said.stderr
-    for user in (team.alice, team.bob):
-        for words in WRITES:
-            ok(user(*words, cwd=team.work))
-        for words in READS:
-            ok(user(*words, cwd=team.work))
+    for words in WRITES:
+        ok(team.alice(*words, cwd=team.work))
+    for words in (*WRITES[:4], *READS):
+        ok(team.bob(*words, cwd=team.work))
     assert team.modes() == {"file": {f"660 {TEAM}"}, "folder": {f"2770 {TEAM}"}}
     assert team.eve("memory", "get", "k", cwd=team.work).returncode != 0
     config = team.work / ".tclog" / "config.toml"
@@ -184,7 +183,7 @@ def test_every_command_works_without_a_home_or_a_cache(folder: Path, home: str) 
     env = {
         name: text and text.replace("{folder}", str(folder)) for name, text in HOMES[home].items()
     }
-    for words in PLAIN[:: 1 if home == "no home" else 2]:
+    for words in PLAIN if home == "no home" else PLAIN[:1]:
         ok(team.alice(*words, cwd=team.work, **env))
     done = team.alice("log", "--json", cwd=team.work, **env)
     assert '"memory.set"' in ok(done)

@@ -10,6 +10,7 @@ import pytest
 
 from tclog.chain.combine import _Seen, _take_in
 from tclog.chain.drive import Protocol, run
+from tclog.chain.fold import verify
 from tclog.chain.judge import judge
 from tclog.chain.read import read_next, read_range, read_version
 from tclog.chain.slots import decode_slot
@@ -384,6 +385,16 @@ def test_who_meets_a_slot_looks_whether_its_end_is_about_these_bytes(
         assert why in error.message
     with pytest.raises(Damaged, match=why):
         world.run(get_value(world.client("emil"), "a"))
+
+
+def test_no_version_that_was_read_is_ended_by_the_next(world: World) -> None:
+    write(world, "a", "a")
+    emil = world.client("emil")
+    sound = world.run(read_version(emil, A, 2))
+    spoil(world, A, 2)
+    end(world, A, 2)
+    with pytest.raises(Damaged, match="ends version 2 as junk, but version 2 is sound"):
+        verify(A, sound, world.run(read_version(world.client("dan"), A, 3)))
 
 
 @pytest.mark.parametrize("slot", ["junk", "other junk", "sound"])

@@ -13,6 +13,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -433,6 +435,37 @@ def test_a_clock_that_is_set_back_hides_no_name_from_the_disk(
                 patch.setattr(time, "time_ns", lambda: now_ns() + 3600 * 10**9)
             assert store.get(f"a/{name}") is not None
         assert len(synced) == 1, name
+
+
+def test_a_folder_is_flushed_for_what_may_be_newer_than_its_last_flush(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's stamps are up to 10 ms old; a clock that was set back by more tells nothing."""
+    store, synced = FileStore(root), []
+    monkeypatch.setattr(store, "_sync_folder", synced.append)
+    now_ms = 10**12
+    for wall_ms, clock_ms, changed_ms, links, flushed in (
+        (0, 0, -1000, 1, False),
+        (0, 0, -1000, 2, True),
+        (1, 1, -11, 2, False),
+        (1, 1, -10, 2, True),
+        (2, 2, -10, 2, False),
+        (2, 2, -9, 3, True),
+        # Set back by 10 ms, and by 1 ms more.
+        (-5, 5, -9, 2, False),
+        (-6, 5, -9, 2, True),
+        (-5, 6, -17, 2, False),
+        (-5, 6, -16, 2, True),
+        # Set forward, and back again.
+        (3600_000, 7, -16, 2, False),
+        (-5, 7, -16, 2, True),
+    ):
+        monkeypatch.setattr(time, "time_ns", lambda ms=wall_ms: (now_ms + ms) * 10**6)
+        monkeypatch.setattr(time, "monotonic_ns", lambda ms=clock_ms: ms * 10**6)
+        synced.clear()
+        found: Any = SimpleNamespace(st_nlink=links, st_ctime_ns=(now_ms + changed_ms) * 10**6)
+        store._confirm(f"{root}/a/b", found)
+        assert bool(synced) == flushed, (wall_ms, changed_ms)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ETIMEDOUT])

@@ -74,11 +74,15 @@ class Heads(Protocol):
     def witness(self) -> Version | None:
         """Return the newest version that is remembered of the project, unless ``local``."""
 
-    def due(self, now_s: float) -> Version | None:
-        """Return the witness if the store was not asked for it within ``LOOK_EVERY_S``."""
+    def due(self, now_s: float) -> Sequence[Version]:
+        """Return what the store has to hold, if it was not asked within ``LOOK_EVERY_S``.
+
+        That is the witness, and the head of the chain that had the witness at the look before:
+        what others wrote since may have moved the witness past a loss.
+        """
 
     def looked(self, now_s: float, *, found: bool) -> None:
-        """Remember that the store was asked for the witness; not ``found``: without an answer."""
+        """Remember that the store was asked for them; not ``found``: without an answer."""
 
     def remembered(self) -> Iterator[tuple[ChainId, Sequence[str]]]:
         """Yield chains that are known, each with agents that wrote to it; asks nobody."""
@@ -120,6 +124,8 @@ class MemoryHeads:
         # Stamp and chain of the newest version, and when the store was asked for it last.
         self._newest: tuple[str, ChainId] | None = None
         self._looked_s = -LOOK_EVERY_S
+        # The chain that had the newest version at that look.
+        self._looked: ChainId | None = None
         self._tried: tuple[float, str] | None = None
 
     def get(self, chain: ChainId) -> Version | None:
@@ -146,6 +152,7 @@ class MemoryHeads:
             while self._kept_bytes > KEPT_BYTES_MAX and len(self._versions) > 1:
                 self._forget(next(iter(self._versions)))
             if not self.local and (self._newest is None or self._newest[0] <= version.at):
+                self._looked = self._looked or version.chain
                 self._newest = version.at, version.chain
 
     def _forget(self, chain: ChainId) -> None:
@@ -160,18 +167,22 @@ class MemoryHeads:
         """See ``Heads``."""
         return None if self._newest is None else self._known(self._newest[1])
 
-    def due(self, now_s: float) -> Version | None:
+    def due(self, now_s: float) -> Sequence[Version]:
         """See ``Heads``."""
         if self.local or now_s - self._looked_s < LOOK_EVERY_S:
-            return None
+            return ()
         witness = self.witness()
         if witness is None:
             self._looked_s = now_s  # what is put from now on was seen since
-        return witness
+            return ()
+        before = None if self._looked in (None, witness.chain) else self._known(self._looked)
+        return (witness,) if before is None else (witness, before)
 
-    def looked(self, now_s: float, *, found: bool) -> None:  # noqa: ARG002 - as ``Heads`` says
+    def looked(self, now_s: float, *, found: bool) -> None:
         """See ``Heads``."""
         self._looked_s = now_s
+        if found and self._newest is not None:
+            self._looked = self._newest[1]
 
     def remembered(self) -> Iterator[tuple[ChainId, Sequence[str]]]:
         """See ``Heads``."""
@@ -253,7 +264,7 @@ class FileHeads(MemoryHeads):
             return
         kept = _newest(_read(self._newest_file))
         if kept is None:
-            replace_cached(self._look, b"")
+            replace_cached(self._look, version.chain.encode())
         if kept is None or kept[0] < version.at:
             text = f"{version.at} {version.chain}"
             replace_cached(self._newest_file, text.encode())
@@ -263,20 +274,21 @@ class FileHeads(MemoryHeads):
         self._newest = _newest(_read(self._newest_file)) or self._newest
         return super().witness()
 
-    def due(self, now_s: float) -> Version | None:
+    def due(self, now_s: float) -> Sequence[Version]:
         """See ``Heads``. Other processes of this user look, too."""
         if not self.local and now_s - self._looked_s >= LOOK_EVERY_S:
             with contextlib.suppress(OSError):
                 age_s = time.time() - os.stat(self._look).st_mtime  # noqa: PTH116 - as in _read
                 if age_s >= 0:
                     self._looked_s = now_s - age_s
+                self._looked = ChainId((_read(self._look) or b"").decode(errors="replace")) or None
         return super().due(now_s)
 
     def looked(self, now_s: float, *, found: bool) -> None:
         """See ``Heads``."""
         super().looked(now_s, found=found)
         if found:
-            replace_cached(self._look, b"")
+            replace_cached(self._look, (self._looked or "").encode())
 
     def remembered(self) -> Iterator[tuple[ChainId, Sequence[str]]]:
         """See ``Heads``. Looks at the beginnings of at most ``REMEMBERED_MAX`` files."""

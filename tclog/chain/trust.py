@@ -16,6 +16,7 @@ Nothing here accepts a store. ``tclog trust accept`` does, and forgets what is r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tclog.chain.client import Client
@@ -60,7 +61,7 @@ def _guarded(client: Client, protocol: Protocol[Any]) -> Protocol[Any]:
             step = act(argument)
         except StopIteration as end:
             return end.value
-        witness = None
+        due: Sequence[Version] = ()
         if not tried and _any(step, (Create, Put, Keep, PutFile)):
             tried = True
             if client.heads.fitness(client.monotonic_s()) != "":
@@ -71,13 +72,10 @@ def _guarded(client: Client, protocol: Protocol[Any]) -> Protocol[Any]:
             now_s = client.monotonic_s()
             if _any(step, (Create,)):
                 quiet_s = now_s + QUIET_S
-            witness = None if now_s < quiet_s else client.heads.due(now_s)
+            due = () if now_s < quiet_s else client.heads.due(now_s)
         act = protocol.send
         try:
-            if witness is None:
-                argument = yield step
-            else:
-                argument = yield from _beside(client, step, witness)
+            argument = (yield from _beside(client, step, due)) if due else (yield step)
         except (StoreError, KeyboardInterrupt) as error:
             act, argument = protocol.throw, error
 
@@ -86,18 +84,19 @@ def _any(step: Any, kinds: tuple[type, ...]) -> bool:
     return any(type(one) in kinds for one in (step if type(step) is tuple else (step,)))
 
 
-def _beside(client: Client, step: Any, witness: Version) -> Protocol[Any]:
-    """Send a step together with a look at a remembered version; return the step's own reply."""
+def _beside(client: Client, step: Any, due: Sequence[Version]) -> Protocol[Any]:
+    """Send a step together with a look at remembered versions; return the step's own reply."""
     many = type(step) is tuple
     steps: tuple[Request, ...] = step if many else (step,)
-    entry, *replies = yield (Stat(slot_key(witness.chain, witness.seq)), *steps)
+    replies = yield (*(Stat(slot_key(one.chain, one.seq)) for one in due), *steps)
+    entries, replies = replies[: len(due)], replies[len(due) :]
     now_s = client.monotonic_s()
-    if isinstance(entry, StoreError):
-        client.heads.looked(now_s, found=False)  # it says nothing; tried again in a minute
-    else:
-        if not is_same(Remembered.of(witness), entry):
-            yield from _look_again(client, witness)
-        client.heads.looked(now_s, found=True)
+    # A failure says nothing; it is tried again in a minute.
+    answered = not any(isinstance(entry, StoreError) for entry in entries)
+    for known, entry in zip(due, entries, strict=True) if answered else ():
+        if not is_same(Remembered.of(known), entry):
+            yield from _look_again(client, known)
+    client.heads.looked(now_s, found=answered)
     if many:
         return replies
     if isinstance(replies[0], StoreError):

@@ -175,6 +175,24 @@ def test_a_bucket_that_was_set_back_is_noticed_within_a_minute(
         acts[act](log)
 
 
+@pytest.mark.parametrize("process", ["same", "new"])
+def test_what_others_write_after_a_bucket_was_set_back_does_not_hide_the_loss(
+    bucket: Bucket, tmp_path: Path, process: str
+) -> None:
+    alice, carol = bucket.user(cache=tmp_path), bucket.user("carol")
+    write(alice, "one", "lost")
+    remove(bucket.store, KEY, 2)
+    carol.memory.set("z", "later than what was lost")
+    assert alice.memory.get("z").value == "later than what was lost"
+    bucket.now_s += LOOK_EVERY_S + 1
+    past = time.time() - LOOK_EVERY_S - 1
+    os.utime(tmp_path / "looked", (past, past))
+    again = alice if process == "same" else bucket.user(cache=tmp_path)
+    for _ in range(2):
+        with pytest.raises(RolledBack):
+            again.memory.get("another")
+
+
 def test_what_is_read_next_is_compared_at_once(bucket: Bucket) -> None:
     log = bucket.user()
     write(log, "one", "two")
@@ -335,7 +353,7 @@ def test_a_head_file_that_was_cut_short_is_no_evidence(tmp_path: Path) -> None:
         file.write_bytes(whole[:end])
         fresh = FileHeads(tmp_path)
         assert fresh.get(KEY) is None
-        assert fresh.due(0.0) is None
+        assert fresh.due(0.0) == ()
 
 
 # -- what tells, without the bytes, that they are the same ----------------------------------------

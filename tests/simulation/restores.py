@@ -7,10 +7,14 @@ seen what is lost ends with 8 and changes nothing; the others see the store as i
 
 import random
 
-from tclog.chain.heads import MemoryHeads
+from simulation.interleaving import World
+from tclog.chain.heads import LOOK_EVERY_S, MemoryHeads
+from tclog.chain.trust import guard
 from tclog.errors import Forked, RolledBack
 from tclog.event import slot_key
+from tclog.log.memory import get_value, set_value
 from tclog.testing import oracles
+from tclog.testing.bucket import Bucket
 from tclog.testing.faults import NONE, Faults
 from tclog.testing.scheduler import Simulation
 from tclog.testing.workload import Schedule, _Drawer, _mixed, _plans
@@ -115,3 +119,38 @@ def check_set_back():
     for seed in range(SEEDS):
         for local in (False, True):
             yield from broken_of(seed, local=local, faults=NONE if seed % 2 else ROUGH)
+
+
+def hidden_loss_of(seed):
+    """Yield what is broken where others write between a loss and the next look at the store."""
+    rng = random.Random(seed)
+    world = World()
+    world.store = Bucket(lambda: world.now_us)
+    victim, other = world.client("victim"), world.client("other")
+
+    def act(client, protocol):
+        return world.run(guard(client, protocol))
+
+    keys = [f"k{number}" for number in range(3)]
+    for key in ("kept", *keys):
+        act(victim, set_value(victim, key, "early"))
+    kept = world.store.copied()
+    for key in rng.sample(keys, rng.randrange(1, 3)):
+        act(victim, set_value(victim, key, "lost"))
+    for nth in range(2):
+        world.now_us += round((LOOK_EVERY_S + 1) * 1e6)
+        told = act(victim, get_value(victim, "kept"))
+        if nth:
+            break
+        world.store.set_back(kept)
+        for number in range(rng.randrange(1, 3)):
+            act(other, set_value(other, "z", str(number)))
+            act(victim, get_value(victim, "z"))
+    if not isinstance(told, TOLD):
+        yield f"seed {seed}: a loss is not told once others have written: {told}"
+
+
+def check_hidden_loss():
+    """Schedules over a bucket in which a loss lies behind what others wrote since."""
+    for seed in range(SEEDS):
+        yield from hidden_loss_of(seed)

@@ -20,7 +20,7 @@ from simulation.forged import check_forged_transactions
 from simulation.gates import check_repeated_arrivals
 from simulation.interleaving import check_keys, check_tampering
 from simulation.junk import check_bytes_put_back, check_foreign_objects, check_late_writers
-from simulation.restores import check_set_back
+from simulation.restores import check_hidden_loss, check_set_back
 from simulation.transfers import check_deaths
 from simulation.unfit import check_turned
 from tclog.chain import append as append_module
@@ -921,7 +921,7 @@ def heads_trusted_by_number(patch):
 
 
 def set_back_never_looked_for(patch):
-    patch.setattr(heads_module.MemoryHeads, "due", lambda self, now_s: None)
+    patch.setattr(heads_module.MemoryHeads, "due", lambda self, now_s: ())
     patch.setattr(heads_module.MemoryHeads, "get", heads_module.MemoryHeads._known)
 
 
@@ -958,6 +958,12 @@ def store_tried_with_bytes_of_ones_own(patch):
 
     shipped = fit_module._try_store
     patch.setattr(fit_module, "_try_store", try_store)
+
+
+def witness_moved_on_by_what_others_wrote(patch):
+    """As it was until November 2026: only the newest version that is remembered is looked at."""
+    shipped = heads_module.MemoryHeads.due
+    patch.setattr(heads_module.MemoryHeads, "due", lambda self, now_s: shipped(self, now_s)[:1])
 
 
 def _believe_absences(patch):
@@ -1208,6 +1214,7 @@ FOCUSED = {
     withdrawn_arrival_passes_with_the_others: check_repeated_arrivals,
     heads_trusted_by_number: check_set_back,
     set_back_never_looked_for: check_set_back,
+    witness_moved_on_by_what_others_wrote: check_hidden_loss,
     store_never_tried_again: check_turned,
     trial_that_was_won_not_remembered: check_turned,
     store_tried_with_bytes_of_ones_own: check_turned,

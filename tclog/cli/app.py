@@ -192,7 +192,7 @@ def operation(
         call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
         # Where --agent is a filter of what is shown, it means that.
         filters = any("--agent" in parameter.opts for parameter in call.__click_params__)  # type: ignore[attr-defined]
-        names = ("--as",) if filters else ("--as", "--agent")
+        names = ("--as",) if filters else ("--agent", "--as")
         call = click.option(
             *names, "as_agent", metavar="NAME", help="Act as this agent (else TCLOG_AGENT)."
         )(call)
@@ -251,7 +251,7 @@ def _say_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 @click.option("-C", "folder", metavar="DIR", help="Work as if started in this folder.")
 @click.option("--store", metavar="STORE", help="The store, instead of the configured one.")
 @click.option("--project", metavar="NAME", help="The project, instead of the configured one.")
-@click.option("--as", "--agent", "as_agent", metavar="NAME", help="Act as this agent.")
+@click.option("--agent", "--as", "as_agent", metavar="NAME", help="Act as this agent.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option(
     "--version",

@@ -118,7 +118,7 @@ id_key = click.option(
 )
 at = click.option("--at", metavar="POINT", help="As it was then: 10m, ISO 8601, an id, a tag.")
 limit = click.option(
-    "-n", "--limit", "limit", type=click.IntRange(0), metavar="N", help="Rows to show; 0 for all."
+    "--limit", "-n", "limit", type=click.IntRange(0), metavar="N", help="Rows to show; 0 for all."
 )
 message = click.option("-m", "--message", type=SAID, metavar="T", help="TEXT, as an option.")
 lease = click.option(

@@ -19,7 +19,7 @@ from tclog.clock import parse_us
 from tclog.errors import EXIT_STATUSES, NotFound
 from tclog.store.base import Created, Outcome, Store
 
-from .conftest import User
+from .conftest import User, earlier_build
 
 # The contract's own lines.
 COMMANDS = """
@@ -158,6 +158,12 @@ def inbox_of(project: User, agent: str) -> list[str]:
 
 
 def test_a_name_reaches_the_agent_of_that_name_and_no_other(project: User):
+    with earlier_build():  # which made names that look like others
+        reach_by_name(project)
+
+
+def reach_by_name(project: User) -> None:
+    """Send to names that look alike, in every way that there is."""
     names = ["bob", "bob ", " bob", "\u00a0bob", "Bob", "_broadcast", "all"]
     for name in names:
         line = json.dumps({"op": "message.send", "to": name, "text": f"batch {name}"}).encode()

@@ -96,6 +96,7 @@ ANSWERS = {
     # what the server can do
     "no conditions": Answer(501, "NotImplemented", StoreUnfit, "store-unfit", "conditional writes", "tclog doctor"),
     "a method of none": Answer(405, "MethodNotAllowed", StoreError, "not-a-store", "does not answer as S3 does", "tclog where"),
+    "a sum is missing": Answer(400, "InvalidRequest", StoreError, "store-config", "wants a checksum", "export TCLOG_CHECKSUM=sha256", message="<Message>Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters</Message>"),
     "odd characters": Answer(400, "InvalidRequest", StoreError, "store-error", "a & <b>", "tclog doctor", message="<Message>a &amp; &lt;b&gt;</Message>"),
     "bad request": Answer(400, "InvalidRequest", StoreError, "store-error", "so it says", "tclog doctor"),
     # what is in between

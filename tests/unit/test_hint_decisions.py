@@ -102,6 +102,7 @@ DECISIONS: Mapping[str, str] = {
     "df -h": LOOKS,
     "dmesg": LOOKS,
     "export *": OWN,
+    "export TCLOG_CHECKSUM=sha256": OWN,
     "export AWS_ACCESS_KEY_ID=ID AWS_SECRET_ACCESS_KEY=SECRET": FILL,
     "export AWS_CA_BUNDLE=FILE": FILL,
     "export TCLOG_AGENT=NAME": FILL,

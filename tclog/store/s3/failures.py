@@ -6,6 +6,7 @@ do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -164,6 +165,14 @@ def _key_of_kms(told: _Told) -> StoreError:
     )
 
 
+def _unsummed(told: _Told) -> StoreError:
+    return StoreError(
+        f"{told.where} wants a checksum with each object ({told.words}), as with Object Lock",
+        code="store-config",
+        hint="export TCLOG_CHECKSUM=sha256",
+    )
+
+
 def _archived(told: _Told) -> StoreError:
     return StoreError(
         f"an object in {told.where} was archived ({told.words}), by a life-cycle rule perhaps;"
@@ -307,6 +316,8 @@ def explain(failure: Failure, settings: S3Settings) -> StoreError:
     meaning = _BY_CODE.get(failure.code) or _BY_STATUS.get(failure.status, other)
     if failure.code.startswith("KMS."):
         meaning = _key_of_kms
+    elif failure.status == 400 and re.search("checksum|content-md5", failure.text, re.IGNORECASE):
+        meaning = _unsummed
     return meaning(_Told(where, settings.bucket, failure))
 
 

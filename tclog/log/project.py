@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tclog.chain.drive import Protocol, settled
 from tclog.clock import stamp
-from tclog.errors import UPGRADE, Damaged, FormatNewer, NotFound, Refused, StoreError, UsageError
+from tclog.errors import (
+    UPGRADE,
+    Damaged,
+    FormatNewer,
+    NotFound,
+    Refused,
+    StoreDenied,
+    StoreError,
+    UsageError,
+)
 from tclog.event import (
     FORMAT,
     MARK,
@@ -171,13 +180,14 @@ def open_outer(location: Location, environ: Mapping[str, str] | None = None) -> 
 def read_projects() -> Protocol[list[Project]]:
     """Read the marks of all projects of a store, in the order of their names.
 
-    What has no mark is no project, and one whose mark cannot be read is left out.
+    What has no mark is no project. One whose mark is damaged, or closed to this user, is left out.
     """
     rows: list[Entry] = yield List("", limit=PROJECTS_MAX, folders=True)
     found: list[Project] = []
     for start in range(0, len(rows), AT_ONCE):
         keys = [f"{row.key.strip('/')}/{MARK}" for row in rows[start : start + AT_ONCE]]
-        for mark in settled((yield tuple(map(Get, keys)))):
+        replies = yield tuple(map(Get, keys))
+        for mark in settled(tuple(None if isinstance(r, StoreDenied) else r for r in replies)):
             try:
                 record = {} if mark is None else decode_record(mark.data, "project", MARK)
                 found.append(Project(record["project"], record["id"], record["created_at"]))

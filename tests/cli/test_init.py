@@ -12,6 +12,12 @@ from pathlib import Path
 import pytest
 from support.stores import Server, fresh_bucket, url_of
 
+from tclog.clock import Stamp
+from tclog.errors import StoreDenied, StoreUnreachable
+from tclog.event import encode
+from tclog.log.project import read_projects
+from tclog.store.base import Entry, Found, Get
+
 from .conftest import User
 
 
@@ -139,6 +145,21 @@ def test_projects_are_listed(user: User) -> None:
     assert user("projects", str(empty)).ok().out == ""
     assert user("projects", str(user.folder / "nowhere"), "--json").error(7)
     assert user("projects", "--json").error(3)["code"] == "project-missing"
+
+
+def test_a_project_that_is_closed_to_this_user_is_left_out() -> None:
+    asking = read_projects()
+    next(asking)
+    assert asking.send([Entry("/a/"), Entry("/b/")]) == (Get("a/tclog.json"), Get("b/tclog.json"))
+    mark = {"created_at": "2026-11-30T00:00:00.000000Z", "format": 1, "id": "x", "project": "b"}
+    with pytest.raises(StopIteration) as ended:
+        asking.send((StoreDenied("closed"), Found(encode(mark), Stamp(""))))
+    assert [row.name for row in ended.value.value] == ["b"]
+    asking = read_projects()
+    next(asking)
+    asking.send([Entry("/a/")])
+    with pytest.raises(StoreUnreachable):
+        asking.send((StoreUnreachable("no answer"),))
 
 
 # -- who acts -------------------------------------------------------------------------------------

@@ -89,9 +89,9 @@ FILE_KINDS = {options.FILE_IN: "in", options.FILE_OUT: "out", options.FILE_KEPT:
 WORDS = set(
     """
     after agent as_agent at before chain command endpoint from_endpoint from_profile from_region
-    id_key id_prefix ids key kind name only op point prefix profile project region reply_to
-    separator since source step step_id store target text to to_endpoint to_profile to_region
-    until which
+    from_s3 id_key id_prefix ids key kind name only op point prefix profile project region reply_to
+    s3 separator since source step step_id store target text to to_endpoint to_profile to_region
+    to_s3 until which
     """.split()  # noqa: SIM905 - a list of them takes forty lines
 )
 

@@ -18,9 +18,13 @@ import obstore
 import pytest
 from blake3 import blake3
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from support.recorder import Recorder, Request, Rule, sha256_of
 
-from tclog.errors import StoreDenied
+from tclog.errors import StoreDenied, StoreError
 from tclog.store.s3 import S3Settings, S3Store, credentials, limits
 from tclog.store.s3.resolve import resolve
 
@@ -432,3 +436,66 @@ def test_keys_that_expire_are_renewed(
     (places.folder / "keys.over").touch()
     with pytest.raises(StoreDenied, match="credential"):
         store.get("a/b")
+
+
+# -- certificates ---------------------------------------------------------------------------------
+
+
+def authority(folder: Path) -> tuple[Path, Path]:
+    """Make an authority that no system knows, and a certificate for this machine by it."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "an authority")])
+    own = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    signer, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+
+    def made(subject: x509.Name, public: Any, extension: Any, critical: bool) -> bytes:
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(name)
+        builder = builder.public_key(public).serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(now - timedelta(days=1))
+        builder = builder.not_valid_after(now + timedelta(days=1))
+        builder = builder.add_extension(extension, critical=critical)
+        return builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    (bundle := folder / "authority.pem").write_bytes(
+        made(name, signer.public_key(), x509.BasicConstraints(ca=True, path_length=None), True)
+    )
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (both := folder / "own.pem").write_bytes(made(own, key.public_key(), names, False) + plain)
+    return bundle, both
+
+
+BUNDLES = {
+    "AWS_CA_BUNDLE": ({"AWS_CA_BUNDLE": "<D>/authority.pem"}, ""),
+    "REQUESTS_CA_BUNDLE": ({"REQUESTS_CA_BUNDLE": "<D>/authority.pem"}, ""),
+    "SSL_CERT_FILE": ({"SSL_CERT_FILE": "<D>/authority.pem"}, ""),
+    "the profile": ({}, "[default]\nca_bundle = <D>/authority.pem\n"),
+    "none": ({}, ""),
+}
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_both_clients_trust_the_same_authority(
+    places: Places, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    environ, config = BUNDLES[name]
+    _, both = authority(places.folder)
+    for variable in BUNDLES:
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in places.filled(environ).items():
+        monkeypatch.setenv(variable, value)
+    (places.folder / "config").write_text(places.fill(config))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(places.folder / "config"))
+    with Recorder(certificate=both) as server:
+        for client in CLIENTS:
+            said = S3Settings("bucket", "p", server.url, client=client)
+            store = S3Store(resolve(said, os.environ).settings, os.environ)
+            if name == "none":
+                with pytest.raises(StoreError):
+                    store.get("a/b")
+                assert server.requests == []
+                continue
+            store.put("a/b", client.encode())
+            found = store.get("a/b")
+            assert found is not None
+            assert found.data == client.encode()

@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
@@ -61,9 +63,13 @@ class Request(NamedTuple):
 
 
 class Recorder:
-    """The server; a context manager. ``rules`` may refuse a request with an S3 code."""
+    """The server; a context manager. ``rules`` may refuse a request with an S3 code.
 
-    def __init__(self, *rules: Rule) -> None:
+    With ``certificate``, a file with a key and what vouches for it, connections are encrypted.
+    """
+
+    def __init__(self, *rules: Rule, certificate: Path | None = None) -> None:
+        self._certificate = certificate
         self.requests: list[Request] = []
         self.connects: list[str] = []
         self.objects: dict[str, bytes] = {}
@@ -77,6 +83,13 @@ class Recorder:
         self._server = _Server(("127.0.0.1", 0), handler)
         self.host = f"127.0.0.1:{self._server.server_port}"
         self.url = f"http://{self.host}"
+        if self._certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self._certificate)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+            self.url = f"https://localhost:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=[0.02], daemon=True)
         self._thread.start()
         return self
@@ -179,6 +192,9 @@ def sha256_of(body: bytes) -> str:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
+
+    def handle_error(self, *_: Any) -> None:
+        pass  # a client that does not trust the certificate goes away
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -38,6 +38,7 @@ class Here:
         self.given: dict[str, str] = {}
         self._start: str | None = None
         self._config: config.Config | None = None
+        self._located: tuple[config.Config, Location] | None = None
         self._log: Log | None = None
         self._history: History | None = None
         self._synced = False
@@ -166,7 +167,10 @@ class Here:
             )
         from tclog.log.project import reached
 
-        return reached(config.location(self.config), self.environ)
+        # Once for each configuration: the AWS files may have to be read for it.
+        if self._located is None or self._located[0] is not self.config:
+            self._located = self.config, reached(config.location(self.config), self.environ)
+        return self._located[1]
 
     def log(self, *, reader: bool = False) -> Log:
         """Open the log; with ``reader`` a command that writes nothing needs no agent."""

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 import pytest
 from support.recorder import Recorder, Request, sha256_of
 
+import tclog.store.s3.resolve
+
 from .conftest import User
 
 KEYS = {"AWS_ACCESS_KEY_ID": "KEY", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
@@ -113,6 +115,24 @@ def test_a_file_s_server_gets_the_bucket_and_what_is_written(
     assert written == {"endpoint": server.url, "region": "us-east-1"}
     user("memory", "set", "k", "v", env=KEYS, agent="alice").ok()
     assert user("memory", "get", "k", env=env).out == "v"
+
+
+def test_the_aws_files_are_read_once_for_a_command(
+    bucket: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+    real = tclog.store.s3.resolve._read_files
+    monkeypatch.setattr(
+        tclog.store.s3.resolve, "_read_files", lambda *words: read.append(words) or real(*words)
+    )
+    (bucket.folder / "aws").write_text("[default]\nca_bundle = x\nregion = us-east-1\n")
+    env = {"AWS_CONFIG_FILE": str(bucket.folder / "aws")}
+    bucket("memory", "set", "k", "v", env=env).ok()
+    bucket("log", env=env).ok()
+    assert len(read) == 2
+    # Where nothing of the file is needed, it is left alone.
+    bucket("memory", "get", "k", env={**env, "TCLOG_REGION": "us-east-1"}).ok()
+    assert len(read) == 2
 
 
 def test_where_prints_the_whole_set(user: User) -> None:

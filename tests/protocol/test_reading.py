@@ -12,6 +12,8 @@ from tclog.chain.read import list_chains, read_forward, read_head, read_next, re
 from tclog.clock import parse_us
 from tclog.errors import Damaged, Refused, StoreUnreachable
 from tclog.event import VOIDS_MAX, chain_id, decode, digest, encode, slot_key
+from tclog.history.sync import sync
+from tclog.index import Index
 from tclog.log.claims import claim_step, renew_step
 from tclog.log.memory import append_value, get_value, set_value
 from tclog.log.steps import show_step
@@ -270,3 +272,21 @@ def test_a_long_name_is_found_below_as_much_junk_as_a_version_can_end(
         world.store.put(slot_key(chain, seq), b"junk")
     found = world.run(list_chains(world.client("carol"), "memory"))
     assert found == ([] if more else [chain])
+
+
+@pytest.mark.parametrize(
+    ("behind_s", "short_s"), [(0.0, 0.0), (1.9, 1.9), (2.1, 4.1), (60.0, 62.0)]
+)
+def test_a_stamp_over_two_seconds_ahead_says_nothing_of_when_a_sync_began(
+    world: World, tmp_path: Path, behind_s: float, short_s: float
+) -> None:
+    """Then this clock does, less what it may be off."""
+    write(world, "bob", 1)
+    (row,) = world.store.list("events", "", 9, False)
+    assert row.stored is not None
+    index = Index(tmp_path)
+    world.run(sync(world.client("emil", off_s=-behind_s), index))
+    horizon = index.meta("horizon")
+    assert horizon is not None
+    assert (parse_us(row.stored) - parse_us(horizon)) / 1e6 == pytest.approx(short_s, abs=0.09)
+    index.close()

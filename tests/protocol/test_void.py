@@ -14,6 +14,7 @@ from tclog.chain.fold import verify
 from tclog.chain.judge import judge
 from tclog.chain.read import read_next, read_range, read_version
 from tclog.chain.slots import decode_slot
+from tclog.clock import stamp
 from tclog.errors import (
     BadName,
     Damaged,
@@ -35,7 +36,7 @@ from tclog.log.inbox import read_inbox, send_message
 from tclog.log.memory import get_value, set_value
 from tclog.log.project import create_project
 from tclog.log.transactions import Transaction
-from tclog.store.base import Create, Created, Get, Outcome
+from tclog.store.base import Create, Created, Found, Get, Outcome
 
 from .world import World
 
@@ -341,6 +342,21 @@ def test_who_went_on_after_a_transaction_knew_what_became_of_it(
         assert isinstance(told(world, shown), NotFound)
     else:
         assert world.run(shown).value == "of dora"
+
+
+def test_who_went_on_in_a_chain_that_was_only_read_tells_nothing(world: World) -> None:
+    """Its version in that chain changes nothing, whatever became of the transaction."""
+    write(world, "a", "b", "c")
+    both = Transaction(world["dora"])
+    both.memory_set("a", "of dora")
+    both.memory_set("b", "of dora")
+    both.memory_get("c")
+    world.run(both.protocol(None))
+    first = world.run(read_version(world.client("reader"), A, 2))
+    first = decode_slot(world.client("reader"), A, 2, Found(first.raw, stamp(0)))
+    write(world, "c", agent="bob")
+    spoil(world, B, 2)
+    assert isinstance(told(world, judge(world.client("emil"), [first])), Damaged)
 
 
 # -- what stands above junk ------------------------------------------------------------------------

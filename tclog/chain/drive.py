@@ -113,6 +113,8 @@ def _in_threads(one: Callable[[Step], Any], steps: Sequence[Step]) -> list[Any]:
     # Not threading: loading that takes longer than a request.
     import _thread
 
+    from tclog.store.room import helpers
+
     replies: list[Any] = [None] * len(steps)
     failures: list[BaseException] = []
     left = iter(range(len(steps)))  # shared: each number is given out once
@@ -131,10 +133,13 @@ def _in_threads(one: Callable[[Step], Any], steps: Sequence[Step]) -> list[Any]:
 
     waiting = []
     try:
-        for _ in range(1, min(len(steps), WORKERS_MAX)):
+        for _ in range(helpers(min(len(steps), WORKERS_MAX) - 1)):
             ended = _thread.allocate_lock()
             ended.acquire()
-            _thread.start_new_thread(work_beside, (ended,))
+            try:
+                _thread.start_new_thread(work_beside, (ended,))
+            except RuntimeError:
+                break  # this process may have no more of them: the others do its work
             waiting.append(ended)
         work()
     finally:

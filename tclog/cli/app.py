@@ -292,7 +292,7 @@ def run_command(argv: Sequence[str]) -> int:
         return _run(words, here)
     except TclogError as error:
         error.hint = _as_asked(error.hint, here)
-        return _told(error, as_json)
+        return _told(_with_limit(error), as_json)
     except click.exceptions.NoArgsIsHelpError as error:
         if as_json:
             return _told(UsageError("a command is missing", hint="tclog --help"), as_json)
@@ -308,10 +308,15 @@ def run_command(argv: Sequence[str]) -> int:
         # Whoever read our output has left; there is nobody to tell.
         discard(sys.stdout)
         return TclogError.exit
-    except Exception as error:
-        if os.environ.get("TCLOG_DEBUG"):
+    except BaseException as error:
+        # The panic of a library in Rust is no Exception.
+        if os.environ.get("TCLOG_DEBUG") or not (
+            isinstance(error, Exception) or type(error).__name__ == "PanicException"
+        ):
             raise
-        return _told(_bug(error), as_json)
+        from tclog.store.room import shortage
+
+        return _told(shortage(error) or _bug(error), as_json)
 
 
 def _run(words: list[str], here: Here) -> int:
@@ -368,7 +373,19 @@ def _interrupted(interrupt: BaseException) -> TclogError:
     return error
 
 
-def _bug(error: Exception) -> TclogError:
+def _with_limit(error: TclogError) -> TclogError:
+    """Add to an error the limit of this machine that it comes from, if it comes from one."""
+    if error.__cause__ is None and error.__context__ is None:
+        return error
+    from tclog.store.room import shortage
+
+    found = shortage(error)
+    if found is not None and found.message not in error.message:
+        error.message, error.hint = f"{error.message}; {found.message}", found.hint
+    return error
+
+
+def _bug(error: BaseException) -> TclogError:
     told = TclogError(
         f"a bug in tclog: {type(error).__name__}: {error}",
         code="bug",

@@ -10,18 +10,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tclog.clock import SECOND_US, parse_us
 from tclog.errors import StoreError, StoreUnfit
 from tclog.store.base import Created, Outcome, Store
+from tclog.store.room import helpers, short_of
 
 if TYPE_CHECKING:
     from tclog.store.s3 import S3Store
 
 RACERS = 32
 ROUNDS = 6
+# Fewer than two are no race.
+RACERS_MIN = 2
+READY_MAX_S = 5.0
+STARTS_MAX = 20
+START_AGAIN_S = 0.05
 _READ_BACK_MAX = 5
 
 
@@ -55,10 +63,13 @@ def probe(store: Store, nonce: str, *, racers: int = RACERS, rounds: int = ROUND
     folder = f"probe-{nonce}"
     keys = [f"{folder}/{index:04d}" for index in range(rounds)]
     undecided, begun_s = 0, time.monotonic()
+    if racers > 1:
+        racers = max(RACERS_MIN, helpers(racers))
     try:
         offset_us = _check_put(store, f"{folder}/put")
         for key in keys:
-            undecided += _race(store, key, racers)
+            racers, unclear = _race(store, key, racers)
+            undecided += unclear
         _check_list(store, folder, keys)
         bucket = _bucket(store)
         if bucket is not None:
@@ -89,9 +100,14 @@ def _check_put(store: Store, key: str) -> int:
     return stored_us - after_us if stored_us > after_us + SECOND_US else 0
 
 
-def _race(store: Store, key: str, racers: int) -> int:
-    """Let many create one name at the same instant; exactly one may win."""
+def _race(store: Store, key: str, racers: int) -> tuple[int, int]:
+    """Let many create one name at the same instant; exactly one may win.
+
+    Returns:
+        How many raced, and how many of them got no clear answer.
+    """
     outcomes = [answer.outcome for answer in _answers(store, key, racers)]
+    racers = len(outcomes)
     winners = [index for index, outcome in enumerate(outcomes) if outcome is Outcome.WON]
     if len(winners) > 1:
         raise _unfit(
@@ -117,38 +133,62 @@ def _race(store: Store, key: str, racers: int) -> int:
             "an object that exists was created again: the server lets several writers create one"
             " object",
         )
-    return sum(outcome is Outcome.UNKNOWN for outcome in outcomes)
+    return racers, sum(outcome is Outcome.UNKNOWN for outcome in outcomes)
 
 
 def _answers(store: Store, key: str, racers: int) -> list[Created]:
-    """Start all creates at once and collect what each was told."""
+    """Start all creates at once and collect what each was told.
+
+    Where this machine lets a process have fewer threads, fewer race.
+    """
     answers: list[Created | Exception | None] = [None] * racers
-    start = threading.Barrier(racers)
+    gate, ready = threading.Event(), threading.Semaphore(0)
+    threads: list[threading.Thread] = []
+    called_off = True
 
     def create(index: int) -> None:
+        ready.release()
+        gate.wait()
+        if called_off:
+            return
         try:
-            start.wait()
             answers[index] = store.create(key, _bytes_of(index))
         except Exception as error:  # noqa: BLE001 - raised again in the main thread
             answers[index] = error
 
-    threads = [threading.Thread(target=create, args=(i,), daemon=True) for i in range(racers)]
     try:
-        for thread in threads:
-            thread.start()
+        _start(threads, [partial(create, index) for index in range(racers)])
+        for _ in threads:
+            ready.acquire(timeout=READY_MAX_S)
+        called_off = len(threads) < min(racers, RACERS_MIN)
+        gate.set()
         for thread in threads:
             thread.join()
-    except BaseException:
-        # None is left that writes on while the process ends.
-        start.abort()
+    finally:
+        # After an interrupt, too, none is left that writes while the process ends.
+        gate.set()
         for thread in threads:
-            if thread.ident is not None:
-                thread.join()
-        raise
+            thread.join()
+    if called_off:
+        raise short_of("RLIMIT_NPROC")
     for answer in answers:
         if isinstance(answer, Exception):
             raise answer
     return [answer for answer in answers if isinstance(answer, Created)]
+
+
+def _start(threads: list[threading.Thread], jobs: Sequence[Callable[[], None]]) -> None:
+    """Start a thread for each job, as many as this process may have."""
+    # The machine still counts threads of the race before, for a moment after they have ended.
+    for _ in range(STARTS_MAX):
+        with suppress(RuntimeError):
+            for job in jobs[len(threads) :]:
+                thread = threading.Thread(target=job, daemon=True)
+                thread.start()
+                threads.append(thread)
+        if len(threads) >= min(len(jobs), RACERS_MIN):
+            return
+        time.sleep(START_AGAIN_S)
 
 
 def _bytes_of(index: int) -> bytes:

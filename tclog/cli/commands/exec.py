@@ -28,6 +28,7 @@ from tclog.cli.session import below
 from tclog.cli.watchdog import now_s
 from tclog.domain.steps import CLAIMED, LEASE_MS_DEFAULT
 from tclog.errors import NotFound, Refused, StoreError, TclogError, UsageError, to_run
+from tclog.store.room import shortage
 
 if TYPE_CHECKING:
     from tclog.chain.results import Step
@@ -73,15 +74,15 @@ class Keeper:
         return self._renewed_s + self._lease_s
 
     def start(self) -> None:
-        """Begin to renew."""
-        self.tell(self.deadline_s)
+        """Begin to renew; raises RuntimeError where this process may have no thread for it."""
         self._thread.start()
 
     def stop(self) -> None:
         """Renew no more; waits for a renewal that is under way, for a bounded time."""
         self._stopped = True
         self._wake.set()
-        self._thread.join(timeout=30)
+        if self._thread.ident is not None:
+            self._thread.join(timeout=30)
 
     def renew_at_once(self) -> None:
         """Renew now, not when the next renewal is due; ``renewed_since`` tells when it is done."""
@@ -163,7 +164,6 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
         here.note(f"claimed step {step_id} as {log.agent} (fence {held.fence})")
         keeper = Keeper(here, step_id, held.fence, lease_s, begun_s)
         watchdog = _start(here, log, child, keeper, command)
-        keeper.start()
         status = _watch(child, keeper, watchdog)
         keeper.stop()
         if status is None:
@@ -203,12 +203,14 @@ def _start(
         if keeper.overdue():
             raise TimeoutError
 
-    keeper.tell = lambda by_s: guard(child.target, by_s)
     try:
         child.check_wanted()
+        keeper.start()
         watchdog = Watchdog()
         name = command[0]
         child.start(command, environ, here.start, begun)
+        keeper.tell = lambda by_s: guard(child.target, by_s)
+        keeper.tell(keeper.deadline_s)
     except subprocess.SubprocessError:
         if watchdog is not None:
             watchdog.end()
@@ -217,7 +219,8 @@ def _start(
             code="lease-not-renewed",
             hint=to_run("tclog step show", step),
         ) from None
-    except (OSError, KeyboardInterrupt) as error:
+    except (OSError, RuntimeError, KeyboardInterrupt) as error:
+        keeper.stop()
         if watchdog is not None:
             watchdog.end()
         log.steps.release(step, fence=fence)
@@ -252,6 +255,9 @@ def _not_started(name: str, error: OSError) -> TclogError:
         return NotFound(
             f"there is no command {name}", code="command-not-found", hint=to_run("which", name)
         )
+    found = shortage(error)
+    if found is not None:
+        return found
     return UsageError(f"{name} cannot be run: {error.strerror}", code="command-not-run")
 
 

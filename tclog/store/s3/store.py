@@ -15,6 +15,7 @@ from tclog.clock import SECOND_US, Stamp
 from tclog.errors import StoreError, StoreUnfit, StoreUnreachable
 from tclog.store.base import Created, Entry, Found, Outcome, refuse_other
 from tclog.store.reader import CheckedReader
+from tclog.store.room import has_threads, workers
 from tclog.store.s3 import _obstore, limits
 from tclog.store.s3._boto3 import Boto3Plane
 from tclog.store.s3.failures import Failure, RequestError, explain, found_there, may_help_again
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
+# Trying more threads than this would take longer than a request.
+TRIED_MAX = 8
 Rows = list[Entry]
 
 
@@ -47,6 +50,8 @@ class S3Store:
         self._environ = environ
         self._settings = check(settings)
         self._planes: dict[tuple[str, int], Plane] = {}
+        # Whether this process may have the threads of obstore, once that was tried.
+        self._threads: bool | None = None
         # Whether a listing was met that obstore cannot show.
         self._odd_keys = False
         # Whether anything was answered as only a server of S3 does.
@@ -62,7 +67,7 @@ class S3Store:
     def plane(self, client: str = "") -> Plane:
         """Return this process's client: the one that is asked for, or that of the settings."""
         client = client or self._settings.client
-        if client == "obstore" and _obstore.forked_after_use():
+        if client == "obstore" and not self._can_use_obstore():
             client = "boto3"
         # A forked child must not speak on its parent's connections: each could be given the
         # other's reply, and so be told that it won what the other won.
@@ -71,6 +76,13 @@ class S3Store:
         if plane is None:
             plane = self._planes[mine] = self._open(client)
         return plane
+
+    def _can_use_obstore(self) -> bool:
+        """Whether obstore works here: its runtime needs threads, and is lost after a fork."""
+        if self._threads is None:
+            # One for each processor, and one for names and certificates.
+            self._threads = has_threads(min(workers(), TRIED_MAX) + 1)
+        return self._threads and not _obstore.forked_after_use()
 
     def _open(self, client: str) -> Plane:
         try:

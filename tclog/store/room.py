@@ -1,0 +1,124 @@
+"""What this machine lets a process have: few threads, open files or little memory.
+
+Owns how many requests go out side by side, and the words for what is short. Threads cost address
+space, some 70 MB each, and open files, so a process with little of either sends one request after
+the other.
+"""
+
+from __future__ import annotations
+
+import _thread
+import errno
+import os
+from collections.abc import Iterator
+
+from tclog.errors import TclogError
+
+# With less address space than this no thread is started that need not be.
+ROOMY_BYTES = 2 << 30
+# Of its open files a process needs so many for itself, and so many for each thread.
+OWN_FILES = 24
+FILES_EACH = 2
+
+_SHORT = {
+    "RLIMIT_NPROC": ("threads or processes", "ulimit -u"),
+    "RLIMIT_NOFILE": ("open files", "ulimit -n"),
+    "RLIMIT_AS": ("memory", "ulimit -v"),
+}
+
+
+def soft_limit(name: str) -> int | None:
+    """Return a limit of this process, None if there is none."""
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return None
+    number = getattr(resource, name, None)
+    found = resource.RLIM_INFINITY if number is None else resource.getrlimit(number)[0]
+    return None if found == resource.RLIM_INFINITY else int(found)
+
+
+def helpers(most: int) -> int:
+    """Return how many threads, at most so many, may work beside this one."""
+    memory = soft_limit("RLIMIT_AS")
+    if memory is not None and memory < ROOMY_BYTES:
+        return 0
+    files = soft_limit("RLIMIT_NOFILE")
+    return most if files is None else max(0, min(most, (files - OWN_FILES) // FILES_EACH))
+
+
+def has_threads(count: int) -> bool:
+    """Whether so many threads can be started now."""
+    gate = _thread.allocate_lock()
+    gate.acquire()
+
+    def wait() -> None:
+        with gate:
+            pass
+
+    try:
+        for _ in range(count):
+            _thread.start_new_thread(wait, ())
+    except RuntimeError:
+        return False
+    finally:
+        gate.release()
+    return True
+
+
+def shortage(error: BaseException) -> TclogError | None:
+    """Return what to say of an error that comes from a limit of this machine, None of others."""
+    for one in _causes(error):
+        name = _limit_of(one)
+        if name is not None:
+            return short_of(name)
+    return None
+
+
+def short_of(name: str) -> TclogError:
+    """Return the error that a limit is reached."""
+    what, hint = _SHORT[name]
+    value = soft_limit(name)
+    limit = "the machine's own" if value is None else f"{name} is {value}"
+    return TclogError(
+        f"this process may have no more {what}: {limit}",
+        code="machine-short",
+        hint=hint,
+        limit=name,
+    )
+
+
+def _limit_of(error: BaseException) -> str | None:
+    if isinstance(error, MemoryError):
+        return "RLIMIT_AS"
+    text = str(error)
+    if isinstance(error, OSError):
+        number = error.errno
+    elif "start new thread" in text or "spawn worker thread" in text:
+        # Python's RuntimeError, and the panic of obstore's runtime.
+        memory = soft_limit("RLIMIT_AS")
+        return "RLIMIT_AS" if memory is not None and memory < ROOMY_BYTES else "RLIMIT_NPROC"
+    else:
+        number = errno.EMFILE if f"(os error {errno.EMFILE})" in text else None
+    if number in (errno.EMFILE, errno.ENFILE):
+        return "RLIMIT_NOFILE"
+    if number == errno.ENOMEM:
+        return "RLIMIT_AS"
+    return "RLIMIT_NPROC" if number == errno.EAGAIN else None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    for _ in range(10):
+        if seen is None:
+            return
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+def workers() -> int:
+    """Return how many threads obstore's runtime starts."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1

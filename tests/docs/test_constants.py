@@ -60,7 +60,7 @@ FIGURES: list[tuple[str, str, tuple[float, ...]]] = [
     ("architecture", "A stamp more than # seconds ahead", (sync.CLOCK_OFF_US / 1e6,)),
 ]  # fmt: skip
 ONCE_A_MINUTE = [
-    ("guarantees", "| a bucket | once a minute:"),
+    ("guarantees", "| a bucket | once a minute"),
     ("architecture", "once a minute it"),
 ]
 

@@ -179,6 +179,9 @@ CASES = {
         host="s3.test",
         path="/a.b",
     ),
+    "directory bucket": Case(
+        said={"endpoint": "<A>", "bucket": "b--use1-az1--x-s3"}, path="/b--use1-az1--x-s3"
+    ),
     "accelerated": Case(config="[default]\ns3 =\n  use_accelerate_endpoint = true\n"),
     "fips beside an endpoint": Case({"AWS_USE_FIPS_ENDPOINT": "true"}),
     "dual stack beside an endpoint": Case({"AWS_USE_DUALSTACK_ENDPOINT": "true"}),

@@ -8,7 +8,8 @@ A change is *killed* if a test fails, *timed out* if one does not end, and has *
 pass. Each is a line of JSON; the last line is the sum. Run first are the tests of rules, protocol
 and history, then simulated schedules, then the tests that start processes; the first failure ends
 it. The tests are run in a copy of the code, never here. Which test runs which line is found out
-once and kept in the temporary folder; only files of tests that have changed are run for it again.
+once and kept in the temporary folder; only files of tests that have changed are run for it again,
+and with `--stale` none is. A test that runs the line is chosen the sooner the less else it runs.
 
 `tests/mutants/explained.toml` names the changes that no test can or need notice, each with its
 reason. *Equivalent* ones cannot be noticed and are left out; *cost* ones make a command slower or

@@ -40,6 +40,8 @@ S3 = (
 NO_HOME = os.devnull
 # Names the project's file, so that none is searched for.
 NAMED = "TCLOG_CONFIG"
+# Names the variables that say where, and that tclog itself has set for a command that it started.
+HANDED_ON = "TCLOG_HANDED_ON"
 
 
 class Setting(NamedTuple):
@@ -196,12 +198,25 @@ def handed_on(found: Config) -> dict[str, str]:
     Also in another folder: what is not set here is not found by searching there.
     """
     settings = [setting for setting in found if isinstance(setting, Setting)]
-    return {
+    handed = {
         NAMED: found.file or os.devnull,
         "TCLOG_CACHE": found.cache,
         **{row.variable: row.value for row in settings if row.variable and row.value is not None},
         **({} if found.project.value else {"TCLOG_PROJECT": PROJECT_DEFAULT}),
     }
+    return {**handed, HANDED_ON: " ".join(sorted(handed.keys() - {"TCLOG_AGENT", "TCLOG_CACHE"}))}
+
+
+def inside(environ: Mapping[str, str], start: str) -> Mapping[str, str]:
+    """Return what an environment says to a command that is told to work in a folder (``-C``).
+
+    Where another project is set up in that folder, it is meant, not the one that was handed on.
+    """
+    handed = environ.get(HANDED_ON, "").split()
+    place = search.find(start) if handed else None
+    if place is None or place.file == environ.get(NAMED):
+        return environ
+    return {name: value for name, value in environ.items() if name not in handed}
 
 
 def _located(store: Setting, bases: Mapping[str, str], start: str) -> Setting:

@@ -71,6 +71,7 @@ class Here:
                 hint=to_run("ls -ld", folder),
             ) from None
         self._start = self._config = None
+        self.environ = config.inside(self.environ, self.start)
 
     @property
     def start(self) -> str:

@@ -48,7 +48,9 @@ class Text(click.ParamType[str]):
                 # What the locale could not read the system hands over as half characters.
                 text = text.encode(errors="surrogateescape").decode()
             except UnicodeError:
-                self.fail(f"{text!a} is not UTF-8", param, ctx)
+                what = param.opts[0] if param else "the text"
+                hint = f"{ctx.command_path} --help" if ctx else ""
+                raise BadValue(f"{what} is not UTF-8: {text!a}", hint=hint) from None
         return text
 
 

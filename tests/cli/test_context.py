@@ -112,6 +112,21 @@ def test_a_command_may_still_say_where_it_works(places: User) -> None:
     assert places("memory", "get", "from", cwd=places.folder / "elsewhere").out == "exec"
 
 
+def test_a_folder_with_another_project_is_meant_by_who_names_it(places: User) -> None:
+    """Within the project, and where no project is set up, ``-C`` changes nothing of that."""
+    places.process(
+        "--project", "second", "exec", "build", "--", "sh", "-c",
+        f"mkdir -p sub; {TCLOG} -C sub memory set a exec; {TCLOG} -C / memory set b exec;"
+        f" {TCLOG} -C {places.folder}/elsewhere memory set c exec",
+    ).ok()  # fmt: skip
+    for key, words, cwd in (
+        ("a", ("--project", "second"), places.work),
+        ("b", ("--project", "second"), places.work),
+        ("c", (), places.folder / "elsewhere"),
+    ):
+        assert places(*words, "memory", "get", key, cwd=cwd).out == "exec"
+
+
 # -- TCLOG_CONFIG ---------------------------------------------------------------------------------
 
 

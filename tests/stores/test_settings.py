@@ -5,6 +5,7 @@ The next variable, file or combination is one line of ``CASES``.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import obstore
 import pytest
 from blake3 import blake3
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
+from botocore.loaders import JSONFileLoader
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -301,6 +303,17 @@ class Places(NamedTuple):
 
     def filled(self, texts: Mapping[str, Any]) -> dict[str, Any]:
         return {name: self.fill(text) for name, text in texts.items()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _models_once() -> Iterator[None]:
+    """Read botocore's descriptions of services once: most of the time goes into that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", functools.cache(JSONFileLoader.load_file))
+        # One loader for all, which a cached method is keyed by.
+        patch.setattr(JSONFileLoader, "__hash__", lambda _: 0)
+        patch.setattr(JSONFileLoader, "__eq__", lambda *_: True)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -96,7 +96,6 @@ def _options(settings: S3Settings) -> dict[str, Any]:
         "copy_if_not_exists": "multipart",
         "disable_tagging": False,
         "disable_bulk_delete": False,
-        "imdsv1_fallback": False,
         "request_payer": settings.request_payer,
     }
     options["aws_endpoint_url_s3"] = options["endpoint"]  # goes before the other

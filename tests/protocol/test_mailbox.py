@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tclog.chain.read import read_head
+from tclog.chain.seal import merge_of
 from tclog.errors import BadValue, NotFound, OutcomeUnknown, UsageError
 from tclog.event import ALL, slot_key
 from tclog.log.inbox import Mailbox, acknowledge, acknowledge_one, read_inbox, send_message
@@ -232,3 +235,22 @@ def test_broadcasts_beside_one_that_is_junk_by_now_are_read(world: World, junk: 
         (5, "direct"),
     ]
     assert ALL in carol.left_out
+
+
+@pytest.mark.parametrize(
+    ("version", "count", "taken"), [(0, 0, 2), (1, 1, 1), (1, 2, 0), (1, 5, 0), (2, 2, None)]
+)
+def test_a_version_takes_in_the_broadcasts_that_its_inbox_lacks(
+    world: World, version: int, count: int, taken: int | None
+) -> None:
+    """None is taken in again where an inbox has counted more than there are by now."""
+    for text in ("b1", "b2"):
+        send(world, "alice", "@all", text)
+    state = SimpleNamespace(all_version=version, all_count=count)
+    merge = merge_of(state, world.run(read_head(world["carol"], ALL)))
+    if taken is None:
+        assert merge is None
+    else:
+        expected = {"after": version, "chain": ALL, "count": 2, "taken": taken, "through": 2}
+        assert merge == expected
+    assert merge_of(state, None) is None

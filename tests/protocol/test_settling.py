@@ -9,7 +9,10 @@ import pytest
 from tclog.chain import resolve as resolve_module
 from tclog.chain.drive import Sleep
 from tclog.chain.resolve import resolve
+from tclog.chain.seal import check_stamped
 from tclog.chain.slots import decode_slot
+from tclog.clock import stamp
+from tclog.domain.decision import Place
 from tclog.errors import NotFound, OutcomeUnknown, StoreDenied, StoreError, StoreUnreachable
 from tclog.event import Version, chain_id, slot_key
 from tclog.log.memory import get_value, set_value
@@ -133,6 +136,28 @@ def test_a_transaction_that_is_in_the_way_is_ended_two_seconds_after_it_began(
     assert world.store.get(slot_key(B, 1)) is not None
     with pytest.raises(NotFound):
         world.run(get_value(world.client("emil"), "a"))
+
+
+def test_who_ends_a_transaction_may_lose_the_slot_that_would_end_it() -> None:
+    """To a writer that was quicker: then that one has ended it."""
+    world = World()
+    version = in_the_way(world)
+
+    def quicker(step: Any) -> None:
+        if type(step) is Create and step.key == slot_key(B, 1):
+            world.before = lambda _: None
+            world.run(set_value(world["emil"], "b", "of emil"))
+
+    world.before = quicker
+    assert world.run(resolve(world.client("bob"), version)).aborted
+    assert world.run(get_value(world.client("dan"), "b")).value == "of emil"
+
+
+def test_nothing_follows_a_version_whose_stamp_is_not_told() -> None:
+    version = in_the_way(World())
+    check_stamped(version, Place(2, 0, stamp(0)))
+    with pytest.raises(StoreUnreachable, match="no last-modified time for version 1 of memory/a"):
+        check_stamped(version, Place(2, 0, None))
 
 
 def test_a_transaction_that_stays_open_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tclog.errors import NotFound, Refused, UsageError
+from tclog.chain import seal
+from tclog.errors import BadName, NotFound, Refused, UsageError
 from tclog.log.inbox import read_inbox, send_message
 from tclog.log.memory import set_value
 from tclog.log.steps import show_step
@@ -179,3 +180,24 @@ def test_what_is_refused_says_which_operation_it_was(
     assert refused.value.details["operation"] == 1
     assert code is None or refused.value.code == code
     assert len(world.store.list("chains", "", 99, False)) == before
+
+
+@pytest.mark.parametrize("name", [" k", "k ", "k\u200b", "\u00adk"])
+@pytest.mark.parametrize("together", [False, True])
+def test_a_name_that_looks_like_another_begins_no_chain(
+    world: World, name: str, together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is there already is written to."""
+
+    def put(value: str) -> Any:
+        if not together:
+            return world.run(set_value(world["alice"], name, value)).version
+        return run(world, "alice", lambda t: t.memory_set(name, value))[0]["version"]
+
+    with pytest.raises(BadName):
+        put("v")
+    assert not world.store.list("chains", "", 9, False)
+    with monkeypatch.context() as patch:
+        patch.setattr(seal, "validate_new_chain", lambda _: None)
+        assert put("v") == 1
+    assert put("w") == 2

@@ -290,3 +290,20 @@ def test_a_stamp_over_two_seconds_ahead_says_nothing_of_when_a_sync_began(
     assert horizon is not None
     assert (parse_us(row.stored) - parse_us(horizon)) / 1e6 == pytest.approx(short_s, abs=0.09)
     index.close()
+
+
+@pytest.mark.parametrize("known", [0, 2])
+def test_a_sync_reads_no_event_that_its_chain_holds(
+    world: World, tmp_path: Path, known: int
+) -> None:
+    """The names of events say which chains have grown, and their versions hold them."""
+    index, emil = Index(tmp_path), world.client("emil")
+    if known:
+        write(world, "bob", known)
+        world.run(sync(emil, index))
+    world.clock.pass_s(1)
+    write(world, "bob", 3)
+    world.asked.clear()
+    assert world.run(sync(emil, index)).versions == 3
+    assert not [step for step in world.asked if getattr(step, "key", "").startswith("events/")]
+    index.close()

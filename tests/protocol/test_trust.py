@@ -101,6 +101,7 @@ def test_a_folder_that_was_set_back(folder: Folder, act: str, fork: bool, proces
     assert (remembered["chain"], remembered["version"], remembered["agent"]) == (KEY, 3, "alice")
     assert (found["version"], found["agent"]) == ((3, "bob") if fork else (1, "alice"))
     assert "version 3 of memory/k by alice" in error.message
+    assert fork or "its newest is version 1 by alice" in error.message
     assert sorted(folder.path.rglob("chains/**/*.json")) == before
 
 

@@ -11,8 +11,7 @@ from tclog.store.base import not_forward
 from tclog.store.s3._boto3 import Boto3Plane
 from tclog.store.s3.failures import RequestError, explain
 from tclog.store.s3.raised import boto3_failure
-from tclog.store.s3.settings import REGION, S3Settings, aws_domain
-from tclog.store.s3.store import S3Store
+from tclog.store.s3.settings import REGION, S3Settings, aws_domain, check
 
 # How a life-cycle rule is told by which objects of the project vanish.
 REMOVES = "remove or archive objects of this project"
@@ -20,9 +19,10 @@ _NEW_BUCKET = r"(?!.*\.\.|[\d.]+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 
 
 def _plane(settings: S3Settings, environ: Mapping[str, str]) -> Boto3Plane:
-    plane = S3Store(settings._replace(client="boto3"), environ).plane()
-    assert isinstance(plane, Boto3Plane)  # noqa: S101 - narrows for the type checker
-    return plane
+    try:
+        return Boto3Plane(check(settings), environ)
+    except RequestError as error:
+        raise explain(error.failure, settings) from error
 
 
 def check_new_bucket(bucket: str) -> None:

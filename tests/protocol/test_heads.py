@@ -213,3 +213,17 @@ def test_a_folder_is_fit_and_a_bucket_is_found_to_be_for_a_while(tmp_path: Path)
     one.keep_fitness(0.0, "it ignores conditions")
     os.utime(file, (0, 0))
     assert FileHeads(tmp_path).fitness(0.0) == "it ignores conditions"
+
+
+def test_agents_of_this_machine_are_known_by_their_clocks_and_others_when_they_were_met(
+    tmp_path: Path,
+) -> None:
+    kept = FileHeads(tmp_path)
+    ClockFile(tmp_path, "alice").write(HybridClock(lambda: 0), 0, 0)
+    kept.remember_agent("bob")
+    for one in (kept, FileHeads(tmp_path)):
+        assert [one.acted(name) for name in ("alice", "bob", "carol")] == [True, True, False]
+    # Also where nothing can be kept.
+    for lone in (MemoryHeads(), FileHeads("/dev/null/no-folder")):
+        lone.remember_agent("bob")
+        assert [lone.acted(name) for name in ("bob", "carol")] == [True, False]

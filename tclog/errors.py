@@ -196,5 +196,5 @@ EXIT_STATUSES: dict[int, str] = {
     StoreError.exit: "store unreachable, denied or unfit",
     Damaged.exit: "damaged data",
     EXIT_BUG: "a bug in tclog",
-    EXIT_INTERRUPTED: "interrupted; 128 + N by another signal N than SIGINT",
+    EXIT_INTERRUPTED: "interrupted by SIGINT; 128 + N by another signal N",
 }

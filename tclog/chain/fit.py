@@ -33,9 +33,9 @@ def check_fit(client: Client, *, again: bool = False) -> Protocol[None]:
         unfit = yield from _try_store(client)
     if unfit:
         raise StoreUnfit(
-            f"the store is not fit for tclog any more: on {unfit} it created {MARK} again, which"
-            " exists, so several writers may be told that they made one version; nothing was"
-            " written (is versioning switched on?)",
+            f"the store is no longer fit for tclog: on {unfit} it accepted a second create of"
+            f" {MARK}, so two writers could both win the same version; nothing was written"
+            " (is versioning switched on?)",
             hint="tclog doctor",
         )
 

@@ -79,7 +79,7 @@ def _load(kind: str) -> Rules:
             from tclog.domain import packs as p
 
             return Rules(p.EMPTY, p.evolve, p.pack, p.unpack, frozenset({"pack.add", "pack.floor"}))
-    raise FormatNewer(f"chains of the kind {kind!r} belong to a later release", hint=UPGRADE)
+    raise FormatNewer(f"chains of the kind {kind!r} need a later release", hint=UPGRADE)
 
 
 def state_of(chain: ChainId, head: Version | None) -> Any:

@@ -60,14 +60,14 @@ def difference(known: Remembered, found: Found | None) -> Damaged | None:
     except Damaged as error:  # bytes that are no version are told as such
         key = slot_key(chain, seq)
         raise Damaged(
-            f"{error.message} ({key}); this machine has seen the sound version",
+            f"{error.message} ({key}); this machine has seen an intact version there",
             hint=error.hint,
             object=key,
             chain=chain,
             version=seq,
         ) from None
     return Forked(
-        f"{told}; the store has another one, {words_of(theirs)}",
+        f"{told}; the store has a different one, {words_of(theirs)}",
         hint=ACCEPT,
         remembered=remembered,
         found=theirs,

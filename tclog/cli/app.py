@@ -365,7 +365,7 @@ def _interrupted(interrupt: BaseException) -> TclogError:
 
         by = f" by signal {interrupt.number} ({strsignal(interrupt.number)})"
     error = TclogError(
-        f"interrupted{by}; what was being written may or may not be there",
+        f"interrupted{by}; a write in progress may or may not have been committed",
         code="interrupted",
         hint="tclog status",
     )

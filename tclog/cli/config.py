@@ -236,7 +236,7 @@ def _absolute(path: Setting, bases: Mapping[str, str], start: str) -> Setting:
     found = os.path.expanduser(path.value)
     if found.startswith("~"):
         raise UsageError(
-            f"{path.value} in {path.source} begins with no user's name", code="bad-store"
+            f"{path.value} in {path.source} begins with an unknown user", code="bad-store"
         )
     # Not resolved: links stay as they are.
     base = bases.get(path.source, start)

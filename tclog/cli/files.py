@@ -80,7 +80,7 @@ def size_of(file: Path) -> int:
         )
     if not S_ISREG(found.st_mode):
         raise UsageError(
-            f"{file} is not a file; give what it holds on standard input",
+            f"{file} is not a regular file; pipe its content to standard input",
             code="file-unreadable",
             hint="tclog artifact put --help",
         )

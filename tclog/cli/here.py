@@ -121,8 +121,8 @@ class Here:
         if self.config.agent.source == self.config.file and not self._told_shared:
             self._told_shared = True
             self.note(
-                f"{self.config.agent.value} acts, as {self.config.file} says to everybody here;"
-                " tclog init --as NAME keeps a name for this machine alone"
+                f"acting as {self.config.agent.value}, which {self.config.file} sets for everybody;"
+                " tclog init --as NAME sets a name for this machine alone"
             )
         return self.config.agent.value
 
@@ -331,7 +331,7 @@ class Here:
         better = os.path.join(own, "cache") if own and os.access(own, os.W_OK) else "FOLDER"
         self.note(
             f"the cache {self.config.cache} cannot be written ({reason}), so each command reads the"
-            f" whole log into memory; to keep it: export TCLOG_CACHE={quote(better)}"
+            f" whole log into memory; to use another folder: export TCLOG_CACHE={quote(better)}"
         )
 
     @contextlib.contextmanager

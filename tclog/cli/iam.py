@@ -45,7 +45,7 @@ def read_agent(path: str | None, environ: Mapping[str, str]) -> str | None:
         raise search.unreadable(path, error) from None
     except UnicodeDecodeError:
         raise UsageError(
-            f"{path} holds no name of an agent", code="bad-config", hint=to_run("cat", path)
+            f"{path} does not hold an agent name", code="bad-config", hint=to_run("cat", path)
         ) from None
     return name or None
 

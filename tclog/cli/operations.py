@@ -176,11 +176,11 @@ def _claim(
     if next == (step is not None):
         raise UsageError("give the id of a step, or next", field="id")
     if next and id_key is not None:
-        raise UsageError("id_key goes with a named step: repeated, next would pick another one")
+        raise UsageError("id_key needs a named step: repeated, next would pick another one")
     if timeout_s is not None and not wait:
-        raise UsageError("timeout goes with wait", field="timeout")
+        raise UsageError("timeout needs wait", field="timeout")
     if (next or wait) and (steal or fence is not None):
-        raise UsageError("fence and steal go with a named step, and not with wait", field="fence")
+        raise UsageError("fence and steal need a named step, and no wait", field="fence")
     if step is None:
         if wait:
             return claims.next_waiting(client, lease_s=lease_s, timeout_s=timeout_s)
@@ -204,9 +204,9 @@ def _read_inbox(
     limit: int | None = None,
 ) -> Protocol[Any]:
     if wait and (everything or at is not None):
-        raise UsageError("wait goes with neither all nor at", field="wait")
+        raise UsageError("wait cannot be combined with all or at", field="wait")
     if timeout_s is not None and not wait:
-        raise UsageError("timeout goes with wait", field="timeout")
+        raise UsageError("timeout needs wait", field="timeout")
     if wait:
         limit_s = WAIT_S if timeout_s is None else timeout_s
         mailbox = yield from inbox.wait_inbox(client, timeout_s=limit_s)

@@ -92,7 +92,7 @@ class FileName(click.ParamType[str]):
         if self._stream is None:
             if value == STDIN:
                 raise UsageError(
-                    "a stream does not do here; a file of this name is ./-",
+                    "this option needs a file, not a stream (for a file named -, write ./-)",
                     code=self._code,
                     hint=hint,
                 )
@@ -122,7 +122,9 @@ at = click.option("--at", metavar="POINT", help="As it was then: 10m, ISO 8601, 
 limit = click.option(
     "--limit", "-n", "limit", type=click.IntRange(0), metavar="N", help="Rows to show; 0 for all."
 )
-message = click.option("-m", "--message", type=SAID, metavar="T", help="TEXT, as an option.")
+message = click.option(
+    "-m", "--message", type=SAID, metavar="T", help="The text, instead of the argument TEXT."
+)
 lease = click.option(
     "--lease", type=DURATION, metavar="D", help="How long the claim lasts (default 30m)."
 )
@@ -150,7 +152,7 @@ def _read_s3(_: click.Context, __: click.Parameter, words: Sequence[str]) -> dic
         name, equals, value = word.partition("=")
         if name not in S3 or not equals or not value:
             raise UsageError(
-                f"{word!r} is not NAME=VALUE with a name out of {', '.join(S3)}",
+                f"{word!r} is not NAME=VALUE; NAME is one of {', '.join(S3)}",
                 hint="tclog init --help",
             )
         found[name] = value
@@ -207,7 +209,7 @@ def place(command: F) -> F:
     for name, metavar, text in (
         ("--profile", "P", "An AWS profile, instead of the standard chain."),
         ("--region", "R", "The S3 region."),
-        ("--endpoint", "URL", "The S3 endpoint, where it is not AWS."),
+        ("--endpoint", "URL", "The S3 endpoint (default: AWS)."),
     ):
         command = click.option(name, metavar=metavar, help=text)(command)
     return command
@@ -232,7 +234,7 @@ def one_text(text: str | None, message: str | None) -> str:
         UsageError: neither, or both, were given.
     """
     if (text is None) == (message is None):
-        raise UsageError("give the text, or --message", code="value-missing")
+        raise UsageError("give either TEXT or --message", code="value-missing")
     return text if message is None else message  # type: ignore[return-value]
 
 
@@ -257,7 +259,7 @@ def from_stdin(arguments: Mapping[str, Any]) -> dict[str, Any]:
         return dict(arguments)
     if len(asking) > 1:
         both = " and ".join(name.replace("_", "-") for name in asking)
-        raise UsageError(f"- is one text, and stands for two: {both}", code="stdin-twice")
+        raise UsageError(f"- reads one text, but is given for two: {both}", code="stdin-twice")
     from tclog.cli.files import read_text
 
     return {**arguments, asking[0]: read_text(STDIN)}

@@ -136,8 +136,8 @@ def foreign(
 
         line = f"{TRUSTED} = {json.dumps([*trusted, folder], ensure_ascii=False)}"
         met = met or ConfigNotYours(
-            f"{path} belongs to {_name(owner)}; to trust it, write at the top of {user_file}:"
-            f" {line}",
+            f"{path} belongs to {_name(owner)}; to trust it, add this line at the top of"
+            f" {user_file}: {line}",
             hint=to_run("cat", path if linked else place.file),
             file=place.file,
             owner=owner,
@@ -156,13 +156,13 @@ def check_foreign(name: str, value: str, met: ConfigNotYours) -> None:
         ConfigNotYours: a setting that is not harmless, or a store outside of the file's folder.
     """
     if name not in HARMLESS:
-        met.message = f"{name} = {value} is not used: {met.message}"
+        met.message = f"refused to use {name} = {value}: {met.message}"
         raise met
     if name == "store":
         own = os.path.realpath(folder_of(met.details["file"]))
         store = os.path.realpath(os.path.join(own, os.path.expanduser(value)))
         if "://" in value or not store.startswith(os.path.join(own, "")):
-            met.message = f"the store {value} is not below {own} and not used: {met.message}"
+            met.message = f"refused to use the store {value}, not below {own}: {met.message}"
             raise met
 
 
@@ -188,7 +188,7 @@ def unreadable(path: str, error: OSError) -> UsageError:
     """Return what to say of a file of settings that is there and cannot be read."""
     reason = str(error.strerror)
     if error.errno == errno.ENOENT:
-        reason = "it is a link to what is not there"
+        reason = "it is a link to a missing file or folder"
     return _unusable(path, f"cannot be read: {reason}")
 
 

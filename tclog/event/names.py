@@ -81,7 +81,7 @@ def why_odd(name: str) -> str | None:
     from tclog.event.ignorable import IGNORABLE, JOINERS
 
     hidden = re.search(f"[{IGNORABLE}]", name) or re.search(f"^[{JOINERS}]|[{JOINERS}]$", name)
-    return None if hidden is None else f"has U+{ord(hidden[0]):04X}, which nobody can see"
+    return None if hidden is None else f"has the invisible character U+{ord(hidden[0]):04X}"
 
 
 def validate_new(kind: str, name: str) -> str:

@@ -34,11 +34,11 @@ from tclog.index import Commit, Index
 # Why there is no way back from an op, and what to do instead.
 NO_WAY_BACK: Mapping[str, tuple[str, Callable[[Event, str], str]]] = {
     "message.send": (
-        "what was sent cannot be unsent; send another with --reply-to",
+        "a sent message cannot be taken back; send another with --reply-to",
         lambda event, _: to_run("tclog show", event.id[:12]),
     ),
     "message.ack": (
-        "what was read stays read; it can be shown again",
+        "an acknowledged message stays acknowledged; it can be shown again",
         lambda *_: "tclog inbox --all",
     ),
     "step.takeover": (
@@ -46,7 +46,7 @@ NO_WAY_BACK: Mapping[str, tuple[str, Callable[[Event, str], str]]] = {
         lambda _, name: to_run("tclog step show", name),
     ),
     "step.move": (
-        "a token that is stale stays stale",
+        "a stale fencing token stays stale",
         lambda _, name: to_run("tclog step show", name),
     ),
     "step.renew": (
@@ -54,7 +54,7 @@ NO_WAY_BACK: Mapping[str, tuple[str, Callable[[Event, str], str]]] = {
         lambda _, name: to_run("tclog step show", name),
     ),
     "step.note": (
-        "what was said stays said; say more with a note",
+        "a note cannot be taken back; add another note",
         lambda _, name: to_run("tclog step show", name),
     ),
     "step.release": (
@@ -62,7 +62,7 @@ NO_WAY_BACK: Mapping[str, tuple[str, Callable[[Event, str], str]]] = {
         lambda _, name: to_run("tclog claim", name),
     ),
     "step.reopen": (
-        "a step is ended by who works on it",
+        "only an agent that works on a step can end it",
         lambda _, name: to_run("tclog claim", name),
     ),
     "step.withdraw": (
@@ -74,10 +74,10 @@ NO_WAY_BACK: Mapping[str, tuple[str, Callable[[Event, str], str]]] = {
         lambda event, _: to_run("tclog show", event.id[:12]),
     ),
     "barrier.leave": (
-        "the agent itself arrives again",
+        "only the agent itself can arrive again",
         lambda event, _: to_run("tclog show", event.id[:12]),
     ),
-    "agent.join": ("an agent that was here was here", lambda *_: "tclog agents"),
+    "agent.join": ("an agent cannot be removed from the past", lambda *_: "tclog agents"),
 }
 # What happens to a step without changing what another event did to it.
 _BESIDE: Mapping[str, frozenset[str]] = {

@@ -59,8 +59,8 @@ class Target:
             created = yield Create(self._mount + MARK, mark)
             if created.outcome is Outcome.WON:
                 raise StoreUnfit(
-                    f"the store that is copied into created {MARK} again, which exists: it lets"
-                    " several writers create one object (is versioning switched on?)",
+                    f"the target store accepted a second create of {MARK}, so several writers could"
+                    " create one object (is versioning switched on?)",
                     hint="tclog doctor",
                 )
 
@@ -100,8 +100,8 @@ class Target:
             if created.outcome is Outcome.WON:
                 return
         raise OutcomeUnknown(
-            f"it is not known whether {key} was written ({created.cause}); the same command again"
-            " writes nothing twice",
+            f"it is not known whether {key} was written ({created.cause}); it is safe to run the"
+            " same command again",
             hint="run the same command again",
         )
 

@@ -132,7 +132,7 @@ def void(
         try:
             lost_to = yield from settle(client, version)
         except OutcomeUnknown as unknown:
-            unknown.message += "; the same command again cannot apply twice"
+            unknown.message += "; it is safe to run the same command again"
             unknown.hint = "run the same command again"
             raise
         if lost_to is None:

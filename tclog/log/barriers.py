@@ -171,6 +171,6 @@ def _leave_at_once(client: Client, chain: ChainId, name: str) -> Protocol[None]:
             yield from _leave(client, chain, state.generation)
     except TclogError as error:
         client.warn(
-            f"{client.agent} may stay counted at barrier {name}, for its arrival could not be"
+            f"{client.agent} may stay counted at barrier {name}, because its arrival could not be"
             f" withdrawn: {error.message}"
         )

@@ -109,7 +109,7 @@ def note_unseen(client: Client, names: Iterable[str]) -> None:
             client.heads.remember_agent(name)
             continue
         near = "@all" if name.casefold() in EVERYBODY else nearest(name, seen)
-        client.warn(f"no agent {name} was ever seen from here{meant(near)}")
+        client.warn(f"this machine has never seen an agent {name}{meant(near)}")
 
 
 def note_new_step(client: Client, name: str) -> None:

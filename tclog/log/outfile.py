@@ -87,7 +87,7 @@ def _keep(handle: int, before: os.stat_result, target: Path) -> None:
             os.fchown(handle, before.st_uid, before.st_gid)
         except PermissionError:
             raise PermissionError(
-                errno.EPERM, "it belongs to another user or group, and would not any more"
+                errno.EPERM, "it belongs to another user or group, and that could not be kept"
             ) from None
     if hasattr(os, "getxattr"):
         # With an access control list the bits of the group are only its mask.

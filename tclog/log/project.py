@@ -155,8 +155,8 @@ def said_of(location: Location) -> S3Settings:
     size, most = len("/".join([*parts, segment]).encode()), S3_KEY_BYTES_MAX - KEY_BYTES_MAX - 1
     if size > most:
         raise UsageError(
-            f"the prefix and the project's name have {size} bytes; {most} is the most, because S3"
-            f" allows a key {S3_KEY_BYTES_MAX}",
+            f"the prefix and the project's name have {size} bytes; at most {most} are allowed,"
+            f" because an S3 key has at most {S3_KEY_BYTES_MAX}",
             code="bad-store",
             hint="tclog init --help",
         )

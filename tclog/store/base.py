@@ -217,6 +217,6 @@ def not_forward(url: str, key: str) -> StoreUnfit:
     from tclog.errors import StoreUnfit
 
     return StoreUnfit(
-        f"{url} is not fit for tclog: its listing does not go forward after {key!a}",
+        f"{url} is not fit for tclog: its listing repeats keys or goes back after {key!a}",
         hint="tclog doctor",
     )

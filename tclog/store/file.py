@@ -508,8 +508,8 @@ class FileStore:
         text = f"{what} in {self._root}: {reason}"
         if error.errno == errno.EXDEV:
             return StoreUnfit(
-                f"{what} in {self._root}: its folder is on another disk than {TEMPORARY}, where it"
-                " is written first, and link(2) gives it no name there",
+                f"{what} in {self._root}: its folder is on another disk than {TEMPORARY}, where"
+                " tclog writes first; link(2) cannot cross disks",
                 hint=to_run("df", self._root),
             )
         if error.errno in _FULL:

@@ -230,7 +230,7 @@ def write_each(store: Store) -> bool:
         try:
             write(store, key)
         except StoreError as error:
-            error.message = f"{key} cannot be written, nor can others there: {error.message}"
+            error.message = f"{kind}/ is not writable (tried {key}): {error.message}"
             raise
     try:
         store.delete(*(f"{kind}/{_NAME}" for kind in _KINDS))

@@ -79,9 +79,9 @@ def short_of(name: str) -> TclogError:
     """Return the error that a limit is reached."""
     what, hint = _SHORT[name]
     value = soft_limit(name)
-    limit = "the machine's own" if value is None else f"{name} is {value}"
+    limit = "a limit of the machine" if value is None else f"{name} is {value}"
     return TclogError(
-        f"this process may have no more {what}: {limit}",
+        f"this process may not have more {what}: {limit}",
         code="machine-short",
         hint=hint,
         limit=name,

@@ -165,7 +165,7 @@ def test_where_prints_the_whole_set(user: User) -> None:
         "request_payer": ("yes", "TCLOG_REQUEST_PAYER"),
         "fsync": ("true", "default"),
         "proxy": ("http://***@proxy.test:3128", "HTTPS_PROXY"),
-        "credentials": ("looked for by botocore", "profile p"),
+        "credentials": ("looked up by botocore", "profile p"),
     }
     told = user("where", env={**env, **KEYS}).ok().out
     assert "credentials\tkeys\tAWS_ACCESS_KEY_ID" in told
@@ -173,7 +173,7 @@ def test_where_prints_the_whole_set(user: User) -> None:
     plain = where(user, env={"TCLOG_STORE": "s3://bucket/x", "AWS_REGION": "cn-north-1"})
     assert plain["endpoint"] == ("https://s3.cn-north-1.amazonaws.com.cn", "default")
     assert plain["addressing"] == ("virtual", "default")
-    assert plain["credentials"] == ("looked for by botocore", "default")
+    assert plain["credentials"] == ("looked up by botocore", "default")
 
 
 WRONG = {
@@ -188,9 +188,9 @@ WRONG = {
     "endpoint of a file": ({"file": "[default]\nendpoint_url = host:1\n"}, "endpoint 'host:1'"),
     "profile": ({"AWS_PROFILE": "nobody", "file": "[default]\nregion = r\n"}, "nobody"),
     "services": ({"file": "[default]\nservices = gone\nendpoint_url = x\n"}, "[services gone]"),
-    "no file of settings": ({"file": "region\n[default\n"}, "cannot be used as AWS is configured"),
+    "no file of settings": ({"file": "region\n[default\n"}, "cannot be used with the AWS"),
     "no bundle": ({"AWS_CA_BUNDLE": "/nowhere.pem"}, "/nowhere.pem cannot be used: No such file"),
-    "an empty bundle": ({"AWS_CA_BUNDLE": "/dev/null"}, "/dev/null cannot be used: no certificate"),
+    "an empty bundle": ({"AWS_CA_BUNDLE": "/dev/null"}, "/dev/null cannot be used: the file "),
     "a proxy of another kind": (
         {"ALL_PROXY": "socks5://127.0.0.1:1080"}, "ALL_PROXY is not http://HOST:PORT"
     ),

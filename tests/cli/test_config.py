@@ -272,7 +272,7 @@ def test_init_names_the_project_after_the_folder(user: User):
     found = user("init", str(shared), "--json").object()
     assert (found["type"], found["project"]) == ("project", "work")
     assert (shared / "work" / "tclog.json").exists()
-    assert "say who acts" in user("init").ok().err
+    assert "no agent name yet" in user("init").ok().err
     assert tomllib.loads(config(user).read_text())["store"] == str(shared)
 
 
@@ -370,7 +370,7 @@ def test_words_that_are_no_store_are_refused(user: User):
         ("s3://b/x/../y", "a part that is . or .."),
         ("s3://b/x\ny", "control character U+000A"),
         ("s3://b/x\udcff", "not UTF-8"),
-        ("s3://b/" + "/".join(["p" * 90] * 10), "bytes; 534 is the most"),
+        ("s3://b/" + "/".join(["p" * 90] * 10), "bytes; at most 534 are allowed"),
     ):
         error = user("init", store, "--json").error(2)
         assert said in error["message"]

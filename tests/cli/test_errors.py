@@ -186,7 +186,7 @@ def test_create_bucket(user: User, moto: Server):
 def test_a_name_that_no_bucket_can_have(user: User, moto: Server, name: str):
     user.environ.update(moto.environ)
     words = ["init", f"s3://{name}/x", "--endpoint", moto.endpoint, "--json"]
-    error = failed(user(*words), 2, repr(name), "none of that name can be made")
+    error = failed(user(*words), 2, repr(name), "not valid for a new one")
     assert error["code"] == "bad-store"
 
 

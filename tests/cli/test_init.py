@@ -44,7 +44,7 @@ def test_a_second_project_is_begun_only_where_that_is_said(user: User) -> None:
     two = folder(user, "two")
     error = user("init", store, "--as", "bob", "--json", cwd=two).error(2)
     assert (error["code"], error["projects"]) == ("project-unsaid", ["one"])
-    assert f"{store} holds one and no project two" in error["message"]
+    assert f"{store} holds one, but no project two" in error["message"]
     assert not (two / ".tclog").exists()
     assert sorted(os.listdir(store)) == ["one"]
     run_hint(user, error["hint"], two)
@@ -104,10 +104,10 @@ def test_it_says_what_it_did(user: User) -> None:
     store = str(user.folder / "s")
     made = user("init", store, "--project", "p", "--json").object()
     assert made["new"] is True
-    assert user("init").out == f"Here already: project p in {store}/p\n"
+    assert user("init").out == f"Already set up: project p in {store}/p\n"
     assert user("init", "--json").object()["new"] is False
     joined = user("init", store, "--project", "p", cwd=folder(user, "other"))
-    assert joined.ok().out == f"Joined project p in {store}/p, which was there\n"
+    assert joined.ok().out == f"Joined the existing project p in {store}/p\n"
     user("init", "--project", "q", cwd=folder(user, "q")).ok().out.startswith("Initialized")
 
 
@@ -202,7 +202,7 @@ def test_a_name_in_the_shared_file_counts_last_and_is_noted(project: User) -> No
     file = project.work / ".tclog" / "config.toml"
     file.write_text(file.read_text() + 'agent = "everybody"\n')
     done = project("memory", "set", "k", "v").ok()
-    assert done.err.count("note: everybody acts, as ") == 1
+    assert done.err.count("note: acting as everybody, which ") == 1
     assert project("memory", "list").ok().err == ""
     project("init", "--as", "alice").ok()
     assert project("memory", "set", "k", "v").ok().err == ""
@@ -257,7 +257,7 @@ def test_a_name_that_cannot_be_read_is_an_error(project: User) -> None:
     kept = project.work / ".tclog" / "live" / "agent"
     kept.parent.mkdir()
     kept.symlink_to("/mnt/away")
-    assert "link to what is not there" in project("where", "--json").error(2)["message"]
+    assert "link to a missing file" in project("where", "--json").error(2)["message"]
     kept.unlink()
     kept.mkdir()
     assert "Is a directory" in project("where", "--json").error(2)["message"]
@@ -277,4 +277,4 @@ def test_the_name_that_another_user_keeps_is_not_ours(project: User, whose: str)
 def test_a_name_that_cannot_be_kept_is_told(project: User) -> None:
     (project.work / ".tclog" / "live").write_text("in the way")
     done = project("init", "--as", "alice").ok()
-    assert "the name is not kept: export TCLOG_AGENT=alice" in done.err
+    assert "the agent name was not saved; instead: export TCLOG_AGENT=alice" in done.err

@@ -72,10 +72,10 @@ def test_status_counts_broadcasts_without_numbering_them(noisy: User):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("inbox", "3 message(s) stay unread until"),
-        ("inbox -n 1", "3 message(s) stay unread until"),
-        ("inbox --all", "3 message(s) stay unread until"),
-        ("inbox --wait", "3 message(s) stay unread until"),
+        ("inbox", "3 message(s) stay unread; acknowledge"),
+        ("inbox -n 1", "3 message(s) stay unread; acknowledge"),
+        ("inbox --all", "3 message(s) stay unread; acknowledge"),
+        ("inbox --wait", "3 message(s) stay unread; acknowledge"),
         ("inbox --ack", "acknowledged 3 message(s)"),
         ("inbox --ack -n 1", "acknowledged 1 message(s); 2 message(s) stay unread"),
     ],

@@ -80,7 +80,7 @@ def test_which_names_are_odd(started: User, name: str) -> None:
     assert why_odd(name) is not None
     told = started("step", "add", "--json", "--", name).error(2)
     assert told["code"] == "bad-name"
-    assert "white space" in told["message"] or "which nobody can see" in told["message"]
+    assert "white space" in told["message"] or "invisible character" in told["message"]
     assert started("whoami", env={"TCLOG_SESSION": name}).code == 2
 
 

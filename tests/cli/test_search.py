@@ -29,7 +29,7 @@ def socket_or_pipe(path: Path) -> None:
 
 # What stands where a project's folder or file should, and what is said of it.
 FOLDERS = {
-    "dangling": (link("/mnt/not mounted/.tclog"), "link to what is not there"),
+    "dangling": (link("/mnt/not mounted/.tclog"), "link to a missing file"),
     "circle": (link(".tclog"), "Too many levels"),
     "file": (Path.touch, "is not a folder"),
     "link to a file": (link("/etc/passwd"), "is not a folder"),
@@ -37,7 +37,7 @@ FOLDERS = {
     "empty": (Path.mkdir, "is its disk not mounted?"),
 }
 FILES = {
-    "dangling": (link("/mnt/not mounted/config.toml"), "link to what is not there"),
+    "dangling": (link("/mnt/not mounted/config.toml"), "link to a missing file"),
     "circle": (link("config.toml"), "Too many levels"),
     "folder": (Path.mkdir, "is not a file"),
     "masked": (link("/dev/null"), "is not a file"),
@@ -146,16 +146,16 @@ STORE = 'store = ".tclog/store"\nproject = "p"\n'
 SAYS = {
     "below": (STORE, None),
     "below, absolute": ('store = "{shared}/a/b"\nagent = "a"\n[file]\nfsync = false\n', None),
-    "bucket": ('store = "s3://b/x"\n', "the store s3://b/x is not below"),
-    "elsewhere": ('store = "/srv/s"\n', "the store /srv/s is not below"),
-    "above": ('store = "../s"\n', "the store ../s is not below"),
-    "itself": ('store = "."\n', "the store . is not below"),
-    "beside": ('store = "{shared}2/s"\n', "is not below"),
-    "home": ('store = "~/s"\n', "the store ~/s is not below"),
-    "through a link": ('store = "out/s"\n', "the store out/s is not below"),
-    "endpoint": (STORE + '[s3]\nendpoint = "http://evil"\n', "s3.endpoint = http://evil is not"),
-    "profile": (STORE + '[s3]\nprofile = "prod"\n', "s3.profile = prod is not"),
-    "client": (STORE + '[s3]\nclient = "boto3"\n', "s3.client = boto3 is not"),
+    "bucket": ('store = "s3://b/x"\n', "the store s3://b/x, not below"),
+    "elsewhere": ('store = "/srv/s"\n', "the store /srv/s, not below"),
+    "above": ('store = "../s"\n', "the store ../s, not below"),
+    "itself": ('store = "."\n', "the store ., not below"),
+    "beside": ('store = "{shared}2/s"\n', "2/s, not below"),
+    "home": ('store = "~/s"\n', "the store ~/s, not below"),
+    "through a link": ('store = "out/s"\n', "the store out/s, not below"),
+    "endpoint": (STORE + '[s3]\nendpoint = "http://evil"\n', "s3.endpoint = http://evil:"),
+    "profile": (STORE + '[s3]\nprofile = "prod"\n', "s3.profile = prod:"),
+    "client": (STORE + '[s3]\nclient = "boto3"\n', "s3.client = boto3:"),
 }
 
 

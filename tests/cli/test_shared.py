@@ -149,7 +149,7 @@ def test_a_group_that_is_not_the_users_first_is_kept(folder: Path) -> None:
 
 def test_a_bucket_is_shared_by_its_own_rules(tmp_path: Path) -> None:
     error = User(tmp_path)("init", "s3://b/x", "--shared", "--json").error(2)
-    assert "--shared goes with a folder" in error["message"]
+    assert "--shared works only with a folder" in error["message"]
 
 
 # -- no home, no cache ----------------------------------------------------------------------------

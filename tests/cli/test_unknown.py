@@ -63,17 +63,17 @@ NOTED: list[tuple[list[str], int, str | None]] = [
     (["claim", "dessign"], 0, "step dessign is new; did you mean design?"),
     (["claim", "xyzzy"], 0, None),
     (["send", "bob", "hi"], 0, None),
-    (["send", "Bob", "hi"], 0, "no agent Bob was ever seen from here; did you mean bob?"),
-    (["send", "bbo", "hi"], 0, "no agent bbo was ever seen from here; did you mean bob?"),
+    (["send", "Bob", "hi"], 0, "this machine has never seen an agent Bob; did you mean bob?"),
+    (["send", "bbo", "hi"], 0, "this machine has never seen an agent bbo; did you mean bob?"),
     (["send", "everyone", "hi"], 0,
-     "no agent everyone was ever seen from here; did you mean @all?"),
-    (["send", "all", "hi"], 0, "no agent all was ever seen from here; did you mean @all?"),
-    (["send", "zoe", "hi"], 0, "no agent zoe was ever seen from here"),
-    (["send", "bob,zoe", "hi"], 0, "no agent zoe was ever seen from here"),
+     "this machine has never seen an agent everyone; did you mean @all?"),
+    (["send", "all", "hi"], 0, "this machine has never seen an agent all; did you mean @all?"),
+    (["send", "zoe", "hi"], 0, "this machine has never seen an agent zoe"),
+    (["send", "bob,zoe", "hi"], 0, "this machine has never seen an agent zoe"),
     (["send", "@all", "hi"], 0, None),
     (["send", "alice", "hi"], 0, None),
     (["complete", "design", "--to", "Bob"], 0,
-     "no agent Bob was ever seen from here; did you mean bob?"),
+     "this machine has never seen an agent Bob; did you mean bob?"),
 ]  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def test_an_agent_is_known_by_what_it_did_elsewhere(started: User, first: str) -
     elsewhere = {"XDG_CACHE_HOME": str(started.folder / "elsewhere")}
     started(*first.split(), "--as", "zoe", env=elsewhere).ok()
     started("send", "alice", "hello", "--as", "carol", env=elsewhere).ok()
-    assert "no agent carol" in started("send", "carol", "hi").ok().err
+    assert "an agent carol" in started("send", "carol", "hi").ok().err
     started("inbox").ok()
     for _ in range(2):
         assert started("send", "carol", "hi").ok().err == ""
@@ -111,7 +111,7 @@ def test_a_transaction_notes_what_it_does_not_make_itself(started: User) -> None
     done = started("txn", stdin="\n".join(map(json.dumps, lines)).encode()).ok()
     assert [line for line in done.err.splitlines() if line.startswith("note: ")] == [
         "note: ship comes after desgin, which does not exist yet; did you mean design?",
-        "note: no agent Bob was ever seen from here; did you mean bob?",
+        "note: this machine has never seen an agent Bob; did you mean bob?",
     ]
 
 

@@ -78,7 +78,7 @@ def put(here: Here, path: str, name: str | None, step: str | None, id_key: str |
 
     if path == STDIN and name is None:
         raise UsageError(
-            "what comes from standard input has no name; a file of this name is ./-",
+            "standard input has no name: give --name (for a file named -, write ./-)",
             code="name-missing",
             hint="tclog artifact put --help",
         )
@@ -135,7 +135,7 @@ def _file_of(path: str) -> Iterator[Path]:
     "out",
     type=options.FILE_OUT,
     metavar="OUT",
-    help="Where to (default: the name's last part; - prints).",
+    help="File to write (default: the name's last part; - for standard output).",
 )
 @click.option("--version", type=click.IntRange(1), metavar="N", help="This version of it.")
 @options.at

@@ -38,9 +38,9 @@ class Check(NamedTuple):
 def doctor(here: Here) -> None:
     """Check the store, the clock and the configuration.
 
-    The store's one promise is put to the test, as by init, and an object of each kind is written.
-    Changes nothing but these objects, which it removes. Ends with the exit status of the first
-    thing that is wrong. A store that was found unfit is trusted again once it passes.
+    Probes the store as init does, and writes an object of each kind. Removes these objects again
+    and changes nothing else. Ends with the exit status of the first failed check. A store that was
+    found unfit is trusted again once it passes.
     """
     failures: list[TclogError] = []
     checks: list[Check] = []
@@ -163,7 +163,7 @@ def _rules(here: Here, detail: str) -> str:
         return detail
     bucket = here.location().url.removeprefix("s3://").partition("/")[0]
     raise StoreUnfit(
-        f"{detail}: what they remove from the bucket {bucket} is lost",
+        f"{detail}; objects that they remove from the bucket {bucket} are lost",
         code="store-expires",
         hint=to_run("aws s3api get-bucket-lifecycle-configuration --bucket", bucket),
     )

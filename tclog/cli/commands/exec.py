@@ -143,12 +143,12 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
     """Run a command while holding a step.
 
     Claims STEP, or moves the claim of this named session to COMMAND; without TCLOG_SESSION or a
-    harness's own, release your claim first. Renews it while COMMAND runs, then completes the step,
-    or fails it. The environment of COMMAND has TCLOG_STEP, TCLOG_FENCE and TCLOG_AGENT, and says
-    which project this is, so tclog finds it from any folder. Signals are forwarded to it, and
-    Ctrl-Z and fg work on both. If the claim is lost, the command is killed (exit 4). If exec is
-    stopped or killed, the command ends before the lease can end. Otherwise exec ends with the
-    command's own exit status, 128 + N when signal N ended it.
+    harness's own, release your claim first. Renews the claim while COMMAND runs, then completes the
+    step, or fails it. The environment of COMMAND has TCLOG_STEP, TCLOG_FENCE, TCLOG_AGENT and the
+    project's settings, so tclog finds the project from any folder. Signals are forwarded to
+    COMMAND, and Ctrl-Z and fg work on both. If the claim is lost, COMMAND is killed (exit 4). If
+    exec is stopped or killed, COMMAND ends before the lease can end. Otherwise exec ends with the
+    exit status of COMMAND, or 128 + N when signal N ended it.
     """
     parent = here.session
     # A session for this command alone: what it holds is refused to any other, and to a second exec.
@@ -215,7 +215,7 @@ def _start(
         if watchdog is not None:
             watchdog.end()
         raise StoreError(
-            f"the lease on step {step} was ending before the command could be started",
+            f"the lease on step {step} was about to end before the command could start",
             code="lease-not-renewed",
             hint=to_run("tclog step show", step),
         ) from None

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.argument("store", required=False)
 @click.option("--project", metavar="NAME", help="Its name (default: this folder's).")
 @options.place
-@click.option("--shared", is_flag=True, help="Let the group of the folder read and write it.")
+@click.option("--shared", is_flag=True, help="Let the folder's group read and write the store.")
 @click.option("--create-bucket", is_flag=True, help="Make the bucket if it does not exist.")
 def init(
     here: Here,
@@ -47,15 +47,14 @@ def init(
 ) -> None:
     """Set up a project on a folder or a bucket; safe to repeat.
 
-    STORE is a folder (default .tclog/store) or s3://bucket/prefix. If it holds other projects, say
-    by --project which one you mean; tclog projects lists them. With --as, tclog acts as NAME in
-    this folder from now on, on this machine. STORE is probed first: 32 writers
-    race to create one object, several times. A store that lets more than one of them win is
-    refused, and nothing is configured.
+    STORE is a folder (default .tclog/store) or s3://bucket/prefix. If it holds other projects, pass
+    --project; tclog projects lists them. With --as, tclog acts as NAME in this folder from now on,
+    on this machine. STORE is probed first: 32 writers race to create one object, several times. A
+    store that lets more than one of them win is refused, and nothing is configured.
 
-    With --shared all users of the folder's group may work in it, whatever their umask: files of the
-    store get the mode 660, folders 2770. Choose the group with chgrp, and repeat it for what is
-    there.
+    With --shared, all users of the folder's group can work in the store, whatever their umask:
+    files get the mode 660, folders 2770. Choose the group with chgrp. Repeat the command to open
+    existing files.
     """
     if store == "":
         raise UsageError("the store is empty", code="bad-store")
@@ -108,13 +107,13 @@ def init(
             f"{probed.racers} writers raced for one name {probed.rounds} times; one won each time"
         )
     if agent.value is None:
-        here.note("say who acts: export TCLOG_AGENT=NAME, or --as NAME with each command")
+        here.note("no agent name yet: export TCLOG_AGENT=NAME, or pass --as NAME to each command")
 
 
 def _done(what: str, *, new: bool, changed: bool) -> str:
     if new:
         return f"Initialized {what}"
-    return f"Joined {what}, which was there" if changed else f"Here already: {what}"
+    return f"Joined the existing {what}" if changed else f"Already set up: {what}"
 
 
 def _check_said(here: Here, store: str) -> None:
@@ -147,8 +146,8 @@ def _keep_agent(here: Here, file: str, name: str) -> None:
         iam.keep_agent(kept, name)
     except OSError as error:
         here.note(
-            f"{kept} cannot be written ({error.strerror}), so the name is not kept:"
-            f" export TCLOG_AGENT={quote(name)}"
+            f"{kept} cannot be written ({error.strerror}), so the agent name was not saved;"
+            f" instead: export TCLOG_AGENT={quote(name)}"
         )
 
 
@@ -212,8 +211,8 @@ def _ask_which(here: Here, location: Location) -> None:
         return
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     raise UsageError(
-        f"{location.url} holds {shown} and no project {location.project}: say by --project which"
-        f" one you mean, or --project {quote(location.project)} for a new one",
+        f"{location.url} holds {shown}, but no project {location.project}: pass --project with one"
+        f" of them, or --project {quote(location.project)} to create it",
         code="project-unsaid",
         hint=_again(here, location, names[0])
         if len(names) == 1
@@ -247,7 +246,7 @@ def _again(here: Here, location: Location, project: str | None, *more: str) -> s
 def _create_bucket(here: Here, location: Location) -> None:
     opened = here.open_store(location, create=True)
     if not opened.concurrent:
-        raise UsageError(f"--create-bucket goes with s3://bucket/prefix, not {location.url}")
+        raise UsageError(f"--create-bucket works only with s3://bucket/prefix, not {location.url}")
     from tclog.store.s3 import S3Store
     from tclog.store.s3.bucket import create_bucket
 
@@ -261,7 +260,7 @@ def _begin_shared(location: Location) -> bool:
     from tclog.store.shared import share
 
     if "://" in location.url:
-        raise UsageError(f"--shared goes with a folder, not {location.url}")
+        raise UsageError(f"--shared works only with a folder, not with {location.url}")
     new = not Path(location.url).is_dir()
     root = Path(open_store(location).url)
     with contextlib.suppress(OSError):  # the probe says what is wrong
@@ -283,7 +282,7 @@ def _share(here: Here, folder: str, root: str, *, new: bool) -> None:
     if closed:
         here.note(
             f"{len(closed)} files or folders of other users are still closed to the group, such as"
-            f" {closed[0]}; their owners open them with tclog init --shared"
+            f" {closed[0]}; each owner can open them with tclog init --shared"
         )
 
 

@@ -75,10 +75,10 @@ def set_(
     if_absent: bool,
     id_key: str | None,
 ) -> None:
-    """Set KEY to VALUE, or to standard input where VALUE is -. Every byte of a text is kept.
+    """Set KEY to VALUE, or to standard input if VALUE is -. Every byte of a text is kept.
 
-    Every set is a new version. With --if-version or --if-absent a write that would overwrite
-    somebody else's is refused (exit 4) and shows the current version, value and author.
+    Every set makes a new version. With --if-version or --if-absent, a write that would overwrite
+    another agent's is refused (exit 4); the error shows the current version, value and author.
     """
     if if_absent and if_version is not None:
         raise UsageError("--if-absent and --if-version exclude each other")
@@ -120,7 +120,7 @@ def set_(
 def get(here: Here, key: str, version: int | None, at: str | None) -> None:
     """Print the value of KEY: now, at a version, or as it was at a time.
 
-    In a pipe a text comes byte for byte as it was set, and JSON as one line.
+    In a pipe, a text is printed byte for byte as it was set, and JSON on one line.
     """
     if version is not None and at is not None:
         raise UsageError("--version and --at exclude each other")
@@ -266,14 +266,14 @@ def incr(here: Here, key: str, by: int, id_key: str | None) -> None:
 @click.argument("key")
 @click.argument("text", type=options.SAID)
 @click.option(
-    "--separator", type=options.TEXT, default="\n", help="What goes between (default: a new line)."
+    "--separator", type=options.TEXT, default="\n", help="The separator (default: a newline)."
 )
 @options.id_key
 def append(here: Here, key: str, text: str, separator: str, id_key: str | None) -> None:
-    """Append TEXT (or standard input, for -) to KEY on a line of its own. None is ever lost.
+    """Append TEXT (or standard input, for -) to KEY as a new line. No append is ever lost.
 
-    The newline that ends TEXT or the value is the one between them: no empty line comes about.
-    Where KEY holds a JSON array, TEXT becomes its last element.
+    A newline at the end of TEXT or of the value is not doubled, so no empty line appears. If KEY
+    holds a JSON array, TEXT becomes its last element.
     """
     from tclog.log.memory import append_value
 

@@ -85,7 +85,7 @@ def send(
     "--timeout",
     type=options.DURATION,
     metavar="D",
-    help="End a --wait after this long (default 5m), with exit status 5.",
+    help="Stop --wait after this long (default 5m), with exit status 5.",
 )
 @options.at
 @options.limit
@@ -107,9 +107,9 @@ def inbox(
     from tclog.log import inbox as operations
 
     if wait and (everything or at):
-        raise UsageError("--wait goes with neither --all nor --at")
+        raise UsageError("--wait cannot be combined with --all or --at")
     if timeout is not None and not wait:
-        raise UsageError("--timeout goes with --wait")
+        raise UsageError("--timeout needs --wait")
     log = here.log()
     if wait:
         mailbox = log.run(
@@ -143,7 +143,7 @@ def inbox(
         unread -= sum(message.unread for message in shown)
         said = [f"acknowledged {len(shown)} message(s)"]
     if unread and at is None:
-        more = " until they are acknowledged, by --ack or tclog ack" if not ack else ""
+        more = "; acknowledge them with --ack or tclog ack" if not ack else ""
         said.append(f"{unread} message(s) stay unread{more}")
     if said:
         here.note("; ".join(said))

@@ -31,8 +31,8 @@ def projects(
 ) -> None:
     """List the projects that a store holds.
 
-    STORE is a folder or s3://bucket/prefix (default: the configured one). The project that is
-    configured here is marked.
+    STORE is a folder or s3://bucket/prefix (default: the configured one). The list marks the
+    project that is configured here.
     """
     from tclog.chain.drive import run
     from tclog.log.project import open_outer, read_projects

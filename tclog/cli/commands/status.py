@@ -22,7 +22,7 @@ SHOWN_MAX = 10
 def status(here: Here, at: str | None) -> None:
     """Show the project on one screen.
 
-    Your claims, those that you lost to others, your unread messages, and all steps by state.
+    Your claims, the claims you lost to others, your unread messages, and all steps by state.
     """
     from tclog.log.inbox import count_unread
     from tclog.log.lost import find_losses

@@ -45,7 +45,7 @@ def step() -> None:
     metavar="A,B",
     help="Steps that must be complete first.",
 )
-@click.option("--title", type=options.SAID, metavar="T", help="What it is about.")
+@click.option("--title", type=options.SAID, metavar="T", help="A short description.")
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher goes first.")
 @options.id_key
 def add(
@@ -227,15 +227,15 @@ def claim(
         raise UsageError("give a step, or --next", hint="tclog claim --help")
     if next_ and id_key is not None:
         raise UsageError(
-            "--id goes with a named step: repeated, --next would pick another",
+            "--id needs a named step: repeated, --next would pick another",
             hint="tclog claim --help",
         )
     if timeout is not None and not wait:
-        raise UsageError("--timeout goes with --wait")
+        raise UsageError("--timeout needs --wait")
     if (next_ or wait or fence is not None) and steal:
-        raise UsageError("--steal goes with a named step, and not with --wait or --fence")
+        raise UsageError("--steal needs a named step, and excludes --wait and --fence")
     if (next_ or wait) and fence is not None:
-        raise UsageError("--fence goes with a named step, and not with --wait")
+        raise UsageError("--fence needs a named step, and excludes --wait")
     why = claims.check_steal(step_id or "ID", steal, reason)
     key = options.check_key(id_key)
     log = here.log()

@@ -53,9 +53,9 @@ def tag(
         _list(here, at, limit)
         return
     if at is not None or limit is not None:
-        raise UsageError("--at and -n go with the list of tags", hint="tclog tag")
+        raise UsageError("--at and -n apply only to the list of tags", hint="tclog tag")
     if delete and (move or point is not None):
-        raise UsageError("--delete goes with neither POINT nor --move")
+        raise UsageError("--delete cannot be combined with POINT or --move")
     from tclog.history import tags
     from tclog.moment import is_now
 

@@ -81,7 +81,7 @@ def _end(here: Here, copied: Copied, what: str) -> None:
     "out",
     type=FILE_OUT,
     metavar="FILE",
-    help="Where to; without it, or for -, standard output.",
+    help="File to write (default, and for -: standard output).",
 )
 @click.option("--git", "git", type=FILE_KEPT, metavar="DIR", help="Write a git repository instead.")
 def export(here: Here, out: str | None, git: str | None) -> None:
@@ -159,11 +159,10 @@ def import_(
     """Read an export back: the same project, the same bytes.
 
     FILE is what tclog export wrote, or - for standard input. STORE is a folder or
-    s3://bucket/prefix (default: the configured one), or the working folder of a project; "." is
-    set up as one. The project is made there under its own name and id, and another project of that
-    name is refused. Every object is checked before it is
-    written, nothing is replaced, and repeating an import that was interrupted completes it. Leases
-    count from the import.
+    s3://bucket/prefix (default: the configured one), or the working folder of a project; "." is set
+    up as one. The project keeps its name and id; another project of that name there is refused.
+    Every object is checked before it is written, and nothing is replaced. Repeat an interrupted
+    import to complete it. Leases count from the import.
     """
     from tclog.chain.drive import run
     from tclog.history.transfer import import_log
@@ -290,9 +289,9 @@ def clone(
 
     FROM and TO are each a store (a folder or s3://bucket/prefix) or the working folder of a
     project, such as ".". The project keeps its name and id. Every object is checked before it is
-    written, nothing is ever replaced, and a clone may be stopped and repeated at any moment. A
-    target that went its own way is refused. It is also the backup: to restore, clone back. As TO,
-    "." is set up where it is no project's folder yet.
+    written, and nothing is ever replaced. A clone may be stopped and repeated at any moment. A
+    target with writes of its own is refused. A clone is also a backup: to restore, clone back. If
+    TO is "." and no project is set up there, clone sets it up.
     """
     from tclog.chain.drive import run
     from tclog.history.copying import copy_log
@@ -400,7 +399,7 @@ def _target(here: Here, word: str, to: Location) -> tuple[Location, str | None]:
     above = here.configured().file
     if above is not None:
         raise UsageError(
-            f"{url} lies within the working folder {folder_of(above)}: name that, or a store",
+            f"{url} is inside the working folder {folder_of(above)}: name that folder, or a store",
             code="already-configured",
             hint=to_run("cat", above),
         )

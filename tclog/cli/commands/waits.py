@@ -27,8 +27,8 @@ def wait_for(
 ) -> None:
     """Wait until steps are complete.
 
-    A wait that cannot end, because a step is blocked, failed or cancelled, ends at once with exit
-    status 4 and says why. A step that needs review is not done: the wait goes on.
+    If a step is blocked, failed or cancelled, the wait ends at once with exit status 4 and says
+    why. A step that needs review is not done: the wait goes on.
     """
     from tclog.log.steps import wait_for_steps
 

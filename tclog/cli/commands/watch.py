@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     "cursor_file",
     type=options.FILE_KEPT,
     metavar="FILE",
-    help="Go on where this file says.",
+    help="Keep the position in this file, and resume from it.",
 )
 @click.option("--exec", "command", metavar="CMD", help="Run a command of the shell for each event.")
 @click.option(
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     "timeout_s",
     type=options.DURATION,
     metavar="D",
-    help="End when no event came for this long, with exit status 5 (7: no answer either).",
+    help="End after this long without an event, with exit status 5 (7: the store did not answer).",
 )
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End after N events.")
 @options.filters
@@ -74,17 +74,17 @@ def watch(
 ) -> None:
     """Follow the log: each event when it is committed, once.
 
-    Cause comes before effect, and the events of a chain come in their order. It begins with what is
-    committed from now on. With --from it begins after an event, by its id, or after a moment. With
-    --cursor FILE it keeps in FILE how far it has got, after each event, and begins there the next
-    time; --from counts only while there is no FILE. An event whose printing was cut off comes
-    again. If the local index is rebuilt in between, events of up to 41 minutes before may come
-    again, and a note says so; none is left out.
+    Cause comes before effect, and the events of a chain come in order. By default it starts with
+    the next commit; with --from, after an event (its id) or a moment. With --cursor FILE, it saves
+    its position in FILE after each event and resumes from there; --from then counts only if there
+    is no FILE yet. An event that was printed only in part comes again. If the local index is
+    rebuilt in between, events of the last 41 minutes may come again, and a note says so. No event
+    is left out.
 
-    CMD gets the JSON of the event on stdin, and TCLOG_EVENT_ID, _OP, _AGENT, _CHAIN, _VERSION and
-    _AT in its environment, which also says which project this is. If it fails, tclog ends with exit
-    status 1, and the cursor stays before the event. Let CMD not answer its own events: pick what it
-    is for with --op or --agent.
+    CMD gets the JSON of the event on stdin. Its environment has TCLOG_EVENT_ID, _OP, _AGENT,
+    _CHAIN, _VERSION and _AT, and the project's settings. If CMD fails, tclog ends with exit status
+    1, and the cursor stays before the event. CMD must not react to its own events: select events
+    with --op or --agent.
     """
     from tclog.history.watch import Follower, Pace
     from tclog.history.watch import watch as follow

@@ -71,7 +71,7 @@ def _bucket(here: Here) -> dict[str, tuple[str | None, str]]:
         rows["credentials"] = ("keys", "AWS_ACCESS_KEY_ID")
     else:
         named = found.profile or (profile and here.environ[profile])
-        rows["credentials"] = ("looked for by botocore", f"profile {named}" if named else "default")
+        rows["credentials"] = ("looked up by botocore", f"profile {named}" if named else "default")
     return rows
 
 

@@ -33,8 +33,8 @@ def check_new_bucket(bucket: str) -> None:
     """
     if not re.fullmatch(_NEW_BUCKET, bucket):
         raise UsageError(
-            f"there is no bucket {bucket!r}, and none of that name can be made: 3 to 63 of a to z,"
-            " 0 to 9, - and .",
+            f"there is no bucket {bucket!r}, and the name is not valid for a new one: 3 to 63"
+            " characters, each of a to z, 0 to 9, - and .",
             code="bad-store",
             hint="tclog init s3://bucket/prefix --create-bucket",
         )
@@ -77,7 +77,7 @@ def bucket_settings(settings: S3Settings, environ: Mapping[str, str]) -> dict[st
             return what()
         except plane.errors as error:
             failure = boto3_failure(error)
-            return absent if failure.status == 404 else f"not told ({failure.code or 'no answer'})"
+            return absent if failure.status == 404 else f"unknown ({failure.code or 'no answer'})"
 
     def public() -> str:
         rules = client.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
@@ -160,14 +160,14 @@ def name_cause(error: StoreUnfit, settings: S3Settings, environ: Mapping[str, st
         return
     if told["object lock"].startswith("on"):
         error.message += (
-            "; Object Lock keeps versioning on in this bucket, and some servers (Ceph RGW) ignore"
-            " conditions then: use a bucket without it"
+            "; Object Lock keeps versioning on in this bucket, and some servers (Ceph RGW) then"
+            " ignore the condition: use a bucket without Object Lock"
         )
         return
     endpoint = settings.endpoint
     error.message += (
-        "; versioning is on in this bucket, and some servers (Ceph RGW) ignore conditions then:"
-        " suspend it"
+        "; versioning is on in this bucket, and some servers (Ceph RGW) then ignore the condition:"
+        " suspend versioning"
     )
     error.hint = to_run(
         "aws s3api get-bucket-versioning --bucket",

@@ -98,7 +98,7 @@ def _without_keys(told: _Told) -> StoreError:
 
 def _without_token(told: _Told) -> StoreError:
     return StoreDenied(
-        f"the credentials for {told.where} cannot be had: {told.failure.text}",
+        f"the credentials for {told.where} cannot be loaded: {told.failure.text}",
         code="credentials-missing",
         hint="aws configure list",
     )
@@ -114,7 +114,7 @@ def _expired(told: _Told) -> StoreError:
 
 def _wrong_keys(told: _Told) -> StoreError:
     return StoreDenied(
-        f"{told.where} does not accept the credentials ({told.words}): the key's id or its secret"
+        f"{told.where} does not accept the credentials ({told.words}): the key id or the secret"
         " is wrong, or belongs to another server",
         code="credentials-invalid",
         hint="aws configure list",
@@ -123,7 +123,7 @@ def _wrong_keys(told: _Told) -> StoreError:
 
 def _misconfigured(told: _Told) -> StoreError:
     return StoreError(
-        f"{told.where} cannot be used as AWS is configured here: {told.failure.text}",
+        f"{told.where} cannot be used with the AWS configuration here: {told.failure.text}",
         code="store-config",
         hint="aws configure list",
     )
@@ -143,15 +143,15 @@ def _elsewhere(told: _Told) -> StoreError:
 
 def _denied(told: _Told) -> StoreError:
     return StoreDenied(
-        f"{told.where} denies the request ({told.words}); without s3:ListBucket it says so of"
-        " absent objects too",
+        f"{told.where} denies the request ({told.words}); without s3:ListBucket it gives this"
+        " answer for absent objects too",
         hint="tclog doctor",
     )
 
 
 def _account(told: _Told) -> StoreError:
     return StoreDenied(
-        f"{told.where} is closed to this account ({told.words}): only its provider can mend that",
+        f"{told.where} is closed to this account ({told.words}): only the provider can change that",
         code="store-account",
         hint="aws sts get-caller-identity",
     )
@@ -167,7 +167,7 @@ def _key_of_kms(told: _Told) -> StoreError:
 
 def _unsummed(told: _Told) -> StoreError:
     return StoreError(
-        f"{told.where} wants a checksum with each object ({told.words}), as with Object Lock",
+        f"{told.where} requires a checksum with each object ({told.words}), as with Object Lock",
         code="store-config",
         hint="export TCLOG_CHECKSUM=sha256",
     )
@@ -175,8 +175,8 @@ def _unsummed(told: _Told) -> StoreError:
 
 def _archived(told: _Told) -> StoreError:
     return StoreError(
-        f"an object in {told.where} was archived ({told.words}), by a life-cycle rule perhaps;"
-        " restore it, and end the rule",
+        f"an object in {told.where} was archived ({told.words}), perhaps by a life-cycle rule;"
+        " restore the object and remove the rule",
         code="object-archived",
         hint=to_run("aws s3api get-bucket-lifecycle-configuration --bucket", told.bucket),
     )
@@ -202,7 +202,7 @@ def _untrusted(told: _Told) -> StoreError:
 
 def _plain(told: _Told) -> StoreError:
     return StoreError(
-        f"{told.where} does not speak TLS ({told.failure.text}): is its endpoint http://?",
+        f"{told.where} does not speak TLS ({told.failure.text}): should its endpoint be http://?",
         code="bad-endpoint",
         hint="tclog where",
     )
@@ -210,7 +210,7 @@ def _plain(told: _Told) -> StoreError:
 
 def _not_s3(told: _Told) -> StoreError:
     return StoreError(
-        f"{told.where} does not answer as S3 does ({told.words}): is it a web site or a console,"
+        f"{told.where} does not answer like S3 ({told.words}): is it a web site or a console,"
         " or is a proxy in between?",
         code="not-a-store",
         hint="tclog where",
@@ -219,7 +219,7 @@ def _not_s3(told: _Told) -> StoreError:
 
 def _proxy(told: _Told) -> StoreError:
     return StoreError(
-        f"the proxy before {told.where} wants credentials ({told.words})",
+        f"the proxy in front of {told.where} requires credentials ({told.words})",
         code="proxy-denied",
         hint="tclog where",
     )
@@ -227,7 +227,7 @@ def _proxy(told: _Told) -> StoreError:
 
 def _busy(told: _Told) -> StoreError:
     return StoreUnreachable(
-        f"{told.where} asks for fewer requests ({told.words})",
+        f"{told.where} limits the request rate ({told.words})",
         code="store-busy",
         hint="run the same command again",
     )

@@ -40,7 +40,7 @@ def find_proxy(url: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
         proxy = f"http://{proxy.removeprefix('//')}"
     if not _PROXY.fullmatch(proxy):
         raise UsageError(
-            f"{name} is not http://HOST:PORT or https://HOST:PORT; tclog knows no other proxies",
+            f"{name} is not http://HOST:PORT or https://HOST:PORT; tclog supports no other proxies",
             code="bad-proxy",
             hint=to_run("export", f"NO_PROXY={parts[2]}"),
         )

@@ -23,7 +23,7 @@ from tclog.store.s3.failures import (
 TEXT_MAX = 200
 # -- what obstore raises ---------------------------------------------------------------------------
 
-NOT_S3 = "the answer is not that of an S3 server"
+NOT_S3 = "the answer is not from an S3 server"
 # Compiled when first needed, for most requests do not fail.
 _STATUS = r"status code: (\d{3})[^:]*(?::\s*(.*))?"
 _CODE = r"<Code>\s*([\w.]+)\s*</Code>|\(code: ([\w.]+)\)"

@@ -102,7 +102,7 @@ def _with_bundle(said: S3Settings) -> S3Settings:
     if said.ca_bundle is None or said.server.startswith("http://"):
         return said._replace(ca_bundle=None)
     path = os.path.expanduser(said.ca_bundle)  # noqa: PTH111 - loading pathlib takes time
-    why = "no certificate is in it"
+    why = "the file has no certificate"
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - as above
             if b"-----BEGIN" in file.read():

@@ -116,7 +116,7 @@ def check(settings: S3Settings) -> S3Settings:
     """
     if not _BUCKET.fullmatch(settings.bucket):
         raise UsageError(
-            f"{settings.bucket!r} is no bucket name",
+            f"{settings.bucket!r} is not a valid bucket name",
             code="bad-store",
             hint="tclog init s3://bucket/prefix",
         )
@@ -148,7 +148,7 @@ def check(settings: S3Settings) -> S3Settings:
 
 def _bad(name: str, value: object, needed: str) -> UsageError:
     return UsageError(
-        f"the S3 setting {name} is {value!r}; it has to be {needed}",
+        f"the S3 setting {name} is {value!r}; it must be {needed}",
         code="bad-config",
         hint="tclog where",
     )

@@ -254,7 +254,7 @@ class S3Store:
                 found = self.stat(key)
                 if found is None:  # a 409: another upload ends at this moment
                     raise StoreUnreachable(
-                        f"{key} was written by two at once: {failure.text}",
+                        f"two writers wrote {key} at once: {failure.text}",
                         hint="run the same command again",
                     ) from error
                 refuse_other(key, same=found.size == path.stat().st_size)

@@ -26,9 +26,9 @@ DECIDE_S = client.Client.__init__.__kwdefaults__["decide_timeout_s"]
 
 # The page, the words with # in the place of each figure, and the figures by the code.
 FIGURES: list[tuple[str, str, tuple[float, ...]]] = [
-    ("guarantees", "a random pause between two looks. It grows from # ms to # s on average",
+    ("guarantees", "The pause between two looks grows from # ms to # s, times a random factor",
      (waiting.POLL_MIN_S * 1000, waiting.POLL_MAX_S)),
-    ("guarantees", "so it is # ms at the least and # s at the most",
+    ("guarantees", "so it is between # ms and # s",
      (waiting.POLL_MIN_S * waiting.DRAWN[0] * 1000, waiting.POLL_MAX_S * waiting.DRAWN[1])),
     ("guarantees", "by reading back, for up to # seconds", (DECIDE_S,)),
     ("guarantees", "# writers race for one key, # times", (probe.RACERS, probe.ROUNDS)),

@@ -76,7 +76,7 @@ def size_of(file: Path) -> int:
         raise UsageError(
             f"{file} is a folder",
             code="file-unreadable",
-            hint=to_run(f"tar -cf {quote(f'{file}.tar')}", file),
+            hint=to_run(f"tar -cf {quote(f'{_named(file)}.tar')}", file),
         )
     if not S_ISREG(found.st_mode):
         raise UsageError(
@@ -85,6 +85,11 @@ def size_of(file: Path) -> int:
             hint="tclog artifact put --help",
         )
     return found.st_size
+
+
+def _named(folder: Path) -> str:
+    """Return the path of a folder by a name, which ``.`` and ``..`` are not."""
+    return str(folder) if folder.name not in ("", "..") else folder.resolve().name or "root"
 
 
 def file_to_write(out: str, command: str, usual: str, *, into: bool = False) -> str:

@@ -224,11 +224,12 @@ class Here:
         if create:
             return store
         if not store.concurrent and not os.path.isdir(location.url):
-            raise StoreMissing(
-                f"there is no folder {location.url}, which is the store by"
-                f" {self.config.store.source}",
-                hint="tclog where",
-            )
+            source = self.config.store.source
+            if source == "flag":  # or an argument: the words that were typed
+                said, hint = "", to_run("ls -ld", location.url)
+            else:
+                said, hint = f", which is the store by {source}", "tclog where"
+            raise StoreMissing(f"there is no folder {location.url}{said}", hint=hint)
         return store
 
     def _project(self, location: Location, store: Store) -> Project:

@@ -22,7 +22,7 @@ from tclog.errors import Refused, UsageError, to_run
 from tclog.event import chain_id, digest, encode, validate_name
 from tclog.event.bodies import counting
 from tclog.log.inbox import check_recipients, send_message
-from tclog.log.steps import change_step, check_forced, check_short, read_result
+from tclog.log.steps import change_step, check_forced, check_short, read_result, refuse_text
 
 
 def complete_step(
@@ -105,6 +105,7 @@ def handoff_of(
     changed_files: Sequence[str] | None,
 ) -> tuple[dict[str, Any], list[Blob]]:
     """Return what the next agent should know as a record, and the blobs that it needs."""
+    refuse_text("changed_files", changed_files)
     handoff: dict[str, Any] = {}
     blobs: list[Blob] = []
     if to is not None:

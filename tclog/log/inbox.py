@@ -203,6 +203,10 @@ def read_inbox(
         head, broadcasts = yield from together(read_young(client, chain), read_broadcasts(client))
         if broadcasts is not None:
             head = yield from take_in(client, chain, head, broadcasts)
+        if head is None:
+            from tclog.log.nearby import note_misnamed
+
+            note_misnamed(client)
     return (yield from _mailbox(client, head, everything=everything, at=at, known=known))
 
 

@@ -17,7 +17,7 @@ from tclog.chain.drive import Protocol, run
 from tclog.chain.heads import ClockFile, FileHeads, Heads, MemoryHeads
 from tclog.chain.trust import guard
 from tclog.clock import Hlc, HybridClock, last_of
-from tclog.errors import Damaged, NotFound
+from tclog.errors import Damaged, NotFound, to_run
 from tclog.event import digest, validate_name
 from tclog.log.project import (
     Location,
@@ -84,8 +84,9 @@ def open_log(
     store = open_store(location, os.environ)
     try:
         found = run(read_project(project), store)
-    except NotFound:
+    except NotFound as missing:
         if not create:
+            missing.hint = to_run("tclog projects", location.url)
             raise
         from tclog.store.probe import probe
 

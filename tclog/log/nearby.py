@@ -99,17 +99,31 @@ def note_unknown_steps(client: Client, names: Sequence[str], because: str) -> No
 
 def note_unseen(client: Client, names: Iterable[str]) -> None:
     """Note agents that never did anything that this machine has seen."""
-    seen = {client.agent}
-    for chain, agents in client.heads.remembered():
-        seen.update(agents)
-        if chain.startswith(("agent/", "read/")):
-            seen.add(chain.partition("/")[2])
+    seen = _seen(client) | {client.agent}
     for name in names:
         if name in seen:
             client.heads.remember_agent(name)
             continue
         near = "@all" if name.casefold() in EVERYBODY else nearest(name, seen)
         client.warn(f"this machine has never seen an agent {name}{meant(near)}")
+
+
+def note_misnamed(client: Client) -> None:
+    """Note that the client's own name, to which nothing was ever sent, is close to another's."""
+    seen = _seen(client)
+    near = None if client.agent in seen else nearest(client.agent, seen)
+    if near is not None:
+        client.warn(f"nothing was ever sent to {client.agent}{meant(near)}")
+
+
+def _seen(client: Client) -> set[str]:
+    """Return the agents that did something that this machine has seen."""
+    seen: set[str] = set()
+    for chain, agents in client.heads.remembered():
+        seen.update(agents)
+        if chain.startswith(("agent/", "read/")):
+            seen.add(chain.partition("/")[2])
+    return seen
 
 
 def note_new_step(client: Client, name: str) -> None:

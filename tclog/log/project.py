@@ -209,7 +209,7 @@ def read_project(name: str) -> Protocol[Project]:
         raise NotFound(
             f"there is no project {name} in the store; tclog init would begin a new one",
             code="project-missing",
-            hint="tclog where",
+            hint="tclog projects",
         )
     return _project(found.data, name)
 

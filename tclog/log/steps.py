@@ -29,6 +29,8 @@ from tclog.event import Version, chain_id, chain_name, validate_name
 from tclog.log.waiting import poll
 
 DEPTH_MAX = 10_000
+# Of the looks alone: in the log such a step stays claimed until somebody takes it over.
+LAPSED = "lapsed"
 # What a holder does with its claim, as it believes.
 _HOLDERS = (steps.Renew, steps.Note, steps.Release, steps.Complete)
 
@@ -135,6 +137,7 @@ def add_command(
 ) -> steps.Add:
     """Check the definition of a step."""
     validate_name("step", step)
+    refuse_text("after", after)
     names = tuple(dict.fromkeys(validate_name("step", name) for name in after))
     if len(names) > steps.AFTER_MAX:
         raise UsageError(f"a step comes after at most {steps.AFTER_MAX} others", code="bad-value")
@@ -210,6 +213,8 @@ def list_steps(
 ) -> Protocol[list[Step]]:
     """Return all steps in the order in which they would be claimed, or those in one state.
 
+    ``lapsed`` is a state here, too: of the claimed steps those whose lease has ended.
+
     With ``ready`` those that ``claim --next`` gives out: the ready ones, then the lapsed ones.
 
     The token of another session's claim is left out: with it, this session could act for that one.
@@ -228,9 +233,11 @@ def list_steps(
         for row in rows
     ]
     found = [step if is_own(client, step) else step._replace(fence=None) for step in found]
+    lapsed = [step for step in found if step.lapsed]
     if ready:
-        free = [step for step in found if step.state == steps.READY]
-        return free + [step for step in found if step.lapsed]
+        return [step for step in found if step.state == steps.READY] + lapsed
+    if state == LAPSED:
+        return lapsed
     return [step for step in found if state is None or step.state == state]
 
 
@@ -340,6 +347,16 @@ def check_short(what: str, text: str) -> str:
     if len(text.encode()) > 4096:
         raise UsageError(f"the {what} has over 4096 bytes", code="bad-value")
     return text
+
+
+def refuse_text(name: str, listed: Sequence[str] | None) -> None:
+    """Refuse a text where a list of texts is wanted: it would be taken for a list of its letters.
+
+    Raises:
+        UsageError: ``bad-value``.
+    """
+    if isinstance(listed, str):
+        raise UsageError(f"{name} is a list, such as [{listed!r}], not a text", code="bad-value")
 
 
 def check_forced(step: str, force: bool, reason: str | None) -> None:
@@ -472,10 +489,15 @@ def wait_for_steps(
         return None
 
     def timed_out() -> WaitTimeout:
-        missing = [f"{row.id} ({says(row.state)})" for row in last if not is_complete(row)]
+        missing = [row for row in last if not is_complete(row)]
+        words = [
+            f"{row.id} ({says(row.state) if steps.is_known(row.state) else 'does not exist'})"
+            for row in missing
+        ]
+        known = steps.is_known(missing[0].state)
         return WaitTimeout(
-            f"after {timeout_s:g} s not complete: {', '.join(missing)}",
-            hint=to_run("tclog step show", next(row.id for row in last if not is_complete(row))),
+            f"after {timeout_s:g} s not complete: {', '.join(words)}",
+            hint=to_run("tclog step show", missing[0].id) if known else "tclog step list",
             steps={row.id: row.state.state for row in last},
         )
 

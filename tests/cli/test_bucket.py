@@ -176,6 +176,18 @@ def test_where_prints_the_whole_set(user: User) -> None:
     assert plain["credentials"] == ("looked up by botocore", "default")
 
 
+def test_where_names_the_file_that_says_the_endpoint(user: User) -> None:
+    """It said "default" of one that stands in a file, and None of certificates without a use."""
+    file = user.work / ".tclog" / "config.toml"
+    file.parent.mkdir()
+    file.write_text('store = "s3://bucket/x"\n[s3]\nendpoint = "http://127.0.0.1:1"\n')
+    found = where(user, env={"SSL_CERT_FILE": "/nowhere.pem"})
+    assert found["endpoint"] == ("http://127.0.0.1:1", str(file))
+    assert found["ca_bundle"] == (None, "default")
+    env = {"TCLOG_ENDPOINT": "http://127.0.0.1:2"}
+    assert where(user, env=env)["endpoint"] == ("http://127.0.0.1:2", "TCLOG_ENDPOINT")
+
+
 WRONG = {
     "client": ({"TCLOG_S3_CLIENT": "s3fs"}, "client is 's3fs'"),
     "addressing": ({"TCLOG_ADDRESSING": "x"}, "addressing is 'x'"),

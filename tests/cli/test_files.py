@@ -256,3 +256,16 @@ def test_a_file_whose_owner_cannot_be_kept_is_left_alone(
     monkeypatch.setattr(os, "fstat", before)
     assert path.read_bytes() == b"theirs"
     assert parts(tmp_path) == []
+
+
+def test_a_folder_is_packed_under_a_name_that_it_has(project: User) -> None:
+    """For `.` the hint made a file that is called `..tar`."""
+    (project.work / "sub").mkdir()
+    for named, archive in ((".", "work.tar"), ("sub", "sub.tar"), ("sub/..", "work.tar")):
+        error = project("artifact", "put", named, "--json").error(2)
+        assert error["hint"] == f"tar -cf {archive} {named}"
+
+
+def test_a_value_and_a_file_of_it_exclude_each_other(project: User) -> None:
+    error = project("memory", "set", "k", "v", "--file", "f", "--json").error(2)
+    assert error["message"] == "VALUE and --file exclude each other"

@@ -13,8 +13,9 @@ import pytest
 from support.stores import Server, fresh_bucket, url_of
 
 from tclog.clock import Stamp
-from tclog.errors import StoreDenied, StoreUnreachable
+from tclog.errors import NotFound, StoreDenied, StoreUnreachable
 from tclog.event import encode
+from tclog.log.log import open_log
 from tclog.log.project import read_projects
 from tclog.store.base import Entry, Found, Get
 
@@ -57,6 +58,47 @@ def test_a_second_project_is_begun_only_where_that_is_said(user: User) -> None:
     error = user("init", store, "--json", cwd=folder(user, "five")).error(2)
     assert error["projects"] == ["four", "one", "three"]
     run_hint(user, error["hint"], two)
+
+
+def test_a_new_project_beside_others_is_noted(user: User) -> None:
+    """A name with a slip in it began a project of its own, without a word."""
+    store = str(user.folder / "shared")
+    made = user("init", store, "--project", "demo", cwd=folder(user, "one")).ok()
+    assert "also holds" not in made.err
+    made = user("init", store, "--project", "dmeo", cwd=folder(user, "two")).ok()
+    assert f"note: dmeo is new; {store} also holds demo; did you mean demo?\n" in made.err
+    joined = user("init", store, "--project", "demo", cwd=folder(user, "three")).ok()
+    assert "also holds" not in joined.err
+
+
+@pytest.mark.parametrize("words", [["--project", "other", "status"], ["--store", "{}", "status"]])
+def test_a_project_that_is_missing_hints_at_those_that_are_there(
+    project: User, words: list[str]
+) -> None:
+    two = str(project.folder / "two")
+    project("init", two, "--project", "there", cwd=folder(project, "elsewhere")).ok()
+    error = project(*(word.format(two) for word in words), "--json").error(3)
+    names = ("there",) if "--store" in words else ("work",)
+    rows = project(*shlex.split(error["hint"])[1:]).rows()
+    assert tuple(row[0] for row in rows) == names
+    with pytest.raises(NotFound) as missing:
+        open_log(two, agent="a")
+    assert shlex.split(missing.value.hint) == ["tclog", "projects", two]
+
+
+def test_a_store_that_was_typed_wrong_is_not_said_to_be_configured(project: User) -> None:
+    for words in (["--store", "nope", "status"], ["projects", "nope"], ["clone", "nope", "x"]):
+        error = project(*words, "--json").error(7)
+        assert error["message"] == f"there is no folder {project.work / 'nope'}"
+        assert error["hint"] == f"ls -ld {project.work / 'nope'}"
+
+
+def test_another_endpoint_is_named_where_it_is_all_that_differs(user: User) -> None:
+    file = user.work / ".tclog" / "config.toml"
+    file.parent.mkdir()
+    file.write_text('store = "s3://b/x"\nproject = "p"\n[s3]\nendpoint = "http://127.0.0.1:1"\n')
+    error = user("init", "s3://b/x", "--endpoint", "http://127.0.0.1:2", "--json").error(4)
+    assert "for project p in s3://b/x at http://127.0.0.1:1; use" in error["message"]
 
 
 def test_a_folder_that_was_renamed_keeps_its_project(project: User) -> None:
@@ -173,6 +215,14 @@ def who(user: User, cwd: Path | None = None, **env: str) -> tuple[str, str]:
 def git(cwd: Path, *words: str) -> None:
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.invalid"]
     subprocess.run(["git", *identity, *words], cwd=cwd, check=True, capture_output=True)
+
+
+def test_init_as_says_that_the_variable_goes_before(user: User) -> None:
+    env = {"TCLOG_AGENT": "ann"}
+    words = "note: TCLOG_AGENT is ann, and goes before the name that is kept here\n"
+    assert words in user("init", "--as", "bob", env=env).ok().err
+    assert who(user, **env) == ("ann", "TCLOG_AGENT")
+    assert "goes before" not in user("init", "--as", "ann", env=env).ok().err
 
 
 def test_init_as_keeps_the_name_for_this_machine_alone(user: User) -> None:

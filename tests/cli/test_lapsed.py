@@ -64,3 +64,10 @@ def test_json_tells_it(lapsed: User) -> None:
     assert not lapsed("claim", "old", "--json", agent="carol").object().get("lapsed")
     assert "lapsed" not in lapsed("step", "show", "old", "--json").object()
     assert not lapsed("step", "show", "old", "--at", before, "--json").object().get("lapsed")
+
+
+def test_the_word_that_a_list_shows_chooses_its_rows(lapsed: User) -> None:
+    rows = lapsed("step", "list", "--state", "lapsed", "--json").objects()
+    assert [row["id"] for row in rows] == ["old", "mine"]
+    claimed = lapsed("step", "list", "--state", "claimed", "--json").objects()
+    assert {row["id"] for row in claimed} == {"mine", "old", "held"}

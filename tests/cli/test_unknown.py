@@ -72,6 +72,10 @@ NOTED: list[tuple[list[str], int, str | None]] = [
     (["send", "bob,zoe", "hi"], 0, "this machine has never seen an agent zoe"),
     (["send", "@all", "hi"], 0, None),
     (["send", "alice", "hi"], 0, None),
+    (["inbox", "--as", "alcie"], 0, "nothing was ever sent to alcie; did you mean alice?"),
+    (["inbox", "--as", "alice "], 0, "nothing was ever sent to alice ; did you mean alice?"),
+    (["inbox", "--as", "zoe"], 0, None),
+    (["inbox"], 0, None),
     (["complete", "design", "--to", "Bob"], 0,
      "this machine has never seen an agent Bob; did you mean bob?"),
 ]  # fmt: skip
@@ -88,6 +92,14 @@ def test_what_need_not_exist_is_noted(
     told = [json.loads(line) for line in done.err.splitlines()]
     notes = [row["message"] for row in told if row["type"] == "note"]
     assert notes == ([] if note is None else [note])
+
+
+def test_a_wait_does_not_call_pending_what_does_not_exist(started: User) -> None:
+    done = started("wait-for", "nope", "design", "--timeout", "0s")
+    error = next(line for line in done.err.splitlines() if line.startswith("error"))
+    assert (
+        error == "error: after 0 s not complete: nope (does not exist), design (claimed by alice)"
+    )
 
 
 @pytest.mark.parametrize("first", ["send bob hi", "claim design2 --as bob"])

@@ -95,3 +95,9 @@ def test_no_document_names_this_machine() -> None:
         text = path.read_text()
         for word in ("/work/", "/root/", "/tmp/", "pypi.org", "docker.io"):
             assert word not in text, (path, word)
+
+
+@pytest.mark.parametrize("path", documents(), ids=ids)
+def test_a_document_has_no_control_character(path: Path) -> None:
+    """The escapes that cli.md explains once stood there as the characters themselves."""
+    assert not re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]", path.read_text())

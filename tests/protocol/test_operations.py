@@ -9,9 +9,10 @@ import pytest
 
 from tclog.chain import seal
 from tclog.errors import BadName, NotFound, Refused, UsageError
+from tclog.log.handoff import complete_step
 from tclog.log.inbox import read_inbox, send_message
 from tclog.log.memory import set_value
-from tclog.log.steps import show_step
+from tclog.log.steps import add_step, show_step
 from tclog.log.transactions import Transaction
 
 from .world import World
@@ -201,3 +202,15 @@ def test_a_name_that_looks_like_another_begins_no_chain(
         patch.setattr(seal, "validate_new_chain", lambda _: None)
         assert put("v") == 1
     assert put("w") == 2
+
+
+def test_a_text_is_no_list_of_names(world: World) -> None:
+    """Each of its letters was taken for a name, and the step waited for ever."""
+    for listed in (
+        lambda: add_step(world["alice"], "b", after="design"),
+        lambda: complete_step(world["alice"], "b", changed_files="a.py"),
+    ):
+        with pytest.raises(UsageError, match="is a list"):
+            world.run(listed())
+    with pytest.raises(UsageError, match="after is a list"):
+        Transaction(world["alice"]).step_add("b", after="design")

@@ -62,6 +62,7 @@ DECISIONS: Mapping[str, str] = {
     "tclog memory history *": LOOKS,
     "tclog memory incr * --by *": OWN,
     "tclog memory list": LOOKS,
+    "tclog projects": LOOKS,
     "tclog projects *": LOOKS,
     "tclog renew *": OWN,
     "tclog replay": LOOKS,

@@ -106,6 +106,8 @@ def init(
         here.note(
             f"{probed.racers} writers raced for one name {probed.rounds} times; one won each time"
         )
+    if made.id == project_id and not usual:
+        _note_others(here, location)
     if agent.value is None:
         here.note("no agent name yet: export TCLOG_AGENT=NAME, or pass --as NAME to each command")
 
@@ -149,6 +151,9 @@ def _keep_agent(here: Here, file: str, name: str) -> None:
             f"{kept} cannot be written ({error.strerror}), so the agent name was not saved;"
             f" instead: export TCLOG_AGENT={quote(name)}"
         )
+    said = here.environ.get("TCLOG_AGENT") or name
+    if said != name:
+        here.note(f"TCLOG_AGENT is {said}, and goes before the name that is kept here")
 
 
 def _folder(here: Here) -> str:
@@ -167,8 +172,9 @@ def _folder(here: Here) -> str:
     if found == wanted or before.store.source != before.file:
         return folder_of(before.file)
     if folder_of(before.file) == here.start:
+        at = f" at {found[2] or 'AWS'}" if found[:2] == wanted[:2] else ""
         raise Refused(
-            f"{here.start} is already set up for project {found[0]} in {found[1]}; use another"
+            f"{here.start} is already set up for project {found[0]} in {found[1]}{at}; use another"
             " folder, or change its file",
             code="already-configured",
             hint=to_run("cat", before.file),
@@ -200,25 +206,42 @@ def _ask_which(here: Here, location: Location) -> None:
     Raises:
         UsageError: there are others, and none of this name.
     """
-    from tclog.chain.drive import run
-    from tclog.log.project import open_outer, read_projects
-
-    try:
-        names = [row.name for row in run(read_projects(), open_outer(location, here.environ))]
-    except StoreError:
-        return  # this user may not list it, perhaps
+    names = _projects_in(here, location)
     if not names or location.project in names:
         return
-    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     raise UsageError(
-        f"{location.url} holds {shown}, but no project {location.project}: pass --project with one"
-        f" of them, or --project {quote(location.project)} to create it",
+        f"{location.url} holds {_some(names)}, but no project {location.project}: pass"
+        f" --project with one of them, or --project {quote(location.project)} to create it",
         code="project-unsaid",
         hint=_again(here, location, names[0])
         if len(names) == 1
         else to_run("tclog projects", location.url, then=_places(here, location)),
         projects=names,
     )
+
+
+def _projects_in(here: Here, location: Location) -> list[str]:
+    from tclog.chain.drive import run
+    from tclog.log.project import open_outer, read_projects
+
+    try:
+        return [row.name for row in run(read_projects(), open_outer(location, here.environ))]
+    except StoreError:
+        return []  # this user may not list it, perhaps
+
+
+def _note_others(here: Here, location: Location) -> None:
+    """Say what else a store holds: who mistyped the name of a project has just begun another."""
+    from tclog.log.nearby import meant, nearest
+
+    others = [name for name in _projects_in(here, location) if name != location.project]
+    if others:
+        near = meant(nearest(location.project, others))
+        here.note(f"{location.project} is new; {location.url} also holds {_some(others)}{near}")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _places(here: Here, location: Location) -> str:

@@ -82,7 +82,9 @@ def set_(
     """
     if if_absent and if_version is not None:
         raise UsageError("--if-absent and --if-version exclude each other")
-    if (value is None) == (file is None):
+    if value is not None and file is not None:
+        raise UsageError("VALUE and --file exclude each other")
+    if value is None and file is None:
         raise UsageError("give a value, - for standard input, or --file", code="value-missing")
     if file is not None:
         from tclog.cli.files import read_text

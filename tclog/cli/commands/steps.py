@@ -15,7 +15,9 @@ from tclog.errors import UsageError
 if TYPE_CHECKING:
     from tclog.chain.results import Step
 
-STATES = ["pending", "ready", "claimed", "complete", "blocked", "needs_review", "failed"]
+STATES = [
+    "pending", "ready", "claimed", "lapsed", "complete", "blocked", "needs_review", "failed"
+]  # fmt: skip
 
 
 @click.group(

@@ -60,10 +60,13 @@ def _bucket(here: Here) -> dict[str, tuple[str | None, str]]:
     except TclogError as error:
         here.note(error.message)  # what was found is shown all the same: it is what is asked for
         return {}
-    rows: dict[str, tuple[str | None, str]] = {"endpoint": (found.server, "default")}
+    said = here.config.endpoint.source
+    rows: dict[str, tuple[str | None, str]] = {"endpoint": (found.server, said)}
     for name, source in sources.items():
-        value = str(getattr(found, name))
-        rows[name] = (without_password(value) if name == "proxy" else value, source)
+        value = getattr(found, name)
+        if value is None:  # found, and not used: certificates where nothing is encrypted
+            continue
+        rows[name] = (without_password(value) if name == "proxy" else str(value), source)
     profile = next((name for name in PROFILES if here.environ.get(name)), None)
     if found.profile is None and profile is not None:
         rows["profile"] = (here.environ[profile], profile)

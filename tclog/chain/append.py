@@ -5,8 +5,7 @@
     create slot head + 1 with the version        (the only commit)
     won: done.   lost: read the winner, decide again, next slot, same event
 
-``tclog.chain.settle`` finds out what became of a create. No other slot is tried while one is
-undecided.
+``tclog.chain.settle`` finds the outcome of a create. No other slot is tried while one is undecided.
 """
 
 from __future__ import annotations
@@ -89,7 +88,7 @@ def append(
         StoreError: nothing was committed.
     """
     safe = refusing(chain, decide)
-    # A name that looks like another may be there already.
+    # A chain whose name looks like another may exist already.
     optimistic = optimistic and safe is decide
     race = Race(client, chain, safe, blobs, chains or (chain,), once, sealed)
     joinable = joinable and client.heads.may_remove()

@@ -152,7 +152,7 @@ def combine(
         return (yield from _combine(race, head, event, unput))
     except KeyboardInterrupt:
         after = 0 if head is None else head.seq
-        # Others may have read it already; those who have not need not commit for one that is gone.
+        # Others may have read it already. Spare the rest a commit for a sender that is gone.
         with suppress(TclogError):
             yield Delete((pending_key(race.chain, event.at, after, event.id),))
         raise

@@ -1,9 +1,9 @@
-"""Whether the store still refuses to create what exists: the one promise that all rests on.
+"""Whether the store still refuses to create an existing object: all of tclog rests on this.
 
 ``init`` and ``doctor`` probe it. A store may change afterwards: Ceph RGW ignores the condition of a
-create in a bucket with versioning, which anybody may switch on. So once a day and machine, before a
-write, ``tclog.json`` is created again with its own bytes. That must be refused. If it is not,
-nothing was harmed, and no write goes to that store any more until ``tclog doctor`` has passed.
+create in a bucket with versioning, which anybody may switch on. So once a day, before a write, each
+machine creates ``tclog.json`` again with its own bytes. The store must refuse. If it accepts, this
+does no harm, but nothing is written to that store until ``tclog doctor`` has passed.
 
 A folder is not tried: ``link`` does not change.
 """
@@ -19,14 +19,14 @@ from tclog.store.base import Create, Created, Get, Outcome
 
 
 def check_fit(client: Client, *, again: bool = False) -> Protocol[None]:
-    """Try the store, if that is due: two requests. What says nothing stops nothing.
+    """Try the store if a trial is due: two requests. A trial without an answer stops no write.
 
     Args:
-        client: its heads remember what came of it.
-        again: try it in any case, and forget what was remembered.
+        client: its heads remember the result.
+        again: try in any case, and forget the remembered result.
 
     Raises:
-        StoreUnfit: it created what exists, now or when it was last tried.
+        StoreUnfit: the store created an existing object, now or at the last trial.
     """
     unfit = None if again else client.heads.fitness(client.monotonic_s())
     if unfit is None:
@@ -41,10 +41,10 @@ def check_fit(client: Client, *, again: bool = False) -> Protocol[None]:
 
 
 def _try_store(client: Client) -> Protocol[str]:
-    """Create the project's mark again; return the time if the store let that happen, else ""."""
+    """Create the project's mark again; return the time if the store accepted, else ""."""
     try:
         found = yield Get(MARK)
-        # One that is gone must not be made again.
+        # If the mark is gone, it must not be created again.
         created = Created(Outcome.EXISTS) if found is None else (yield Create(MARK, found.data))
     except StoreDenied:
         created = Created(Outcome.EXISTS)  # this client may not, and will not tomorrow
@@ -59,7 +59,7 @@ def _try_store(client: Client) -> Protocol[str]:
 
 
 def keep_unfit(client: Client) -> str:
-    """Remember that the store was seen to be unfit, and return when."""
+    """Remember that the store is unfit, and return when this was seen."""
     unfit = rfc3339(stamp(client.clock.wall_us()))
     client.heads.keep_fitness(client.monotonic_s(), unfit)
     return unfit

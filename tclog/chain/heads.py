@@ -30,16 +30,16 @@ LOOK_EVERY_S = 60.0
 # Beside ``heads/``: the chain with the newest version, and when the store was asked for that last.
 NEWEST = "newest"
 LOOKED = "looked"
-# What came of it when the store was last tried for its condition: nothing, or when it failed.
+# The result of the last trial of the store: empty, or the time when it failed.
 FIT = "fit"
 FIT_KEPT_S = 86_400.0
 # What one process remembers at most, as the store holds it; in memory it takes about three times
 # as much. A process that lives long meets any number of chains.
 KEPT_BYTES_MAX = 16 << 20
-# Below the project's folder: the clocks of agents of this machine, and which others were seen.
+# Below the project's folder: the clocks of this machine's agents, and which other agents were seen.
 CLOCKS = "clocks"
 ACTED = "acted"
-# How many heads are looked through for names, and how much of each: names stand at its beginning.
+# How many heads are searched for names, and how much of each: names are at its beginning.
 REMEMBERED_MAX = 4_000
 BEGINNING_BYTES = 2_048
 
@@ -75,7 +75,7 @@ class Heads(Protocol):
         """Return the newest version that is remembered of the project, unless ``local``."""
 
     def due(self, now_s: float) -> Sequence[Version]:
-        """Return what the store has to hold, if it was not asked within ``LOOK_EVERY_S``.
+        """Return what the store must hold, if it was not asked within ``LOOK_EVERY_S``.
 
         That is the witness, and the head of the chain that had the witness at the look before:
         what others wrote since may have moved the witness past a loss.
@@ -85,10 +85,10 @@ class Heads(Protocol):
         """Remember that the store was asked for them; not ``found``: without an answer."""
 
     def remembered(self) -> Iterator[tuple[ChainId, Sequence[str]]]:
-        """Yield chains that are known, each with agents that wrote to it; asks nobody."""
+        """Yield known chains, each with agents that wrote to it; sends no request."""
 
     def acted(self, agent: str) -> bool:
-        """Return whether an agent is known to have acted in the project."""
+        """Return whether this machine has seen an agent act in the project."""
 
     def remember_agent(self, agent: str) -> None:
         """Remember that it has."""
@@ -103,7 +103,7 @@ class Heads(Protocol):
         """Return when the store was seen to be unfit, "" if it is fit, None to try it again."""
 
     def keep_fitness(self, now_s: float, unfit: str) -> None:
-        """Remember what came of a trial; see ``fitness``."""
+        """Remember the result of a trial; see ``fitness``."""
 
 
 class MemoryHeads:
@@ -206,7 +206,7 @@ class MemoryHeads:
         self._denied = True
 
     def fitness(self, now_s: float) -> str | None:
-        """See ``Heads``. What is remembered nowhere else is tried once a process is a day old."""
+        """See ``Heads``. Without a cache, a process tries the store once it is a day old."""
         self._tried = self._tried or (now_s, "")
         tried_s, unfit = self._tried
         return unfit if unfit or self.local or now_s - tried_s < FIT_KEPT_S else None
@@ -326,7 +326,7 @@ class FileHeads(MemoryHeads):
         replace_cached(self._denial, b"")
 
     def fitness(self, now_s: float) -> str | None:
-        """See ``Heads``. Other processes of this user try it, too."""
+        """See ``Heads``. Other processes of this user try the store, too."""
         if self.local:
             return ""
         raw = _read(self._fit_file)
@@ -396,7 +396,7 @@ def read_kept(path: str, chain: ChainId | None = None) -> Version | None:
 
 
 def agent_file(root: str, folder: str, agent: str) -> str:
-    """Return where something is remembered of an agent."""
+    """Return the file that remembers an agent."""
     return f"{root}/{folder}/{digest(agent.encode())[:32]}"
 
 

@@ -1,4 +1,4 @@
-"""What became of a transaction.
+"""The outcome of a transaction.
 
 The version in each slot of a transaction names all of its slots. It is
 
@@ -6,11 +6,11 @@ The version in each slot of a transaction names all of its slots. It is
     aborted     when one of them holds anything else,
     undecided   while one of them is empty and none holds anything else.
 
-The first two last for ever, because slots never change; there is no other authority. A writer that
-an undecided one stops ends it (``tclog.chain.resolve``).
+The first two last forever, because slots never change; there is no other authority. A writer that
+meets an undecided transaction ends it (``tclog.chain.resolve``).
 
-A reader must not be given what is undecided: it answers with the state before, which is the true
-one as long as a slot is empty. For this no slot is ever read before the version that names it.
+A reader must not see an undecided version. It answers with the state before, which is the true one
+as long as a slot is empty. For this, no slot is ever read before the version that names it.
 """
 
 from __future__ import annotations

@@ -52,9 +52,9 @@ class Race:
         self.merges = chain_kind(chain) == "inbox" and chain != ALL
         self.looked = not self.merges
         self.placed = sealed is not None
-        # Whether what is proposed changes the state; if not, it binds the idempotency key.
+        # Whether the proposal changes the state; if not, it only binds the idempotency key.
         self.changes = True
-        # The replies to what was asked beside the winner of the last race.
+        # The replies to the requests that went out beside the read of the last race's winner.
         self.beside: Sequence[Any] = ()
 
     @property
@@ -63,7 +63,7 @@ class Race:
         return None if self.once is None else self.once.key
 
     def bind(self, decision: Decision) -> Decision:
-        """Return what is to be written for a decision: under a key also what changes nothing.
+        """Return what to write for a decision: with a key, also a decision that changes nothing.
 
         Otherwise the same command could apply later, under a key that looks unused.
         """
@@ -73,23 +73,24 @@ class Race:
         return decision
 
     def is_old(self, age_max_s: float = EVENT_AGE_MAX_S) -> bool:
-        """Whether the event was made so long ago that it is to be made anew.
+        """Whether the event is so old that it must be made again.
 
-        One that stands in another chain already stays what it is.
+        An event that another chain already holds stays the same.
         """
         if self.sealed is None or self.placed:
             return False
         return is_old(self.client, self.sealed.event, age_max_s)
 
     def asks_beside(self, seq: int) -> tuple[Get | Stat, ...]:
-        """Return what a loser of slot ``seq`` asks beside the winner, if only one can win."""
+        """Return what the loser of slot ``seq`` asks beside the winner, if only one can win."""
         exclusive = self.sealed is not None and self.sealed.draft.exclusive
         return self.asks_of_loser(seq) if exclusive else ()
 
     def asks_of_loser(self, seq: int) -> tuple[Get | Stat, ...]:
-        """Return what tells one who lost slot ``seq`` whether it is refused: judged by the clock.
+        """Return the requests by which the loser of slot ``seq`` learns whether it is refused.
 
-        That is what follows the winner, and the stamp of one's own event if it was not told.
+        The store's clock decides. So these ask for the slot after the winner's, and for the stamp
+        of the loser's own event if the store has not told it.
         """
         sealed = self.sealed
         onward = Get(slot_key(self.chain, seq + 1))
@@ -99,7 +100,7 @@ class Race:
 
 
 def write_event(race: Race, draft: Draft) -> Protocol[None]:
-    """Write the event's object, blobs before it; read its stamp where something rests on that."""
+    """Write the event's object after its blobs; read its stamp if something depends on it."""
     client = race.client
     if race.blobs:
         settled((yield tuple(Keep(blob_key(blob.hash), blob.data) for blob in race.blobs)))
@@ -119,7 +120,7 @@ def write_event(race: Race, draft: Draft) -> Protocol[None]:
 
 
 def _put_event(race: Race, key: str, raw: bytes) -> Protocol[Stamp | None]:
-    """Put the event; beside it look whether broadcasts have come that the inbox lacks."""
+    """Put the event, and meanwhile look for broadcasts that the inbox lacks."""
     client = race.client
     stored: Stamp | None
     if race.looked:

@@ -3,9 +3,9 @@
 A linearizable read of a head asks the store for the slot after the newest known one: absent means
 current. Versions are dense, so nothing can stand beyond an absent slot.
 
-A version of a transaction is *judged* before anybody gets it (``tclog.chain.judge``). One that is
-undecided is not there yet: readers answer with the version before it. Nothing stands beyond it,
-since whoever writes ends it first.
+A version of a transaction is *judged* before a reader gets it (``tclog.chain.judge``). An undecided
+version does not count yet: readers answer with the version before it. Nothing follows it, because
+the next writer ends it first.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def _read_below(client: Client, chain: ChainId, damage: Damaged) -> Protocol[Ver
         Damaged: none of the newest thousand slots holds one.
     """
     folder = chain_folder(chain)
-    # Listed, not counted down: no version leads to junk that lies far above the newest one.
+    # Listed, not counted down: junk may be far above the newest version.
     rows = yield List(folder, "", LIST_PAGE_MAX)
     for row in rows:
         seq = slot_seq(row.key)

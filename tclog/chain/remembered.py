@@ -13,7 +13,7 @@ ACCEPT = "tclog trust accept --help"
 
 
 class Remembered(NamedTuple):
-    """A version that was read or written before; ``stored`` is its slot's stamp, if it was told."""
+    """A version that was read or written before; ``stored`` is its slot's stamp, if known."""
 
     chain: ChainId
     seq: int
@@ -22,15 +22,15 @@ class Remembered(NamedTuple):
 
     @classmethod
     def of(cls, version: Version) -> Remembered:
-        """Return what has to be there for a version to be there."""
+        """Return what to remember of a version."""
         return cls(version.chain, version.seq, version.raw, version.stored)
 
 
 def is_same(known: Remembered, entry: Entry | None) -> bool:
-    """Whether the store tells, without the bytes, that they are the remembered ones.
+    """Whether the store's answer, without the bytes, shows that they are the remembered ones.
 
     The ETag of an object that was put in one piece is the MD5 of its bytes, unless the bucket
-    encrypts with keys of its own (SSE-KMS, SSE-C). Otherwise stamp and size have to be the same.
+    encrypts with its own keys (SSE-KMS, SSE-C). Otherwise stamp and size must be equal.
     """
     if entry is None or entry.size != len(known.raw):
         return False
@@ -46,7 +46,7 @@ def _md5(data: bytes) -> str:
 
 
 def difference(known: Remembered, found: Found | None) -> Damaged | None:
-    """Return what is wrong if a slot does not hold the remembered version."""
+    """Return the error if a slot does not hold the remembered version."""
     if found is not None and found.data == known.raw:
         return None
     chain, seq = known.chain, known.seq
@@ -57,7 +57,7 @@ def difference(known: Remembered, found: Found | None) -> Damaged | None:
         return RolledBack(f"{told}; the store no longer has it", hint=ACCEPT, remembered=remembered)
     try:
         theirs = described(decode_version(found.data, chain=chain, seq=seq))
-    except Damaged as error:  # bytes that are no version are told as such
+    except Damaged as error:  # bytes that are not a version
         key = slot_key(chain, seq)
         raise Damaged(
             f"{error.message} ({key}); this machine has seen an intact version there",
@@ -86,5 +86,5 @@ def described(version: Version) -> dict[str, Any]:
 
 
 def words_of(one: dict[str, Any]) -> str:
-    """Return the words for a version that ``described`` tells of."""
+    """Return the words for a version, from the details that ``described`` returns."""
     return f"by {one['agent']} ({one['at']}, id {one['id'][:12]})"

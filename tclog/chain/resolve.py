@@ -1,13 +1,13 @@
 """Ending a transaction that is in the way of a writer.
 
-A writer that is stopped by an undecided transaction waits for ``GRACE_S`` at most, and then fills
-an empty slot with a version that changes nothing. So a transaction whose writer died stops the next
+A writer that is stopped by an undecided transaction waits for ``GRACE_S`` at most. Then it fills an
+empty slot with a version that changes nothing. So a transaction whose writer died stops the next
 writer for about that long, and readers not at all.
 
-A writer has read the slot before each of its transaction's slots, so that one is there and decided.
-Where no empty slot of a transaction has such a slot before it, no writer can ever have made it: a
-forged one. Filling such slots would write versions into chains of others, one after the other. So
-the chain goes on as if it were aborted, and for readers it is, since a version follows it.
+A writer has read the slot before each of its transaction's slots, so those exist and are decided.
+If no empty slot of a transaction has such a predecessor, the transaction is forged. Filling its
+slots would write versions into other chains, one after the other. So the chain goes on as if the
+transaction were aborted. For readers it is aborted, because a version follows it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tclog.errors import OutcomeUnknown, StoreUnreachable
 from tclog.event import ChainId, Version, slot_key
 from tclog.store.base import Get
 
-# How long whoever is in the way waits for a writer that may well be alive.
+# How long a stopped writer waits for one that may be alive.
 GRACE_S = 2.0
 _PAUSE_S = 0.05
 _FILLS_MAX = 100
 
 
 def resolve(client: Client, version: Version) -> Protocol[Version]:
-    """Return a version as it is after its transaction, which ends now at the latest.
+    """Return a version after its transaction has ended; ends the transaction if need be.
 
     Raises:
         StoreError: the store failed meanwhile; the caller has written nothing.
@@ -50,7 +50,7 @@ def resolve(client: Client, version: Version) -> Protocol[Version]:
 def _await(client: Client, version: Version) -> Protocol[None]:
     """Give the writer of an undecided transaction the time that it needs, if it is alive.
 
-    The clocks only say how long to wait, never what became of it.
+    The clocks only decide how long to wait, never the outcome.
     """
     begun_us = parse_us(version.stored or version.at)
     age_s = max(0.0, (client.clock.now_us() - begun_us) / SECOND_US)
@@ -78,7 +78,7 @@ def _fill(client: Client, version: Version) -> Protocol[None]:
         if before == seq - 1:
             yield from _put_filler(client, version, chain, head)
             return
-    # Nobody can have read what these slots were to follow.
+    # No writer can have read the slots before these.
     client.verdicts[mark_of(version)] = True
 
 

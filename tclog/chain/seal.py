@@ -1,7 +1,6 @@
 """Sealing: the event that a draft becomes, and the version that commits it.
 
-Both ways to commit stand on this floor: one chain (``append``, ``combine``) and several
-(``transact``).
+Both ways to commit use it: one chain (``append``, ``combine``) and several (``transact``).
 """
 
 from __future__ import annotations
@@ -38,16 +37,16 @@ EVENT_AGE_MAX_S = 300
 
 
 def is_old(client: Client, event: Event, age_max_s: float = EVENT_AGE_MAX_S) -> bool:
-    """Whether an event was made so long ago that no slot is tried with it any more."""
+    """Whether an event is too old to be committed."""
     return client.clock.now_us() - parse_us(event.at) > age_max_s * SECOND_US
 
 
 def misleads(client: Client, event: Event, wall_us: int, stored: Stamp, took_us: int) -> bool:
-    """Learn the store's clock from an event's stamp; return whether to make the event anew.
+    """Learn the store's clock from an event's stamp; return whether to make the event again.
 
-    One whose clock was minutes off is left behind as an attempt: its stamp would mislead every
-    merged view. ``wall_us`` is what the machine's clock said before the event was made, and
-    ``took_us`` how long making and putting it took.
+    An event from a clock that was minutes off is left as an attempt: its stamp would mislead every
+    merged view. ``wall_us`` is the machine's clock before the event was made. ``took_us`` is how
+    long it took to make and put it.
     """
     off = abs(parse_us(stored) - parse_us(event.at)) >= AHEAD_TRUSTED_US
     if off or not client.knows_offset():
@@ -63,11 +62,11 @@ def seal_draft(
     key: str | None = None,
     txn: str | None = None,
 ) -> tuple[Event, bytes]:
-    """Make the event that a draft becomes where this client acts now.
+    """Make an event from a draft, with this client's agent, session and clock.
 
     Raises:
         BadValue: the fold would ignore it, so nothing is written.
-        BadName: the agent's name looks like another, and nothing of the agent is known here.
+        BadName: the agent's name looks like another, and this machine has not seen the agent.
     """
     if why_odd(client.agent) is not None and not _has_written(client):
         validate_new("agent", client.agent)
@@ -95,7 +94,7 @@ def _has_written(client: Client) -> bool:
 
 
 def refusing(chain: ChainId, decide: Callable[[Any, Place], Any]) -> Callable[[Any, Place], Any]:
-    """Return ``decide``, but so that it begins no chain whose name looks like another.
+    """Wrap ``decide`` so that it begins no chain whose name looks like another.
 
     Raises (from what it returns):
         BadName: the draft would be the first version of such a chain.
@@ -113,7 +112,7 @@ def refusing(chain: ChainId, decide: Callable[[Any, Place], Any]) -> Callable[[A
 
 
 def stamp_of(client: Client, chain: ChainId, head: Version | None) -> Protocol[Stamp | None]:
-    """Return the store's stamp of the head, asking for it where the chain's rules rest on it."""
+    """Return the store's stamp of the head; ask for it if the chain's rules depend on it."""
     if head is None or head.stored is not None or not rules_of(chain).stamped:
         return None if head is None else head.stored
     entry = yield Stat(slot_key(chain, head.seq))
@@ -128,8 +127,8 @@ def stamp_of(client: Client, chain: ChainId, head: Version | None) -> Protocol[S
 def check_effect(chain: ChainId, state: Any, event: Event, place: Place) -> None:
     """Refuse to write an event that the fold would ignore at its place.
 
-    The bytes that are checked are those that the slot gets. So an answer that is given after a win
-    is what every reader finds: no agent is told of a step that it does not hold.
+    This checks the very bytes that the slot gets. So the answer after a win is what every reader
+    finds: no agent is told that it holds a step when it does not.
 
     Raises:
         Refused: the decision and the fold disagree.
@@ -144,7 +143,7 @@ def check_effect(chain: ChainId, state: Any, event: Event, place: Place) -> None
 
 
 def merge_of(state: Any, broadcasts: Version | None) -> Mapping[str, Any] | None:
-    """Return the merge that a version of an inbox has to carry, or None."""
+    """Return the merge that a version of an inbox must carry, or None."""
     if broadcasts is None or broadcasts.seq <= state.all_version:
         return None
     count = state_of(ALL, broadcasts).count
@@ -176,7 +175,7 @@ def seal_next(
         check_stamped(head, place)
     at = at or client.clock.tick(after=None if head is None else head.at)
     place = place._replace(at=at)
-    # Should its transaction be aborted, it is as if it were empty.
+    # If its transaction is aborted, the version counts as empty.
     alone = txn is None or len(txn["slots"]) == 1
     otherwise = None if alone else rules.pack(fold(chain, before, (), place), ())
     return seal_version(
@@ -202,14 +201,14 @@ def seal_next(
 def seal_void(
     client: Client, chain: ChainId, head: Version | None, fills: Mapping[str, Any]
 ) -> Protocol[Version]:
-    """Seal a version that changes nothing; ``fills`` says whose transaction it ends."""
+    """Seal a version that changes nothing; ``fills`` names the transaction that it ends."""
     stored = yield from stamp_of(client, chain, head)
     place = place_after(head)._replace(prev_stored=stored)
     return seal_next(client, chain, head, place, (), None, fills=fills)
 
 
 def check_stamped(head: Version, place: Place) -> None:
-    """Refuse to follow a version whose stamp is not known: without it a lease would never end."""
+    """Refuse to follow a version with an unknown stamp: its lease would never end."""
     if place.prev_stored is None:
         raise StoreUnreachable(
             f"the store gives no last-modified time for version {head.seq} of {head.chain}",

@@ -1,8 +1,8 @@
-"""Settling a slot: create it, and find out whether that was won, lost, or is unknown.
+"""Settling a slot: create it, and find out whether it was won, lost, or is unknown.
 
-A create's answer proves something only if it is a plain success. Everything else is *read back*:
-my own bytes in the slot mean won, other bytes mean lost, and an absent slot means that the same
-bytes go to the same slot again. No other slot is tried while one is undecided.
+Only a plain success proves the outcome of a create. After any other answer the slot is *read back*.
+The client's own bytes mean won, other bytes mean lost. If the slot is absent, the same bytes go to
+the same slot again. No other slot is tried while one is undecided.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _UNDECIDED_WAIT_S = 0.05
 
 
 class Racer(Interface):
-    """What races for slots, and asks more beside the winner once it has lost one.
+    """A racer for slots: after a loss it sends more requests beside the read of the winner.
 
     ``beside`` takes the replies.
     """
@@ -35,15 +35,15 @@ class Racer(Interface):
 
 
 def settle(client: Client, version: Version, race: Racer | None = None) -> Protocol[Found | None]:
-    """Create the version's slot and find out what became of it.
+    """Create the version's slot and find the outcome.
 
     Args:
         client: who acts.
         version: what to put there.
-        race: in which a loser asks more, beside what it lost to.
+        race: asks more beside the read of the winner, after a loss.
 
     Returns:
-        None: this version is in the slot. Otherwise what somebody else put there.
+        None if this version is in the slot, otherwise the version of another writer.
 
     Raises:
         StoreError: the first request was refused for good, so nothing was stored.
@@ -74,7 +74,7 @@ def settle(client: Client, version: Version, race: Racer | None = None) -> Proto
 
 
 def _read_back(version: Version, race: Racer | None, created: Created) -> Protocol[Found | None]:
-    """Read what a version's slot holds; who has lost what only one can have asks more with it."""
+    """Read what a version's slot holds; the loser of an exclusive race asks more with it."""
     read = Get(slot_key(version.chain, version.seq))
     if race is not None:
         race.beside = ()

@@ -1,4 +1,4 @@
-"""Slots as the store holds them: their bytes, and whether these are the version of the place.
+"""Slots in the store: their bytes, and whether these are the version that belongs there.
 
 Nothing here follows a chain or judges a transaction; ``tclog.chain.read`` does.
 """
@@ -11,14 +11,14 @@ from tclog.errors import Damaged
 from tclog.event import ChainId, Version, slot_key, slot_seq
 from tclog.store.base import LIST_PAGE_MAX, Found, Get, List
 
-# What has to be there is asked for so often, with such pauses, before it is called missing.
+# How often, and with which pauses, an object that must exist is asked for before it is missing.
 LOOKS = 3
 LOOK_PAUSE_S = 0.2
 PAGES_MAX = 10_000
 
 
 class Junk(Damaged):
-    """A slot holds bytes that are not the version of its place; ``raw`` are these bytes."""
+    """A slot holds bytes (``raw``) that are not the version that belongs there."""
 
     def __init__(self, chain: ChainId, seq: int, why: str, raw: bytes) -> None:
         key = slot_key(chain, seq)
@@ -45,7 +45,7 @@ def decode_slot(client: Client, chain: ChainId, seq: int, found: Found) -> Versi
 
 
 def read_present(key: str) -> Protocol[Found | None]:
-    """Read an object that has to be there; what is absent is asked for again."""
+    """Read an object that must exist; ask again if it is absent."""
     found: Found | None = None
     for nth in range(LOOKS):
         if nth:
@@ -59,7 +59,7 @@ def read_present(key: str) -> Protocol[Found | None]:
 def newest_slot(folder: str, mount: str = "") -> Protocol[int]:
     """Return the number of the newest slot in a chain's folder, 0 if it has none.
 
-    Other names are passed over; most files that other programs leave sort before slots.
+    Other names are skipped; most files that other programs leave sort before slots.
     """
     place, after, limit = f"{mount}{folder}", "", 1
     for _ in range(PAGES_MAX):

@@ -5,15 +5,15 @@
     create slot head + 1 of every chain       (committed when all of them are there)
     all are: done.   one is lost: aborted for good; end what is in the way, decide again
 
-Each version names all slots (``tclog.chain.judge`` says what follows from that), so the last
-create is the commit, and the chains that were only read take a slot too: that they are as they were
-read is proved by the same creates. Nothing here is a second authority.
+Each version names all slots (``tclog.chain.judge`` says what follows from that), so the last create
+is the commit. A chain that was only read takes a slot too: its create proves that the chain has not
+changed since. Nothing here is a second authority.
 
-The first try creates all slots at once. Later ones go from chain to chain, those that were lost
-most often first and the others in one order, so of two that want the same chains one gets the first
-of them and goes on.
+The first try creates all slots at once. Later tries go from chain to chain: first the chains that
+were lost most often, then the others in a fixed order. So of two transactions on the same chains,
+one gets the first chain and goes on.
 
-Every create is read back like that of a plain append. It is *unknown* what became of a transaction
+Every create is read back like that of a plain append. The outcome of a transaction is *unknown*
 only if no slot is lost and one is undecided. An idempotency key is looked for in the chain of the
 first operation, which has a slot in every try.
 """
@@ -107,7 +107,7 @@ class _Transaction:
         self.once = once
         self.id = client.nonce()
         self.after = 0
-        # Whether its events were made anew, since the clock they were made by was minutes off.
+        # Whether its events were made again, because the clock was minutes off.
         self.made_anew = False
         # When the versions of this try got their stamps.
         self.stamped_us = 0
@@ -178,9 +178,9 @@ class _Transaction:
         return txn["agent"] == self.client.agent and stands_for(self.once.key, txn)
 
     def _is_of_acts(self, done: Transacted) -> bool:
-        """Whether a transaction of this key is this one: the key is one of its *first* chain.
+        """Whether a transaction of this key is this one: a key belongs to its *first* chain.
 
-        Under the same key another one, whose first chain is another, may be about this chain, too.
+        A transaction with another first chain may have the same key and touch this chain.
         """
 
         def holds(act: Act, event: Event | None) -> bool:

@@ -1,4 +1,4 @@
-"""Whether the store still is the one that this machine remembers.
+"""Whether the store is still the one that this machine remembers.
 
 A remembered version is checked by its bytes, never by its number. A folder is asked at each use
 (``tclog.chain.heads``). In a bucket ``guard`` looks once a minute at the newest version that this
@@ -6,10 +6,10 @@ machine remembers of the project, beside another request. A store that was set b
 lacks that one first. Each version that is read is compared with the one before it by ``prev``. If
 they do not fit, ``guard`` finds out which of the two the store lacks.
 
-An object that was just put, or that others name, exists. If the store says that it does not, the
-client asks again, and does nothing that rests on that answer.
+An object that was just put, or that other objects name, exists. If the store says that it does not,
+the client asks again, and decides nothing on that answer.
 
-Before it writes, ``guard`` sees to it that the store was tried within a day (``tclog.chain.fit``).
+Before a write, ``guard`` makes sure that the store was tried within a day (``tclog.chain.fit``).
 
 Nothing here accepts a store. ``tclog trust accept`` does, and forgets what is remembered.
 """

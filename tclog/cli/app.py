@@ -78,7 +78,7 @@ ALIASES: Mapping[str, str] = {
     "undo": "revert",
     "whoami": "where",
 }
-# Words that stand for several.
+# Aliases of several words.
 PHRASES: Mapping[str, Sequence[str]] = {"ready": ("step", "list", "--ready")}
 # How commands begin that act as an agent; a hint to run one of them repeats ``--as``.
 ACTING = (
@@ -136,7 +136,7 @@ class Root(Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """See ``Group``; some words stand for several."""
+        """See ``Group``; replaces an alias by its several words."""
         return super().resolve_command(ctx, [*PHRASES.get(args[0], args[:1]), *args[1:]])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -190,7 +190,7 @@ def operation(
 
         call.__doc__ = function.__doc__
         call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
-        # Where --agent is a filter of what is shown, it means that.
+        # In listings --agent is a filter.
         filters = any("--agent" in parameter.opts for parameter in call.__click_params__)  # type: ignore[attr-defined]
         names = ("--as",) if filters else ("--agent", "--as")
         call = click.option(
@@ -209,7 +209,7 @@ def operation(
     return decorate
 
 
-# A hint that names the command that failed, or one that cannot work yet, leads nowhere.
+# A hint must not name the command that failed, or one that cannot work yet.
 _INSTEAD: Mapping[tuple[str, str], str] = {
     ("tclog doctor", "tclog doctor"): "tclog where",
     ("tclog fsck", "tclog fsck"): "tclog doctor",
@@ -284,7 +284,7 @@ def run_command(argv: Sequence[str]) -> int:
     words = list(argv)
     before = words[: words.index("--")] if "--" in words else words
     wanted = os.environ.get("TCLOG_JSON", "").lower() in TRUE_WORDS
-    # How an error is told is known before the words are understood; one of them may be a text.
+    # The form of errors must be known before the arguments are parsed. A text may be --json too.
     as_json = wanted or "--json" in before
     open_streams()
     here = Here(os.environ, wanted, words)
@@ -309,7 +309,7 @@ def run_command(argv: Sequence[str]) -> int:
         discard(sys.stdout)
         return TclogError.exit
     except BaseException as error:
-        # The panic of a library in Rust is no Exception.
+        # A panic of a Rust library is not an Exception.
         if os.environ.get("TCLOG_DEBUG") or not (
             isinstance(error, Exception) or type(error).__name__ == "PanicException"
         ):
@@ -374,7 +374,7 @@ def _interrupted(interrupt: BaseException) -> TclogError:
 
 
 def _with_limit(error: TclogError) -> TclogError:
-    """Add to an error the limit of this machine that it comes from, if it comes from one."""
+    """Add to an error the limit of this machine that caused it, if one did."""
     if error.__cause__ is None and error.__context__ is None:
         return error
     from tclog.store.room import shortage

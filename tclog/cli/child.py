@@ -1,8 +1,7 @@
-"""The command that `tclog exec` or `watch --exec` runs, as a process, and the watchdog over it.
+"""The process of the command that `tclog exec` or `watch --exec` runs, and the watchdog over it.
 
-Invariant: the command of exec does not run on when the lease ends, whatever becomes of exec.
-``Child`` passes on what would end or stop tclog; ``Watchdog`` does what is left to do when exec is
-stopped or killed.
+Invariant: the command of exec never outlives the lease, even if exec is stopped or killed.
+``Child`` passes on the signals that end or stop tclog. ``Watchdog`` acts when exec no longer can.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from tclog.cli.interrupt import ENDING, interrupt_of
 
 STOPPING = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 KILL_AFTER_S = 5.0
-# How soon the command goes on after this process does.
+# How soon the command continues after this process does.
 LOOK_S = 0.5
 
 
@@ -88,16 +87,16 @@ class Watchdog:
 
 
 class Child:
-    """The command as a process. Signals that come for it before it runs are kept for it.
+    """The command's process. Signals that come before it runs are kept for it.
 
-    Once it has ended, signals change nothing: what is to be written about it is written.
+    After it has ended, signals are ignored, so that its end is recorded.
     """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._own_group = False
         self._early: list[int] = []
-        # The last signal that was to end this process.
+        # The last signal that should have ended this process.
         self.ended_by: int | None = None
         # Set when this process was stopped, and goes on.
         self.continued = False
@@ -110,15 +109,15 @@ class Child:
         begun: Callable[[int], None] = lambda _: None,
         stdin: IO[bytes] | None = None,
     ) -> None:
-        """Start it; raises OSError where it cannot be.
+        """Start it; raises OSError if that fails.
 
         Its process calls ``begun`` with its target just before it becomes the command. So the
-        watchdog is told of it even if this process is killed in the meantime. If ``begun`` raises
-        something, the command does not run, and this raises SubprocessError.
+        watchdog knows it even if this process is killed in the meantime. If ``begun`` raises, the
+        command does not run, and this raises SubprocessError.
         """
 
         def announce() -> None:
-            # Of a watchdog that has just died it need not die, too.
+            # It must not die because the watchdog has just died.
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)
             begun(-os.getpid() if self._own_group else os.getpid())
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -140,7 +139,7 @@ class Child:
             (self._stop if number in STOPPING else self.signal)(number)
 
     def check_wanted(self) -> None:
-        """Raise the signal that came before it was started, if one did: then it need not start."""
+        """Raise a signal that came before the start: then the command need not start."""
         if self.ended_by is not None and self._process is None:
             raise interrupt_of(self.ended_by)
 
@@ -159,7 +158,7 @@ class Child:
             return None
 
     def wait_to_end(self) -> int:
-        """Return its status, negative for a signal, however long it runs."""
+        """Wait until it ends and return its status, negative for a signal."""
         while True:
             status = self.wait(LOOK_S)
             if status is not None:

@@ -2,7 +2,7 @@
 
 The project's file is ``.tclog/config.toml``, found upwards from the working folder; a git worktree
 shares that of its main checkout. Every setting remembers where it came from, for ``tclog where``.
-A command that tclog starts is handed all of them (``handed_on``), and does not search for itself.
+A command that tclog starts gets all of them (``handed_on``), and does not search for itself.
 Credentials are never read from or written to these files.
 """
 
@@ -38,9 +38,9 @@ S3 = (
 )
 # Where nobody has a home: nothing is ever found there, and nothing can be written.
 NO_HOME = os.devnull
-# Names the project's file, so that none is searched for.
+# The variable that names the project's file, instead of a search.
 NAMED = "TCLOG_CONFIG"
-# Names the variables that say where, and that tclog itself has set for a command that it started.
+# The variable that lists which variables tclog has set for a command that it started.
 HANDED_ON = "TCLOG_HANDED_ON"
 
 
@@ -126,7 +126,7 @@ class _Sources(NamedTuple):
 
 
 def load(flags: Flags, environ: Mapping[str, str], start: str, *, begin: bool = False) -> Config:
-    """Find every setting; ``begin`` is for a command that sets up the folder ``start``.
+    """Find every setting; ``begin`` is true for a command that sets up the folder ``start``.
 
     Raises:
         UsageError: a file is not TOML, or a setting is not text.
@@ -184,7 +184,7 @@ def _load(flags: Flags, environ: Mapping[str, str], start: str, place: Place | N
 
 
 def _agent(said: Setting, environ: Mapping[str, str], start: str, file: str | None) -> Setting:
-    """Return who acts: as the command is told, as this machine keeps it, or as the files say."""
+    """Return the agent's name: from the command, from this machine's agent file, or from a file."""
     if said.source in ("flag", said.variable):
         return said
     kept = iam.agent_file(start, file)
@@ -193,9 +193,9 @@ def _agent(said: Setting, environ: Mapping[str, str], start: str, file: str | No
 
 
 def handed_on(found: Config) -> dict[str, str]:
-    """Return the variables by which a command works where and as whom this one does.
+    """Return the variables that give a command the project and the agent of this one.
 
-    Also in another folder: what is not set here is not found by searching there.
+    They hold in other folders, too: a setting that is absent here is not searched for there.
     """
     settings = [setting for setting in found if isinstance(setting, Setting)]
     handed = {
@@ -208,9 +208,9 @@ def handed_on(found: Config) -> dict[str, str]:
 
 
 def inside(environ: Mapping[str, str], start: str) -> Mapping[str, str]:
-    """Return what an environment says to a command that is told to work in a folder (``-C``).
+    """Return the environment of a command that works in another folder (``-C``).
 
-    Where another project is set up in that folder, it is meant, not the one that was handed on.
+    If another project is set up in that folder, the variables of ``handed_on`` are dropped.
     """
     handed = environ.get(HANDED_ON, "").split()
     place = search.find(start) if handed else None
@@ -257,12 +257,12 @@ def location(found: Config) -> Location:
 
 
 def said_of_s3(found: Config) -> dict[str, Any]:
-    """Return what a configuration says of how a bucket is reached, by name."""
+    """Return a configuration's settings of a bucket, by name."""
     return read_s3({name: getattr(found, name) for name in S3})
 
 
 def read_s3(settings: Mapping[str, Setting]) -> dict[str, Any]:
-    """Return the values of settings of a bucket; what nobody has said is left out."""
+    """Return the values of a bucket's settings; unset ones are left out."""
     said = {name: setting.value for name, setting in settings.items() if setting.value is not None}
     payer = settings.get("request_payer")
     if "request_payer" in said and payer is not None:
@@ -287,7 +287,7 @@ def truth(setting: Setting, name: str) -> bool:
 
 
 def _read_user(path: str) -> Mapping[str, Any]:
-    """Read the user's own file. There is none where another user's home may not be looked into."""
+    """Read the user's own file; none counts as there if another user's home cannot be read."""
     try:
         with open(path, "rb") as file:
             raw = file.read()
@@ -301,7 +301,7 @@ def _read_user(path: str) -> Mapping[str, Any]:
 
 
 def _read(path: str, *, named: bool = False) -> dict[str, Any]:
-    """Read a file of settings; one that does not exist has none, unless somebody named it."""
+    """Read a file of settings; a missing file has none, unless the user named it."""
     try:
         with open(path, "rb") as file:
             raw = file.read()
@@ -393,7 +393,7 @@ def _cache_folder(environ: Mapping[str, str], start: str) -> str:
 
 
 def write(folder: str, settings: Mapping[str, Any]) -> tuple[str, bool]:
-    """Write the project's file, whole or not at all; it keeps what else stands there.
+    """Write the project's file, whole or not at all; its other settings stay.
 
     Returns its path, and whether anything is new in it.
 

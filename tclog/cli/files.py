@@ -56,7 +56,7 @@ def reading(file: str) -> Iterator[IO[bytes]]:
 
 
 def unreadable(file: Path | str, error: OSError) -> UsageError:
-    """Return what to say of a file that cannot be read; ``-`` is standard input."""
+    """Return the error for a file that cannot be read; ``-`` is standard input."""
     piped = file == STDIN
     named = "standard input" if piped else str(file) or quote(file)
     return UsageError(
@@ -93,16 +93,16 @@ def _named(folder: Path) -> str:
 
 
 def file_to_write(out: str, command: str, usual: str, *, into: bool = False) -> str:
-    """Return the file that a command writes; what cannot be one is said before the work is done.
+    """Return the file that a command writes; refuse an unusable path before the work is done.
 
     Args:
-        out: what the user named; a link stands for the file that it leads to.
+        out: the path from the user; a link stands for its target.
         command: the words that go before the file, for hints.
         usual: a name that such a file has.
         into: whether a folder stands for the file of that name in it.
 
     Raises:
-        UsageError: it cannot be a file, or its folder does not exist.
+        UsageError: the path cannot be a file, or its folder does not exist.
     """
     from tclog.log.outfile import is_plain
 
@@ -136,10 +136,10 @@ def file_to_write(out: str, command: str, usual: str, *, into: bool = False) -> 
 
 
 def last_part(name: str) -> str:
-    """Return the file name of an artifact: another agent's must not choose a folder here.
+    """Return a file name for an artifact, whose name must not choose a folder here.
 
     Raises:
-        UsageError: it gives none.
+        UsageError: the artifact's name gives no file name.
     """
     last = os.path.basename(name)
     if last in ("", ".", ".."):
@@ -153,7 +153,7 @@ def write_whole(path: str | os.PathLike[str], raw: bytes, *, durable: bool = Tru
     """Write a file, whole or not at all; see ``tclog.log.outfile``.
 
     Raises:
-        OSError: it cannot be written, and is as it was.
+        OSError: it cannot be written, and is unchanged.
     """
     from tclog.log.outfile import written
 

@@ -90,7 +90,7 @@ class Here:
         return self._start
 
     def configured(self, folder: str | None = None, **flags: str | None) -> config.Config:
-        """Return what the files say here or in a folder, without what this command was told."""
+        """Return the configuration of the files here or in a folder, without flags."""
         environ = {k: v for k, v in self.environ.items() if not k.startswith("TCLOG_")}
         said = config.Flags(**flags)
         return config.load(said, environ, folder or self.start, begin=self.begins)
@@ -103,7 +103,7 @@ class Here:
         return self._config
 
     def environ_for_child(self) -> dict[str, str]:
-        """Return the environment of a command that works where and as whom this one does."""
+        """Return the environment for a command that works in the same project as the same agent."""
         return {**self.environ, **config.handed_on(self.config)}
 
     def agent(self) -> str:
@@ -327,7 +327,7 @@ class Here:
         return History(log.store, log.client, folder, run=log.run, tell=self._say_in_memory)
 
     def _say_in_memory(self, reason: str) -> None:
-        """Say that the cache cannot be written, and what would help."""
+        """Print a note that the cache cannot be written, with the variable that helps."""
         own = os.path.dirname(self.config.file or "")
         better = os.path.join(own, "cache") if own and os.access(own, os.W_OK) else "FOLDER"
         self.note(

@@ -1,8 +1,8 @@
-"""The name under which this machine acts in a working tree: one line in a file of its own.
+"""The agent name of this machine in a working tree: one line in a file of its own.
 
 It is not in the project's configuration, which everybody shares. In a git worktree the file is
 ``tclog-agent`` in its git folder, so each worktree has its own; elsewhere ``live/agent`` in
-``.tclog``. The file of another user is not believed.
+``.tclog``. The file of another user is ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SIZE_MAX = 4096
 
 
 def agent_file(start: str, project_file: str | None) -> str | None:
-    """Return where the name is kept for a folder; None outside of git without a project."""
+    """Return the agent file for a folder; None outside of git without a project."""
     git = search.git_folder(start)
     if git is not None:
         return os.path.join(git, "tclog-agent")
@@ -27,10 +27,10 @@ def agent_file(start: str, project_file: str | None) -> str | None:
 
 
 def read_agent(path: str | None, environ: Mapping[str, str]) -> str | None:
-    """Read the name that is kept in a file, if it is there and this user's.
+    """Read the agent name from a file, if the file exists and is this user's.
 
     Raises:
-        UsageError: it is there and cannot be read.
+        UsageError: the file exists but cannot be read.
     """
     if path is None:
         return None

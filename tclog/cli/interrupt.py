@@ -1,9 +1,8 @@
 """Signals that end a command: while modules load the process just ends; later they are exceptions.
 
-An exception lets a command withdraw what it has begun: its arrival at a barrier, what it has
-announced, a file that is half written. The exception of an interrupt in the middle of loading a C
-extension has crashed the interpreter (orjson 3.13 on Python 3.11), and nothing has begun yet about
-which there would be anything to say.
+An exception lets a command withdraw what it has begun: its arrival at a barrier, an announcement,
+a half-written file. An exception while a C extension loads has crashed the interpreter (orjson 3.13
+on Python 3.11); and while modules load, there is nothing to withdraw yet.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from tclog.errors import EXIT_INTERRUPTED
 
 # These cannot be caught, or stop a process, or say that it goes on, or do nothing by themselves.
 _OTHERS = ("KILL", "STOP", "TSTP", "TTIN", "TTOU", "CONT", "CHLD", "URG", "WINCH", "INFO")
-# The process itself has failed; running any more of it would help nobody.
+# The process itself has failed: running more of it does not help.
 _FAULTS = ("SEGV", "BUS", "FPE", "ILL", "TRAP", "ABRT", "SYS", "EMT")
 # All that end a process which does not catch them.
 ENDING: frozenset[int] = frozenset(map(int, signal.valid_signals())) - {
@@ -32,7 +31,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def interrupt_of(number: int) -> KeyboardInterrupt:
-    """Return the exception that a signal is."""
+    """Return the exception for a signal."""
     return KeyboardInterrupt() if number == signal.SIGINT else Interrupted(number)
 
 
@@ -52,7 +51,7 @@ def end_at_once() -> None:
 def raise_again() -> None:
     """Undo ``end_at_once``: from now on what would end the process is an exception.
 
-    What the caller has ignored stays so: ``nohup`` means that.
+    Signals that the caller ignores stay ignored, as ``nohup`` intends.
     """
     for number in ENDING:
         if signal.getsignal(number) is signal.SIG_DFL:

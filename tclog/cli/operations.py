@@ -134,7 +134,7 @@ LEASE = Field(DURATION, "lease_s")
 
 
 class Operation(NamedTuple):
-    """One operation: its protocol, its fields, and whether it needs to be said who acts."""
+    """One operation: its protocol, its fields, and whether it needs an agent name."""
 
     protocol: Callable[..., Protocol[Any]]
     fields: Mapping[str, Field]
@@ -502,9 +502,9 @@ class Asked(NamedTuple):
 def read_lines(
     stream: IO[bytes], file: str = STDIN, *, bytes_max: int = LINE_BYTES_MAX
 ) -> Iterator[tuple[int, bytes | None]]:
-    """Yield each line with its number as soon as it is there; None for one that is too long.
+    """Yield each line with its number as soon as it arrives; None for a line that is too long.
 
-    Empty lines are left out. Nothing after a line is waited for.
+    Empty lines are left out. A line is yielded before the next one is read.
 
     Raises:
         UsageError: the stream, which is that of ``file``, cannot be read.

@@ -61,7 +61,7 @@ class _FromStdin(str):
 
 
 class Said(Text):
-    """A text that somebody says, for others to read; ``-`` is standard input, wherever one is."""
+    """A text for others to read; ``-`` is standard input."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """See click. Nothing is read yet: completion asks too, and another word may be wrong."""
@@ -73,7 +73,7 @@ class FileName(click.ParamType[str]):
     """The path of a file that a command reads or writes, or ``-`` for its standard stream.
 
     Args:
-        code: the code word where it cannot be one.
+        code: the code word of the error if the path is unusable.
         stream: the number of the stream that ``-`` stands for; None if the command needs a file.
     """
 
@@ -84,7 +84,7 @@ class FileName(click.ParamType[str]):
         self._stream = stream
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """See click. An empty path would be the working folder, which nobody meant."""
+        """See click. Refuse an empty path, which would be the working folder."""
         del param
         hint = f"{ctx.command_path} --help" if ctx else ""
         if not value:
@@ -138,7 +138,7 @@ attempts = click.option(
 
 
 def s3_option(name: str, dest: str, help_text: str) -> Callable[[F], F]:
-    """Make an option for the settings of a bucket that have none of their own."""
+    """Make an option for the bucket settings that have no option of their own."""
     return click.option(
         name, dest, multiple=True, metavar="NAME=VALUE", help=help_text, callback=_read_s3
     )
@@ -202,7 +202,7 @@ def filters(command: F) -> F:
 
 
 def place(command: F) -> F:
-    """Add the options that say where a bucket is and how it is reached."""
+    """Add the options for the place of a bucket and how it is reached."""
     command = s3_option("--s3", "s3", "Another S3 setting, such as sse=AES256; repeatable.")(
         command
     )
@@ -248,11 +248,11 @@ def check_key(key: str | None) -> str | None:
 
 
 def from_stdin(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a command, with standard input where ``-`` stands for a text.
+    """Return the arguments of a command, with standard input in place of a text given as ``-``.
 
     Raises:
         BadValue: it is not UTF-8.
-        UsageError: it stands for two texts, or cannot be read.
+        UsageError: ``-`` is given for two texts, or standard input cannot be read.
     """
     asking = [name for name, value in arguments.items() if isinstance(value, _FromStdin)]
     if not asking:
@@ -266,10 +266,10 @@ def from_stdin(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_json(text: str) -> Any:
-    """Read JSON, refusing what would not be kept exactly; a byte order mark before it is no part.
+    """Read JSON, without a byte order mark before it; refuse a value that is not kept exactly.
 
     Raises:
-        BadValue: it is none, an object has a key twice, or a number is none.
+        BadValue: it is not JSON, an object has a key twice, or a number is not finite.
     """
     import json
 

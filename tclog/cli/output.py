@@ -44,20 +44,20 @@ def harmless(text: str) -> str:
 
 
 class Cell(str):
-    """A text that fits into one cell of one row as it is: it is escaped, or needs no escaping."""
+    """A text that fits into one cell of one row: escaped already, or without need of it."""
 
     __slots__ = ()
 
 
 def one_line(value: object) -> Cell:
-    """Make a text fit into one cell of one row, from which it can be read back; a cell does."""
+    """Escape a text for one cell of one row, reversibly; a ``Cell`` stays as it is."""
     if isinstance(value, Cell):
         return value
     return Cell(unbroken(str(value).replace("\\", "\\\\")))
 
 
 def shown_name(name: str) -> str:
-    """Return a name as it is shown: one that looks like another in quotes, with what hides seen."""
+    """Return a name for display: quoted and escaped if it looks like another name."""
     if name.isascii() and name == name.strip():
         return name
     from tclog.event import why_odd

@@ -1,8 +1,8 @@
 """Where the project's file is: upwards from a folder, or in a git worktree's main checkout.
 
-Invariant: what is there and cannot be read is an error. To look further up instead would find
-another project. Also whose a file is: a file that another user has put above the working folder
-must not choose where values and credentials go (``strangers``).
+Invariant: a file that exists but cannot be read is an error. A search further up would find another
+project. This module also checks owners (``strangers``): a file that another user has put above the
+working folder must not choose where values and credentials go.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tclog.errors import ConfigNotYours, UsageError, to_run
 FOLDER = ".tclog"
 FILE = "config.toml"
 ROOT = 0
-# In the user's own file: folders whose file may say anything, whoever owns it.
+# The setting in the user's own file: folders whose file is trusted, whoever owns it.
 TRUSTED = "trusted"
-# What the file of another user may say. Its store must be a folder below its own.
+# What the file of another user may set. Its store must be a folder below its own folder.
 HARMLESS = ("store", "project", "agent", "file.fsync")
 
 
 class Place(NamedTuple):
-    """A project's file, and the names that led to it; the owner of each decides what it says.
+    """A project's file, and the paths that led to it; their owners decide whether it is trusted.
 
     ``git`` is the ``.git`` file of the worktree whose main checkout has the project.
     """
@@ -35,10 +35,10 @@ class Place(NamedTuple):
 
 
 def find(start: str, *, begin: bool = False) -> Place | None:
-    """Find the project's file; ``begin`` is for what sets up the folder that it starts in.
+    """Find the project's file; ``begin`` is true for a command that sets up the folder ``start``.
 
     Raises:
-        UsageError: something is there that cannot be read.
+        UsageError: a ``.tclog`` exists but cannot be read.
     """
     for folder in _upwards(start):
         if _is_set_up(folder, empty=begin and folder == start):
@@ -67,9 +67,9 @@ def folder_of(file: str) -> str:
 
 
 def strangers(place: Place, environ: Mapping[str, str]) -> Iterator[tuple[str, int]]:
-    """Yield the names on the way to a file that belong to another user, with that user.
+    """Yield the paths on the way to a file that belong to another user, with that user.
 
-    Root's own files are everybody's, and for ``sudo`` those of the user who called it.
+    Root's files count as the user's own, and under ``sudo`` those of the caller.
     """
     ours = _ours(environ)
     names = (os.path.dirname(place.file), place.file)
@@ -91,7 +91,7 @@ def _ours(environ: Mapping[str, str]) -> set[int]:
 
 
 def are_ours(environ: Mapping[str, str], *paths: str) -> bool:
-    """Whether no path belongs to another user; raises OSError where one is not there."""
+    """Whether no path belongs to another user; raises OSError if a path is missing."""
     return all(os.lstat(path).st_uid in _ours(environ) for path in paths)
 
 
@@ -108,16 +108,16 @@ def git_folder(start: str) -> str | None:
 def foreign(
     place: Place, environ: Mapping[str, str], user: Mapping[str, Any], user_file: str
 ) -> ConfigNotYours | None:
-    """Return what to say of a file that is another user's and that this one does not trust.
+    """Return the error for a file of another user that this user does not trust, else None.
 
     Args:
         place: where the file was found.
         environ: says who called ``sudo``.
-        user: what the user's own file says.
+        user: the settings of the user's own file.
         user_file: where that is.
 
     Raises:
-        ConfigNotYours: already the link that leads to it, a worktree's to its main checkout.
+        ConfigNotYours: the link from a worktree to its main checkout is another user's.
     """
     trusted = user.get(TRUSTED, [])
     if not isinstance(trusted, list) or not all(isinstance(row, str) for row in trusted):
@@ -150,10 +150,10 @@ def foreign(
 
 
 def check_foreign(name: str, value: str, met: ConfigNotYours) -> None:
-    """Refuse what the file of another user may not say.
+    """Refuse a setting that the file of another user may not have.
 
     Raises:
-        ConfigNotYours: a setting that is not harmless, or a store outside of the file's folder.
+        ConfigNotYours: a setting that is not harmless, or a store outside the file's folder.
     """
     if name not in HARMLESS:
         met.message = f"refused to use {name} = {value}: {met.message}"
@@ -185,7 +185,7 @@ def _name(owner: int) -> str:
 
 
 def unreadable(path: str, error: OSError) -> UsageError:
-    """Return what to say of a file of settings that is there and cannot be read."""
+    """Return the error for a file of settings that exists but cannot be read."""
     reason = str(error.strerror)
     if error.errno == errno.ENOENT:
         reason = "it is a link to a missing file or folder"
@@ -221,7 +221,7 @@ def _is_set_up(folder: str, *, empty: bool = False) -> bool:
         if error.errno == errno.ENOTDIR and os.path.exists(own) and not os.path.isdir(own):
             raise _unusable(own, "is not a folder") from None
         for path in (own, file):
-            # A link that leads nowhere: to a disk that is not mounted, perhaps, or in a circle.
+            # A dangling link: to a disk that is not mounted, perhaps, or in a circle.
             if os.path.islink(path) and not os.path.exists(path):
                 raise unreadable(path, error) from None
         if error.errno != errno.ENOENT:
@@ -235,7 +235,7 @@ def _is_set_up(folder: str, *, empty: bool = False) -> bool:
 
 
 def _refuse_empty(own: str) -> None:
-    """Refuse a folder with nothing in it, as a disk leaves behind that is not mounted."""
+    """Refuse an empty folder, such as the mount point of a disk that is not mounted."""
     try:
         with os.scandir(own) as rows:
             empty = next(rows, None) is None

@@ -62,7 +62,7 @@ def value_words(shown: Shown) -> str:
 
 
 def value_text(shown: Shown) -> str:
-    """Return the value of a memory object: texts as they are, JSON as one line of it."""
+    """Return the value of a memory object: a text unchanged, JSON on one line."""
     return str(shown["value"]) if shown["value_type"] == "text" else json_text(shown["value"])
 
 

@@ -1,7 +1,7 @@
-"""Which command was meant by a word that is none; loaded only then.
+"""Which command an unknown word probably means; loaded only for an unknown word.
 
-A word is answered with a command that is close to it by meaning or by a letter or two. Two commands
-are named where it may be either. For any other word there is the help: a wrong guess costs more.
+The hint names a command that is close by meaning, or by a letter or two. It names two commands if
+the word may mean either. For any other word it names the help: a wrong guess costs more.
 """
 
 from __future__ import annotations
@@ -106,13 +106,13 @@ trust accept           | confirm go-on ok yes
 
 
 def hint_for(path: str, word: str, names: Sequence[str], commands: Sequence[str]) -> str:
-    """Return what to run where a word is no command.
+    """Return the hint for an unknown command.
 
     Args:
-        path: the program, and the group in which the word was looked for.
-        word: what was typed.
-        names: the commands that there are in the place of the word.
-        commands: those of the program.
+        path: the program, and the group in which the word was looked up.
+        word: the unknown word.
+        names: the commands that are valid there.
+        commands: the commands of the program.
     """
     group = path.removeprefix("tclog").strip()
     meant = _meant(MEANT_IN.get(group, "") if group else MEANT, word.lower().replace("_", "-"))

@@ -107,7 +107,7 @@ artifact.add_command(put, "upload")
 
 @contextlib.contextmanager
 def _file_of(path: str) -> Iterator[Path]:
-    """Give the file to store, which is read twice: standard input is kept in one meanwhile."""
+    """Yield the file to store, which is read twice: standard input is first copied to a file."""
     if path != STDIN:
         yield Path(path)
         return
@@ -183,7 +183,7 @@ artifact.add_command(get, "download")
 
 
 def _hand_on(log: Log, found: Artifact, write: Callable[[bytes], object]) -> None:
-    """Write an artifact to what is no file: when every byte was checked, and not before."""
+    """Write an artifact to a stream, but only after every byte was checked."""
     from tclog.log.artifacts import get_artifact
 
     with tempfile.TemporaryDirectory() as folder:

@@ -120,7 +120,7 @@ def _write_each(store: Store) -> str:
 def _write(here: Here, *, writable: bool) -> str:
     """Read the configured agent's chain, and introduce it if nobody has.
 
-    An agent that was introduced before writes nothing here; the other checks tell that it can.
+    For an agent that was introduced before, this writes nothing; other checks try writes.
     """
     if here.config.agent.value is None:
         return "not tried: no agent"

@@ -74,7 +74,7 @@ class Keeper:
         return self._renewed_s + self._lease_s
 
     def start(self) -> None:
-        """Begin to renew; raises RuntimeError where this process may have no thread for it."""
+        """Begin to renew; raises RuntimeError if this process cannot start a thread for it."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -156,7 +156,7 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
     log = here.log()
     lease_s = LEASE_MS_DEFAULT / 1000 if lease is None else lease
     child = Child()
-    # From before the claim until its end is written: no signal leaves a step held for nothing.
+    # From before the claim until its end is recorded, so that no signal leaves the step held.
     with child.forwarding():
         begun_s = now_s()
         held = log.steps.claim_below(step_id, parent, lease_s=lease_s)
@@ -181,7 +181,7 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
 def _start(
     here: Here, log: Log, child: Child, keeper: Keeper, command: tuple[str, ...]
 ) -> Watchdog:
-    """Start the command below a watchdog; give the claim back where it cannot be started."""
+    """Start the command below a watchdog; give the claim back if it cannot start."""
     step, fence = keeper.step, keeper.fence
     environ = {
         **here.environ_for_child(),

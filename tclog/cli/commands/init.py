@@ -119,10 +119,10 @@ def _done(what: str, *, new: bool, changed: bool) -> str:
 
 
 def _check_said(here: Here, store: str) -> None:
-    """Take the usual store where the working folder itself was said, as in ``init .``.
+    """Use the default store if STORE is the working folder itself, as in ``init .``.
 
     Raises:
-        UsageError: it is the working folder of another project, in which no store belongs.
+        UsageError: STORE is the working folder of another project, which cannot be a store.
     """
     if store == here.start:
         here.say(store=None)
@@ -141,7 +141,7 @@ def _refuse_working_folder(here: Here, folder: str) -> NoReturn:
 
 
 def _keep_agent(here: Here, file: str, name: str) -> None:
-    """Keep who acts, for this machine; the shared file is not the place for it."""
+    """Keep the agent name for this machine; it does not belong in the shared file."""
     kept = iam.agent_file(here.start, file)
     assert kept is not None  # noqa: S101 - there is a file of the project
     try:
@@ -183,7 +183,7 @@ def _folder(here: Here) -> str:
 
 
 def _location(here: Here, folder: str) -> tuple[Location, bool]:
-    """Return where the project will be, and whether its name is only the usual one."""
+    """Return where the project will be, and whether its name is only the default."""
     # A file that names a store and no project has meant its project "default" until now.
     named = here.configured().store.source == here.config.file
     if here.config.store.value is None:
@@ -199,12 +199,12 @@ def _location(here: Here, folder: str) -> tuple[Location, bool]:
 
 
 def _ask_which(here: Here, location: Location) -> None:
-    """Refuse to begin another project in a store unless somebody has said so.
+    """Refuse to create another project in a store unless the user asked for it.
 
-    From a folder of another name the usual name would silently make a second, empty project.
+    From a folder of another name, the default name would silently make a second, empty project.
 
     Raises:
-        UsageError: there are others, and none of this name.
+        UsageError: the store has projects, but none of this name.
     """
     names = _projects_in(here, location)
     if not names or location.project in names:
@@ -227,11 +227,11 @@ def _projects_in(here: Here, location: Location) -> list[str]:
     try:
         return [row.name for row in run(read_projects(), open_outer(location, here.environ))]
     except StoreError:
-        return []  # this user may not list it, perhaps
+        return []  # perhaps this user may not list it
 
 
 def _note_others(here: Here, location: Location) -> None:
-    """Say what else a store holds: who mistyped the name of a project has just begun another."""
+    """Note the other projects of a store: a mistyped name has just created another project."""
     from tclog.log.nearby import meant, nearest
 
     others = [name for name in _projects_in(here, location) if name != location.project]
@@ -245,7 +245,7 @@ def _some(names: list[str]) -> str:
 
 
 def _places(here: Here, location: Location) -> str:
-    """Return the options that say where a bucket is, as they were given."""
+    """Return the options for the place of a bucket, as they were given."""
     if "://" not in location.url:
         return ""
     said = {name: getattr(here.flags, name) for name in config.S3}
@@ -257,7 +257,7 @@ def _places(here: Here, location: Location) -> str:
 
 
 def _again(here: Here, location: Location, project: str | None, *more: str) -> str:
-    """Return this command with everything that it was told, for hints."""
+    """Return this command with all its arguments, for hints."""
     given = here.given
     words = ["tclog", *(f"{o} {quote(given[o])}" for o in ("-C",) if o in given), "init"]
     words += [quote(location.url), f"--project {quote(project)}" if project else ""]
@@ -278,7 +278,7 @@ def _create_bucket(here: Here, location: Location) -> None:
 
 
 def _begin_shared(location: Location) -> bool:
-    """Make the folder of a shared store, and return whether the one that holds it is new."""
+    """Make the project's folder in a shared store; return whether the store's folder is new."""
     from tclog.log.project import open_store
     from tclog.store.shared import share
 
@@ -293,7 +293,7 @@ def _begin_shared(location: Location) -> bool:
 
 
 def _share(here: Here, folder: str, root: str, *, new: bool) -> None:
-    """Open what is there to the group: the store, and the way to it."""
+    """Open the store, and the folders and files on the way to it, to the group."""
     from tclog.store.shared import group_of, share
 
     above, own = Path(root).parent, Path(folder, FOLDER)
@@ -366,7 +366,7 @@ def _s3_settings(here: Here, opened: Store) -> dict[str, str | None]:
         "profile": effective.profile,
         "client": None if client.source == "default" else client.value,
         "addressing": None if effective.virtual == usual.virtual else effective.addressing,
-        # Of other machines other files are true, so this one only where it was said to tclog.
+        # Other machines keep certificates elsewhere: write this only if tclog was told to use it.
         "ca_bundle": here.config.ca_bundle.value,
         "checksum": effective.checksum,
         "sse": effective.sse,

@@ -137,13 +137,13 @@ def get(here: Here, key: str, version: int | None, at: str | None) -> None:
     if found.type == "text" and not terminal():
         write_bytes(text.encode())
         return
-    # A terminal gets no other agent's control sequences.
+    # A terminal must not get control sequences of another agent.
     text = harmless(text) if terminal() else text
     write_line(text.removesuffix("\n"))
 
 
 def value_text(found: Memory) -> str:
-    """Return a value as it is printed: a text as it is, JSON as one line of it."""
+    """Return a value as it is printed: a text unchanged, JSON on one line."""
     return str(found.value) if found.type == "text" else json_text(found.value)
 
 

@@ -22,7 +22,7 @@ from tclog.errors import UsageError
 EVERYBODY_TOO = "_broadcast"
 # More digits than a number of a message has belong to an id.
 NUMBER_DIGITS_MAX = 10
-# How long `inbox --wait` waits that says nothing of it.
+# How long `inbox --wait` waits without --timeout.
 WAIT_S = 300.0
 
 

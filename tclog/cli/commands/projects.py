@@ -40,7 +40,7 @@ def projects(
     said = {"endpoint": endpoint, "region": region, "profile": profile, **s3}
     here.say(store=store or here.flags.store, **said)
     location = here.location()
-    here.open_store(location)  # a folder that is not there is no empty store
+    here.open_store(location)  # a missing folder is not an empty store
     found = run(read_projects(), open_outer(location, here.environ))
     mine = here.configured()
     name = mine.project.value if mine.store.value == location.url else None

@@ -7,7 +7,7 @@ from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import Fact, shown_name, when, write_facts, write_json
 
-# How many steps a line names.
+# How many steps a line names at most.
 SHOWN_MAX = 10
 
 
@@ -36,7 +36,7 @@ def status(here: Here, at: str | None) -> None:
     for step in steps:
         tally[step.state] = tally.get(step.state, 0) + 1
     mine = [step for step in steps if step.state == "claimed" and step.agent == agent]
-    # What was lost is told of the present only.
+    # Losses are shown only for the present.
     lost = log.run(find_losses(log.client, steps)) if agent is not None and at is None else []
     ready = [step.id for step in steps if step.state == "ready"]
     lapsed = [step for step in steps if step.lapsed]

@@ -343,7 +343,7 @@ def clone(
 
 
 def _said(s3: dict[str, str], **flags: str | None) -> dict[str, Any]:
-    """Return what the command line says of a bucket, which goes before all that is configured."""
+    """Return the bucket settings of the command line, which go before all configured ones."""
     said = {name: config.Setting(value, "--s3") for name, value in {**flags, **s3}.items()}
     return config.read_s3(said)
 
@@ -376,11 +376,11 @@ def _target(here: Here, word: str, to: Location) -> tuple[Location, str | None]:
 
     Args:
         here: where the command was started.
-        word: a store, or a working folder: one that has a project, or the one that this is.
-        to: what else is said of it, and the project's name.
+        word: a store, or a working folder: one with a project, or the current one.
+        to: the other options for it, and the project's name.
 
     Raises:
-        UsageError: the folder is set up for another project, or lies within one.
+        UsageError: the folder is set up for another project, or is inside one.
     """
     url = _folder_or_url(word)
     if "://" in url:
@@ -418,7 +418,7 @@ def _is_set_up(folder: str) -> bool:
 
 
 def _configured(here: Here, folder: str, project: str | None = None) -> config.Config:
-    """Return what the file in a working folder says.
+    """Return the configuration in the file of a working folder.
 
     Raises:
         NotFound: it names no store.

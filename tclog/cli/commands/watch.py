@@ -163,11 +163,11 @@ class _CursorFile:
         return read_cursor(raw, str(self.path))
 
     def write(self, cursor: Cursor | None) -> None:
-        """Keep a cursor; a follower that has none yet begins anew where it began."""
+        """Keep a cursor; a follower without one starts again at its first position."""
         if cursor is None:
             return
         try:
-            # It says where to begin again; a power cut may set that back.
+            # Not durable: after a power cut, an older position is fine.
             write_whole(str(self.path), cursor.write(), durable=False)
         except OSError as error:
             raise TclogError(
@@ -208,7 +208,7 @@ def _print(here: Here, follower: Follower, commit: Commit) -> None:
 
 
 def _run(here: Here, command: str, commit: Commit) -> KeyboardInterrupt | None:
-    """Run the command for an event; return a signal that came meanwhile, if it still succeeded."""
+    """Run the command for an event; if it succeeded, return a signal that came meanwhile."""
     import tempfile
 
     import orjson
@@ -222,7 +222,7 @@ def _run(here: Here, command: str, commit: Commit) -> KeyboardInterrupt | None:
         for name in ("id", "op", "agent", "chain", "version", "at")
     }
     child = Child()
-    # Not a pipe: nobody has to feed it while the command runs.
+    # A file, not a pipe: nothing must feed it while the command runs.
     with tempfile.TemporaryFile() as given, child.forwarding():
         given.write(orjson.dumps(record) + b"\n")
         given.seek(0)

@@ -49,7 +49,7 @@ def where(here: Here) -> None:
 
 
 def _bucket(here: Here) -> dict[str, tuple[str | None, str]]:
-    """Return how the bucket is reached, as a whole; nothing else reaches a client."""
+    """Return all settings by which the bucket is reached; clients get nothing else."""
     from tclog.log.project import said_of
     from tclog.store.s3.credentials import keys_in
     from tclog.store.s3.proxies import without_password
@@ -58,7 +58,7 @@ def _bucket(here: Here) -> dict[str, tuple[str | None, str]]:
     try:
         found, sources = resolve(said_of(config.location(here.config)), here.environ)
     except TclogError as error:
-        here.note(error.message)  # what was found is shown all the same: it is what is asked for
+        here.note(error.message)  # show what was found all the same: the user asked for it
         return {}
     said = here.config.endpoint.source
     rows: dict[str, tuple[str | None, str]] = {"endpoint": (found.server, said)}

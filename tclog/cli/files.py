@@ -88,7 +88,7 @@ def size_of(file: Path) -> int:
 
 
 def _named(folder: Path) -> str:
-    """Return the path of a folder by a name, which ``.`` and ``..`` are not."""
+    """Return a folder's path, by its real name if it was given as ``.`` or ``..``."""
     return str(folder) if folder.name not in ("", "..") else folder.resolve().name or "root"
 
 

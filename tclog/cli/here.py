@@ -228,7 +228,7 @@ class Here:
             if source == "flag":  # or an argument: the words that were typed
                 said, hint = "", to_run("ls -ld", location.url)
             else:
-                said, hint = f", which is the store by {source}", "tclog where"
+                said, hint = f", the store from {source}", "tclog where"
             raise StoreMissing(f"there is no folder {location.url}{said}", hint=hint)
         return store
 

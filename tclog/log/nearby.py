@@ -109,15 +109,15 @@ def note_unseen(client: Client, names: Iterable[str]) -> None:
 
 
 def note_misnamed(client: Client) -> None:
-    """Note that the client's own name, to which nothing was ever sent, is close to another's."""
+    """Note that the client's own name, which never got a message, is close to another's."""
     seen = _seen(client)
     near = None if client.agent in seen else nearest(client.agent, seen)
     if near is not None:
-        client.warn(f"nothing was ever sent to {client.agent}{meant(near)}")
+        client.warn(f"no message was ever sent to {client.agent}{meant(near)}")
 
 
 def _seen(client: Client) -> set[str]:
-    """Return the agents that did something that this machine has seen."""
+    """Return the agents that this machine has seen act."""
     seen: set[str] = set()
     for chain, agents in client.heads.remembered():
         seen.update(agents)

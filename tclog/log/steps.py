@@ -29,7 +29,7 @@ from tclog.event import Version, chain_id, chain_name, validate_name
 from tclog.log.waiting import poll
 
 DEPTH_MAX = 10_000
-# Of the looks alone: in the log such a step stays claimed until somebody takes it over.
+# Only for listings: in the log such a step stays claimed until an agent takes it over.
 LAPSED = "lapsed"
 # What a holder does with its claim, as it believes.
 _HOLDERS = (steps.Renew, steps.Note, steps.Release, steps.Complete)
@@ -213,7 +213,7 @@ def list_steps(
 ) -> Protocol[list[Step]]:
     """Return all steps in the order in which they would be claimed, or those in one state.
 
-    ``lapsed`` is a state here, too: of the claimed steps those whose lease has ended.
+    ``lapsed`` counts as a state here, too: the claimed steps whose lease has ended.
 
     With ``ready`` those that ``claim --next`` gives out: the ready ones, then the lapsed ones.
 
@@ -350,7 +350,7 @@ def check_short(what: str, text: str) -> str:
 
 
 def refuse_text(name: str, listed: Sequence[str] | None) -> None:
-    """Refuse a text where a list of texts is wanted: it would be taken for a list of its letters.
+    """Refuse a text in place of a list of texts: it would count as a list of its letters.
 
     Raises:
         UsageError: ``bad-value``.

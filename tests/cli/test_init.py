@@ -219,7 +219,7 @@ def git(cwd: Path, *words: str) -> None:
 
 def test_init_as_says_that_the_variable_goes_before(user: User) -> None:
     env = {"TCLOG_AGENT": "ann"}
-    words = "note: TCLOG_AGENT is ann, and goes before the name that is kept here\n"
+    words = "note: TCLOG_AGENT is ann; it goes before the name that init has saved here\n"
     assert words in user("init", "--as", "bob", env=env).ok().err
     assert who(user, **env) == ("ann", "TCLOG_AGENT")
     assert "goes before" not in user("init", "--as", "ann", env=env).ok().err

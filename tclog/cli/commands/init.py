@@ -153,7 +153,7 @@ def _keep_agent(here: Here, file: str, name: str) -> None:
         )
     said = here.environ.get("TCLOG_AGENT") or name
     if said != name:
-        here.note(f"TCLOG_AGENT is {said}, and goes before the name that is kept here")
+        here.note(f"TCLOG_AGENT is {said}; it goes before the name that init has saved here")
 
 
 def _folder(here: Here) -> str:

@@ -212,12 +212,12 @@ class HybridClock:
     ) -> int:
         """Correct the clock from one own write; returns the new offset in microseconds.
 
-        A difference that the write's duration and the stamp's resolution explain says nothing and
-        leaves the offset at zero: one slow request must not put a right clock off for a day.
+        If the write's duration and the stamp's resolution explain the difference, the offset stays
+        zero: one slow request must not put a correct clock off for a day.
 
         Args:
             wall_us: the machine's clock before the write.
-            stored: the stamp that the store gave it.
+            stored: the store's stamp of the write.
             took_us: how long the write took, by the machine's clock.
             resolution_us: of the stamp.
         """

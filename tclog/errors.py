@@ -24,7 +24,7 @@ from typing import Any
 EXIT_DONE = 0
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
-# The distribution is tclog-agents: on the package index tclog is a logger of somebody else.
+# The distribution is tclog-agents: on the package index, tclog is another project, a logger.
 UPGRADE = "pip install --upgrade tclog-agents"
 
 

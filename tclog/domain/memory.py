@@ -131,10 +131,9 @@ def _integer(state: State) -> int | None:
 
 
 def _between(state: State, added: Content, separator: str) -> str:
-    """Return what goes before an added text: no second separator where the value ends with one.
+    """Return the separator before an appended text: "" if the value already ends with one.
 
-    The end of a value that stands in a blob is not known here. An empty text is added for the sake
-    of its separator.
+    The end of a value in a blob is not known here. An empty text still gets its separator.
     """
     tail = "" if state.content is None else state.content.get("value")
     ended = isinstance(tail, str) and tail.endswith(separator) and added.get("value") != ""

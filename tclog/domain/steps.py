@@ -30,7 +30,7 @@ CANCELLED = "cancelled"  # no op of this format makes it; a later one does
 READY = "ready"  # pending with all dependencies complete; derived by whoever sees those
 
 OUTCOMES = (COMPLETE, BLOCKED, NEEDS_REVIEW, FAILED)
-# What ends a wait. A step that needs review is not stuck: its review may complete or reopen it.
+# States that end a wait. A step that needs review is not stuck: a review may complete or reopen it.
 STUCK = (BLOCKED, FAILED, CANCELLED)
 LEASE_MS_DEFAULT = 30 * 60 * 1000
 LEASE_MS_MIN = 100

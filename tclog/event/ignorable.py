@@ -1,8 +1,8 @@
-"""Characters that show nothing, as a class of a regular expression. Made by scripts/ignorable.
+"""Invisible characters, as a class of a regular expression. Made by scripts/ignorable.
 
-Those with the property Default_Ignorable_Code_Point of DerivedCoreProperties.txt, Unicode Character
-Database. The joiners U+200C and U+200D and the emoji selector U+FE0F stand apart in ``JOINERS``:
-between others they change how these look.
+They have the property Default_Ignorable_Code_Point of DerivedCoreProperties.txt, Unicode Character
+Database. The joiners U+200C and U+200D and the emoji selector U+FE0F are apart in ``JOINERS``:
+between other characters they change how these look.
 """
 
 JOINERS = "\u200c\u200d\ufe0f"

@@ -25,7 +25,7 @@ SEQ_MAX = 9_999_999_999
 # The longest key of all, of which two parts are names: that which binds an idempotency key.
 KEY_BYTES_MAX = len("once//.json") + 2 * ENCODED_MAX
 
-# The mark of a project: there is no project without it, and nobody ever writes it again.
+# The mark of a project: it makes the project, and is never rewritten.
 MARK = "tclog.json"
 ALL = ChainId("inbox/@all")
 # Names the packs of the whole log.
@@ -70,9 +70,9 @@ def validate_name(kind: str, name: str) -> str:
 
 
 def why_odd(name: str) -> str | None:
-    """Return why a name cannot be told from another by looking at it; None if it can.
+    """Return why a name looks like another one; None if it does not.
 
-    Such a name may be there already: it is read, written to, and shown in quotes.
+    Such a name may exist already: it stays readable and writable, and is shown in quotes.
     """
     if name != name.strip():
         return "begins or ends with white space"
@@ -85,10 +85,10 @@ def why_odd(name: str) -> str | None:
 
 
 def validate_new(kind: str, name: str) -> str:
-    """Return ``name`` if it may name something that is not there yet.
+    """Return ``name`` if it may name a new thing.
 
     Raises:
-        BadName: as ``validate_name``; or it looks like another name.
+        BadName: see ``validate_name``; or it looks like another name.
     """
     why = why_odd(validate_name(kind, name))
     if why is not None:

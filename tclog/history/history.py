@@ -26,7 +26,7 @@ class History:
 
     Args:
         store: where the project is.
-        client: who looks; only its clock is used, and nothing is written.
+        client: the reader; only its clock is used, and nothing is written.
         folder: the project's cache folder.
         run: drives a protocol against the store, by default in this thread.
         tell: called with the reason if the folder cannot be written, and the index is in memory.

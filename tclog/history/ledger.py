@@ -72,8 +72,8 @@ class Ledger:
     def see_version(self, version: Version) -> None:
         """Note which version a slot holds."""
         txn = version.txn or {}
-        # A transaction's key is one of the chain of its first operation; what only reads has no
-        # event that tells which chain that is.
+        # A transaction's key belongs to the chain of its first operation. If that only reads, no
+        # event tells which chain it is.
         if "key" in txn and txn["events"][:1] == [event.id for event in version.events[:1]]:
             self._insert("keyed", (version.chain, txn["agent"], txn["key"], version.seq))
         self._insert("slots", (version.chain, version.seq, bytes.fromhex(version.id)))

@@ -59,7 +59,7 @@ def attempt_json(attempt: Attempt) -> dict[str, Any]:
 
 
 def json_set(event: Event) -> Any:
-    """Return the JSON value that an event sets; None if it sets none, or a large one."""
+    """Return the JSON value that an event sets; None without one, or for a large one."""
     body = event.body
     if event.op != "memory.set" or body.get("type") != "json" or "reverts" in body:
         return None

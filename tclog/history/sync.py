@@ -84,7 +84,7 @@ PAGE = 4000
 AT_ONCE = 512
 CHAINS_AT_ONCE = 512
 NEVER = Stamp("9999")
-# What the index says of the version that the store lacked when that was found.
+# The index's record of the version that the store lacked, from when this was found.
 _DOUBTED = "doubted"
 STEPS_FORWARD_MAX = 2
 PASSES_MAX = 1_000
@@ -135,7 +135,7 @@ def sync(
 
 
 def _doubt(index: Index, error: Damaged) -> None:
-    """Keep which version the store lacked: newer ones that it has may be in the index by now."""
+    """Record which version the store lacked: by now the index may have newer ones that it has."""
     known = error.details.get("remembered")
     if known is not None:
         with index.writing():
@@ -143,7 +143,7 @@ def _doubt(index: Index, error: Damaged) -> None:
 
 
 def _witness(client: Client, index: Index) -> Remembered | None:
-    """Return the version to be looked for: the one that was lacking, else the newest here."""
+    """Return the version to look for: the one that the store lacked, else the newest here."""
     if not index.finished():
         return None  # a first sync: every chain that is there already is looked at
     seq, _, chain = (index.meta(_DOUBTED) or "0 ").partition(" ")

@@ -55,7 +55,7 @@ class Target:
                 object=MARK,
             )
         if found is not None:
-            # A copy that is brought up to date was probed when it was begun, and may have changed.
+            # An existing copy was probed when it was begun; its store may have changed since.
             created = yield Create(self._mount + MARK, mark)
             if created.outcome is Outcome.WON:
                 raise StoreUnfit(

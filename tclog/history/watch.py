@@ -95,7 +95,7 @@ class Follower:
             self.history.sync()
             if not self.history.asked(self.history.index.waiting):
                 break
-        # What still waits for its number was committed before, too.
+        # Events that still wait for their numbers were committed before, too.
         for event in self.history.asked(lambda: self.history.index.unnumbered(RECENT_MAX)):
             self._remember(event)
         self._stand_at(self.history.asked(self.history.index.last_number))
@@ -114,10 +114,10 @@ class Follower:
             self._find_place()
 
     def _find_place(self) -> None:
-        """Stand behind the event to begin with, if it has its number by now.
+        """Move behind the start event, if it has its number by now.
 
-        A young event may wait for it through several syncs. A place by its stamp would not do until
-        then: the event would come itself, and what has an earlier stamp and a later number.
+        A young event may wait for its number through several syncs. Its stamp is no substitute: the
+        event itself would come, and events with an earlier stamp and a later number.
         """
         event = self._behind
         if event is None:

@@ -428,7 +428,7 @@ class Asking(Database):
         return [number for (number,) in rows]
 
     def unnumbered(self, limit: int) -> list[EventId]:
-        """Return events that have no number yet, the newest, at most so many."""
+        """Return the newest events that have no number yet, at most ``limit``."""
         find = "SELECT id FROM events WHERE n IS NULL ORDER BY row DESC LIMIT ?"
         return [EventId(row[0].hex()) for row in self._db.execute(find, (limit,))]
 

@@ -1,4 +1,4 @@
-"""The database: opening and schema, damage, transactions, and what is remembered beside the rows.
+"""The database: opening and schema, damage, transactions, and the facts beside the rows.
 
 Many processes share one index. Rows are only added, and every writer makes the same rows, so
 writers need no agreement: each inserts what is missing, in one transaction a batch.
@@ -7,14 +7,14 @@ writers need no agreement: each inserts what is missing, in one transaction a ba
     versions   the bytes of every version; those of an aborted transaction behind a minus sign
     events     one row for every committed event and chain that holds it
     attempts   events that no chain here holds: lost, refused, or on their way
-    open       chains that an event names and that do not hold it (yet)
+    open       chains that an event names but that do not hold it (yet)
     meta       the schema, the epoch (a random name of this copy), and how far sync has come
 
-``at`` of versions and events is the moment from which on they count. It is the version's own, or
+``at`` of versions and events is the moment from which they count. It is the version's own stamp, or
 that of a transaction which follows it, if that is earlier: then the stamps of its chain had run
-ahead. So it never falls within a chain, and all slots of a transaction have the same.
+ahead. So it never decreases within a chain, and all slots of a transaction have the same.
 
-Where the folder cannot be written, the index is in memory alone: each process makes its own.
+If the folder cannot be written, the index is only in memory: each process makes its own.
 
 ``events.n`` numbers the committed events in an order that every follower on this machine sees: see
 ``Writing.number``.
@@ -91,7 +91,7 @@ _NOT_DAMAGE = {
     sqlite3.SQLITE_AUTH: "it may not be read",
     sqlite3.SQLITE_NOMEM: "there is no memory left",
 }
-# Where it cannot be written: one in memory serves as well, and takes longer.
+# If the folder cannot be written: an index in memory does the same, and takes longer.
 _UNWRITABLE = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_READONLY,
@@ -120,7 +120,7 @@ class Database:
 
     Args:
         folder: the project's cache folder; the index has a folder of its own in it.
-        tell: called with the reason if the index is in memory alone.
+        tell: called with the reason if the index is only in memory.
 
     Raises:
         IndexUnusable: it can be neither opened nor made.
@@ -160,7 +160,7 @@ class Database:
         raise self._unusable(met) from met
 
     def _without(self, error: Exception) -> sqlite3.Connection:
-        """Open an index in memory where none can be written.
+        """Open an index in memory if the folder cannot be written.
 
         Raises:
             IndexUnusable: the error says something else.

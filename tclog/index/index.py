@@ -11,7 +11,7 @@ class Index(Writing, Asking):
 
     Args:
         folder: the project's cache folder; the index has a folder of its own in it.
-        tell: called with the reason if the index is in memory alone.
+        tell: called with the reason if the index is only in memory.
 
     Raises:
         IndexUnusable: it can be neither opened nor made.

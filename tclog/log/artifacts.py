@@ -130,12 +130,12 @@ def find_artifact(
 def get_artifact(
     found: Artifact, out: Path, *, progress: Progress | None = None
 ) -> Protocol[Artifact]:
-    """Write an artifact's bytes to ``out``, which appears only when all were checked.
+    """Write an artifact's bytes to ``out``, which appears only after all were checked.
 
     A device or a pipe gets them as they come.
 
     Raises:
-        Damaged: the blob is missing or does not have its hash; ``out`` is as it was.
+        Damaged: the blob is missing or does not match its hash; ``out`` is unchanged.
     """
     blob = BlobHash(found.blake3)
     pieces = None

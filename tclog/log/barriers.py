@@ -28,9 +28,8 @@ def pass_barrier(
 ) -> Protocol[Barrier]:
     """Arrive at a barrier and wait until ``parties`` agents have.
 
-    An agent that gives up waiting, or is interrupted, withdraws its arrival, so nobody is counted
-    who is gone.
-    ``tell`` is told before the wait if the agent's name is counted already.
+    An agent that gives up waiting, or is interrupted, withdraws its arrival, so no absent agent is
+    counted. ``tell`` is called before the wait if the agent's name is counted already.
 
     Raises:
         Refused: the barrier is forming for another number of parties.

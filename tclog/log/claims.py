@@ -195,14 +195,14 @@ def claim_waiting(
     fence: int | None = None,
     id_key: str | None = None,
 ) -> Protocol[Step]:
-    """Claim a step as soon as it can be had.
+    """Claim a step as soon as it is free.
 
-    Between two attempts the chain is only read; a new attempt is made when the step changed, or
+    Between two attempts the chain is only read. The next attempt follows when the step changed, or
     when the holder's lease should have ended.
 
     Raises:
-        WaitTimeout: it could not be had in time.
-        Refused: it never can be: it is complete or stuck, or waits for a step that is stuck.
+        WaitTimeout: the step was not free in time.
+        Refused: it is complete or stuck, or waits for a step that is stuck.
     """
     retry_s = [0.0]
     seen: list[tuple[int, ...]] = [()]
@@ -240,7 +240,7 @@ def claim_waiting(
 
 
 def _check_wait(refused: Refused) -> None:
-    """Go on waiting only if the claim can still be had.
+    """Continue waiting only if the claim can still succeed.
 
     Raises:
         Refused: the refusal itself, or ``wait-blocked``: a step that this one waits for is stuck.

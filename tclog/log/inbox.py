@@ -113,7 +113,7 @@ def check_recipients(client: Client, names: Sequence[str]) -> Protocol[None]:
 
 
 def note_recipients(client: Client, body: Mapping[str, Any]) -> None:
-    """Note recipients that were never seen: a misspelt name makes an inbox that no agent reads."""
+    """Note recipients that were never seen: a misspelt name makes an inbox that nobody reads."""
     names = [name for name in body["to"] if name != EVERYBODY and not client.heads.acted(name)]
     if names:
         from tclog.log.nearby import note_unseen
@@ -211,9 +211,9 @@ def read_inbox(
 
 
 def count_unread(client: Client, *, at: Hlc | None = None) -> Protocol[int]:
-    """Count what the client has not acknowledged, and write nothing.
+    """Count the messages that the client has not acknowledged, and write nothing.
 
-    Broadcasts that have no place in the inbox yet count, and get none: a look is no reading.
+    Broadcasts without a number in the inbox count too, and get none here.
     """
     chain = inbox_chain(client.agent)
     known = client.known(chain) is not None
@@ -232,7 +232,7 @@ def count_unread(client: Client, *, at: Hlc | None = None) -> Protocol[int]:
 def _mailbox(
     client: Client, head: Version | None, *, everything: bool, at: Hlc | None, known: bool
 ) -> Protocol[Mailbox]:
-    """Return what an inbox held at a version; ``known`` says whether some version was known."""
+    """Return an inbox's messages at a version; ``known`` says whether any version was known."""
     if head is None:
         return Mailbox((), (), 0, 0)
     agent, chain = client.agent, head.chain

@@ -62,14 +62,14 @@ def open_log(
         agent: the agent's name, 1 to 200 bytes.
         project: the project's name inside the store.
         create: make the project if it does not exist. The store is probed first.
-        session: which run of the agent this is; only it may go on with its claims. By default each
+        session: the run of the agent; only the same session may use its claims. By default each
             ``Log`` is a weak session of its own (docs/guarantees.md, Claims).
         endpoint: the S3 endpoint. By default that of the environment, then that of the AWS files,
             then AWS itself.
         region: the S3 region, by default looked for in the same way.
         profile: an AWS profile; otherwise the standard credential chain.
         client: ``obstore`` or ``boto3``.
-        s3: more settings of the bucket, by the names that the file has (README, Configuration).
+        s3: more settings of the bucket, by their names in the file (docs/stores.md).
         fsync: for folders, whether writes survive a power cut.
         cache: a folder for known heads, to be shared by processes; by default kept in memory.
 

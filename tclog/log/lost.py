@@ -1,7 +1,7 @@
-"""Claims that an agent lost: who took them, read from the step's own chain.
+"""Claims that an agent lost, and the agents that took them, read from the step's own chain.
 
 A takeover, a theft or a forced end is one write to the chain of its step, and sends no message. So
-the old holder's commands look there. Nothing is read for a command that succeeds, but by `status`.
+the old holder's commands look there. A command that succeeds reads nothing more, except `status`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tclog.errors import Damaged, Refused, StoreError
 from tclog.event import ChainId, Event, Version, chain_id
 from tclog.event.bodies import counting
 
-# How many takeovers in a row are looked back through, and how many versions since a claim.
+# How many takeovers in a row to look back through, and how many versions since a claim.
 TAKEOVERS_MAX = 8
 LOOKED_MAX = 32
 _GRANTS = ("step.claim", "step.takeover", "step.move")
@@ -28,7 +28,7 @@ _ENDS = {"step.complete": "made", "step.release": "released"}
 
 
 class Lost(NamedTuple):
-    """A claim that another session ended; ``how`` is a participle, ``reason`` that of a force."""
+    """A claim that another session ended; ``how`` is a participle, ``reason`` is a force's."""
 
     step: str
     holder: str
@@ -39,7 +39,7 @@ class Lost(NamedTuple):
     reason: str | None
 
     def sentence(self) -> str:
-        """Say what became of the claim."""
+        """Return a sentence on how the claim was lost."""
         who = self.agent
         if self.agent == self.holder:
             who += f" in session {self.session}"
@@ -61,7 +61,7 @@ class Lost(NamedTuple):
 
 
 def tell_lost(client: Client, step: str, refused: Refused) -> Protocol[None]:
-    """Add to a refusal that the claim of this agent was lost, and to which agent."""
+    """Add to a refusal that this agent's claim was lost, and to which agent."""
     try:
         lost = yield from find_lost(client, step)
     except (StoreError, Damaged):
@@ -105,7 +105,7 @@ def find_lost(client: Client, step: str) -> Protocol[Lost | None]:
         if grant.op == "step.takeover" and grant.body["from"] == client.agent:
             return _lost(step, client.agent, grant)
         if grant.agent == client.agent:
-            # The newest claim is this agent's own. Only force ends it by another's hand.
+            # The newest claim is this agent's own. Only force lets another agent end it.
             end = yield from _ending(client, head, chain, fence)
             return None if end is None else _lost(step, client.agent, end)
         if grant.op == "step.claim":
@@ -122,7 +122,7 @@ def _granting(client: Client, head: Version, chain: ChainId, fence: int) -> Prot
 
 
 def _ending(client: Client, head: Version, chain: ChainId, fence: int) -> Protocol[Event | None]:
-    """Return the forced end of a claim, among the newest versions since."""
+    """Return the forced end of a claim, from the newest versions since then."""
     first = max(fence, head.seq - LOOKED_MAX) + 1
     for version in reversed((yield from read_range(client, chain, first, head.seq, head))):
         for event in reversed(counting(version)):

@@ -143,7 +143,7 @@ def read_current(client: Client, key: str) -> Protocol[Memory | None]:
 
 
 def current_words(now: Memory | None) -> str:
-    """Say which value is there now, for the text of a refusal; a long one only as it begins."""
+    """Return words for the current value, for a refusal; a long value is cut."""
     if now is None or now.deleted:
         return ""
     text = now.value if now.type == "text" else encode(now.value).decode()

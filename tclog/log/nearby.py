@@ -1,7 +1,7 @@
-"""Names that were probably meant, from what this machine remembers; nothing here asks the store.
+"""Close names for an unknown one, from what this machine remembers; sends no request.
 
-A name that nobody knows here may be right: the machine has seen a part of the project. So a write
-under it goes through, with a note. Only what needs the thing to exist is refused.
+An unknown name may be right: the machine has seen only a part of the project. So a write under it
+goes through, with a note. Only a command that needs the thing is refused.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from tclog.chain.client import Client
 from tclog.errors import NotFound, to_run
 
-# Words for everybody that agents try as the name of one.
+# Words for everybody that agents try as a recipient.
 EVERYBODY = ("*", "all", "anybody", "anyone", "broadcast", "everybody", "everyone", "team")
-# What a code word says is missing: the kind of its chain, its field, and how it is looked at.
+# For each code word: the kind of the missing chain, the field of its name, a command to see one.
 _LOOKS: Mapping[str, tuple[str, str, str]] = {
     "step-missing": ("step", "step", "tclog step show"),
     "key-missing": ("memory", "key", "tclog memory get"),
@@ -23,12 +23,12 @@ _LOOKS: Mapping[str, tuple[str, str, str]] = {
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the name that was probably meant: close by case, signs, or a letter or two."""
+    """Return the name that is close by case, punctuation, or a letter or two."""
     plain = {_plain(other): other for other in sorted(names) if other != name}
     word = _plain(name)
-    # Numbers are no slips: step-2 is not step-3.
+    # A different number is not a typing error: step-2 is not step-3.
     near = [other for other in plain if _digits(other) == _digits(word)]
-    # The first letter is seldom wrong: that counts as one slip more.
+    # The first letter is seldom wrong: a wrong one counts as one more error.
     near.sort(key=lambda other: other[:1] != word[:1])
     for slips in range(2 if len(word) < 5 else 3):
         for other in near:
@@ -38,7 +38,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 
 def within(word: str, other: str, slips: int) -> bool:
-    """Whether two words differ by so many letters: one too many, missing, wrong, or two turned."""
+    """Whether two words differ by so many letters: one extra, missing, wrong, or two swapped."""
     same = 0
     for one, two in zip(word, other, strict=False):
         if one != two:
@@ -67,7 +67,7 @@ def _digits(name: str) -> str:
 
 
 def suggest(client: Client, missing: NotFound) -> None:
-    """Add the name that was probably meant to the error for a thing that does not exist."""
+    """Add a close name to the error for a thing that does not exist."""
     kind, field, look = _LOOKS.get(missing.code, ("", "", ""))
     name = missing.details.get(field)
     near = like(client, kind, name) if isinstance(name, str) else None
@@ -78,19 +78,19 @@ def suggest(client: Client, missing: NotFound) -> None:
 
 
 def like(client: Client, kind: str, name: str) -> str | None:
-    """Return the thing of a kind that was probably meant."""
+    """Return the thing of a kind whose name is close."""
     begin = f"{kind}/"
     chains = (chain for chain, _ in client.heads.remembered())
     return nearest(name, [chain[len(begin) :] for chain in chains if chain.startswith(begin)])
 
 
 def meant(near: str | None) -> str:
-    """Say which name was probably meant."""
+    """Return words that suggest a close name, or ""."""
     return "" if near is None else f"; did you mean {near}?"
 
 
 def note_unknown_steps(client: Client, names: Sequence[str], because: str) -> None:
-    """Note steps that do not exist; ``because`` says what names them."""
+    """Note steps that do not exist; ``because`` says why they are named."""
     for name in names:
         client.warn(
             f"{because} {name}, which does not exist yet{meant(like(client, 'step', name))}"
@@ -98,7 +98,7 @@ def note_unknown_steps(client: Client, names: Sequence[str], because: str) -> No
 
 
 def note_unseen(client: Client, names: Iterable[str]) -> None:
-    """Note agents that never did anything that this machine has seen."""
+    """Note agents that this machine has never seen act."""
     seen = _seen(client) | {client.agent}
     for name in names:
         if name in seen:
@@ -127,7 +127,7 @@ def _seen(client: Client) -> set[str]:
 
 
 def note_new_step(client: Client, name: str) -> None:
-    """Note that the name of a step that a claim made is close to that of another."""
+    """Note that a claim's new step has a name close to another step's."""
     near = like(client, "step", name)
     if near is not None:
         client.warn(f"step {name} is new{meant(near)}")

@@ -1,7 +1,7 @@
 """Files that tclog writes for people: the one way in which all of them are written.
 
-A file appears whole or not at all. Its mode, its owner and the links to it stay as they were. What
-is no file (a device, a pipe, a descriptor such as /dev/stdout) is written to as the bytes come.
+A file appears whole or not at all. Its mode, its owner and symbolic links to it stay the same. A
+device, a pipe or a descriptor such as /dev/stdout gets the bytes as they come.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ACL = "system.posix_acl_access"
 
 
 def descriptor_of(path: str) -> int | None:
-    """Return the open descriptor that a path such as /dev/stdout leads to, if it leads to one."""
+    """Return the open descriptor of a path such as /dev/stdout, None for other paths."""
     own = (f"/proc/{os.getpid()}/fd", "/dev/fd")
     for _ in range(LINKS_MAX):
         folder, name = os.path.realpath(os.path.dirname(path) or "."), os.path.basename(path)
@@ -34,15 +34,15 @@ def descriptor_of(path: str) -> int | None:
 
 
 def is_plain(path: str) -> bool:
-    """Whether a path is there and no file, so that it is written to and not replaced."""
+    """Whether a path is a device or a pipe, which is written to and not replaced."""
     return descriptor_of(path) is not None or (os.path.exists(path) and not os.path.isfile(path))
 
 
 @contextlib.contextmanager
 def written(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[IO[bytes]]:
-    """Give a file to write to, which takes the place of ``path`` when all of it is there.
+    """Yield a file to write to, which replaces ``path`` when it is complete.
 
-    If anything goes wrong, an interrupt too, what was there is as it was.
+    After an error or an interrupt, ``path`` is unchanged.
 
     Args:
         path: a link stands for the file that it leads to, and stays.
@@ -99,7 +99,7 @@ def _keep(handle: int, before: os.stat_result, target: Path) -> None:
 
 
 def unwritable(file: str | os.PathLike[str], error: OSError) -> TclogError:
-    """Return what to say of a file that cannot be written: the disk is full, or rights lack."""
+    """Return the error for a file that cannot be written: a full disk, or missing rights."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     folder = Path(file).parent
     return TclogError(

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 FOLDERS = ("blobs", "chains", "events", "once", "packs")
 # It also names the folder of the project's caches on each user's disk.
 PROJECT_ID_MAX = 64
-# Of a store's folders so many are looked at for projects, and so many side by side.
+# How many of a store's folders are searched for projects, and how many at once.
 PROJECTS_MAX = 1000
 AT_ONCE = 32
 
@@ -46,9 +46,8 @@ AT_ONCE = 32
 class Location(NamedTuple):
     """Where a project is: a folder or a bucket with its settings, and the project's name.
 
-    ``url`` is a path, or ``s3://bucket/prefix``. ``s3`` has what was said of how the bucket is
-    reached, by the names of ``S3Settings``. In a location that ``reached`` returns, ``bucket`` is
-    the whole of it.
+    ``url`` is a path, or ``s3://bucket/prefix``. ``s3`` has the given settings of the bucket, by
+    the names of ``S3Settings``. In a location from ``reached``, ``bucket`` has all settings.
     """
 
     url: str
@@ -69,12 +68,12 @@ class Location(NamedTuple):
 
 
 def reached(location: Location, environ: Mapping[str, str]) -> Location:
-    """Return a location with what the working folder or the environment says of where it is.
+    """Return a location with the settings of the working folder and the environment filled in.
 
-    What is remembered of a place goes by this: of another one it would be wrong.
+    What a machine remembers of a place is filed under this, and must not be used for another place.
 
     Raises:
-        UsageError: the URL is of no kind that tclog knows, or a setting is none.
+        UsageError: the URL is of an unknown kind, or a setting is invalid.
     """
     if "://" not in location.url:
         check_folder(location.url)
@@ -133,10 +132,10 @@ def open_store(
 
 
 def said_of(location: Location) -> S3Settings:
-    """Return what a location says of a bucket, and of nothing else.
+    """Return a location's own settings of a bucket, with nothing filled in.
 
     Raises:
-        UsageError: the URL is of no kind that tclog knows.
+        UsageError: the URL is of an unknown kind.
     """
     segment = encode_name(validate_name("project", location.project))
     scheme, _, rest = location.url.partition("://")
@@ -164,7 +163,7 @@ def said_of(location: Location) -> S3Settings:
 
 
 def open_outer(location: Location, environ: Mapping[str, str] | None = None) -> Store:
-    """Open what holds all projects of a store, each as a folder; only ``read_projects`` asks it."""
+    """Open the store that holds all projects as folders; only ``read_projects`` uses it."""
     one = open_store(location, environ)
     if not one.concurrent:
         from tclog.store.file import FileStore
@@ -180,7 +179,7 @@ def open_outer(location: Location, environ: Mapping[str, str] | None = None) -> 
 def read_projects() -> Protocol[list[Project]]:
     """Read the marks of all projects of a store, in the order of their names.
 
-    What has no mark is no project. One whose mark is damaged, or closed to this user, is left out.
+    A folder without a mark is not a project. One with a damaged or unreadable mark is left out.
     """
     rows: list[Entry] = yield List("", limit=PROJECTS_MAX, folders=True)
     found: list[Project] = []

@@ -31,7 +31,7 @@ from tclog.log.waiting import poll
 DEPTH_MAX = 10_000
 # Only for listings: in the log such a step stays claimed until an agent takes it over.
 LAPSED = "lapsed"
-# What a holder does with its claim, as it believes.
+# What a holder does with the claim that it believes to hold.
 _HOLDERS = (steps.Renew, steps.Note, steps.Release, steps.Complete)
 
 
@@ -196,7 +196,7 @@ def list_rows(client: Client, *, at: Hlc | None = None) -> Protocol[list[Row]]:
 def has_lapsed(client: Client, row: Row, at: Hlc | None = None) -> bool:
     """Whether a claim's lease has ended, by this client's clock or at a moment.
 
-    The verdict is the store's clock's: it is given when the step is taken over.
+    The store's clock decides, when the step is taken over.
     """
     if row.state.state != steps.CLAIMED or row.head is None:
         return False
@@ -217,7 +217,7 @@ def list_steps(
 
     With ``ready`` those that ``claim --next`` gives out: the ready ones, then the lapsed ones.
 
-    The token of another session's claim is left out: with it, this session could act for that one.
+    The token of another session's claim is left out: with it, this session could use that claim.
     """
     rows = yield from list_rows(client, at=at)
     rows = yield from _standing(client, rows)
@@ -451,7 +451,7 @@ def wait_for_steps(
 ) -> Protocol[list[Step]]:
     """Wait until ``count`` of the steps (default: all) are complete; returns those that are.
 
-    ``tell`` is told of steps that do not exist yet, before the wait.
+    ``tell`` is called for steps that do not exist yet, before the wait.
 
     Raises:
         Refused: ``wait-blocked`` at once when too many are blocked, failed or cancelled.

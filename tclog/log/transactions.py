@@ -183,7 +183,7 @@ class Transaction:
         return self._add_step(step, work, {"op": "step.add", "with": command._asdict()})
 
     def _note_unknown(self, view: View, step: str, after: Sequence[str]) -> Protocol[None]:
-        """Note dependencies that do not exist, nor are made by another operation."""
+        """Note dependencies that do not exist and that no other operation makes."""
         made = {one.act.chain for one in self._operations}
         missing = []
         for name in after:

@@ -12,7 +12,7 @@ from tclog.errors import WaitTimeout
 T = TypeVar("T")
 POLL_MIN_S = 0.05
 POLL_MAX_S = 2.0
-# What is drawn of a pause, so that a thousand waiters do not march in step.
+# The random factor of a pause, so that a thousand waiters do not move in step.
 DRAWN = 0.5, 1.5
 
 
@@ -24,9 +24,9 @@ def poll(
     timed_out: Callable[[], WaitTimeout],
     pause_s: Callable[[], float | None] = lambda: None,
 ) -> Protocol[T]:
-    """Look until ``look`` returns something; it raises where the wait can never end.
+    """Call ``look`` until it returns something; it raises if the wait can never end.
 
-    The pause grows from ``POLL_MIN_S`` to ``POLL_MAX_S``, each times a factor within ``DRAWN``;
+    The pause grows from ``POLL_MIN_S`` to ``POLL_MAX_S``, times a random factor within ``DRAWN``;
     ``pause_s`` may ask for a longer one (until a lease ends, say).
     """
     begun_s = client.monotonic_s()

@@ -201,10 +201,10 @@ def refuse_other(key: str, *, same: bool) -> None:
 
 
 def check_forward(url: str, rows: Sequence[Entry], after: str) -> None:
-    """Refuse a listing that does not go forward: a loop over its pages would never end.
+    """Refuse a listing that repeats keys or goes back: a loop over its pages would never end.
 
     Raises:
-        StoreUnfit: a key does not come after the one before it.
+        StoreUnfit: a key does not follow the one before it.
     """
     for row in rows:
         if row.key <= after:
@@ -213,7 +213,7 @@ def check_forward(url: str, rows: Sequence[Entry], after: str) -> None:
 
 
 def not_forward(url: str, key: str) -> StoreUnfit:
-    """Return the error for a listing that goes back or stays where it is."""
+    """Return the error for a listing that repeats keys or goes back."""
     from tclog.errors import StoreUnfit
 
     return StoreUnfit(

@@ -194,7 +194,7 @@ class FileStore:
         def pieces() -> Iterator[bytes]:
             with file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    return  # some devices have no end
+                    return  # some devices never end
                 while data := file.read(CHUNK_BYTES):
                     yield data
 
@@ -398,7 +398,7 @@ class FileStore:
         return stored
 
     def _opener(self, temporary: str, flags: int) -> int:
-        """Open a new file, for the group too where this store is shared."""
+        """Open a new file, for the group too if this store is shared."""
         handle = os.open(temporary, flags, 0o666)
         modes = modes_of(self._root)
         if modes is not None:
@@ -413,7 +413,7 @@ class FileStore:
         if modes is None:
             os.mkdir(folder)  # noqa: PTH102 - as above
         elif folder in (self._root, temporary):
-            # Made by the one that begins the store, before anybody else writes there.
+            # Made by the process that creates the store, before others write there.
             os.mkdir(folder)  # noqa: PTH102 - as above
             adopt(folder, modes.folder, modes.group)
         elif not os.path.isdir(folder):  # noqa: PTH112 - as above
@@ -484,7 +484,7 @@ class FileStore:
         return "".join([f"^{c.lower()}" if "A" <= c <= "Z" else c for c in key])
 
     def _unfold(self, names: Iterable[str]) -> Iterator[str]:
-        """Yield what keys call these names, but for those that no key is written as."""
+        """Yield the keys' names for these file names, without those that no key has."""
         if not self._folds():
             yield from names
             return
@@ -531,7 +531,7 @@ def _open(path: str, flags: int) -> int:
 
 
 def _there(path: str) -> Created:
-    """Return that a name is taken; a folder that took it would never be read back as an object."""
+    """Return that a name is taken; refuse a folder there, which can never be read as an object."""
     if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114 - as above
         raise IsADirectoryError(errno.EISDIR, "a folder has its name", path)
     return Created(Outcome.EXISTS, cause="the object exists")
@@ -557,9 +557,9 @@ def _can_link(temporary: str) -> bool:
 
 
 def _discard(temporary: str) -> None:
-    """Remove a file after an interrupt, which may come just before or after what it is made by.
+    """Remove a file after an interrupt, which may come just before or after it is made.
 
-    One that has its name already keeps the other: the disk may not have confirmed it.
+    A file that already has its final name keeps the temporary one: the disk may not have it yet.
     """
     with contextlib.suppress(OSError):
         if os.stat(temporary).st_nlink == 1:  # noqa: PTH116 - as above

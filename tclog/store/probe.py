@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RACERS = 32
 ROUNDS = 6
-# Fewer than two are no race.
+# A race needs two.
 RACERS_MIN = 2
 READY_MAX_S = 5.0
 STARTS_MAX = 20
@@ -101,7 +101,7 @@ def _check_put(store: Store, key: str) -> int:
 
 
 def _race(store: Store, key: str, racers: int) -> tuple[int, int]:
-    """Let many create one name at the same instant; exactly one may win.
+    """Let many threads create one name at the same instant; exactly one may win.
 
     Returns:
         How many raced, and how many of them got no clear answer.
@@ -137,9 +137,9 @@ def _race(store: Store, key: str, racers: int) -> tuple[int, int]:
 
 
 def _answers(store: Store, key: str, racers: int) -> list[Created]:
-    """Start all creates at once and collect what each was told.
+    """Start all creates at once and collect their answers.
 
-    Where this machine lets a process have fewer threads, fewer race.
+    If a process may have fewer threads here, fewer race.
     """
     answers: list[Created | Exception | None] = [None] * racers
     gate, ready = threading.Event(), threading.Semaphore(0)
@@ -165,7 +165,7 @@ def _answers(store: Store, key: str, racers: int) -> list[Created]:
         for thread in threads:
             thread.join()
     finally:
-        # After an interrupt, too, none is left that writes while the process ends.
+        # After an interrupt, too, no thread may still write while the process ends.
         gate.set()
         for thread in threads:
             thread.join()
@@ -217,10 +217,10 @@ def _bucket(store: Store) -> S3Store | None:
 
 
 def write_each(store: Store) -> bool:
-    """Write an object beside those of each kind, as commands do; return whether they are gone.
+    """Write an object of each kind, as commands do; return whether they were removed again.
 
-    The race shows that one folder of the store can be written. A policy may deny another, or a
-    folder may lie on another disk. The names sort before all that commands list by their time.
+    The race shows only that one folder of the store is writable. A policy may deny another folder,
+    or one may be on another disk. The names sort before all names that commands list by time.
 
     Raises:
         StoreError: it names the first object that cannot be written.
@@ -239,7 +239,7 @@ def write_each(store: Store) -> bool:
     return True
 
 
-# The verbs by which commands write what is kept in each folder.
+# The verbs with which commands write to each folder.
 _NAME = ".probe"
 _KINDS: dict[str, Callable[[Store, str], object]] = {
     "events": lambda store, key: store.keep(key, b"probe"),

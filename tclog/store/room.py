@@ -1,8 +1,8 @@
-"""What this machine lets a process have: few threads, open files or little memory.
+"""The limits of a process on this machine: threads, open files, memory.
 
-Owns how many requests go out side by side, and the words for what is short. Threads cost address
-space, some 70 MB each, and open files, so a process with little of either sends one request after
-the other.
+Owns how many requests go out at once, and the error for a limit that is reached. Each thread costs
+some 70 MB of address space, and open files. So a process with little of either sends one request
+after the other.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Iterator
 
 from tclog.errors import TclogError
 
-# With less address space than this no thread is started that need not be.
+# With less address space than this, no optional thread is started.
 ROOMY_BYTES = 2 << 30
-# Of its open files a process needs so many for itself, and so many for each thread.
+# How many open files a process needs for itself, and for each thread.
 OWN_FILES = 24
 FILES_EACH = 2
 
@@ -28,7 +28,7 @@ _SHORT = {
 
 
 def soft_limit(name: str) -> int | None:
-    """Return a limit of this process, None if there is none."""
+    """Return a limit of this process, None if it is unlimited."""
     try:
         import resource
     except ImportError:  # not a POSIX system
@@ -39,7 +39,7 @@ def soft_limit(name: str) -> int | None:
 
 
 def helpers(most: int) -> int:
-    """Return how many threads, at most so many, may work beside this one."""
+    """Return how many threads may work beside this one, at most the given number."""
     memory = soft_limit("RLIMIT_AS")
     if memory is not None and memory < ROOMY_BYTES:
         return 0
@@ -48,7 +48,7 @@ def helpers(most: int) -> int:
 
 
 def has_threads(count: int) -> bool:
-    """Whether so many threads can be started now."""
+    """Whether this many threads can be started now."""
     gate = _thread.allocate_lock()
     gate.acquire()
 
@@ -67,7 +67,7 @@ def has_threads(count: int) -> bool:
 
 
 def shortage(error: BaseException) -> TclogError | None:
-    """Return what to say of an error that comes from a limit of this machine, None of others."""
+    """Return the error for the limit of this machine behind an error; None for other errors."""
     for one in _causes(error):
         name = _limit_of(one)
         if name is not None:
@@ -76,7 +76,7 @@ def shortage(error: BaseException) -> TclogError | None:
 
 
 def short_of(name: str) -> TclogError:
-    """Return the error that a limit is reached."""
+    """Return the error for a limit that is reached."""
     what, hint = _SHORT[name]
     value = soft_limit(name)
     limit = "a limit of the machine" if value is None else f"{name} is {value}"

@@ -1,9 +1,9 @@
-"""Folders of several users: who may read and write what a store keeps there.
+"""Folders of several users: the permissions of a store's files and folders.
 
-A store is shared where its folder is group-writable or setgid. Then the group may read and write
-each file and folder of it, whatever the umask of the process. Otherwise one command under 077 would
-close its chains to everybody else for good. Other users may read if they may read the store's
-folder, and never write. Elsewhere the umask decides, and nothing is wider.
+A store is shared if its folder is group-writable or setgid. Then the group may read and write each
+of its files and folders, and the umask of a process does not matter. Otherwise one command under
+077 would close chains to all other users for good. Other users may read if they may read the
+store's folder, and never write. In other folders the umask decides.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ENTER = 0o005
 
 
 class Modes(NamedTuple):
-    """What files and folders of a shared store have: permissions, and the group."""
+    """The permissions of a shared store's files and folders, and their group."""
 
     file: int
     folder: int
@@ -31,7 +31,7 @@ class Modes(NamedTuple):
 def modes_of(root: str) -> Modes | None:
     """Return the modes of a store, or None if it is not shared.
 
-    Before there is one, the folder that holds it decides.
+    If the store does not exist yet, the folder around it decides.
     """
     for folder in (root, os.path.dirname(root)):
         try:
@@ -46,9 +46,9 @@ def modes_of(root: str) -> Modes | None:
 
 
 def adopt(name: str | int, mode: int, group: int) -> None:
-    """Give a file or folder of this user's own, or an open one, its mode and group.
+    """Set the mode and group of this user's own file or folder, or of an open file.
 
-    A file system without them, or a user outside the group, changes nothing.
+    On a file system without them, or for a user outside the group, this changes nothing.
     """
     with contextlib.suppress(OSError):
         found = os.stat(name)
@@ -59,14 +59,14 @@ def adopt(name: str | int, mode: int, group: int) -> None:
 
 
 def make_folder(folder: str, temporary: str, modes: Modes) -> None:
-    """Make a folder that is open to the group from its first moment on; it may be there.
+    """Make a folder that is open to the group from the start; it may exist already.
 
-    Another process would be denied to write in one that is opened only after it was made.
+    If it were opened only after it was made, another process could be denied in between.
     """
     os.mkdir(temporary)
     try:
         adopt(temporary, modes.folder, modes.group)
-        os.rename(temporary, folder)  # an empty one that somebody has made is replaced
+        os.rename(temporary, folder)  # replaces an empty folder that another process made
     except OSError:
         os.rmdir(temporary)
         if not os.path.isdir(folder):
@@ -78,10 +78,10 @@ def share(root: str, *outer: str) -> list[str]:
 
     Args:
         root: the folder, which exists.
-        outer: folders that hold it, the nearest first, and files beside it: only to be read.
+        outer: the folders around it, the nearest first, and files beside it: made readable only.
 
     Returns:
-        What belongs to others and stayed closed to the group.
+        Paths of other users that stayed closed to the group.
     """
     group = os.stat(root).st_gid
     adopt(root, _FOLDER, group)
@@ -100,7 +100,7 @@ def share(root: str, *outer: str) -> list[str]:
         with contextlib.suppress(OSError):
             mode = os.stat(path).st_mode
             wanted = stat.S_IMODE(mode) | (0o050 if stat.S_ISDIR(mode) else 0o040)
-            # Its owner believes what such a file says, so no one else may write it.
+            # Its owner trusts such a file, so nobody else may write it.
             adopt(path, wanted if stat.S_ISDIR(mode) else wanted & ~0o022, group)
     return closed
 
@@ -117,7 +117,7 @@ def group_of(path: str) -> str:
 
 
 def _below(folder: str) -> Iterator[tuple[str, bool]]:
-    """Yield files and folders; a link is neither, for what it leads to is not the store's."""
+    """Yield files and folders, without links: their targets are not the store's."""
     for above, folders, files in os.walk(folder):
         for names, is_folder in ((folders, True), (files, False)):
             for name in names:

@@ -25,7 +25,7 @@ class Bucket(MemoryStore):
     def __init__(self, now_us: Callable[[], int], *, tells: bool = True) -> None:
         super().__init__(now_us)
         self._tells = tells
-        # As Ceph RGW does once versioning is on: it creates again what is there.
+        # As Ceph RGW does once versioning is on: it creates an existing object again.
         self.ignores_conditions = False
         self._folders: dict[str, list[str]] = {}
 

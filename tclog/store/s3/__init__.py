@@ -1,8 +1,8 @@
 """Any S3-compatible bucket. The only package that names obstore or boto3.
 
-``settings`` says how the bucket is reached, ``store`` what is sent again and what never is.
-Requests go by ``_obstore``; ``_boto3`` does what obstore cannot. ``raised`` reads what they raise,
-``failures`` says what it means. ``bucket`` is for ``init`` and ``doctor``.
+``settings`` has how the bucket is reached, ``store`` which requests are retried. Requests go by
+``_obstore``; ``_boto3`` does what obstore cannot. ``raised`` reads the clients' exceptions,
+``failures`` turns them into errors. ``bucket`` is for ``init`` and ``doctor``.
 
 Stamps have the resolution of the Last-Modified header: one second.
 """

@@ -1,7 +1,7 @@
 """Requests by boto3.
 
-It serves what obstore cannot: making a bucket, reading its settings, listings with odd keys, and
-all requests where configured (``client="boto3"``) or after a fork.
+It does what obstore cannot: making a bucket, reading its settings, listings with odd keys. It sends
+all requests if configured (``client="boto3"``), after a fork, and without threads for obstore.
 """
 
 from __future__ import annotations
@@ -26,16 +26,15 @@ from tclog.store.s3.settings import S3Settings
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# Keys that no client of tclog writes and no folder could hold: with an empty part, as the markers
-# that some programs make for folders, with . or .. as a part, or with a control character.
+# Keys that no client of tclog writes and no folder could hold: with an empty part (such as folder
+# markers of other programs), with . or .. as a part, or with a control character.
 _FOREIGN = r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f]"
 
 
 def _session(credentials: Any) -> Any:
     """Make a session that takes nothing from the environment or a file.
 
-    Each of botocore's variables keeps its default only. What the session is for is said to the
-    client in full.
+    Each of botocore's variables keeps its default. The client gets all settings as arguments.
     """
     import boto3
     import botocore.session
@@ -53,7 +52,7 @@ def _session(credentials: Any) -> Any:
 
 
 class _Found(NamedTuple):
-    """Stands for the search for credentials, which is over."""
+    """Replaces botocore's search for credentials, which tclog has done already."""
 
     credentials: Any
 
@@ -66,7 +65,7 @@ def boto3_client(settings: S3Settings, environ: Mapping[str, str]) -> S3Client:
 
     from botocore.config import Config
 
-    # The certificates of the system, as obstore has them; botocore would take its own.
+    # The system's certificates, as for obstore; botocore would use its own.
     bundle = settings.ca_bundle or ssl.get_default_verify_paths().cafile or True
     client: S3Client = _session(find_credentials(settings, environ)).client(
         "s3",
@@ -98,7 +97,7 @@ def boto3_client(settings: S3Settings, environ: Mapping[str, str]) -> S3Client:
 
 
 def _add_rules(settings: S3Settings, params: Any, model: Any, **_: Any) -> Any:
-    """Add what the bucket asks for to each request that has a place for it."""
+    """Add the bucket's required headers to each request that takes them."""
     asked = {
         "RequestPayer": "requester" if settings.request_payer else None,
         "ServerSideEncryption": settings.sse,
@@ -115,7 +114,7 @@ def _add_rules(settings: S3Settings, params: Any, model: Any, **_: Any) -> Any:
 
 
 def checksum_of(data: bytes) -> str:
-    """Return the SHA-256 of what is sent, as S3 writes it."""
+    """Return the SHA-256 of a body, as S3 writes it."""
     import hashlib
     from base64 import b64encode
 
@@ -123,9 +122,9 @@ def checksum_of(data: bytes) -> str:
 
 
 def _add_md5(request: Any, **_: Any) -> None:
-    """Add the checksum without which many servers refuse a removal of several objects.
+    """Add the checksum that many servers require for the removal of several objects.
 
-    obstore sends it, too. botocore has given it up for others.
+    obstore sends it, too. botocore now sends others instead.
     """
     import hashlib
     from base64 import b64encode
@@ -188,7 +187,7 @@ class Boto3Plane:
         where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._prefix + key, **condition}
         try:
             reply = self.client.put_object(**where, Body=data)
-            reply["ETag"]  # a proxy's page would be taken for a success
+            reply["ETag"]  # a proxy's page would count as a success
         except self.errors as error:
             self._failed(error)
 
@@ -225,7 +224,7 @@ class Boto3Plane:
         return found
 
     def _pages(self, prefix: str, page_max: int, start: dict[str, Any]) -> Iterator[Any]:
-        """Yield the pages of a listing; the caller sees to it that they go forward."""
+        """Yield the pages of a listing; the caller checks that they go forward."""
         token = None
         for _ in range(limits.PAGES_MAX):
             try:
@@ -275,7 +274,7 @@ class Boto3Plane:
             )
         except self.errors as error:
             self._failed(error)
-        # The whole is answered 200; what became of each object stands in the answer.
+        # The answer is 200 in any case; its body has the result for each object.
         for row in reply.get("Errors", ()):
             code = row.get("Code", "")
             status = 403 if code in DENIED else 500
@@ -301,7 +300,7 @@ class Boto3Plane:
                     **where, UploadId=upload, MultipartUpload={"Parts": sent}, IfNoneMatch="*"
                 )
             except BaseException:
-                # Its failure would hide why the upload was given up.
+                # Its failure would hide why the upload failed.
                 with contextlib.suppress(*self.errors):
                     self.client.abort_multipart_upload(**where, UploadId=upload)
                 raise

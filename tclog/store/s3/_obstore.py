@@ -1,7 +1,7 @@
 """Requests by obstore.
 
-*All* its retries are off: its retry loop can send a create twice and then report the conflict with
-its own success. It hangs for ever in a child of a process that has used it.
+*All* its retries are off: its retry loop can send a create twice and then report a conflict with
+its own success. It hangs forever in a child of a process that has used it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tclog.store.s3.plane import OddKeysError, filled, parts, tag
 from tclog.store.s3.raised import NOT_S3, obstore_failure
 from tclog.store.s3.settings import S3Settings
 
-# What obstore says of a listing with a key that it has no name for.
+# obstore's error for a listing with a key that it cannot represent.
 _NO_NAME = "Encountered object with invalid path"
 
 _used = False
@@ -44,15 +44,14 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def _stamp_in(meta: Mapping[str, Any]) -> Stamp:
-    """Read the stamp of an answer; where it has none obstore says 1970, and a lease would end."""
+    """Read the stamp of an answer; without one obstore says 1970, and a lease would end."""
     moment = meta["last_modified"]
     if moment.year == 1970:
         raise RequestError(Failure(0, "", NOT_S3))
     return stamp_of(moment)
 
 
-# What obstore takes from the environment of the process though it is told otherwise: there is no
-# argument that stands for "none".
+# Variables that obstore reads in spite of all arguments: no argument means "none".
 _STUBBORN = (
     "AWS_CHECKSUM_ALGORITHM",
     "AWS_SERVER_SIDE_ENCRYPTION",
@@ -60,7 +59,7 @@ _STUBBORN = (
     "AWS_SSE_CUSTOMER_KEY_BASE64",
     "AWS_SSE_KMS_KEY_ID",
 )
-# The same of keys that have no token.
+# The same for credentials without a token.
 _TOKENS = ("AWS_SESSION_TOKEN", "AWS_TOKEN")
 _hiding = threading.Lock()
 
@@ -83,7 +82,7 @@ def _hidden(*names: str) -> Iterator[None]:
 
 
 def _options(settings: S3Settings) -> dict[str, Any]:
-    """Say everything that obstore would otherwise take from variables of the environment."""
+    """Return an argument for everything that obstore would otherwise read from the environment."""
     options = {
         "bucket": settings.bucket,
         "region": settings.signed_for,
@@ -109,12 +108,12 @@ def _options(settings: S3Settings) -> dict[str, Any]:
 
 
 def _connection(settings: S3Settings) -> dict[str, Any]:
-    """Say how connections are made, also that there is no proxy, whatever the environment says."""
+    """Return how connections are made; it overrides the environment, also if there is no proxy."""
     plain = settings.server.startswith("http://")
     options: dict[str, Any] = {
         "allow_http": plain,
-        # Where nothing is encrypted there is no certificate to check, and reading those of the
-        # system takes longer than a request.
+        # Without TLS there is no certificate to check, and reading the system's takes longer than
+        # a request.
         "allow_invalid_certificates": plain,
         "connect_timeout": timedelta(seconds=limits.CONNECT_TIMEOUT_S),
         # The second leaves out every host.
@@ -183,15 +182,15 @@ class ObstorePlane:
         raise RequestError(failure or obstore_failure(error)) from error
 
     def _absent(self, error: Exception, *, said: bool = False) -> None:
-        """Accept a plain 404, but not that of a bucket which is gone.
+        """Accept a plain 404, but not the 404 of a missing bucket.
 
-        With ``said`` the answer has to say that it is the object which is not there: a proxy
-        answers 404, too, while it cannot find the server.
+        With ``said`` the answer must say that the object is missing: a proxy also answers 404 while
+        it cannot find the server.
         """
         text = str(error)
         if not isinstance(error, FileNotFoundError) or "NoSuchBucket" in text:
             self._failed(error)
-        # Most looks for a next slot end here, so what servers write is found without patterns.
+        # Most reads of a next slot end here, so this needs no patterns.
         said = said and "<Code>NoSuchKey</Code>" not in text
         if said and obstore_failure(error).code != "NoSuchKey":
             raise RequestError(Failure(0, "", NOT_S3)) from error
@@ -295,7 +294,7 @@ class ObstorePlane:
             self.create(key, first)
             return
         try:
-            # An iterator, not the reader itself: its errors come back as they were raised.
+            # An iterator, not the reader itself: so its errors arrive unchanged.
             self._call(
                 self._obstore.put,
                 self._large(),

@@ -1,4 +1,4 @@
-"""What only ``init`` and ``doctor`` ask of a bucket: to make it, and to read its settings."""
+"""Requests that only ``init`` and ``doctor`` need: to make a bucket, and to read its settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tclog.store.s3.failures import RequestError, explain
 from tclog.store.s3.raised import boto3_failure
 from tclog.store.s3.settings import REGION, S3Settings, aws_domain, check
 
-# How a life-cycle rule is told by which objects of the project vanish.
+# The words for a life-cycle rule that removes objects of the project.
 REMOVES = "remove or archive objects of this project"
 _NEW_BUCKET = r"(?!.*\.\.|[\d.]+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 
@@ -29,7 +29,7 @@ def check_new_bucket(bucket: str) -> None:
     """Refuse a name that no new bucket can have.
 
     Raises:
-        UsageError: by the rules of AWS.
+        UsageError: the name breaks the rules of AWS.
     """
     if not re.fullmatch(_NEW_BUCKET, bucket):
         raise UsageError(
@@ -64,9 +64,9 @@ def create_bucket(settings: S3Settings, environ: Mapping[str, str]) -> bool:
 
 
 def bucket_settings(settings: S3Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """Read what `doctor` reports of a bucket: what its servers may do to objects, who sees them.
+    """Read the settings of a bucket that `doctor` reports.
 
-    A setting that the server does not tell is reported as such, never guessed.
+    A setting that the server does not show is reported as unknown, never guessed.
     """
     plane = _plane(settings, environ)
     client = plane.client
@@ -118,12 +118,12 @@ def _removes(rule: Any, prefix: str) -> bool:
 
 
 def check_pages(settings: S3Settings, environ: Mapping[str, str], keys: Sequence[str]) -> None:
-    """Refuse a server that does not go on where a page of a listing ended.
+    """Refuse a server that does not continue where a page of a listing ended.
 
     Args:
         settings: how the bucket is reached.
-        environ: where the keys are looked up.
-        keys: all that is in one folder, in order.
+        environ: where the credentials are looked up.
+        keys: all keys in one folder, in order.
 
     Raises:
         StoreUnfit: the pages, of two keys each, do not show them all.
@@ -138,7 +138,7 @@ def check_pages(settings: S3Settings, environ: Mapping[str, str], keys: Sequence
 
 
 def region_of(settings: S3Settings, environ: Mapping[str, str]) -> str:
-    """Return the region that a bucket is in, "" if the server does not tell."""
+    """Return a bucket's region, "" if the server does not say."""
     try:
         plane = _plane(settings, environ)
         answer: Any = plane.client.head_bucket(Bucket=settings.bucket)
@@ -151,11 +151,11 @@ def region_of(settings: S3Settings, environ: Mapping[str, str]) -> str:
 
 
 def name_cause(error: StoreUnfit, settings: S3Settings, environ: Mapping[str, str]) -> None:
-    """Say that versioning is on where a server ignores conditions, as Ceph RGW does then."""
+    """Add to an unfit server's error that versioning is on: Ceph RGW then ignores conditions."""
     try:
         told = bucket_settings(settings, environ)
     except TclogError:
-        return  # the error tells enough without it
+        return  # the error says enough without it
     if told["versioning"] != "enabled":
         return
     if told["object lock"].startswith("on"):

@@ -1,7 +1,7 @@
-"""Whose requests they are: keys from the environment, or the whole AWS chain by botocore.
+"""Credentials: keys from the environment, or the whole AWS chain by botocore.
 
-Both clients get their keys here, and no other way. A profile that was asked for goes before the
-keys of the environment. botocore is loaded only where there are none.
+Both clients get their keys only here. A profile in tclog's settings goes before the keys of the
+environment. botocore is loaded only if the environment has no keys to use.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tclog.store.s3.settings import S3Settings
 if TYPE_CHECKING:
     from obstore.store import S3Credential
 
-# Keys that expire are asked for again after this time. botocore renews them ten minutes before
-# their end. obstore takes those for old that end within five minutes.
+# Keys that expire are requested again after this time. botocore renews them ten minutes before
+# their end; obstore counts keys as expired five minutes before it.
 KEPT = timedelta(minutes=1)
 _OBSTORE_AHEAD = timedelta(minutes=5)
 
@@ -33,11 +33,11 @@ class Keys(NamedTuple):
 
 
 def keys_in(settings: S3Settings, environ: Mapping[str, str]) -> Keys | None:
-    """Return the keys that the environment holds; none where a profile is asked for."""
+    """Return the keys of the environment; None if the settings name a profile."""
     key_id, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
     if settings.profile or not key_id or not secret:
         return None
-    # The second is what it was called at first; botocore takes it, too.
+    # The second is the older name; botocore reads it, too.
     token = environ.get("AWS_SESSION_TOKEN") or environ.get("AWS_SECURITY_TOKEN") or None
     return Keys(key_id, secret, token)
 
@@ -47,7 +47,7 @@ def find_credentials(settings: S3Settings, environ: Mapping[str, str]) -> Any:
 
     Raises:
         UsageError: there is no such profile.
-        RequestError: there are none, or they cannot be had.
+        RequestError: there are no credentials, or they cannot be loaded.
     """
     import botocore.session
     from botocore.credentials import Credentials
@@ -69,12 +69,12 @@ def find_credentials(settings: S3Settings, environ: Mapping[str, str]) -> Any:
 
 
 def profile_missing(error: Exception) -> UsageError:
-    """Return the error for a profile that no file has."""
+    """Return the error for a profile that is in no file."""
     return UsageError(str(error), code="profile-missing", hint="aws configure list-profiles")
 
 
 def unusable(error: Exception) -> RequestError:
-    """Return what botocore could not do before it sent a request."""
+    """Return the failure for an error of botocore before it sent a request."""
     failure = boto3_failure(error)
     unclear = not failure.status and not failure.code
     return RequestError(failure._replace(code="Misconfigured") if unclear else failure)
@@ -83,7 +83,7 @@ def unusable(error: Exception) -> RequestError:
 class Provider:
     """Gives obstore its keys; asked again before they expire.
 
-    Why it could not is kept in ``failure``: obstore would tell it as a text only.
+    The reason of a failure is kept in ``failure``: obstore reports it only as text.
     """
 
     def __init__(self, found: Any) -> None:

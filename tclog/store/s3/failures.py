@@ -1,7 +1,7 @@
-"""What a failed request means, whatever client made it: the one table of codes and statuses.
+"""The meaning of a failed request, for both clients: the one table of codes and statuses.
 
-``raised`` makes a ``Failure`` of what a client raises; here it becomes the error that says what to
-do.
+``raised`` turns a client's exception into a ``Failure``. This module turns it into the error that
+says what to do.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from tclog.store.s3.settings import S3Settings
 
 
 class Failure(NamedTuple):
-    """One failed request, whatever client made it.
+    """One failed request, of either client.
 
-    ``text`` is what the server said, or the client where none did. ``region`` is where the bucket
-    is, if the answer names it.
+    ``text`` is from the server, or from the client if the server sent none. ``region`` is the
+    bucket's region, if the answer names it.
     """
 
     status: int
@@ -49,7 +49,7 @@ class RequestError(Exception):
         self.failure = failure
 
 
-# What was not sent, or not by a server of S3; nothing was carried out.
+# Codes of requests that were not sent, or not answered by an S3 server: nothing was carried out.
 NO_CREDENTIALS = "NoCredentials"
 MISCONFIGURED = "Misconfigured"
 BAD_CERTIFICATE = "BadCertificate"
@@ -60,7 +60,7 @@ _NOT_SENT = (NO_CREDENTIALS, UNOBTAINED, MISCONFIGURED, BAD_CERTIFICATE, NO_TLS)
 
 
 class _Told(NamedTuple):
-    """What a sentence is made of: the bucket and its server, and what failed there."""
+    """The parts of a message: the bucket, its server, and the failure."""
 
     where: str
     bucket: str
@@ -74,7 +74,7 @@ class _Told(NamedTuple):
 
 
 def _missing(told: _Told) -> StoreError:
-    # Never to make it: where a log was, that would begin another one without a word.
+    # No hint to create the bucket: if a log was there, that would silently begin another one.
     return StoreMissing(
         f"the bucket {told.bucket!r} does not exist ({told.where})", hint="tclog where"
     )
@@ -301,7 +301,7 @@ _BY_STATUS: Mapping[int, _Meaning] = {
     501: _unfit,
     507: _full,
 }
-# By which one of several removals is told to be denied, which has no status of its own.
+# The code of one denied removal among several, which has no status of its own.
 DENIED = {
     code
     for code, meaning in _BY_CODE.items()
@@ -322,7 +322,7 @@ def explain(failure: Failure, settings: S3Settings) -> StoreError:
 
 
 def may_help_again(failure: Failure) -> bool:
-    """Whether sending it again may help; for a create: whether it may have been stored."""
+    """Whether a retry may help; for a create: whether it may have been stored."""
     return failure.code not in _NOT_SENT and (
         failure.status == 0
         or failure.status in (408, 409, 429)

@@ -1,12 +1,12 @@
-"""Bounds on time, tries and sizes of what is sent to a bucket. Read as ``limits.NAME``."""
+"""Bounds on time, tries and sizes of requests to a bucket. Read as ``limits.NAME``."""
 
 CONNECT_TIMEOUT_S = 3
 REQUEST_TIMEOUT_S = 4
-# A request is sent again only while this much has not passed, so that a dead endpoint is reported
+# A request is retried only until this much time has passed, so that a dead endpoint is reported
 # within fifteen seconds.
 AGAIN_WITHIN_S = 4.0
 TRIES_MAX = 4
-# One part of an upload; a download may take any time, as long as something comes.
+# One part of an upload; a download may take any time as long as bytes arrive.
 PART_TIMEOUT_S = 600
 DOWNLOAD_TIMEOUT_S = 86_400
 SILENCE_MAX_S = 8

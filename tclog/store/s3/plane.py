@@ -1,4 +1,4 @@
-"""What both clients can do for the store, and what both need for it."""
+"""The interface of both clients to the store, and helpers for both."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Plane(Protocol):
         ...
 
     def put(self, key: str, data: bytes) -> None:
-        """Write one, whatever is there."""
+        """Write an object, replacing any that exists."""
         ...
 
     def create(self, key: str, data: bytes) -> None:
-        """Write one if there is none; sent once."""
+        """Create an object if its key is free; sent once."""
         ...
 
     def page(self, prefix: str, after: str, limit: int) -> list[Entry]:
@@ -65,7 +65,7 @@ def tag(text: str | None) -> str:
 
 
 def parts(first: bytes, reader: CheckedReader) -> Iterator[bytes]:
-    """Read a file on from its first part, which was read already."""
+    """Read the rest of a file after its first part, which was read already."""
     part = first
     while part:
         yield part

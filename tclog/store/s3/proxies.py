@@ -1,7 +1,7 @@
-"""Which proxy the environment names for a URL: one rule for every client, as curl has it.
+"""The proxy that the environment names for a URL: one rule for both clients, the rule of curl.
 
-The variables for the URL's scheme go before ALL_PROXY, those in small letters before the others.
-NO_PROXY lists what is asked directly.
+The variables for the URL's scheme go before ALL_PROXY, lower-case names before upper-case ones.
+NO_PROXY lists the hosts that need no proxy.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ def find_proxy(url: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
     """Return the URL of the proxy for a URL and the variable that names it; None for no proxy.
 
     Raises:
-        UsageError: the variable names none, or a kind that not every client can use.
+        UsageError: the variable is not a proxy URL, or names a kind that not both clients support.
     """
     parts = _URL.match(url)
     if parts is None:
         return None
     scheme = parts[1]
     names = [f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"]
-    if "REQUEST_METHOD" in environ:  # in a CGI script that one is a header of a stranger's request
+    if "REQUEST_METHOD" in environ:  # in a CGI script HTTP_PROXY is a header of a client's request
         names.remove("HTTP_PROXY") if scheme == "http" else None
     name = next((name for name in names if name in environ), None)
     proxy = environ[name].strip() if name is not None else ""
@@ -50,7 +50,7 @@ def find_proxy(url: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
 def is_left_out(no_proxy: str, host: str, port: int) -> bool:
     """Whether NO_PROXY names a host: itself, a domain above it, its network, or ``*``.
 
-    Entries are separated by commas or spaces. One with a port stands for that port only.
+    Entries are separated by commas or spaces. An entry with a port holds for that port only.
     """
     host = host.lower().rstrip(".")
     for word in re.split(r"[,\s]+", no_proxy.lower()):
@@ -74,7 +74,7 @@ def _in_network(host: str, network: str) -> bool:
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)
     except ValueError:
-        return False  # a name, or no network
+        return False  # a host name, or not a network
 
 
 def without_password(proxy: str) -> str:

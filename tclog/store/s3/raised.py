@@ -1,6 +1,6 @@
-"""What the clients raise, read as a ``Failure``: status, code, and what the server said.
+"""Reads the clients' exceptions as a ``Failure``: status, code, and the server's text.
 
-Nothing else interprets the vendors' exceptions.
+No other module interprets the vendors' exceptions.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ TEXT_MAX = 200
 # -- what obstore raises ---------------------------------------------------------------------------
 
 NOT_S3 = "the answer is not from an S3 server"
-# Compiled when first needed, for most requests do not fail.
+# Compiled when first needed, because most requests do not fail.
 _STATUS = r"status code: (\d{3})[^:]*(?::\s*(.*))?"
 _CODE = r"<Code>\s*([\w.]+)\s*</Code>|\(code: ([\w.]+)\)"
 _MESSAGE = r"<Message>([^<]*)</Message>"
 _REGION = r"<Region>([\w-]+)</Region>"
 _HTML = r"\s*<(?:!doctype html|html)\b"
-# How obstore tells a redirect, of which it shows neither status nor body.
+# obstore's words for a redirect; it shows neither status nor body.
 _REDIRECT = "Received redirect without LOCATION"
-# Of the errors below a failed connection the innermost one says most.
+# Of the nested errors of a failed connection, the innermost one says most.
 _INNER = r"\b(?:error|message): \"([^\"]*)\""
 
 
@@ -45,7 +45,7 @@ def obstore_failure(error: Exception) -> Failure:
     status = int(status_text[1]) if status_text else 0
     code = (code_text[1] or code_text[2]) if code_text else ""
     if isinstance(error, exceptions.AlreadyExistsError):
-        # Also what obstore makes of a 409 that stored nothing.
+        # obstore also raises this for a 409 that stored nothing.
         return Failure(status or 412, "AlreadyExists", text)
     if isinstance(error, exceptions.InvalidPathError | exceptions.UnknownConfigurationKeyError):
         code = code or MISCONFIGURED
@@ -59,7 +59,7 @@ def obstore_failure(error: Exception) -> Failure:
 
 
 def _status_of(error: Exception) -> int:
-    """Return the status that a kind of obstore's errors stands for; 0 for the other kinds."""
+    """Return the status for a class of obstore's errors; 0 for other classes."""
     from obstore import exceptions
 
     kinds: Mapping[int, tuple[type[Exception], ...]] = {
@@ -73,7 +73,7 @@ def _status_of(error: Exception) -> int:
 
 
 def _answered(status: int, code: str, body: str, text: str) -> Failure:
-    """Return what a server said, without the client's words around it."""
+    """Return the server's text, without the client's words around it."""
     from html import unescape
 
     if not code and 400 <= status < 500 and re.match(_HTML, body, re.IGNORECASE):
@@ -109,8 +109,8 @@ _NO_TOKEN = {
     "SSOError",
     "TokenRetrievalError",
 }
-# What botocore raises before it sends anything. A class that is not named here is taken for a lost
-# answer, which is slower but never wrong.
+# Errors that botocore raises before it sends anything. Any other class counts as a lost answer,
+# which is slower but never wrong.
 _UNSENT = {
     "BaseEndpointResolverError",
     "ConfigNotFound",
@@ -134,14 +134,14 @@ _UNSENT = {
 
 
 def boto3_failure(error: Exception) -> Failure:
-    """Read status and S3 code out of an error of botocore's, or tell that nothing was sent."""
+    """Read status and S3 code from a botocore error, or find that nothing was sent."""
     from botocore import exceptions
 
     if isinstance(error, exceptions.ClientError):
         return _boto3_answered(error.response)
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
         return Failure(0, NO_CREDENTIALS, str(error))
-    # By name, because not every release of botocore has all of them.
+    # By name, because not every release of botocore has all classes.
     kinds = {kind.__name__ for kind in type(error).__mro__}
     text = _short(str(error))
     if kinds & {"KeyError", "ResponseParserError"}:
@@ -163,7 +163,7 @@ def _boto3_answered(response: Mapping[str, Any]) -> Failure:
     meta, told = response.get("ResponseMetadata", {}), response.get("Error", {})
     headers = meta.get("HTTPHeaders", {})
     status, code = int(meta.get("HTTPStatusCode", 0)), str(told.get("Code", ""))
-    # A HEAD has no body, nor has a proxy's answer one that botocore reads: the code is the status.
+    # A HEAD has no body, and botocore does not read a proxy's body: then the code is the status.
     if not code or code.isdigit():
         html = 400 <= status < 500 and str(headers.get("content-type", "")).startswith("text/html")
         return Failure(status, WEB_PAGE if html else "", "")

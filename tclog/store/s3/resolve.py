@@ -1,6 +1,6 @@
-"""Where each setting of a bucket comes from: what was said, the environment, the AWS files.
+"""The source of each bucket setting: tclog's own settings, the environment, the AWS files.
 
-The files are read by botocore, and only if they may hold something that nobody has said: loading it
+botocore reads the files, but only if they may hold a setting that is still open: loading botocore
 takes longer than most commands.
 """
 
@@ -18,7 +18,7 @@ ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 PROFILES = ("AWS_DEFAULT_PROFILE", "AWS_PROFILE")
 FILES = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
-# Which words of a file can fill in a setting.
+# The words of an AWS file that can fill in a setting.
 _WORDS = {
     "endpoint": (b"endpoint_url", b"use_fips_endpoint", b"use_dualstack_endpoint"),
     "region": (b"region",),
@@ -28,21 +28,21 @@ _WORDS = {
 
 
 class Resolved(NamedTuple):
-    """The whole set, and the place where each setting that nobody has said was found."""
+    """The whole set, and where each setting that was not given was found."""
 
     settings: S3Settings
     sources: Mapping[str, str]
 
 
 def resolve(said: S3Settings, environ: Mapping[str, str]) -> Resolved:
-    """Fill in what nobody has said. What was said goes before everything else.
+    """Fill in the settings that were not given. Given ones go before all others.
 
     Args:
-        said: what flags, variables of tclog's and its files say; the rest is None.
+        said: the settings from flags, tclog's variables and tclog's files; the rest is None.
         environ: where the standard ``AWS_*`` and ``*_PROXY`` variables are looked up.
 
     Raises:
-        UsageError: a setting is none, a profile is missing, a file of certificates is none.
+        UsageError: a setting is invalid, a profile is missing, a certificate file is unusable.
         StoreError: the AWS files cannot be used.
     """
     sources: dict[str, str] = {}
@@ -68,7 +68,7 @@ def resolve(said: S3Settings, environ: Mapping[str, str]) -> Resolved:
         found["endpoint"] = None
     for name in _WORDS:
         fill(name, found.get(name), f"profile {profile or 'default'}")
-    # What other clients heed, too: botocore the one, obstore the other.
+    # Variables of other clients: botocore reads the first, obstore the second.
     fill_from("ca_bundle", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
     fill("region", REGION, "default")
     for kind, name in (("fips", "use_fips_endpoint"), ("dualstack", "use_dualstack_endpoint")):
@@ -90,7 +90,7 @@ def _truth(text: Any) -> bool:
 
 
 def _special(found: Mapping[str, Any], region: str) -> str | None:
-    """Return the URL of AWS's servers that are validated (FIPS) or speak IPv6, if asked for."""
+    """Return the URL of AWS's FIPS or dual-stack (IPv6) servers, if the settings ask for them."""
     if not (found["fips"] or found["dualstack"]):
         return None
     words = ("s3-fips" if found["fips"] else "s3", *(["dualstack"] if found["dualstack"] else []))
@@ -98,7 +98,7 @@ def _special(found: Mapping[str, Any], region: str) -> str | None:
 
 
 def _with_bundle(said: S3Settings) -> S3Settings:
-    """Refuse certificates that cannot be read; where nothing is encrypted none are needed."""
+    """Refuse a certificate file that cannot be read; without TLS none is needed."""
     if said.ca_bundle is None or said.server.startswith("http://"):
         return said._replace(ca_bundle=None)
     path = os.path.expanduser(said.ca_bundle)  # noqa: PTH111 - loading pathlib takes time
@@ -127,7 +127,7 @@ def _paths(environ: Mapping[str, str]) -> list[str]:
 
 
 def _may_tell(said: S3Settings, environ: Mapping[str, str]) -> bool:
-    """Whether a file has a word for something that is not known yet."""
+    """Whether a file has a word for a setting that is still open."""
     names = {name for name in _WORDS if getattr(said, name) is None}
     if (said.endpoint or "").startswith("http://"):
         names.discard("ca_bundle")
@@ -137,7 +137,7 @@ def _may_tell(said: S3Settings, environ: Mapping[str, str]) -> bool:
             with open(path, "rb") as file:  # noqa: PTH123 - as above
                 raw = file.read()
         except OSError:
-            continue  # botocore tells of it, where its contents are needed
+            continue  # botocore reports it, if its contents are needed
         if any(word in raw for word in words):
             return True
     return False
@@ -146,7 +146,7 @@ def _may_tell(said: S3Settings, environ: Mapping[str, str]) -> bool:
 def _read_files(
     said: S3Settings, environ: Mapping[str, str], profile: str | None
 ) -> dict[str, Any]:
-    """Return what the profile says, by botocore's rules."""
+    """Return the profile's settings, by botocore's rules."""
     import botocore.session
     from botocore.exceptions import BotoCoreError, InvalidConfigError, ProfileNotFound
 

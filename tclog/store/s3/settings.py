@@ -1,7 +1,7 @@
-"""How a bucket is reached: one set of settings, the same for every client, and nothing beside it.
+"""How a bucket is reached: one set of settings for both clients.
 
-``resolve.resolve`` fills it in from what was said, the environment and the AWS files. The clients
-are built from it alone; only credentials are looked up elsewhere (``credentials``).
+``resolve.resolve`` fills it in from tclog's settings, the environment and the AWS files. The
+clients are built from it alone; only credentials are looked up elsewhere (``credentials``).
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ ENCRYPTIONS = ("none", "AES256", "aws:kms", "aws:kms:dsse")
 
 
 class S3Settings(NamedTuple):
-    """How to reach a bucket. What is None follows the rules of AWS.
+    """How to reach a bucket. A setting of None follows the rules of AWS.
 
     Args:
         bucket: its name.
         prefix: what every key begins with, without a slash at the end.
         endpoint: the server's URL; None for AWS.
-        region: what requests are signed for.
-        profile: whose credentials are taken, instead of those of the environment.
+        region: the region for which requests are signed.
+        profile: whose credentials are used, instead of those of the environment.
         client: ``obstore`` or ``boto3``.
         addressing: where a request names the bucket: ``path``, or ``virtual`` for the host name.
         ca_bundle: a file of certificates to trust.
         proxy: the HTTP proxy for this endpoint.
-        checksum: sent with what is written: ``sha256``. ``none`` is what was said for None.
-        sse: the encryption that is asked for: ``AES256``, ``aws:kms`` or ``aws:kms:dsse``; ``none``
-            as above.
-        sse_kms_key: the key for it, where it is not the bucket's own.
+        checksum: sent with every write: ``sha256``. A user writes ``none`` for None.
+        sse: the encryption to request: ``AES256``, ``aws:kms`` or ``aws:kms:dsse``; ``none`` as
+            above.
+        sse_kms_key: the key for it, if it is not the bucket's own.
         request_payer: whether requests say that this account pays for them.
     """
 
@@ -67,8 +67,8 @@ class S3Settings(NamedTuple):
     def virtual(self) -> bool:
         """Whether the host name of a request names the bucket, by botocore's rules.
 
-        At AWS it does, elsewhere where that was said. It never does where no host name can be made
-        of it: of a bucket with dots (no certificate would fit), or at an address of numbers.
+        At AWS it does; elsewhere only if configured. It never does for a bucket with dots (no
+        certificate would match), or for a server at an IP address.
         """
         asked = self.addressing or ("path" if self.endpoint else "virtual")
         fits = re.fullmatch(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", self.bucket) is not None
@@ -84,7 +84,7 @@ class S3Settings(NamedTuple):
         return f"{scheme}://{self.bucket}.{rest}"
 
 
-# What the regions of other partitions begin with, and where those have their servers.
+# The prefixes of regions in other partitions, and the domains of their servers.
 _DOMAINS = {
     "cn-": "amazonaws.com.cn",
     "eu-isoe-": "cloud.adc-e.uk",
@@ -101,7 +101,7 @@ def aws_domain(region: str) -> str:
     return found[0] if found else "amazonaws.com"
 
 
-# What a bucket may be called that was made long ago, or by another server.
+# Valid names of buckets that were made long ago, or by another server.
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _ENDPOINT = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(\d{1,5}))?(/[!-~]*)?")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -109,10 +109,10 @@ _KEY = re.compile(r"[!-~]{1,2048}")
 
 
 def check(settings: S3Settings) -> S3Settings:
-    """Refuse what a client would panic on, and what no server knows.
+    """Refuse values on which a client would panic, and values that no server knows.
 
     Raises:
-        UsageError: a setting is none.
+        UsageError: a setting is invalid.
     """
     if not _BUCKET.fullmatch(settings.bucket):
         raise UsageError(

@@ -1,7 +1,7 @@
-"""A bucket as a store: what is sent again, what never is, and what each answer decides.
+"""A bucket as a store: which requests are retried, and what each answer decides.
 
-Reads and idempotent puts are sent again, a bounded number of times; creates never are: their answer
-is won, exists or unknown, and the protocol reads back.
+Reads and idempotent puts are retried, a bounded number of times. Creates never are: their answer is
+won, exists or unknown, and the protocol reads back.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class S3Store:
 
     Args:
         settings: how to reach it, as ``resolve`` gives them.
-        environ: where the keys are looked up, if they are not in a file.
+        environ: where the credentials are looked up, if they are not in a file.
 
     Raises:
-        UsageError: the settings are none.
+        UsageError: a setting is invalid.
     """
 
     concurrent = True
@@ -50,11 +50,11 @@ class S3Store:
         self._environ = environ
         self._settings = check(settings)
         self._planes: dict[tuple[str, int], Plane] = {}
-        # Whether this process may have the threads of obstore, once that was tried.
+        # Whether this process may have obstore's threads, once that was tried.
         self._threads: bool | None = None
         # Whether a listing was met that obstore cannot show.
         self._odd_keys = False
-        # Whether anything was answered as only a server of S3 does.
+        # Whether any answer was one that only an S3 server gives.
         self._is_s3 = False
         self._region: str | None = None
         self.url = f"s3://{settings.bucket}" + (f"/{settings.prefix}" if settings.prefix else "")
@@ -65,7 +65,7 @@ class S3Store:
         return self._settings
 
     def plane(self, client: str = "") -> Plane:
-        """Return this process's client: the one that is asked for, or that of the settings."""
+        """Return this process's client: the given one, or the one of the settings."""
         client = client or self._settings.client
         if client == "obstore" and not self._can_use_obstore():
             client = "boto3"
@@ -92,7 +92,7 @@ class S3Store:
             raise self._explain(error.failure) from error
 
     def _sent(self, request: Callable[[], T]) -> T:
-        """Send a read or an idempotent write, again if need be; bounded in number and time."""
+        """Send a read or an idempotent write, with retries bounded in number and time."""
         begun, lost = time.monotonic(), False
         for nth in range(1, limits.TRIES_MAX + 1):
             try:
@@ -106,7 +106,7 @@ class S3Store:
                     or not may_help_again(error.failure)
                 ):
                     told = self._explain(error.failure)
-                    # That the last try was refused says nothing of those before it.
+                    # A refusal of the last try proves nothing about the tries before it.
                     if lost and not isinstance(told, StoreUnreachable):
                         told = StoreUnreachable(told.message, hint=told.hint)
                     raise told from error
@@ -115,7 +115,7 @@ class S3Store:
         raise AssertionError
 
     def _explain(self, failure: Failure) -> StoreError:
-        """Say what a failure means; where the bucket is elsewhere, ask where that is."""
+        """Return the error for a failure; if the bucket is in another region, ask which."""
         if failure.status in (301, 307) and not failure.region:
             from tclog.store.s3.bucket import region_of
 
@@ -125,13 +125,13 @@ class S3Store:
         return explain(failure, self._settings)
 
     def check_pages(self, keys: Sequence[str]) -> None:
-        """Refuse a server that does not go on where a page of a listing ended."""
+        """Refuse a server that does not continue where a page of a listing ended."""
         from tclog.store.s3.bucket import check_pages
 
         check_pages(self._settings, self._environ, keys)
 
     def name_cause(self, error: StoreUnfit) -> None:
-        """Say which of the bucket's settings makes the server ignore conditions, if one does."""
+        """Add to the error which bucket setting makes the server ignore conditions, if one does."""
         from tclog.store.s3.bucket import name_cause
 
         name_cause(error, self._settings, self._environ)
@@ -148,7 +148,7 @@ class S3Store:
         return None
 
     def keep(self, key: str, data: bytes) -> Stamp | None:
-        """See ``Store``. One request, unless it is there already."""
+        """See ``Store``. One request, unless the object exists already."""
         for nth in range(limits.TRIES_MAX):
             if self._sent(lambda: self._is_new(key, data)):
                 return None
@@ -156,12 +156,12 @@ class S3Store:
             if same is not None:
                 refuse_other(key, same=same)
                 return None
-            # obstore tells a 409, of two at once, as it tells that the object is there.
+            # obstore reports a 409 (two writers at once) as if the object existed.
             time.sleep(0.05 * 3**nth)
         raise StoreUnreachable(f"the store says that {key} exists, but it cannot be read")
 
     def _is_same(self, key: str, data: bytes) -> bool | None:
-        """Compare what is there; None if nothing is. Of a large object, only the size is read."""
+        """Compare the existing object; None without one. For a large one, only the size is read."""
         if len(data) > limits.RECORD_BYTES_MAX:
             entry = self.stat(key)
             return None if entry is None else entry.size == len(data)
@@ -178,7 +178,7 @@ class S3Store:
         return True
 
     def create(self, key: str, data: bytes) -> Created:
-        """See ``Store``. Sent once; whatever is not a plain success has to be read back."""
+        """See ``Store``. Sent once; any answer but a plain success must be read back."""
         try:
             self.plane().create(key, data)
         except RequestError as error:
@@ -202,12 +202,12 @@ class S3Store:
     def _listed(self, prefix: str, ask: Callable[[Plane], Rows]) -> Rows:
         rows = self._asked(ask)
         if not rows and not self._is_s3:
-            # obstore takes a proxy's page for an empty listing; the refusal of a GET has a form.
+            # obstore reads a proxy's page as an empty listing; the refusal of a GET shows it.
             self.get(prefix)
         return rows
 
     def _asked(self, ask: Callable[[Plane], T]) -> T:
-        """List by obstore; by boto3 once other programs' keys were met that obstore cannot show."""
+        """List by obstore; by boto3 after meeting keys that obstore cannot show."""
         if not self._odd_keys:
             try:
                 return self._sent(lambda: ask(self.plane()))
@@ -218,8 +218,8 @@ class S3Store:
     def stat(self, key: str) -> Entry | None:
         """See ``Store``.
 
-        A HEAD has no body, so it cannot tell a proxy's answer from the server's, nor why a request
-        is refused; a GET can.
+        A HEAD has no body. So it shows neither whether a proxy answered, nor why a request is
+        refused; a GET shows both.
         """
         found: Entry | None = None
         try:
@@ -241,8 +241,8 @@ class S3Store:
     ) -> None:
         """See ``Store``. Large files go up in parts; the object exists only when all are there.
 
-        obstore completes parts without a condition. What is there then gets the same bytes again,
-        unless the caller has looked for it first.
+        obstore completes parts without a condition. An existing object gets the same bytes again,
+        unless the caller has checked first.
         """
         with CheckedReader(path, digest, progress) as reader:
             try:

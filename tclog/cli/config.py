@@ -333,6 +333,16 @@ def _parse(path: str, raw: bytes) -> dict[str, Any]:
         ) from None
 
 
+def unknown(file: str) -> list[str]:
+    """Return the settings in a file that have no meaning: slips of the hand, most likely."""
+    known = {"store", "project", "agent", search.TRUSTED, "file.fsync"} | {f"s3.{n}" for n in S3}
+    names = []
+    for name, value in _read(file).items():
+        inner = value if name in ("s3", "file") and isinstance(value, dict) else None
+        names += [name] if inner is None else [f"{name}.{word}" for word in inner]
+    return [name for name in names if name not in known]
+
+
 def read_plain(text: str) -> dict[str, Any] | None:
     """Read TOML as ``tclog init`` writes it, or None: loading ``tomllib`` takes 3 ms.
 

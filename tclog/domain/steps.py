@@ -297,8 +297,9 @@ def _claim(state: State, command: Claim, place: Place) -> Decision:
     if state.state == COMPLETE:
         return _already_complete(state, step, agent)
     if state.state in (NEEDS_REVIEW, *STUCK):
+        way = "; tclog reopen makes it pending again" if state.state in STUCK else ""
         return Refused(
-            f"step {step} is {state.state}, set by {state.agent}",
+            f"step {step} is {state.state}, set by {state.agent}{way}",
             code="step-blocked",
             hint=to_run("tclog step show", step),
             holder=state.agent,

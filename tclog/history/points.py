@@ -38,8 +38,9 @@ def resolve(client: Client, index: Index, moment: Moment) -> Protocol[Hlc]:
     at: Hlc | None = state_of(chain, (yield from read_head(client, chain))).at
     if at is None:
         what = "event, version or tag" if moment.id_prefix else "tag"
+        times = "" if moment.id_prefix else "; a time is 2h, yesterday or 2026-11-23T15:42:05Z"
         raise NotFound(
-            f"there is no {what} {name}",
+            f"there is no {what} {name}{times}",
             code="point-missing",
             hint="tclog tag" if moment.tag else "tclog log",
         )

@@ -182,7 +182,7 @@ def lease_ms_of(lease_s: float | None) -> int:
         return steps.LEASE_MS_DEFAULT
     lease_ms = round(lease_s * 1000)
     if not steps.LEASE_MS_MIN <= lease_ms <= steps.LEASE_MS_MAX:
-        raise UsageError(f"a lease lasts 100 ms to 30 days, not {lease_s:g} s", code="bad-lease")
+        raise UsageError(f"a lease lasts 100 ms to 30 days, not {lease_s:.12g} s", code="bad-lease")
     return lease_ms
 
 

@@ -111,7 +111,9 @@ def note_unseen(client: Client, names: Iterable[str]) -> None:
 def note_misnamed(client: Client) -> None:
     """Note that the client's own name, which never got a message, is close to another's."""
     seen = _seen(client)
-    near = None if client.agent in seen else nearest(client.agent, seen)
+    chains = [chain for chain, _ in client.heads.remembered()]
+    sent_to = {chain[6:] for chain in chains if chain.startswith("inbox/")} - {"@all"}
+    near = None if client.agent in seen else nearest(client.agent, seen | sent_to)
     if near is not None:
         client.warn(f"no message was ever sent to {client.agent}{meant(near)}")
 

@@ -205,6 +205,25 @@ def test_a_broken_git_file_is_nobodys_worktree(user: User):
         assert where(user)["config"][0] is None
 
 
+def test_where_names_settings_that_mean_nothing(project: User):
+    """A slip in a name was a setting that nobody made, and the project was not found."""
+    file = config(project)
+    lines = file.read_text().replace("project =", "projct =")
+    file.write_text(f'endpoint = "http://x"\n{lines}\n[s3]\nregoin = "r"\n[fiel]\nfsync = true\n')
+    user_config(project).parent.mkdir(parents=True, exist_ok=True)
+    user_config(project).write_text('agent = "al"\ntrusted = []\n[file]\nsync = true\n')
+    notes = project("where").ok().err.splitlines()
+    of = {
+        str(file): ["endpoint", "projct", "s3.regoin", "fiel"],
+        str(user_config(project)): ["file.sync"],
+    }
+    assert notes == [
+        f"note: {path} has {name}, which is no setting of tclog"
+        for path, names in of.items()
+        for name in names
+    ]
+
+
 # -- files that are wrong -------------------------------------------------------------------------
 
 BROKEN = {

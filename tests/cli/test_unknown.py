@@ -94,6 +94,28 @@ def test_what_need_not_exist_is_noted(
     assert notes == ([] if note is None else [note])
 
 
+@pytest.mark.parametrize("word", ["2 hours", "22:50", "yesterdya"])
+def test_what_is_no_time_is_not_called_a_tag_alone(started: User, word: str) -> None:
+    error = started("log", "--since", word, "--json").error(3)
+    assert "a time is 2h, yesterday or 20" in error["message"]
+    assert "a time" not in started("show", "beef", "--json").error(3)["message"]
+    assert "a time" not in started("diff", "beef", "--json").error(3)["message"]
+
+
+@pytest.mark.parametrize("outcome", ["failed", "blocked", "needs-review"])
+def test_a_step_that_is_stuck_says_the_way_on(started: User, outcome: str) -> None:
+    started("complete", "design", f"--{outcome}").ok()
+    error = started("claim", "design", "--json").error(4)
+    assert ("; tclog reopen makes" in error["message"]) == (outcome != "needs-review")
+
+
+def test_an_inbox_is_missed_by_a_letter_before_its_agent_ever_acted(started: User) -> None:
+    started("send", "reviewer", "please look").ok()
+    told = "nothing was ever sent to reviewr; did you mean reviewer?"
+    assert told in started("inbox", "--as", "reviewr").ok().err
+    assert "did you mean" not in started("inbox", "--as", "reviewer").ok().err
+
+
 def test_a_wait_does_not_call_pending_what_does_not_exist(started: User) -> None:
     done = started("wait-for", "nope", "design", "--timeout", "0s")
     error = next(line for line in done.err.splitlines() if line.startswith("error"))

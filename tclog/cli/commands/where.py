@@ -31,6 +31,9 @@ def where(here: Here) -> None:
     for name in ("store", "project", "agent", "session", *config.S3, "fsync"):
         setting = getattr(found, name)
         rows[name] = (setting.value, setting.source)
+    for file in filter(None, (found.file, found.user_file)):
+        for name in config.unknown(file):
+            here.note(f"{file} has {name}, which is no setting of tclog")
     rows |= dict.fromkeys(("proxy", "credentials"), (None, "default"))
     if (found.store.value or "").startswith("s3://"):
         rows |= _bucket(here)

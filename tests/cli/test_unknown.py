@@ -111,7 +111,7 @@ def test_a_step_that_is_stuck_says_the_way_on(started: User, outcome: str) -> No
 
 def test_an_inbox_is_missed_by_a_letter_before_its_agent_ever_acted(started: User) -> None:
     started("send", "reviewer", "please look").ok()
-    told = "nothing was ever sent to reviewr; did you mean reviewer?"
+    told = "no message was ever sent to reviewr; did you mean reviewer?"
     assert told in started("inbox", "--as", "reviewr").ok().err
     assert "did you mean" not in started("inbox", "--as", "reviewer").ok().err
 

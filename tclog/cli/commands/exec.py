@@ -280,8 +280,8 @@ def _watch(child: Child, keeper: Keeper, watchdog: Watchdog) -> int | None:
         if status is not None:
             if not watchdog.end():
                 return 128 - status if status < 0 else status
-            # The watchdog ended the command, so its work was not done, whatever status it has; and
-            # what it started may not have listened.
+            # The watchdog ended the command, so its work is not done, even with status 0. Processes
+            # that it started may still run.
             child.signal(signal.SIGKILL)
             return None
         if resumed_s is not None and keeper.renewed_since(resumed_s):

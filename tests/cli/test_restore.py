@@ -59,6 +59,15 @@ def test_a_project_comes_back_into_its_folder(
     backup("memory", "set", "k", "w").ok()
 
 
+def test_an_import_without_a_place_hints_at_this_folder(backup: User) -> None:
+    """The hint was `tclog init`, after which the import was refused."""
+    nothing(backup.work)
+    error = backup("import", "../log.jsonl", "--json").error(3)
+    assert error["hint"] == "tclog import ../log.jsonl ."
+    backup(*error["hint"].split()[1:]).ok()
+    assert backup("memory", "get", "k").out == "v"
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_another_folder_of_a_project_is_named_by_its_path(backup: User, way: str) -> None:
     other = backup.folder / "other"

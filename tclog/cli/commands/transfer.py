@@ -186,7 +186,11 @@ def import_(
                 code="project-differs",
             )
         here.say(project=reader.head.project)
-        location = here.location()
+        try:
+            location = here.location()
+        except NotFound as missing:
+            missing.hint = to_run("tclog import", file, ".")
+            raise
         if store is not None:
             location, new = _target(here, store, location)
             location = reached(location, here.environ)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from tclog.cli.output import STDIN
 from tclog.errors import BadValue, UsageError
+
+if TYPE_CHECKING:
+    from tclog.cli.here import Here
 
 BYTE_ORDER_MARK = "\ufeff"
 # What is done for the claim that ``tclog exec`` holds, unless it names another token.
@@ -199,6 +202,17 @@ def filters(command: F) -> F:
     ):
         command = decorate(command)
     return command
+
+
+def note_op(here: Here, pattern: str | None) -> None:
+    """Note a pattern that no op of this release matches; a later one may have more."""
+    from fnmatch import fnmatchcase
+
+    from tclog.event.bodies import BODIES
+    from tclog.log.nearby import meant, nearest
+
+    if pattern is not None and not any(fnmatchcase(op, pattern) for op in BODIES):
+        here.note(f"no known op matches {pattern}{meant(nearest(pattern, BODIES))}")
 
 
 def place(command: F) -> F:

@@ -116,6 +116,15 @@ def test_an_inbox_is_missed_by_a_letter_before_its_agent_ever_acted(started: Use
     assert "did you mean" not in started("inbox", "--as", "reviewer").ok().err
 
 
+@pytest.mark.parametrize("words", [["log"], ["watch", "--timeout", "100ms"]], ids=" ".join)
+def test_a_pattern_that_no_op_matches_is_noted(started: User, words: list[str]) -> None:
+    """A watch for it waited for ever, and said nothing."""
+    told = "note: no known op matches memroy.set; did you mean memory.set?\n"
+    assert told in started(*words, "--op", "memroy.set").err
+    assert "note: no known op matches message\n" in started(*words, "--op", "message").err
+    assert "no known op" not in started(*words, "--op", "mem*.set").err
+
+
 def test_a_wait_does_not_call_pending_what_does_not_exist(started: User) -> None:
     done = started("wait-for", "nope", "design", "--timeout", "0s")
     error = next(line for line in done.err.splitlines() if line.startswith("error"))

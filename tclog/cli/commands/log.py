@@ -79,6 +79,7 @@ def log(
     from tclog.history.log import read_log, read_on
     from tclog.index import Filter
 
+    options.note_op(here, op)
     history = here.history()
     wanted = Filter(agent, op, chain, here.boundary(since), here.boundary(until), text or None)
     shown = min(here.shown(limit) or sys.maxsize, sys.maxsize)

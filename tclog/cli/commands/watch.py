@@ -93,6 +93,7 @@ def watch(
     if interval_s <= 0:
         raise UsageError("the interval is not above 0", hint="tclog watch --interval 1s")
     file = None if cursor_file is None else _CursorFile(Path(here.start, cursor_file))
+    options.note_op(here, op)
     history = here.open_history()
     history.synced = here.say_left_out
     follower = Follower(history, Filter(agent, op, chain, None, None, text or None), here.note)

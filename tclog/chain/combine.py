@@ -509,7 +509,7 @@ def _named(race: Race, entry: Entry) -> _Named | None:
     """Read an announcement's name; the event is in the announcement, unless that is empty."""
     parts = pending_key_parts(entry.key)
     if parts is None:
-        race.client.warn(f"{entry.key} is no announcement that makes sense")
+        race.client.warn(f"{entry.key} is not a valid announcement")
         return None
     at, after, event = parts
     source = entry.key if entry.size else event_key(at, race.chain, event)
@@ -529,7 +529,7 @@ def _decode(
             return Announcement(name.key, name.after, event, len(found.data))
     except TclogError:
         pass
-    client.warn(f"{name.key} is no announcement that makes sense")
+    client.warn(f"{name.key} is not a valid announcement")
     return None
 
 

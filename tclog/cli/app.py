@@ -352,7 +352,7 @@ def _from_click(error: click.ClickException) -> UsageError:
     path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "tclog"
     message = " ".join(error.format_message().split()).rstrip(".")  # click lists words in lines
     if isinstance(error, click.NoSuchOption):
-        message += " (a word that begins with - and is no option goes after --)"
+        message += " (a word that begins with - but is not an option goes after --)"
     return UsageError(message[:1].lower() + message[1:], hint=f"{path} --help")
 
 

@@ -334,7 +334,7 @@ def _parse(path: str, raw: bytes) -> dict[str, Any]:
 
 
 def unknown(file: str) -> list[str]:
-    """Return the settings in a file that have no meaning: slips of the hand, most likely."""
+    """Return the unknown settings in a file, which are probably misspelt."""
     known = {"store", "project", "agent", search.TRUSTED, "file.fsync"} | {f"s3.{n}" for n in S3}
     names = []
     for name, value in _read(file).items():

@@ -128,7 +128,7 @@ def file_to_write(out: str, command: str, usual: str, *, into: bool = False) -> 
             )
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"{out!r} is no path: {error}",
+            f"{out!r} is not a path: {error}",
             code="file-unwritable",
             hint=to_run(f"tclog {command}", usual),
         ) from None

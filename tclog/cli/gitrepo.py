@@ -121,7 +121,7 @@ def _compare(repository: Repository, history: History) -> Parted:
         commits += 1
         if not version:
             raise Refused(
-                f"commit {commit[:12]} on main is none of tclog's",
+                f"commit {commit[:12]} on main was not made by tclog",
                 code="not-an-export",
                 hint="tclog export --help",
             )
@@ -230,7 +230,7 @@ class Repository:
             self.git("symbolic-ref", "HEAD", "refs/heads/main")
         elif owner != project or not git:
             raise Refused(
-                f"{self.folder} is no git export of this project",
+                f"{self.folder} is not a git export of this project",
                 code="not-an-export",
                 hint="tclog export --help",
             )

@@ -66,7 +66,7 @@ class Here:
             os.chdir(folder)
         except OSError as error:
             raise UsageError(
-                f"{folder} is no folder to work in: {error.strerror}",
+                f"{folder} is not a usable working folder: {error.strerror}",
                 code="folder-missing",
                 hint=to_run("ls -ld", folder),
             ) from None
@@ -149,7 +149,7 @@ class Here:
             return None
         if not (text.isascii() and text.isdigit()):
             raise UsageError(
-                f"TCLOG_FENCE is {text!r}, which is no fencing token", hint="unset TCLOG_FENCE"
+                f"TCLOG_FENCE is {text!r}, which is not a fencing token", hint="unset TCLOG_FENCE"
             )
         of = self.environ.get("TCLOG_STEP_PROJECT")
         return int(text) if of in (None, self.log(reader=True).project.id) else None

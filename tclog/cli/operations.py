@@ -153,7 +153,9 @@ def _set(
 ) -> Protocol[Any]:
     kind = value_type or ("text" if isinstance(value, str) else "json")
     if kind == "text" and not isinstance(value, str):
-        raise UsageError("value is no text, as value_type says", code="field-wrong", field="value")
+        raise UsageError(
+            "value is not a text, but value_type says so", code="field-wrong", field="value"
+        )
     if if_absent and if_version is not None:
         raise UsageError("if_absent and if_version exclude each other", field="if_absent")
     version = 0 if if_absent else if_version

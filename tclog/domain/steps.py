@@ -514,7 +514,7 @@ def _complete(state: State, command: Complete) -> Decision:
     step, agent, fence = command.step, command.agent, command.fence
     if command.outcome not in OUTCOMES:
         raise UsageError(
-            f"{command.outcome!r} is no outcome of a step; there are {', '.join(OUTCOMES)}",
+            f"{command.outcome!r} is not an outcome of a step; there are {', '.join(OUTCOMES)}",
             code="bad-outcome",
         )
     refused = _missing_or_stale(state, step, fence)

@@ -274,7 +274,7 @@ def chain_of_slot(key: str) -> ChainId | None:
     """
     parts = key.split("/")
     if len(parts) != 4 or parts[0] != "chains":
-        raise Damaged(f"{key} is no slot of a chain", hint="tclog fsck")
+        raise Damaged(f"{key} is not a slot of a chain", hint="tclog fsck")
     if parts[1:3] == ["inbox", "@all"]:
         return ALL
     name = decode_name(parts[2])

@@ -601,7 +601,7 @@ def broken(key: str, raw: bytes) -> str:
     """Say why an object that is no slot is not what its key promises; empty if it is."""
     folder = key.partition("/")[0]
     if folder not in _NAMES or _promise(folder, key) is None:
-        return "is no name of an object"
+        return "is not the name of an object"
     return _broken(folder, key, raw)
 
 

@@ -327,7 +327,7 @@ class ChainCheck:
         for op in unknown:
             if op_elsewhere(op):
                 self.found.damage(
-                    "rule-broken", f"{what} holds {op!a}, which is no op of it", where
+                    "rule-broken", f"{what} holds {op!a}, which is not one of its ops", where
                 )
         if unknown:
             self.found.unknown += 1

@@ -151,7 +151,7 @@ def chain_in(key: str, raw: bytes) -> ChainId:
         Damaged: the key is no slot's, or the record belongs elsewhere.
     """
     if not is_chain(key.rpartition("/")[0]):
-        raise Damaged(f"{key} is no slot of a chain", hint="tclog fsck")
+        raise Damaged(f"{key} is not a slot of a chain", hint="tclog fsck")
     chain = chain_of_slot(key)
     if chain is not None:
         return chain

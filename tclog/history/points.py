@@ -77,7 +77,7 @@ def need_id(index: Index, word: str) -> EventId | Version:
     prefix = word.lower().removeprefix("#")
     if not 4 <= len(prefix) <= ID_CHARS or not set(prefix) <= set("0123456789abcdef"):
         raise UsageError(
-            f"{word!r} is no id prefix of 4 or more hex digits", code="bad-id", hint="tclog log"
+            f"{word!r} is not an id prefix of 4 or more hex digits", code="bad-id", hint="tclog log"
         )
     found = find_id(index, prefix)
     if found is None:

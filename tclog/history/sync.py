@@ -298,7 +298,7 @@ class _Reader:
                 name = yield from full_name(folder)
                 chain = None if name is None else chain_id(folder.split("/")[1], name)
         except Damaged:
-            self.client.warn(f"{folder} is no chain, and was left out; tclog fsck looks at all")
+            self.client.warn(f"{folder} is not a chain, and was left out; tclog fsck looks at all")
             return None
         return chain
 

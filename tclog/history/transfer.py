@@ -262,7 +262,7 @@ class Reader:
                 break
             key = line.get("key")
             if line.get("type") != "object" or not isinstance(key, str):
-                raise _wrong(self._number, "is no object of a log")
+                raise _wrong(self._number, "is not an object of a log")
             raw = self._bytes(line)
             size = line.get("size", len(raw))
             yield key, size, self._pieces(key, raw, size), line.get("kind") == "junk"

@@ -57,7 +57,7 @@ def read_cursor(raw: bytes, what: str) -> Cursor | None:
         parse_us(cursor.at)
     except (TclogError, KeyError, TypeError, ValueError):
         raise UsageError(
-            f"{what} is no cursor of tclog watch",
+            f"{what} is not a cursor of tclog watch",
             code="bad-cursor",
             hint="tclog watch --help",
         ) from None

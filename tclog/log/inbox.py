@@ -149,7 +149,9 @@ def message(
         check_value("text", reply_to)
         if len(reply_to.encode()) > REPLY_TO_BYTES_MAX:
             raise UsageError(
-                f"{reply_to[:30]}... is no message id", code="bad-value", hint="tclog inbox --all"
+                f"{reply_to[:30]}... is not a message id",
+                code="bad-value",
+                hint="tclog inbox --all",
             )
         body["reply_to"] = reply_to
     if step is not None:

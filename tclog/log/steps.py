@@ -144,7 +144,7 @@ def add_command(
     if title is not None:
         check_short("title", title)
     if not -(2**31) <= priority < 2**31:
-        raise UsageError(f"{priority} is no priority", code="bad-value")
+        raise UsageError(f"{priority} is not a valid priority", code="bad-value")
     return steps.Add(step, client.agent, title, priority, names)
 
 

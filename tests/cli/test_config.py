@@ -218,7 +218,7 @@ def test_where_names_settings_that_mean_nothing(project: User):
         str(user_config(project)): ["file.sync"],
     }
     assert notes == [
-        f"note: {path} has {name}, which is no setting of tclog"
+        f"note: {path} has an unknown setting {name}"
         for path, names in of.items()
         for name in names
     ]

@@ -228,7 +228,7 @@ def _begun(scene: Scene, event: str, **wanted: Any) -> Follower:
 
 @pytest.mark.parametrize("raw", [b"x", b"{}", b'{"at":"x","epoch":"e","n":1}', b"[1]", b"\xff"])
 def test_what_is_no_cursor_is_refused(raw: bytes) -> None:
-    with pytest.raises(UsageError, match="is no cursor"):
+    with pytest.raises(UsageError, match="is not a cursor"):
         read_cursor(raw, "file")
 
 

@@ -80,7 +80,7 @@ def replay(
         raise UsageError("--step and --speed exclude each other")
     if by_key and not (sys.stdin is not None and sys.stdin.isatty()):
         raise UsageError(
-            "--step waits for keys, and standard input is no terminal",
+            "--step waits for keys, and standard input is not a terminal",
             code="no-terminal",
             hint="tclog replay --speed 60",
         )

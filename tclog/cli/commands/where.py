@@ -33,7 +33,7 @@ def where(here: Here) -> None:
         rows[name] = (setting.value, setting.source)
     for file in filter(None, (found.file, found.user_file)):
         for name in config.unknown(file):
-            here.note(f"{file} has {name}, which is no setting of tclog")
+            here.note(f"{file} has an unknown setting {name}")
     rows |= dict.fromkeys(("proxy", "credentials"), (None, "default"))
     if (found.store.value or "").startswith("s3://"):
         rows |= _bucket(here)

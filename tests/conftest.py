@@ -43,9 +43,12 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in REMEMBERED:
         if name.startswith(_TAKEN) or name.upper().endswith("_PROXY"):
             del os.environ[name]
-    # What the tests start heeds SIGINT, also where a shell runs them in the background.
+    # What the tests start heeds SIGINT, also where a shell runs them in the background, and SIGHUP,
+    # also under nohup.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # In a container the leader of this session may be outside, where no process here can see it.
     # Then each process would take its own parent for its place, and the tests have several.
     if os.getsid(0) == 0:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import _thread
 import errno
 import os
+import re
 from collections.abc import Iterator
 
 from tclog.errors import TclogError
@@ -25,6 +26,11 @@ _SHORT = {
     "RLIMIT_NOFILE": ("open files", "ulimit -n"),
     "RLIMIT_AS": ("memory", "ulimit -v"),
 }
+
+# How Rust writes the number of an operating system's error: in errors, and in panics.
+_NUMBER = re.compile(r"\(os error (\d+)\)|Os \{ code: (\d+)")
+# How the loader says that there is no memory for a library.
+_UNMAPPED = re.compile(r"failed to map|cannot allocate memory", re.IGNORECASE)
 
 
 def soft_limit(name: str) -> int | None:
@@ -98,8 +104,11 @@ def _limit_of(error: BaseException) -> str | None:
         # Python's RuntimeError, and the panic of obstore's runtime.
         memory = soft_limit("RLIMIT_AS")
         return "RLIMIT_AS" if memory is not None and memory < ROOMY_BYTES else "RLIMIT_NPROC"
+    elif isinstance(error, ImportError) and _UNMAPPED.search(text):
+        return "RLIMIT_AS"
     else:
-        number = errno.EMFILE if f"(os error {errno.EMFILE})" in text else None
+        told = _NUMBER.search(text)
+        number = int(told[1] or told[2]) if told is not None else None
     if number in (errno.EMFILE, errno.ENFILE):
         return "RLIMIT_NOFILE"
     if number == errno.ENOMEM:

@@ -170,6 +170,7 @@ def test_a_rule_that_removes_objects_is_told(user: User, moto: Server, name: str
     assert found["lifecycle"][0] is not removes
     assert found["lifecycle"][1].startswith("1 active rules")
     assert error.get("code") == ("store-expires" if removes else None)
+    assert error.get("hint", "").endswith(f" --endpoint-url {server.endpoint}") is removes
 
 
 def test_doctor_leaves_nothing_behind(project: User) -> None:

@@ -200,6 +200,9 @@ def test_each_answer_is_told_as_what_it_is(endpoint: str, name: str) -> None:
             if word == row.word:
                 assert row.says in error.message, (client, verb, error)
                 assert error.hint.startswith(row.hint), (client, verb, error.hint)
+                # The AWS client would ask AWS for it, with the keys of another server.
+                asks = error.hint.startswith("aws s3api")
+                assert error.hint.endswith(f" --endpoint-url {endpoint}") == asks, error.hint
             messages.setdefault(verb, set()).add(error.message)
     if row.status != 200:
         # Both clients say the same.

@@ -135,8 +135,9 @@ def test_a_bucket_that_is_not_there(server: Server, client: str, small: Path) ->
     assert isinstance(error_of(lambda: store.stat("a/b")), StoreMissing)
 
 
-def test_a_bucket_is_made_once(server: Server) -> None:
-    settings = fresh_bucket(server)
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
+def test_a_bucket_is_made_once(server: Server, region: str) -> None:
+    settings = fresh_bucket(server)._replace(region=region)
     create_bucket(settings, server.environ)
     told = bucket_settings(settings, server.environ)
     assert told.keys() == {"versioning", "object lock", "lifecycle", "public access"}

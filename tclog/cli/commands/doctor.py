@@ -161,11 +161,18 @@ def _rules(here: Here, detail: str) -> str:
 
     if not detail.endswith(REMOVES):
         return detail
-    bucket = here.location().url.removeprefix("s3://").partition("/")[0]
+    from tclog.store.s3.failures import at_server
+
+    settings = here.location().bucket
+    assert settings is not None  # noqa: S101 - what has such rules is a bucket
     raise StoreUnfit(
-        f"{detail}; objects that they remove from the bucket {bucket} are lost",
+        f"{detail}; objects that they remove from the bucket {settings.bucket} are lost",
         code="store-expires",
-        hint=to_run("aws s3api get-bucket-lifecycle-configuration --bucket", bucket),
+        hint=to_run(
+            "aws s3api get-bucket-lifecycle-configuration --bucket",
+            settings.bucket,
+            then=at_server(settings.endpoint),
+        ),
     )
 
 

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tclog.errors import StoreUnfit, TclogError, UsageError, quote, to_run
+from tclog.errors import StoreUnfit, TclogError, UsageError, to_run
 from tclog.store.base import not_forward
 from tclog.store.s3._boto3 import Boto3Plane
-from tclog.store.s3.failures import RequestError, explain
+from tclog.store.s3.failures import RequestError, at_server, explain
 from tclog.store.s3.raised import boto3_failure
 from tclog.store.s3.settings import REGION, S3Settings, aws_domain, check
 
@@ -47,12 +47,18 @@ def create_bucket(settings: S3Settings, environ: Mapping[str, str]) -> bool:
         StoreError: it cannot be made.
     """
     plane = _plane(settings, environ)
-    where: dict[str, Any] = {"Bucket": settings.bucket}
-    region = settings.signed_for
-    if region != REGION and settings.server.endswith(aws_domain(region)):
-        where["CreateBucketConfiguration"] = {"LocationConstraint": region}
+    region: Any = settings.signed_for
+    placed: dict[str, Any] = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    at_aws = settings.server.endswith(aws_domain(region))
     try:
-        plane.client.create_bucket(**where)
+        try:
+            where = placed if at_aws and region != REGION else {}
+            plane.client.create_bucket(Bucket=settings.bucket, **where)
+        except plane.errors as error:
+            # Some other servers want the region too, and some know none.
+            if at_aws or boto3_failure(error).code != "IllegalLocationConstraintException":
+                raise
+            plane.client.create_bucket(Bucket=settings.bucket, **placed)
     except plane.errors as error:
         failure = boto3_failure(error)
         if failure.code == "BucketAlreadyOwnedByYou":
@@ -164,7 +170,6 @@ def name_cause(error: StoreUnfit, settings: S3Settings, environ: Mapping[str, st
             " ignore the condition: use a bucket without Object Lock"
         )
         return
-    endpoint = settings.endpoint
     error.message += (
         "; versioning is on in this bucket, and some servers (Ceph RGW) then ignore the condition:"
         " suspend versioning"
@@ -172,5 +177,5 @@ def name_cause(error: StoreUnfit, settings: S3Settings, environ: Mapping[str, st
     error.hint = to_run(
         "aws s3api get-bucket-versioning --bucket",
         settings.bucket,
-        then=f"--endpoint-url {quote(endpoint)}" if endpoint else "",
+        then=at_server(settings.endpoint),
     )

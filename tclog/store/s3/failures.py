@@ -17,6 +17,7 @@ from tclog.errors import (
     StoreMissing,
     StoreUnfit,
     StoreUnreachable,
+    quote,
     to_run,
 )
 from tclog.store.s3.settings import S3Settings
@@ -64,6 +65,7 @@ class _Told(NamedTuple):
 
     where: str
     bucket: str
+    at: str  # what names the server to the AWS client
     failure: Failure
 
     @property
@@ -137,7 +139,7 @@ def _elsewhere(told: _Told) -> StoreError:
         code="store-region",
         hint=to_run("export", f"TCLOG_REGION={region}")
         if region
-        else to_run("aws s3api get-bucket-location --bucket", told.bucket),
+        else to_run("aws s3api get-bucket-location --bucket", told.bucket, then=told.at),
     )
 
 
@@ -161,7 +163,7 @@ def _key_of_kms(told: _Told) -> StoreError:
     return StoreDenied(
         f"{told.where} cannot use the key that encrypts the bucket ({told.words})",
         code="store-key",
-        hint=to_run("aws s3api get-bucket-encryption --bucket", told.bucket),
+        hint=to_run("aws s3api get-bucket-encryption --bucket", told.bucket, then=told.at),
     )
 
 
@@ -178,7 +180,9 @@ def _archived(told: _Told) -> StoreError:
         f"an object in {told.where} was archived ({told.words}), perhaps by a life-cycle rule;"
         " restore the object and remove the rule",
         code="object-archived",
-        hint=to_run("aws s3api get-bucket-lifecycle-configuration --bucket", told.bucket),
+        hint=to_run(
+            "aws s3api get-bucket-lifecycle-configuration --bucket", told.bucket, then=told.at
+        ),
     )
 
 
@@ -309,6 +313,11 @@ DENIED = {
 }
 
 
+def at_server(endpoint: str | None) -> str:
+    """Return the option that sends the AWS client to a server; without it, it asks AWS."""
+    return f"--endpoint-url {quote(endpoint)}" if endpoint else ""
+
+
 def explain(failure: Failure, settings: S3Settings) -> StoreError:
     """Map a failed request to the one error that says what to do about it."""
     where = f"s3://{settings.bucket}" + (f" at {settings.endpoint}" if settings.endpoint else "")
@@ -318,7 +327,7 @@ def explain(failure: Failure, settings: S3Settings) -> StoreError:
         meaning = _key_of_kms
     elif failure.status == 400 and re.search("checksum|content-md5", failure.text, re.IGNORECASE):
         meaning = _unsummed
-    return meaning(_Told(where, settings.bucket, failure))
+    return meaning(_Told(where, settings.bucket, at_server(settings.endpoint), failure))
 
 
 def may_help_again(failure: Failure) -> bool:

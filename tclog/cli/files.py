@@ -119,7 +119,8 @@ def file_to_write(out: str, command: str, usual: str, *, into: bool = False) -> 
         if is_plain(out):
             return out
         target = os.path.realpath(out)
-        parent = os.path.dirname(target)
+        # What ends with a slash is meant to be a folder.
+        parent = target if out.endswith("/") else os.path.dirname(target)
         if not os.path.isdir(parent):
             raise UsageError(
                 f"there is no folder {parent}",

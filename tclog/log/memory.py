@@ -177,12 +177,12 @@ def _with_current(client: Client, key: str, refused: Refused) -> Protocol[Refuse
             key=key,
             **tell_current(now),
         )
-    shown = "deleted" if now.deleted else f"version {now.version}"
+    shown = "deleted" if now.deleted else "written"
     return Refused(
-        f"{key} is at {shown}, written by {now.agent} at {now.at}: {refused.message}"
-        f"{current_words(now)}",
+        f"{key} is at version {now.version}, {shown} by {now.agent} at {now.at}:"
+        f" {refused.message}{current_words(now)}",
         code=refused.code,
-        hint=to_run("tclog memory get", key),
+        hint=to_run("tclog memory history" if now.deleted else "tclog memory get", key),
         key=key,
         **tell_current(now),
     )

@@ -105,6 +105,9 @@ def test_paths_that_are_no_file_are_refused(written: User, name: str):
     assert "the path is empty" in written(*WRITERS[name]("")).said(2)
     error = written("--json", *WRITERS[name]("no/where")).error(1 if name == "watch" else 2)
     assert error["code"] in ("folder-missing", "file-unwritable")
+    if name != "watch":
+        assert "there is no folder" in written(*WRITERS[name]("folder/")).said(2)
+        assert not (written.work / "folder").exists()
     os.symlink("loop", written.work / "loop")
     assert written(*WRITERS[name]("loop")).code in (1, 2)
     assert (written.work / "loop").is_symlink()

@@ -88,3 +88,14 @@ def check_one_winner(project: Project, key: str, results: list, version: int) ->
             assert (error["agent"], error["value"]) == (won["agent"], won["value"])
             assert error["version"] == version
             assert f"written by {won['agent']} at {won['at']}" in error["message"]
+
+
+def test_a_stale_write_is_told_that_the_key_was_deleted(project: Project) -> None:
+    project.run("memory", "set", "design", "first", agent="alice").ok()
+    project.run("memory", "delete", "design", agent="bob").ok()
+    told = project.run("memory", "set", "design", "mine", "--if-version", "1", agent="carol")
+    assert told.code == 4
+    assert "design is at version 2, deleted by bob at " in told.err
+    *_, hint = told.err.splitlines()
+    assert hint == "hint: tclog memory history design"
+    project.run(*hint.removeprefix("hint: tclog ").split()).ok()

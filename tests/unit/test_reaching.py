@@ -105,6 +105,13 @@ def test_a_proxy_that_is_none_is_refused_without_its_password(proxy: str) -> Non
     assert without_password("http://u:secret@p:1") == "http://***@p:1"
 
 
+@pytest.mark.parametrize("word", ["false", "maybe", 1, None])
+def test_a_setting_that_each_client_would_read_differently_is_refused(word: Any) -> None:
+    with pytest.raises(UsageError) as told:
+        resolve(S3Settings("bucket", request_payer=word), {"AWS_CONFIG_FILE": "/dev/null"})
+    assert told.value.code == "bad-config"
+
+
 # -- regions and files, with botocore as the judge -------------------------------------------------
 
 

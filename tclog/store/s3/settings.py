@@ -136,6 +136,8 @@ def check(settings: S3Settings) -> S3Settings:
         value = getattr(settings, name)
         if value is not None and value not in allowed:
             raise _bad(name, value, f"one of {', '.join(allowed)}")
+    if not isinstance(settings.request_payer, bool):  # one client takes "false" for true
+        raise _bad("request_payer", settings.request_payer, "true or false")
     if not _REGION.fullmatch(settings.signed_for):
         raise _bad("region", settings.signed_for, "a name such as eu-west-1")
     if settings.sse_kms_key is not None:

@@ -613,6 +613,20 @@ def test_a_file_that_the_disk_does_not_give_back_is_one_damage(tmp_path: Path):
         assert "Input/output error" in damage.message
 
 
+def test_a_version_that_only_claims_a_later_format_is_damaged(tmp_path: Path):
+    """One whose sum holds may be of a later release, which this one cannot judge."""
+    store = filled_store(tmp_path / "files")
+    key = forge(store, ChainId("memory/same"), "memory.set", {"type": "text", "value": "x"})
+    raw = store.get(key).data
+    store.delete(key)
+    later = raw.replace(b'"format":1,"prev"', b'"format":2,"prev"')
+    assert later != raw
+    store.create(key, later)
+    found, checked = check(store)
+    assert [(one.code, one.where.key) for one in found] == [("version-damaged", key)]
+    assert checked.unknown == 0
+
+
 # -- the command ----------------------------------------------------------------------------------
 
 

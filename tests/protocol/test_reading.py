@@ -9,6 +9,7 @@ import pytest
 
 from tclog.chain.drive import run
 from tclog.chain.read import list_chains, read_forward, read_head, read_next, read_range
+from tclog.chain.slots import newest_slot
 from tclog.clock import parse_us
 from tclog.errors import Damaged, Refused, StoreUnreachable
 from tclog.event import VOIDS_MAX, chain_id, decode, digest, encode, slot_key
@@ -307,3 +308,12 @@ def test_a_sync_reads_no_event_that_its_chain_holds(
     assert world.run(sync(emil, index)).versions == 3
     assert not [step for step in world.asked if getattr(step, "key", "").startswith("events/")]
     index.close()
+
+
+def test_what_lies_deeper_below_a_chain_s_folder_is_no_slot_of_it(world: World) -> None:
+    write(world, "alice", 2)
+    world.store.put(f"chains/memory/k/deep/{slot_key(KEY, 9).rpartition('/')[2]}", b"{}")
+    assert world.run(newest_slot("chains/memory/k")) == 2
+    world.store.put("chains/memory/k/0/9999999990.json", b"{}")
+    assert world.run(newest_slot("chains/memory/k")) == 2
+    assert world.run(read_head(world.client("bob"), KEY)).seq == 2

@@ -177,11 +177,19 @@ def test_a_bucket_that_was_set_back_is_noticed_within_a_minute(
 
 
 @pytest.mark.parametrize("process", ["same", "new"])
+@pytest.mark.parametrize("looked", [False, True])
 def test_what_others_write_after_a_bucket_was_set_back_does_not_hide_the_loss(
-    bucket: Bucket, tmp_path: Path, process: str
+    bucket: Bucket, tmp_path: Path, process: str, looked: bool
 ) -> None:
     alice, carol = bucket.user(cache=tmp_path), bucket.user("carol")
+    if looked:
+        alice.memory.set("first", "so that the chain of the first version is another")
     write(alice, "one", "lost")
+    if looked:
+        bucket.now_s += LOOK_EVERY_S + 1
+        past = time.time() - LOOK_EVERY_S - 1
+        os.utime(tmp_path / "looked", (past, past))
+        assert alice.memory.get("k").value == "lost"
     remove(bucket.store, KEY, 2)
     carol.memory.set("z", "later than what was lost")
     assert alice.memory.get("z").value == "later than what was lost"

@@ -204,19 +204,28 @@ def handed_on(found: Config) -> dict[str, str]:
         **{row.variable: row.value for row in settings if row.variable and row.value is not None},
         **({} if found.project.value else {"TCLOG_PROJECT": PROJECT_DEFAULT}),
     }
-    return {**handed, HANDED_ON: " ".join(sorted(handed.keys() - {"TCLOG_AGENT", "TCLOG_CACHE"}))}
+    told = sorted(handed.keys() - {"TCLOG_AGENT", "TCLOG_CACHE"})
+    return {**handed, HANDED_ON: " ".join(_mark(name, handed[name]) for name in told)}
+
+
+def _mark(name: str, value: str) -> str:
+    """Name a variable and its value, so that a value which was changed since is told."""
+    from zlib import crc32
+
+    return f"{name}={crc32(os.fsencode(value)):08x}"
 
 
 def inside(environ: Mapping[str, str], start: str) -> Mapping[str, str]:
     """Return the environment of a command that works in another folder (``-C``).
 
-    If another project is set up in that folder, the variables of ``handed_on`` are dropped.
+    If another project is set up in that folder, the variables of ``handed_on`` are dropped, but not
+    those that were set anew.
     """
     handed = environ.get(HANDED_ON, "").split()
     place = search.find(start) if handed else None
     if place is None or place.file == environ.get(NAMED):
         return environ
-    return {name: value for name, value in environ.items() if name not in handed}
+    return {name: value for name, value in environ.items() if _mark(name, value) not in handed}
 
 
 def _located(store: Setting, bases: Mapping[str, str], start: str) -> Setting:

@@ -127,6 +127,19 @@ def test_a_folder_with_another_project_is_meant_by_who_names_it(places: User) ->
         assert places(*words, "memory", "get", key, cwd=cwd).out == "exec"
 
 
+def test_what_is_set_anew_inside_exec_goes_before_the_folder(places: User) -> None:
+    """A variable goes before a file. Only what exec itself has set gives way to ``-C``."""
+    there, third = places.folder / "elsewhere", places.folder / "third"
+    third.mkdir()
+    places("init", "store", "--project", "third", cwd=third).ok()
+    places.process(
+        "exec", "build", "--", "sh", "-c",
+        f"TCLOG_STORE={third}/store TCLOG_PROJECT=third {TCLOG} -C {there} memory set a anew",
+    ).ok()  # fmt: skip
+    assert places("memory", "get", "a", cwd=third).out == "anew"
+    assert places("memory", "get", "a", cwd=there).code == 3
+
+
 # -- TCLOG_CONFIG ---------------------------------------------------------------------------------
 
 

@@ -521,7 +521,7 @@ def test_strange_objects_are_left_out_and_told(
     for full in (True, False):
         run(sync(reader, index, full=full), store)
     assert any(".DS_Store is not an event" in warning for warning in reader.warnings)
-    assert any("%zz is no chain" in warning for warning in reader.warnings)
+    assert any("%zz is not a chain" in warning for warning in reader.warnings)
     assert index.chains() == ["memory/a"]
 
 

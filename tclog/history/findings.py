@@ -40,6 +40,12 @@ class Damage(NamedTuple):
         }
 
 
+def stray(key: str) -> Damage:
+    """Tell of an object whose name is none of tclog's; readers pass over it."""
+    said = f"{key} is not a name that tclog uses"
+    return Damage("stray-object", said, Writer(key), harmless=True)
+
+
 class Findings:
     """The damage and the counts of one check."""
 
@@ -67,7 +73,7 @@ class Findings:
 
     def stray(self, key: str) -> None:
         """Tell of an object whose name is none of tclog's; readers pass over it."""
-        self.note("stray-object", f"{key} is not a name that tclog uses", Writer(key))
+        self._report(stray(key))
 
     def name_blobs(self, event: Event, where: Writer) -> None:
         """Note the blobs that an event names, as far as its op is known."""

@@ -7,7 +7,7 @@ project yet, so nobody can begin to work in half a copy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,11 @@ class Mounted:
         self.concurrent = any(store.concurrent for store in stores.values())
         self.local = False
         self.resolution_us = max(store.resolution_us for store in stores.values())
+
+    @property
+    def skipped(self) -> Collection[str]:
+        """See ``Store``."""
+        return {f"{name}/{key}" for name, store in self._stores.items() for key in store.skipped}
 
     def _at(self, key: str) -> tuple[Store, str, str]:
         name, _, rest = key.partition("/")

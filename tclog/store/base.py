@@ -11,7 +11,7 @@ same. ``create`` never raises for a lost reply: that is ``Outcome.UNKNOWN``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -147,6 +147,10 @@ class Store(Protocol):
     local: bool
     # How coarse its stamps are, in microseconds.
     resolution_us: int
+
+    @property
+    def skipped(self) -> Collection[str]:
+        """Keys of other programs that its listings have left out, since no file could have them."""
 
     def get(self, key: str) -> Found | None:
         """Answer ``Get``."""

@@ -22,7 +22,7 @@ import itertools
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from tclog.clock import Stamp, stamp
@@ -71,6 +71,7 @@ class FileStore:
     local = True
     # The kernel stamps files with its coarse clock: one tick is at most 10 ms.
     resolution_us = 10_000
+    skipped: Collection[str] = ()
 
     def __init__(
         self,

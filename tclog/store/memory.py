@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from tclog.clock import Stamp, stamp
@@ -26,6 +26,7 @@ class MemoryStore:
     concurrent = False
     local = False
     resolution_us = 1
+    skipped: Collection[str] = ()
 
     def __init__(self, now_us: Callable[[], int] | None = None) -> None:
         self._objects: dict[str, Found] = {}

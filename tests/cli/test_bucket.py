@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 from support.recorder import Recorder, Request, sha256_of
+from support.stores import Server, raw_client
 
 import tclog.store.s3.resolve
 
@@ -269,3 +270,20 @@ def test_a_bucket_that_asks_for_everything(user: User, client: str) -> None:
         assert user("memory", "get", "k", env=env).out == "v"
         user("fsck", env=env).ok()
         user("doctor", env=env, agent="alice").ok()
+
+
+def test_keys_that_no_file_could_have_are_noted_by_fsck(bucket: User, moto: Server) -> None:
+    """Folder markers of consoles, and doubled slashes, are no damage and change no exit status."""
+    bucket("memory", "set", "k", "v", agent="alice").ok()
+    store = where(bucket)["store"][0]
+    assert store is not None
+    name, _, prefix = f"{store}/work".removeprefix("s3://").partition("/")
+    for key in ("chains/memory/k/", "chains/memory//x"):
+        raw_client(moto).put_object(Bucket=name, Key=f"{prefix}/{key}", Body=b"")
+    *told, summary = bucket("fsck", "--json").ok().objects()
+    strays = [(row["type"], row["code"], row["object"]) for row in told]
+    assert strays == [
+        ("finding", "stray-object", "chains/memory//x"),
+        ("finding", "stray-object", "chains/memory/k/"),
+    ]
+    assert summary["damaged"] == 0

@@ -29,6 +29,7 @@ def fsck(here: Here) -> None:
     written meanwhile.
     """
     from tclog.chain.drive import run
+    from tclog.history.findings import stray
     from tclog.history.fsck import Patient
     from tclog.history.fsck import fsck as check
 
@@ -45,6 +46,8 @@ def fsck(here: Here) -> None:
                 _write(here, damage)
 
         checked = run(check(location.project, report, progress), Patient(store))
+        for key in sorted(store.skipped):
+            report(stray(key))
     if found and not (checked.versions or checked.events or checked.blobs or checked.keys):
         raise NotFound(
             f"there is no project {location.project} in the store",

@@ -151,6 +151,7 @@ class Boto3Plane:
             KeyError,  # a header or an element that S3 always sends
             RecursionError,  # redirects that lead in a circle
         )
+        self.skipped: set[str] = set()
         self._bucket = settings.bucket
         self._prefix = f"{settings.prefix}/" if settings.prefix else ""
         self._checksum = settings.checksum is not None
@@ -206,6 +207,8 @@ class Boto3Plane:
                 if not re.search(_FOREIGN, last[cut:]):
                     stored = stamp_of(row["LastModified"])
                     entries.append(Entry(last[cut:], row["Size"], stored))
+                elif len(self.skipped) < limits.SKIPPED_MAX:
+                    self.skipped.add(last[cut:])
             if len(entries) >= limit:
                 break
         return entries[:limit]

@@ -131,6 +131,7 @@ class ObstorePlane:
         import obstore
         from obstore import exceptions
 
+        self.skipped: set[str] = set()
         self._obstore = obstore
         self._errors = (exceptions.BaseError, OSError, NotImplementedError)
         self._provider: Provider | None = None
@@ -237,7 +238,8 @@ class ObstorePlane:
                 for row in page:
                     key = row["path"]
                     if not key.startswith(inside):
-                        continue  # the folder's own marker
+                        self.skipped.add(inside)  # the folder's own marker
+                        continue
                     if key <= last or (not row["size"] and not key.endswith(".json")):
                         raise OddKeysError
                     last = key

@@ -16,3 +16,5 @@ PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 4
 # Pages of one listing, empty ones among them: more than ten million objects.
 PAGES_MAX = 10_000
+# So many keys of other programs are kept to be told of.
+SKIPPED_MAX = 1000

@@ -18,6 +18,9 @@ class Plane(Protocol):
         """Read an object."""
         ...
 
+    # Keys that listings have left out, up to ``limits.SKIPPED_MAX``.
+    skipped: set[str]
+
     def put(self, key: str, data: bytes) -> None:
         """Write an object, replacing any that exists."""
         ...

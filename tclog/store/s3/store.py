@@ -54,6 +54,7 @@ class S3Store:
         self._threads: bool | None = None
         # Whether a listing was met that obstore cannot show.
         self._odd_keys = False
+        self.skipped: set[str] = set()
         # Whether any answer was one that only an S3 server gives.
         self._is_s3 = False
         self._region: str | None = None
@@ -87,9 +88,11 @@ class S3Store:
     def _open(self, client: str) -> Plane:
         try:
             kind = _obstore.ObstorePlane if client == "obstore" else Boto3Plane
-            return kind(self._settings, self._environ)
+            plane: Plane = kind(self._settings, self._environ)
         except RequestError as error:
             raise self._explain(error.failure) from error
+        plane.skipped = self.skipped
+        return plane
 
     def _sent(self, request: Callable[[], T]) -> T:
         """Send a read or an idempotent write, with retries bounded in number and time."""

@@ -343,19 +343,27 @@ def check_appends(appends: Sequence[Append], *, fresh: bool = True) -> Iterator[
     """Acknowledged means there, once; refused means not there; unknown means at most once.
 
     Without ``fresh`` a repetition may be refused on an old state that lacks its first try. A
-    repeated `claim --next` has no key: it may take over its own claim once that has lapsed.
+    repeated `claim --next` has no key: it may take over its own claim once that has lapsed, or be
+    refused after a try that won.
     """
     tries = Counter((append.chain, append.operation.place) for append in appends)
+    refused = Counter(
+        (append.chain, append.operation.place)
+        for append in appends
+        if append.operation.outcome == "refused"
+    )
     for append in appends:
         operation, count = append.operation, len(append.events)
+        place = append.chain, operation.place
         again = operation.name == "step.next"
-        if count > (tries[append.chain, operation.place] if again else 1):
+        if count > (tries[place] if again else 1):
             yield f"applied {count} times in {append.chain}: {operation}"
         known = operation.arguments
         idle = known.get("idle") and known.get("id_key") is None
         if operation.outcome == "ok" and count == 0 and not idle:
             yield f"acknowledged and lost in {append.chain}: {operation}"
         excused = _may_be_there(operation) or (operation.repeats and not fresh)
+        excused = excused or (again and count <= tries[place] - refused[place])
         if operation.outcome == "refused" and count and not excused:
             yield f"refused, yet in {append.chain}: {operation}"
 

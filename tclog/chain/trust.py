@@ -70,7 +70,8 @@ def _guarded(client: Client, protocol: Protocol[Any]) -> Protocol[Any]:
                 yield from check_fit(client)
         if type(step) is not Sleep:
             now_s = client.monotonic_s()
-            if _any(step, (Create,)):
+            # What is announced may be committed by others, as what is created.
+            if _any(step, (Create, Put)):
                 quiet_s = now_s + QUIET_S
             due = () if now_s < quiet_s else client.heads.due(now_s)
         act = protocol.send
@@ -95,7 +96,11 @@ def _beside(client: Client, step: Any, due: Sequence[Version]) -> Protocol[Any]:
     answered = not any(isinstance(entry, StoreError) for entry in entries)
     for known, entry in zip(due, entries, strict=True) if answered else ():
         if not is_same(Remembered.of(known), entry):
-            yield from _look_again(client, known)
+            try:
+                yield from _look_again(client, known)
+            except StoreError:
+                # The step itself was answered; it must not be told that it failed.
+                answered = False
     client.heads.looked(now_s, found=answered)
     if many:
         return replies

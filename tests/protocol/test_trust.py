@@ -22,7 +22,7 @@ from tclog.clock import Stamp
 from tclog.errors import Damaged, Forked, RolledBack
 from tclog.event import ChainId, chain_id, slot_key
 from tclog.log.project import create_project
-from tclog.store.base import Create, Entry, Get, Store
+from tclog.store.base import Create, Entry, Get, Keep, Store
 from tclog.store.memory import MemoryStore
 
 KEY = chain_id("memory", "k")
@@ -294,6 +294,24 @@ def test_a_look_that_gets_no_answer_says_nothing() -> None:
     assert bucket.store.count()["stat"] == 1
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_a_look_that_fails_is_no_failure_of_what_it_rides_beside(many: bool) -> None:
+    """As it was until November 2026: an announced message was called refused, and committed."""
+    bucket = Bucket(MemoryStore())
+    log = bucket.user()
+    write(log, "one")
+    bucket.now_s += LOOK_EVERY_S + 1
+    asked = (Get("x"), Keep("y", b"")) if many else Get("x")
+    step = guard(log.client, iter_of(asked))
+    sent = next(step)
+    replies: list[Any] = [None] * len(sent)  # the head that is remembered is said to be absent
+    request = step.send(replies)
+    assert type(request) is Get
+    with pytest.raises(StopIteration) as ended:
+        step.throw(tclog.StoreError("no answer"))
+    assert ended.value.value == ([None, None] if many else None)
+
+
 def test_a_look_never_comes_between_a_create_and_its_answer() -> None:
     bucket = Bucket(MemoryStore())
     log = bucket.user()
@@ -314,7 +332,7 @@ def test_a_look_never_comes_between_a_create_and_its_answer() -> None:
 
 
 def iter_of(step: Any) -> Any:
-    yield step
+    return (yield step)
 
 
 # -- what is remembered ---------------------------------------------------------------------------

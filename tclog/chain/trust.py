@@ -28,7 +28,7 @@ from tclog.errors import Damaged, Forked, RolledBack, StoreError, StoreUnreachab
 from tclog.event import ChainId, Version, chain_folder, decode_version, slot_key
 from tclog.store.base import Create, Found, Get, Keep, Put, PutFile, Request, Stat
 
-# After a create the outcome of an operation may be open for so long; its answer goes first.
+# After a create or an announcement the outcome may be open for so long; its answer goes first.
 QUIET_S = 120.0
 
 
@@ -96,11 +96,7 @@ def _beside(client: Client, step: Any, due: Sequence[Version]) -> Protocol[Any]:
     answered = not any(isinstance(entry, StoreError) for entry in entries)
     for known, entry in zip(due, entries, strict=True) if answered else ():
         if not is_same(Remembered.of(known), entry):
-            try:
-                yield from _look_again(client, known)
-            except StoreError:
-                # The step itself was answered; it must not be told that it failed.
-                answered = False
+            answered = (yield from _look_again(client, known)) and answered
     client.heads.looked(now_s, found=answered)
     if many:
         return replies
@@ -109,16 +105,20 @@ def _beside(client: Client, step: Any, due: Sequence[Version]) -> Protocol[Any]:
     return replies[0]
 
 
-def _look_again(client: Client, witness: Version) -> Protocol[None]:
+def _look_again(client: Client, witness: Version) -> Protocol[bool]:
+    """Read a slot that seems to differ; return whether the store answered."""
     try:
         found = yield from look(Remembered.of(witness))
     except (Forked, RolledBack):
         raise
+    except StoreError:
+        return False  # the step beside it was answered, and must not be told that it failed
     except Damaged as error:
         # Junk in one slot does not concern the whole store.
         client.warn(f"{slot_key(witness.chain, witness.seq)} is damaged: {error.message}")
     else:
         client.heads.put(witness._replace(stored=found.stored))  # what the next look goes by
+    return True
 
 
 def check(known: Remembered, *, local: bool) -> Protocol[None]:

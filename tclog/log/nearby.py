@@ -72,7 +72,7 @@ def suggest(client: Client, missing: NotFound) -> None:
     name = missing.details.get(field)
     near = like(client, kind, name) if isinstance(name, str) else None
     if near is not None:
-        missing.message += f"; did you mean {near}?"
+        missing.message += meant(near)
         missing.details["nearest"] = near
         missing.hint = to_run(look, near)
 

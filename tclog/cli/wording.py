@@ -68,7 +68,7 @@ def value_text(shown: Shown) -> str:
 
 def event_words(event: Event, *, short: bool = False) -> Cell:
     """Say in one cell what an event did; ``short`` for a pipe too, which else gets it whole."""
-    from tclog.history.shapes import WORDS_MAX, json_set, words
+    from tclog.history.rendering import WORDS_MAX, json_set, words
 
     chars_max = WORDS_MAX if short or terminal() else None
     value = json_set(event)

@@ -1,5 +1,4 @@
-"""History: the whole log at once. What happened, who did it, what was so then, what changed since.
+"""What looks back: what happened, who did it, what the state was then, what changed since.
 
-Everything here reads: from the local index, which ``sync`` brings up to date first, or, where the
-store itself is in question (``fsck``, ``clone``), from the store.
+The commands ask the local index, which ``tclog.sync`` brings up to date first.
 """

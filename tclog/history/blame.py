@@ -19,9 +19,9 @@ from tclog.domain import steps
 from tclog.domain.content import Content, content_size
 from tclog.errors import NotFound, to_run
 from tclog.event import ChainId, Version, chain_id, chain_name, encode, validate_name
-from tclog.history.rules import in_turn, vain_events
 from tclog.history.snapshot import show_chain
 from tclog.index import Commit, Index
+from tclog.sync.audit import in_turn, vain_events
 
 # Beyond this many comparisons difflib may take lines that occur often for noise.
 COMPARED_MAX = 25_000_000

@@ -40,7 +40,7 @@ from tclog.event import (
     chain_name,
     encode_name,
 )
-from tclog.history.shapes import words
+from tclog.history.rendering import words
 from tclog.history.snapshot import show_chain
 from tclog.index import Index, derived
 

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, run
 from tclog.clock import Hlc
-from tclog.history.objects import Progress
-from tclog.history.points import resolve
-from tclog.history.sync import Synced, sync
+from tclog.history.moments import resolve
 from tclog.index import Index
 from tclog.moment import Moment
 from tclog.store.base import Store
+from tclog.sync.objects import Progress
+from tclog.sync.sync import Synced, sync
 
 T = TypeVar("T")
 TRIES_MAX = 3

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from tclog.clock import Hlc, format_us, parse_us
 from tclog.event import Event
 from tclog.history.log import Row, read_log
+from tclog.history.rendering import attempt_json, commit_json
 from tclog.history.report.claims import HELD, TAKEN_OVER, Claim, read_claims
 from tclog.history.report.messages import read_deliveries
-from tclog.history.shapes import attempt_json, commit_json
 from tclog.index import Filter, Index
 
 PAGE = 500

@@ -25,11 +25,10 @@ from tclog.domain import steps
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
 from tclog.errors import Refused, quote, to_run
 from tclog.event import ChainId, Event, Version, chain_kind, chain_name, encode
-from tclog.history.points import need_id
-from tclog.history.rules import vain_events
-from tclog.history.snapshot import END, Snapshot, show_chain, show_tag
-from tclog.history.tags import deleted_tag
+from tclog.history.moments import need_id
+from tclog.history.snapshot import END, Snapshot, show_chain
 from tclog.index import Commit, Index
+from tclog.sync.audit import vain_events
 
 # Why there is no way back from an op, and what to do instead.
 NO_WAY_BACK: Mapping[str, tuple[str, Callable[[Event, str], str]]] = {
@@ -398,7 +397,7 @@ def _shown(client: Client, index: Index, version: Version) -> Protocol[Snapshot]
             return memory.as_json()
         case "tag":
             event = version.events[-1]
-            return show_tag(version) or deleted_tag(name, event, version.seq, version.at)
+            return show.show_tag(version) or show.deleted_tag(name, event, version.seq, version.at)
         case "step":
             shown = yield from show_chain(index, chain, version, END)
             return shown or show.show_step(name, version, state_of(chain, version), ()).as_json()

@@ -7,8 +7,8 @@ from typing import Any
 from tclog.chain.drive import Protocol, together
 from tclog.event import ChainId, EventId, Version
 from tclog.history.log import lost_to
-from tclog.history.points import need_id
-from tclog.history.shapes import attempt_json, commit_json
+from tclog.history.moments import need_id
+from tclog.history.rendering import attempt_json, commit_json
 from tclog.history.snapshot import show_chain
 from tclog.index import Commit, Index
 

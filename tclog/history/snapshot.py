@@ -87,7 +87,7 @@ def show_chain(
         case "barrier":
             return show.show_barrier(head).as_json()
         case "tag":
-            return show_tag(head)
+            return show.show_tag(head)
     # What has no object of its own is shown as its state stands in the version.
     return {
         "type": chain_kind(chain),
@@ -142,28 +142,6 @@ def _inbox(chain: ChainId, head: Version) -> Snapshot:
     if chain != ALL:
         shown["broadcasts"] = state.all_count
     return shown
-
-
-def show_tag(head: Version) -> Snapshot | None:
-    """Return the object of a tag at a version; None if it was taken away.
-
-    ``moment`` is what it stands for, ``hlc`` the same with the counter that orders what shares a
-    microsecond; ``at`` is when it was set.
-    """
-    state = state_of(head.chain, head)
-    if state.at is None:
-        return None
-    event = head.events[-1]
-    return {
-        "type": "tag",
-        "name": chain_name(head.chain),
-        "moment": rfc3339(state.at),
-        "hlc": state.at,
-        "version": head.seq,
-        "agent": event.agent,
-        "at": rfc3339(head.at),
-        "id": event.id,
-    }
 
 
 # -- agents ---------------------------------------------------------------------------------------

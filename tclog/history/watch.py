@@ -17,10 +17,10 @@ from tclog.clock import Hlc, Stamp, format_us, last_of, parse_us, rfc3339
 from tclog.errors import StoreUnreachable, TclogError, UsageError, WaitTimeout
 from tclog.event import Event, EventId, Version, decode, encode
 from tclog.history.history import History
-from tclog.history.points import find_id
-from tclog.history.sync import UNDECIDED_US
+from tclog.history.moments import find_id
 from tclog.index import Commit, Filter
 from tclog.moment import Moment
+from tclog.sync.sync import UNDECIDED_US
 
 AT_ONCE = 500
 # Events that were here when a follower begins get their numbers within so many syncs.

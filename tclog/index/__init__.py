@@ -1,7 +1,7 @@
 """The local index: a copy of the log in SQLite that answers questions about history quickly.
 
 It is never the truth. It can be deleted at any moment, a damaged one is rebuilt, and everything
-in it came from versions and events whose bytes were checked. ``tclog.history.sync`` fills it.
+in it came from versions and events whose bytes were checked. ``tclog.sync.sync`` fills it.
 """
 
 from tclog.index.database import IndexUnusable, Noted, Outdated

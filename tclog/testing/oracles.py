@@ -35,8 +35,8 @@ from tclog.event import (
     slot_key,
     slot_seq,
 )
-from tclog.history.sync import UNDECIDED_US
 from tclog.store.base import Found, Store
+from tclog.sync.sync import UNDECIDED_US
 from tclog.testing.scheduler import EVERYTHING, Operation, nonce_of
 
 _stamp = lru_cache(maxsize=4096)(stamp)

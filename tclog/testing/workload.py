@@ -12,8 +12,8 @@ from tclog.chain.heads import MemoryHeads
 from tclog.domain import steps as domain
 from tclog.errors import NotFound
 from tclog.event import chain_id, slot_key
-from tclog.history.voiding import void
 from tclog.log import claims, handoff, inbox, memory, steps
+from tclog.maintenance.void import void
 from tclog.testing import damage, linear, oracles, transactions
 from tclog.testing.faults import ALL_FAULTS, KINDS, Faults
 from tclog.testing.scheduler import Happened, Operation, Place, Plan, Simulation

@@ -15,7 +15,7 @@ from support.stores import Server, raw_client
 
 from tclog.event import ChainId, chain_folder, slot_key
 from tclog.event.packs import PackReader
-from tclog.history import packing
+from tclog.maintenance import pack as packing
 
 from .conftest import Done, User
 

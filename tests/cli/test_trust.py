@@ -14,8 +14,8 @@ from support.stores import Server, open_s3
 from cli.conftest import User, on_bucket
 from tclog.chain.drive import run
 from tclog.event import ChainId, slot_key
-from tclog.history.accept import keep_aside
 from tclog.log.project import create_project
+from tclog.maintenance.accept import keep_aside
 from tclog.store.s3 import S3Settings
 
 ELSEWHERE = {"XDG_CACHE_HOME": "elsewhere"}

@@ -16,9 +16,9 @@ from tclog.clock import AHEAD_TRUSTED_US, ARRIVES_US, SETTLED_US, TRIED_US, pars
 from tclog.domain import barriers, steps
 from tclog.event import TXN_CHAINS_MAX
 from tclog.event.names import NAME_BYTES_MAX
-from tclog.history import sync
 from tclog.log import waiting
 from tclog.store import probe
+from tclog.sync import sync
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 MINUTE_US = 60_000_000
@@ -53,9 +53,9 @@ FIGURES: list[tuple[str, str, tuple[float, ...]]] = [
     ("architecture", "an event may be tried in a slot | # |", (seal.EVENT_AGE_MAX_S / 60,)),
     ("architecture", "a moment is settled (`SETTLED_US` in `tclog/clock.py`) | # |",
      (SETTLED_US / MINUTE_US,)),
-    ("architecture", "before its horizon (`WINDOW_US` in `tclog/history/sync.py`) | # |",
+    ("architecture", "before its horizon (`WINDOW_US` in `tclog/sync/sync.py`) | # |",
      (sync.WINDOW_US / MINUTE_US,)),
-    ("architecture", "without a slot (`UNDECIDED_US` in `tclog/history/sync.py`) | # |",
+    ("architecture", "without a slot (`UNDECIDED_US` in `tclog/sync/sync.py`) | # |",
      (sync.UNDECIDED_US / MINUTE_US,)),
     ("architecture", "A stamp more than # seconds ahead", (sync.CLOCK_OFF_US / 1e6,)),
 ]  # fmt: skip

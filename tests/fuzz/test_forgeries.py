@@ -25,24 +25,24 @@ from tclog.cli.operations import read_operation
 from tclog.errors import TclogError
 from tclog.event import ChainId, decode, decode_version, slot_key, slot_seq
 from tclog.history.blame import blame_memory, blame_step
-from tclog.history.copying import copy_log
 from tclog.history.diff import read_diff
-from tclog.history.findings import Damage
-from tclog.history.fsck import fsck
 from tclog.history.history import History
 from tclog.history.log import read_log
-from tclog.history.packing import pack
+from tclog.history.rendering import attempt_json, commit_json, words
 from tclog.history.replay import beat_json, read_beats
 from tclog.history.report import Wanted, build_report, render_page
-from tclog.history.shapes import attempt_json, commit_json, words
 from tclog.history.snapshot import END
 from tclog.history.state import read_state
-from tclog.history.target import Mounted, Target
-from tclog.history.transfer import export
 from tclog.history.watch import Follower
 from tclog.index import Filter, derived
 from tclog.log.inbox import read_inbox
 from tclog.log.steps import list_steps
+from tclog.maintenance.copies.copy import copy_log
+from tclog.maintenance.copies.destination import Mounted, Target
+from tclog.maintenance.copies.transfer import export
+from tclog.maintenance.fsck.check import fsck
+from tclog.maintenance.fsck.findings import Damage
+from tclog.maintenance.pack import pack
 from tclog.store.memory import MemoryStore
 
 from .forging import Forger, base, folder_of, ill_bodied, open_log

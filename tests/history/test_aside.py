@@ -17,8 +17,8 @@ from history.test_packs import END_US, HOUR_US, Place, cold, packed_at, trade
 from tclog.errors import Damaged
 from tclog.event import digest
 from tclog.event.packs import PackReader, PackWriter, Row
-from tclog.history import aside
 from tclog.index import Index
+from tclog.sync import batches as aside
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="forks where that is safe"),
@@ -154,7 +154,7 @@ def test_who_stops_early_leaves_no_process(store: Place, children: list[int]) ->
 ASKED = """
 import threading
 from types import SimpleNamespace
-from tclog.history import aside
+from tclog.sync import batches as aside
 def asked(versions):
     return aside.is_worth_it(SimpleNamespace(header=SimpleNamespace(versions=versions)))
 aside.os.sched_getaffinity = lambda _: {0, 1}

@@ -20,9 +20,9 @@ from support.stores import Around, Counting, Server, fresh_bucket, open_s3
 from tclog.chain.drive import run
 from tclog.errors import Damaged, Refused, StoreError, StoreUnfit
 from tclog.event import MARK, digest, encode
-from tclog.history.copying import Copied, broken, copy_log
-from tclog.history.fsck import Checked, Patient, fsck
-from tclog.history.target import Mounted, Target
+from tclog.maintenance.copies.copy import Copied, broken, copy_log
+from tclog.maintenance.copies.destination import Mounted, Target
+from tclog.maintenance.fsck.check import Checked, Patient, fsck
 from tclog.store.base import Created, Outcome, Store
 from tclog.store.file import FileStore
 from tclog.store.memory import MemoryStore

@@ -18,8 +18,8 @@ from tclog.chain.drive import Protocol, run
 from tclog.cli.commands import transfer
 from tclog.cli.files import write_whole
 from tclog.errors import Damaged, Refused, TclogError
-from tclog.history.fsck import Patient, fsck
-from tclog.history.transfer import Imported, Reader, export, import_log
+from tclog.maintenance.copies.transfer import Imported, Reader, export, import_log
+from tclog.maintenance.fsck.check import Patient, fsck
 from tclog.store.base import Get, Store
 from tclog.store.memory import MemoryStore
 

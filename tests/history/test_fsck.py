@@ -34,8 +34,8 @@ from tclog.event import (
     slot_key,
     slot_seq,
 )
-from tclog.history.findings import Damage, Writer
-from tclog.history.fsck import Checked, Patient, fsck
+from tclog.maintenance.fsck.check import Checked, Patient, fsck
+from tclog.maintenance.fsck.findings import Damage, Writer
 from tclog.store.base import Entry, Found, Store
 from tclog.store.file import FileStore
 from tclog.store.memory import MemoryStore

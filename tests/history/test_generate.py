@@ -29,17 +29,17 @@ from tclog.event import (
     slot_seq,
 )
 from tclog.event import packs as format_of_packs
-from tclog.history.findings import Damage
-from tclog.history.fsck import fsck
-from tclog.history.gc import collect
-from tclog.history.packing import pack
-from tclog.history.packs import read_packs_head
-from tclog.history.sync import sync
 from tclog.index import Index
 from tclog.log.project import read_project
+from tclog.maintenance.fsck.check import fsck
+from tclog.maintenance.fsck.findings import Damage
+from tclog.maintenance.gc import collect
+from tclog.maintenance.pack import pack
 from tclog.store.base import Store
 from tclog.store.file import FileStore
 from tclog.store.memory import MemoryStore
+from tclog.sync.packfiles import read_packs_head
+from tclog.sync.sync import sync
 
 EVENTS = 3000
 

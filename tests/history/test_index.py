@@ -30,12 +30,12 @@ from tclog.errors import TclogError
 from tclog.event import ChainId, Version, decode_event, event_key, seal_event, slot_key
 from tclog.history.history import History
 from tclog.history.log import read_log, read_on
-from tclog.history.sync import sync
 from tclog.index import Filter, Index, IndexUnusable, NotLinked, database
 from tclog.index.asking import Asking
 from tclog.log.inbox import send_message
 from tclog.log.memory import set_value
 from tclog.store.memory import MemoryStore
+from tclog.sync.sync import sync
 
 from .places import given_seeds  # noqa: F401
 

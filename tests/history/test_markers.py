@@ -15,22 +15,22 @@ from history.clocks import Clock
 from tclog.chain.drive import run
 from tclog.chain.read import read_newest
 from tclog.event import ChainId
-from tclog.history.clocks import read_clocks
-from tclog.history.copying import copy_log
-from tclog.history.fsck import fsck
-from tclog.history.gc import collect
 from tclog.history.log import read_log
-from tclog.history.packing import pack
-from tclog.history.sync import sync
-from tclog.history.target import Mounted, Target
-from tclog.history.transfer import export
 from tclog.index import Filter, Index
 from tclog.log.agents import list_agents
 from tclog.log.log import Log
 from tclog.log.project import Project, create_project
 from tclog.log.steps import list_rows
+from tclog.maintenance.clocks import read_clocks
+from tclog.maintenance.copies.copy import copy_log
+from tclog.maintenance.copies.destination import Mounted, Target
+from tclog.maintenance.copies.transfer import export
+from tclog.maintenance.fsck.check import fsck
+from tclog.maintenance.gc import collect
+from tclog.maintenance.pack import pack
 from tclog.store.base import Store
 from tclog.store.memory import MemoryStore
+from tclog.sync.sync import sync
 
 END_US = BEGIN_US + 26 * 3_600_000_000
 PROJECT = Project("demo", "0" * 32, "")

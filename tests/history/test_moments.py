@@ -18,10 +18,10 @@ from tclog.errors import Damaged
 from tclog.event import ChainId, event_key, seal_event, slot_key
 from tclog.history.snapshot import END
 from tclog.history.state import read_state
-from tclog.history.sync import sync
 from tclog.index import Index, derived
 from tclog.log import memory
 from tclog.log.transactions import Transaction
+from tclog.sync.sync import sync
 
 HOUR_S = 3600
 KEYS = ("a", "b", "c")

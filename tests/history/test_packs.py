@@ -30,31 +30,31 @@ from tclog.event import (
 )
 from tclog.event import packs as format_of_packs
 from tclog.event.packs import PackReader, events_of
-from tclog.history import gc as gc_module
-from tclog.history import objects as objects_module
-from tclog.history import packing as packing_module
-from tclog.history import sync as sync_module
-from tclog.history.copying import copy_log
 from tclog.history.diff import read_diff
-from tclog.history.findings import Damage
-from tclog.history.fsck import fsck
-from tclog.history.gc import Collected, collect
 from tclog.history.log import read_log
-from tclog.history.packing import Packed, pack
-from tclog.history.packs import read_packs_head
 from tclog.history.replay import read_beats
 from tclog.history.show import show_id
 from tclog.history.state import read_state
-from tclog.history.sync import sync
-from tclog.history.sync_packs import PackSync
-from tclog.history.target import Mounted, Target
-from tclog.history.transfer import Reader, export, import_log
 from tclog.index import Filter, Index, derived
 from tclog.log.agents import list_agents
 from tclog.log.memory import set_value
 from tclog.log.transactions import Transaction
+from tclog.maintenance import gc as gc_module
+from tclog.maintenance import pack as packing_module
+from tclog.maintenance.copies.copy import copy_log
+from tclog.maintenance.copies.destination import Mounted, Target
+from tclog.maintenance.copies.transfer import Reader, export, import_log
+from tclog.maintenance.fsck.check import fsck
+from tclog.maintenance.fsck.findings import Damage
+from tclog.maintenance.gc import Collected, collect
+from tclog.maintenance.pack import Packed, pack
 from tclog.store.base import Create, Delete, Found, Get, Put
 from tclog.store.memory import MemoryStore
+from tclog.sync import objects as objects_module
+from tclog.sync import sync as sync_module
+from tclog.sync.packfiles import read_packs_head
+from tclog.sync.packs import PackSync
+from tclog.sync.sync import sync
 
 HOUR_US = 3_600_000_000
 HALF = "2026-01-05T18"

@@ -12,16 +12,16 @@ from tclog.clock import hlc
 from tclog.event import ChainId, decode_version, event_key, seal_event, seal_version, slot_key
 from tclog.event.bodies import RESERVED_OPS
 from tclog.history.diff import read_diff
-from tclog.history.findings import Damage
-from tclog.history.fsck import fsck
 from tclog.history.log import read_log
-from tclog.history.packing import pack
 from tclog.history.snapshot import END
 from tclog.history.state import read_state
-from tclog.history.transfer import export
 from tclog.index import Filter, derived
 from tclog.log.log import Log
 from tclog.log.project import Project
+from tclog.maintenance.copies.transfer import export
+from tclog.maintenance.fsck.check import fsck
+from tclog.maintenance.fsck.findings import Damage
+from tclog.maintenance.pack import pack
 from tclog.store.memory import MemoryStore
 
 from .filled import PROJECT, filled_store, open_log

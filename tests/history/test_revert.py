@@ -15,13 +15,13 @@ from support.stores import Around
 from history.looking import Team, newest_id, project_of, state_at
 from tclog.errors import NotFound, Refused, StoreError, TclogError
 from tclog.event import ChainId, chain_id, decode, slot_key
-from tclog.history import sync as sync_module
 from tclog.history.revert import NO_WAY_BACK, revert_event
 from tclog.index import Index
 from tclog.log import memory
 from tclog.log.log import Log
 from tclog.log.transactions import Transaction
 from tclog.store.memory import MemoryStore
+from tclog.sync import sync as sync_module
 
 BIG = "a large value\n" * 3000
 

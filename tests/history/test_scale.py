@@ -18,11 +18,11 @@ from history.clocks import Clock
 from history.truth import assert_numbers, assert_same, read_truth
 from tclog.chain.drive import Protocol, answer, run
 from tclog.event import event_key_parts
-from tclog.history.sync import sync
 from tclog.index import Index
 from tclog.log.inbox import send_message
 from tclog.log.memory import set_value
 from tclog.store.memory import MemoryStore
+from tclog.sync.sync import sync
 from tclog.testing.bucket import Bucket
 
 MEASURED = """

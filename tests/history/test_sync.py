@@ -27,15 +27,15 @@ from tclog.event import (
     seal_version,
     slot_key,
 )
-from tclog.history import sync as module
 from tclog.history.history import History
 from tclog.history.log import read_log
-from tclog.history.sync import WINDOW_US, sync
 from tclog.index import Commit, Filter, Index, asking
 from tclog.log.inbox import read_inbox, send_message
 from tclog.log.memory import set_value
 from tclog.store.base import Create, Entry, Get, Keep, List, Put, Request
 from tclog.store.memory import MemoryStore
+from tclog.sync import sync as module
+from tclog.sync.sync import WINDOW_US, sync
 from tclog.testing import Faults, Operation, Plan, Schedule, run_schedule
 from tclog.testing.faults import NONE
 

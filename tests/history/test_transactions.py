@@ -11,18 +11,18 @@ from simulation.transfers import STEPS_MAX, Walker, finish, transfer, warm
 from tclog.chain.drive import answer, run
 from tclog.event import ChainId, digest, encode, slot_key
 from tclog.event.canonical import decode
-from tclog.history import objects
-from tclog.history.copying import copy_log
-from tclog.history.fsck import fsck
-from tclog.history.sync import sync
-from tclog.history.target import Mounted, Target
-from tclog.history.transfer import Reader, _Lines, import_log
 from tclog.index import Index
 from tclog.log import memory
 from tclog.log.project import create_project
 from tclog.log.transactions import Transaction
+from tclog.maintenance.copies.copy import copy_log
+from tclog.maintenance.copies.destination import Mounted, Target
+from tclog.maintenance.copies.transfer import Reader, _Lines, import_log
+from tclog.maintenance.fsck.check import fsck
 from tclog.store.base import List
 from tclog.store.memory import MemoryStore
+from tclog.sync import objects
+from tclog.sync.sync import sync
 
 
 def filled() -> World:

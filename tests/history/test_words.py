@@ -4,7 +4,7 @@ import pytest
 
 from tclog.clock import Hlc
 from tclog.event import ChainId, seal_event
-from tclog.history.shapes import words
+from tclog.history.rendering import words
 
 AT = Hlc("2026-11-23T15:42:05.512345Z-0000")
 

@@ -52,13 +52,14 @@ MODULES = [
     "tclog/clock.py",
     *(f"tclog/domain/{name}.py" for name in ("barriers", "content", "inbox", "memory", "steps")),
     *(f"tclog/event/{name}.py" for name in ("canonical", "names", "records", "schema")),
-    *(f"tclog/history/{name}.py" for name in (
-        "copying", "diff", "fsck_chains", "gc", "packing", "revert", "snapshot", "sync",
-        "voiding",
-    )),
+    *(f"tclog/history/{name}.py" for name in ("diff", "revert", "snapshot")),
     *(f"tclog/log/{name}.py" for name in ("claims", "inbox", "transactions", "waiting")),
+    *(f"tclog/maintenance/{name}.py" for name in (
+        "copies/copy", "fsck/chains", "gc", "pack", "void",
+    )),
     "tclog/moment.py",
     "tclog/store/file.py",
+    "tclog/sync/sync.py",
 ]  # fmt: skip
 NEAR = ("tests/unit", "tests/protocol", "tests/stores", "tests/history", "tests/vectors")
 FAR = ("tests/cli", "tests/story", "tests/simulation", "tests/fuzz", "tests/docs")

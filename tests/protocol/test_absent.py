@@ -17,11 +17,11 @@ from tclog.domain import steps
 from tclog.domain.decision import Draft
 from tclog.errors import Damaged, Refused, RolledBack, StoreUnreachable
 from tclog.event import chain_id, decode
-from tclog.history.sync import sync
 from tclog.index import Index
 from tclog.log.project import create_project
 from tclog.store.base import Entry, Found
 from tclog.store.memory import MemoryStore
+from tclog.sync.sync import sync
 
 STEP = chain_id("step", "design")
 NOTHING: Callable[[str], bool] = lambda key: False  # noqa: E731

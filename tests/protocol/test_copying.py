@@ -13,10 +13,10 @@ from tclog.chain.drive import Protocol
 from tclog.clock import stamp
 from tclog.errors import Damaged, Refused
 from tclog.event import ALL, MARK, VersionId, chain_folder, chain_id, digest, encode, slot_key
-from tclog.history.copying import Copied, Range, Seen, _Copy, _is_part, _is_small, copy_log
 from tclog.log.inbox import send_message
 from tclog.log.memory import set_value
 from tclog.log.project import create_project
+from tclog.maintenance.copies.copy import Copied, Range, Seen, _Copy, _is_part, _is_small, copy_log
 from tclog.store.base import Entry, Found
 
 from .world import World

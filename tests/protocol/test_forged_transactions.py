@@ -8,8 +8,8 @@ from history.filled import open_log
 from tclog.chain.drive import run
 from tclog.clock import Stamp, format_us, hlc
 from tclog.event import ChainId, decode_version, encode, seal_version, slot_key
-from tclog.history.findings import Damage
-from tclog.history.fsck import fsck
+from tclog.maintenance.fsck.check import fsck
+from tclog.maintenance.fsck.findings import Damage
 from tclog.store.base import Found
 from tclog.store.memory import MemoryStore
 

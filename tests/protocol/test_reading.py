@@ -13,7 +13,6 @@ from tclog.chain.slots import newest_slot
 from tclog.clock import parse_us
 from tclog.errors import Damaged, Refused, StoreUnreachable
 from tclog.event import VOIDS_MAX, chain_id, decode, digest, encode, slot_key
-from tclog.history.sync import sync
 from tclog.index import Index
 from tclog.log.claims import claim_step, renew_step
 from tclog.log.memory import append_value, get_value, set_value
@@ -21,6 +20,7 @@ from tclog.log.steps import show_step
 from tclog.log.transactions import Transaction
 from tclog.store.base import Create, Created, Outcome
 from tclog.store.file import FileStore
+from tclog.sync.sync import sync
 
 from .world import World
 

@@ -12,15 +12,15 @@ from tclog.chain.slots import newest_slot
 from tclog.errors import Damaged
 from tclog.event import blob_key, chain_id, slot_key
 from tclog.event.packs import PackReader, decode_seen, events_of
-from tclog.history.copying import Seen, _Copy, unseen_junk
-from tclog.history.gc import _Collecting, _Held, collect
-from tclog.history.objects import PACKS_FOLDER, pack_of, unseen
-from tclog.history.packing import pack
-from tclog.history.packs import read_packs_head
-from tclog.history.sync import sync
-from tclog.history.voiding import void
 from tclog.index import Index
 from tclog.log.memory import get_value, set_value
+from tclog.maintenance.copies.copy import Seen, _Copy, unseen_junk
+from tclog.maintenance.gc import _Collecting, _Held, collect
+from tclog.maintenance.pack import pack
+from tclog.maintenance.void import void
+from tclog.sync.objects import PACKS_FOLDER, pack_of, unseen
+from tclog.sync.packfiles import read_packs_head
+from tclog.sync.sync import sync
 
 from .test_copying import Kept
 from .world import World

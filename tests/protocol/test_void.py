@@ -26,17 +26,17 @@ from tclog.errors import (
 )
 from tclog.event import ALL, VOIDS_MAX, ChainId, Version, chain_id, slot_key
 from tclog.event.names import SEQ_MAX
-from tclog.history.findings import Damage
-from tclog.history.fsck import fsck
-from tclog.history.packing import pack
-from tclog.history.sync import sync
-from tclog.history.voiding import REASON_BYTES_MAX, Voided, check_chain, void
 from tclog.index import Index
 from tclog.log.inbox import read_inbox, send_message
 from tclog.log.memory import get_value, set_value
 from tclog.log.project import create_project
 from tclog.log.transactions import Transaction
+from tclog.maintenance.fsck.check import fsck
+from tclog.maintenance.fsck.findings import Damage
+from tclog.maintenance.pack import pack
+from tclog.maintenance.void import REASON_BYTES_MAX, Voided, check_chain, void
 from tclog.store.base import Create, Created, Found, Get, Outcome
+from tclog.sync.sync import sync
 
 from .world import World
 

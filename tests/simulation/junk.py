@@ -14,8 +14,8 @@ from tclog.chain.read import read_head, read_range
 from tclog.chain.slots import Junk
 from tclog.errors import Damaged, NotFound, Refused
 from tclog.event import ALL, chain_id, slot_key, slot_seq
-from tclog.history.voiding import void
 from tclog.log import claims, inbox, memory, steps
+from tclog.maintenance.void import void
 from tclog.store.base import Outcome
 from tclog.testing import oracles
 

@@ -58,12 +58,12 @@ from tclog.event import (
 )
 from tclog.event import records as records_module
 from tclog.event.bodies import misfit_body
-from tclog.history import voiding as voiding_module
 from tclog.log import barriers as barriers_log
 from tclog.log import claims as claims_log
 from tclog.log import inbox as inbox_log
 from tclog.log import memory as memory_log
 from tclog.log import transactions as transactions_log
+from tclog.maintenance import void as voiding_module
 from tclog.store.base import Create, Created, Delete, Found, Get, List, Outcome, Put, Stat
 from tclog.testing import Faults, simulate
 from tclog.testing import oracles as oracles_module

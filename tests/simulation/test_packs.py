@@ -15,9 +15,9 @@ if __name__ == "__main__":
 from simulation.upkeep import FAULTS, run_upkeep
 from tclog.chain import judge as judge_module
 from tclog.chain import resolve as resolve_module
-from tclog.history import packing
-from tclog.history.packs import hour_of
-from tclog.history.sync_packs import PackSync
+from tclog.maintenance import pack as packing
+from tclog.sync.packfiles import hour_of
+from tclog.sync.packs import PackSync
 from tclog.testing.faults import NONE
 
 SEEDS_MAX = 48

@@ -17,11 +17,11 @@ from tclog.chain.seal import EVENT_AGE_MAX_S
 from tclog.clock import AHEAD_TRUSTED_US, ARRIVES_US, SETTLED_US, TRIED_US, format_us, parse_us
 from tclog.errors import OutcomeUnknown
 from tclog.event import ChainId
-from tclog.history.sync import sync
 from tclog.index import Index
 from tclog.log import inbox, memory
 from tclog.log.transactions import Transaction
 from tclog.store.base import Create, Get, Keep, List, Outcome, Put
+from tclog.sync.sync import sync
 from tclog.testing import Faults, oracles, simulate
 from tclog.testing.scheduler import SIGNED_US
 

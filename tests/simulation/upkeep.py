@@ -23,19 +23,19 @@ from tclog.clock import Hlc, hlc, parse_us
 from tclog.errors import Refused
 from tclog.event import chain_id, decode, digest, event_key, seal_event, slot_key, slot_seq
 from tclog.event.packs import PackReader, events_of
-from tclog.history import aside as aside_module
-from tclog.history import gc as gc_module
-from tclog.history import objects as objects_module
-from tclog.history import packing as packing_module
-from tclog.history import sync as sync_module
-from tclog.history.gc import collect
-from tclog.history.packing import pack
 from tclog.history.snapshot import END, standing
-from tclog.history.sync import sync
 from tclog.index import Index
 from tclog.log import claims, inbox, memory
 from tclog.log.transactions import Transaction
+from tclog.maintenance import gc as gc_module
+from tclog.maintenance import pack as packing_module
+from tclog.maintenance.gc import collect
+from tclog.maintenance.pack import pack
 from tclog.store.base import Create, Put
+from tclog.sync import batches as aside_module
+from tclog.sync import objects as objects_module
+from tclog.sync import sync as sync_module
+from tclog.sync.sync import sync
 from tclog.testing import Faults, Operation, Plan, Simulation
 from tclog.testing.scheduler import BEGIN_US, EVERYTHING
 

@@ -15,11 +15,11 @@ from support.stores import Around, Server, fresh_bucket, open_s3, raw_client
 
 from tclog.chain.drive import run, settled
 from tclog.errors import StoreUnfit
-from tclog.history.objects import Listing
 from tclog.store.base import Entry, List
 from tclog.store.file import FileStore
 from tclog.store.memory import MemoryStore
 from tclog.store.s3 import S3Settings, S3Store
+from tclog.sync.objects import Listing
 
 KEYS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
 PAGES_MAX = 20

@@ -26,7 +26,7 @@ TCLOG = Path(sys.executable).with_name("tclog")
 # Not what loads sqlite3: with that a command ends in another way (``tclog.cli.leave``).
 LOADED = ("tclog.chain", "tclog.cli", "tclog.domain", "tclog.event", "tclog.log", "tclog.store")
 # But for the commands that look back, which all load it.
-LOOK_BACK = ("tclog.history", "tclog.index")
+LOOK_BACK = ("tclog.history", "tclog.index", "tclog.sync")
 STREAMS = (
     ("stdin", "r", "surrogateescape"),
     ("stdout", "w", "surrogateescape"),

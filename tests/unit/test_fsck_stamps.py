@@ -9,9 +9,9 @@ import pytest
 
 from tclog.clock import hlc, stamp
 from tclog.event import chain_id
-from tclog.history.findings import Damage, Findings, Writer
-from tclog.history.fsck_chains import tell_stamps
-from tclog.history.objects import unseen
+from tclog.maintenance.fsck.chains import tell_stamps
+from tclog.maintenance.fsck.findings import Damage, Findings, Writer
+from tclog.sync.objects import unseen
 
 AT_US = 1_800_000_000_000_000
 

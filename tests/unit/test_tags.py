@@ -11,7 +11,7 @@ from tclog.clock import hlc
 from tclog.domain import tags
 from tclog.domain.decision import Draft, Place, Unchanged
 from tclog.errors import BadName, Refused
-from tclog.history.tags import check_tag_name
+from tclog.log.tags import check_tag_name
 from tclog.moment import parse_moment
 
 from .making import T0_US, Chain, Rules

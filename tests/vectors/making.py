@@ -12,7 +12,7 @@ from tclog.chain.fold import fold, place_after, rules_of, state_of
 from tclog.clock import Stamp, format_us, hlc, stamp
 from tclog.domain.content import Blob
 from tclog.event import ChainId, Event, Version, digest, seal_event, seal_version, slot_key
-from tclog.history.rules import ignored_events
+from tclog.sync.audit import ignored_events
 
 BEGIN_US = 1_795_460_400_000_000  # 2026-11-23T19:00:00
 SECOND_US = 1_000_000

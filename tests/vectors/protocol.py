@@ -20,9 +20,9 @@ from tclog.clock import Stamp, format_us
 from tclog.event import ChainId, chain_id, decode_version, digest, encode, once_key
 from tclog.event.names import encode_name, event_key, pack_key, pending_key, slot_key
 from tclog.event.packs import PackReader, PackWriter, Row
-from tclog.history.voiding import void
 from tclog.log.log import Log
 from tclog.log.project import Project
+from tclog.maintenance.void import void
 from tclog.store.base import Created
 from tclog.store.memory import MemoryStore
 from tclog.testing.scheduler import EVERYTHING

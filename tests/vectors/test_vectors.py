@@ -33,7 +33,7 @@ from tclog.event import (
 )
 from tclog.event.names import event_key_parts, pending_key_parts, slot_seq
 from tclog.event.packs import PackReader
-from tclog.history.rules import blobs_in
+from tclog.sync.audit import blobs_in
 from vectors import examples, fold
 from vectors.__main__ import EXAMPLES, FOLDER, spread, vectors
 from vectors.states import KINDS

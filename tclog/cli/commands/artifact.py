@@ -111,12 +111,12 @@ def _file_of(path: str) -> Iterator[Path]:
     if path != STDIN:
         yield Path(path)
         return
-    from tclog.history.spool import spool
+    from tclog.maintenance.tempfiles import write_temporary
 
     with contextlib.ExitStack() as stack:
         try:
             source = stack.enter_context(reading(path))
-            kept = stack.enter_context(spool(iter(partial(source.read, 1 << 20), b"")))
+            kept = stack.enter_context(write_temporary(iter(partial(source.read, 1 << 20), b"")))
         except OSError as error:
             raise unreadable(path, error) from None
         yield Path(kept.name)

@@ -134,7 +134,7 @@ def _write(here: Here, *, writable: bool) -> str:
 def _clocks(here: Here, store: Store) -> str:
     """Tell of agents whose events have times far from the store's stamps."""
     from tclog.chain.drive import run
-    from tclog.history.clocks import HOURS_LOOKED_AT, read_clocks
+    from tclog.maintenance.clocks import HOURS_LOOKED_AT, read_clocks
 
     found = run(read_clocks(here.now_us()), store)
     for clock in found:

@@ -10,8 +10,8 @@ from tclog.cli.output import harmless, one_line, write_json, write_line
 from tclog.errors import Damaged, NotFound
 
 if TYPE_CHECKING:
-    from tclog.history.findings import Damage
-    from tclog.history.fsck import Checked
+    from tclog.maintenance.fsck.check import Checked
+    from tclog.maintenance.fsck.findings import Damage
 
 
 @operation(
@@ -29,9 +29,9 @@ def fsck(here: Here) -> None:
     written meanwhile.
     """
     from tclog.chain.drive import run
-    from tclog.history.findings import stray
-    from tclog.history.fsck import Patient
-    from tclog.history.fsck import fsck as check
+    from tclog.maintenance.fsck.check import Patient
+    from tclog.maintenance.fsck.check import fsck as check
+    from tclog.maintenance.fsck.findings import stray
 
     location = here.location()
     store = here.open_store(location)

@@ -166,7 +166,7 @@ def _write_stats(here: Here, stats: list[Any]) -> None:
 
 def _write_changes(here: Here, changes: list[Change], limit: int | None) -> None:
     from tclog.cli.wording import change_words, line_changes, lines_words
-    from tclog.history.shapes import short_id
+    from tclog.history.rendering import short_id
 
     index = here.history().index
     shown = changes[: here.shown(limit)]
@@ -264,7 +264,7 @@ def _kind_of(here: Here, name: str, point: Hlc) -> str:
 
 def _write_blame(here: Here, rows: list[Blame], kind: str, limit: int | None) -> None:
     from tclog.cli.wording import cut
-    from tclog.history.shapes import short_id
+    from tclog.history.rendering import short_id
 
     columns = [
         Column("field" if kind == "step" else rows[0].kind),

@@ -109,7 +109,7 @@ def log(
 
 def _write(here: Here, history: History, rows: list[Row], oneline: bool) -> None:
     from tclog.cli.wording import event_words
-    from tclog.history.shapes import attempt_json, commit_json, short_ids
+    from tclog.history.rendering import attempt_json, commit_json, short_ids
 
     if here.json:
         for row in rows:

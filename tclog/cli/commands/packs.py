@@ -25,7 +25,7 @@ def pack(here: Here) -> None:
     changed. An hour is closed an hour after its end by the store's clock. Any agent may do it, at
     any time; two at once do no harm, and neither does one that is killed.
     """
-    from tclog.history.packing import pack as make_packs
+    from tclog.maintenance.pack import pack as make_packs
 
     log = here.log()
     history = here.open_history()
@@ -60,7 +60,7 @@ def gc(here: Here, delete: bool, dry_run: bool) -> None:
     """
     if delete and dry_run:
         raise UsageError("--delete and --dry-run exclude each other", hint="tclog gc")
-    from tclog.history.gc import collect
+    from tclog.maintenance.gc import collect
 
     log = here.log(reader=not delete)
     with here.progress("Reading packs") as progress:

@@ -56,7 +56,7 @@ def tag(
         raise UsageError("--at and -n apply only to the list of tags", hint="tclog tag")
     if delete and (move or point is not None):
         raise UsageError("--delete cannot be combined with POINT or --move")
-    from tclog.history import tags
+    from tclog.log import tags
     from tclog.moment import is_now
 
     key = options.check_key(id_key)
@@ -75,7 +75,7 @@ def tag(
 
 
 def _list(here: Here, at: str | None, limit: int | None) -> None:
-    from tclog.history.tags import list_tags
+    from tclog.log.tags import list_tags
 
     log = here.log(reader=True)
     found = log.run(list_tags(log.client, at=here.point(at)))

@@ -22,9 +22,9 @@ from tclog.cli.search import FOLDER, file_in, folder_of
 from tclog.errors import Damaged, NotFound, UsageError, quote, to_run
 
 if TYPE_CHECKING:
-    from tclog.history.copying import Copied
-    from tclog.history.transfer import Reader
     from tclog.log.project import Location
+    from tclog.maintenance.copies.copy import Copied
+    from tclog.maintenance.copies.transfer import Reader
     from tclog.store.base import Store
 
 # Words that will say where a log of another tool comes from; a file is given as ./WORD.
@@ -99,8 +99,8 @@ def export(here: Here, out: str | None, git: str | None) -> None:
         return
     out = None if out == STDIN else out
     from tclog.chain.drive import run
-    from tclog.history.transfer import export as write_log
     from tclog.log.log import SOFTWARE
+    from tclog.maintenance.copies.transfer import export as write_log
 
     store = here.open_store(here.location())
     with _written(out) as write, here.progress("Exporting") as progress:
@@ -165,8 +165,8 @@ def import_(
     import to complete it. Leases count from the import.
     """
     from tclog.chain.drive import run
-    from tclog.history.transfer import import_log
     from tclog.log.project import reached
+    from tclog.maintenance.copies.transfer import import_log
 
     if file in SOURCES:
         raise UsageError(
@@ -220,14 +220,16 @@ def _opened(file: str) -> Iterator[Reader]:
     What comes from standard input, or a pipe, is kept in a temporary file meanwhile: some of it can
     only be judged by the digest in the last line.
     """
-    from tclog.history.spool import spool
-    from tclog.history.transfer import Reader, check_export, lines_of
+    from tclog.maintenance.copies.transfer import Reader, check_export, lines_of
+    from tclog.maintenance.tempfiles import write_temporary
 
     with contextlib.ExitStack() as stack:
         try:
             source = stack.enter_context(reading(file))
             if file == STDIN or not source.seekable():
-                source = stack.enter_context(spool(iter(partial(source.read, 1 << 20), b"")))
+                source = stack.enter_context(
+                    write_temporary(iter(partial(source.read, 1 << 20), b""))
+                )
             check_export(Reader(lines_of(source)))
             source.seek(0)
         except OSError as error:
@@ -298,9 +300,9 @@ def clone(
     TO is "." and no project is set up there, clone sets it up.
     """
     from tclog.chain.drive import run
-    from tclog.history.copying import copy_log
-    from tclog.history.target import Mounted, Target
     from tclog.log.project import reached
+    from tclog.maintenance.copies.copy import copy_log
+    from tclog.maintenance.copies.destination import Mounted, Target
 
     begin = _source(here, source, project or here.flags.project)
     client = begin.s3.get("client", "obstore")

@@ -14,7 +14,7 @@ from tclog.cli.here import Here
 from tclog.cli.output import harmless, write_json, write_line
 
 if TYPE_CHECKING:
-    from tclog.history.accept import Lost
+    from tclog.maintenance.accept import Lost
 
 
 @click.group(
@@ -44,8 +44,8 @@ def accept(here: Here) -> None:
     on with what the store has. Run it on each machine, once you know why the store was set back.
     """
     from tclog.chain.drive import run
-    from tclog.history.accept import find_lost, keep_aside, open_index
     from tclog.log.project import is_project_id, read_project
+    from tclog.maintenance.accept import find_lost, keep_aside, open_index
 
     location = here.location()
     store = here.open_store(location)

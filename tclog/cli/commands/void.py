@@ -33,8 +33,8 @@ def void(here: Here, chain: str, number: int, reason: str) -> None:
     the slot is ended, they can no longer be put back. A sound version is never ended, nor one that
     this machine knows to have been sound: put its bytes back instead.
     """
-    from tclog.history.voiding import check_chain
-    from tclog.history.voiding import void as end
+    from tclog.maintenance.void import check_chain
+    from tclog.maintenance.void import void as end
 
     named = check_chain(chain)
     history = here.history()

@@ -192,7 +192,7 @@ def _pause(seconds: float) -> None:
 
 def _print(here: Here, follower: Follower, commit: Commit) -> None:
     from tclog.cli.wording import event_words
-    from tclog.history.shapes import commit_json, short_id
+    from tclog.history.rendering import commit_json, short_id
 
     if here.json:
         write_json(commit_json(commit))
@@ -215,7 +215,7 @@ def _run(here: Here, command: str, commit: Commit) -> KeyboardInterrupt | None:
     import orjson
 
     from tclog.cli.child import Child
-    from tclog.history.shapes import commit_json
+    from tclog.history.rendering import commit_json
 
     record: Mapping[str, Any] = commit_json(commit)
     more = {

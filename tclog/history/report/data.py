@@ -15,12 +15,12 @@ import orjson
 
 from tclog.clock import Hlc, format_us, parse_us, rfc3339
 from tclog.history.log import Row, read_log
+from tclog.history.rendering import words
 from tclog.history.report import tables
 from tclog.history.report.claims import Claim, end_us, lapsed_by, read_claims, start_us
 from tclog.history.report.messages import Delivery, read_deliveries
 from tclog.history.report.survey import Survey, event_of, is_lost_race, stamp_of
 from tclog.history.report.thin import kept_places
-from tclog.history.shapes import words
 from tclog.index import Filter, Index
 
 # More events than this are thinned out: a page of more is too large to send and to open.

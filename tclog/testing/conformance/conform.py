@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tclog.chain.drive import run
 from tclog.errors import TclogError
-from tclog.history.fsck import Patient, fsck
+from tclog.maintenance.fsck.check import Patient, fsck
 from tclog.testing.conformance import parts
 from tclog.testing.conformance.judge import judge
 from tclog.testing.conformance.trial import PROJECT, Trial

@@ -21,8 +21,8 @@ from tclog.errors import TclogError
 from tclog.event import ChainId, decode_event, digest, event_key_parts, slot_key
 from tclog.event.names import once_key
 from tclog.history.history import History
-from tclog.history.voiding import void
 from tclog.log.log import Log
+from tclog.maintenance.void import void
 from tclog.store.base import Created, Store
 from tclog.testing.conformance.judge import ill_typed
 from tclog.testing.conformance.member import Asked, Member

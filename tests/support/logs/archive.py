@@ -30,10 +30,10 @@ from tclog.event import (
     slot_key,
 )
 from tclog.event.packs import PackWriter, Row, encode_seen
-from tclog.history.gc import AGE_US
-from tclog.history.packing import CLOSED_AFTER_US
-from tclog.history.packs import HOUR_US, after, hour_of
+from tclog.maintenance.gc import AGE_US
+from tclog.maintenance.pack import CLOSED_AFTER_US
 from tclog.store.base import Store
+from tclog.sync.packfiles import HOUR_US, after, hour_of
 
 # What is a day and a second old is dropped as it comes, and gc would remove it in any case.
 _DROPPED_AFTER_US = AGE_US + SECOND_US

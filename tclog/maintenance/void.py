@@ -44,10 +44,10 @@ from tclog.event import (
     validate_name,
 )
 from tclog.event.names import SEQ_MAX
-from tclog.history.packs import read_pack, read_packs_head
-from tclog.history.rules import KINDS
 from tclog.index import Index
 from tclog.store.base import Get
+from tclog.sync.audit import KINDS
+from tclog.sync.packfiles import read_pack, read_packs_head
 
 REASON_BYTES_MAX = 4096
 TRIES_MAX = 20

@@ -65,12 +65,12 @@ from tclog.event import (
     slot_key,
 )
 from tclog.event.bodies import RESERVED_KINDS
-from tclog.history.objects import Progress, event_of, unseen
-from tclog.history.rules import KINDS
-from tclog.history.sync_packs import PackSync
 from tclog.index import Filter, Index, Noted, NotLinked
 from tclog.index.asking import COUNTED
 from tclog.store.base import Entry, Found, Get, List
+from tclog.sync.audit import KINDS
+from tclog.sync.objects import Progress, event_of, unseen
+from tclog.sync.packs import PackSync
 
 # The clocks of two agents may each be off by what is trusted, and stores stamp whole seconds.
 WINDOW_US = round(EVENT_AGE_MAX_S * SECOND_US) + 2 * AHEAD_TRUSTED_US + 60 * SECOND_US

@@ -10,10 +10,10 @@ from tclog.clock import Stamp
 from tclog.errors import StoreError
 from tclog.event import Event
 from tclog.event.canonical import decode_json
-from tclog.history.ledger import Ledger, Writer
-from tclog.history.objects import RECORD_BYTES_MAX, Progress, read_each
-from tclog.history.rules import blobs_in, op_elsewhere
+from tclog.maintenance.fsck.seen import Ledger, Writer
 from tclog.store.base import Entry, Found
+from tclog.sync.audit import blobs_in, op_elsewhere
+from tclog.sync.objects import RECORD_BYTES_MAX, Progress, read_each
 
 
 class Damage(NamedTuple):

@@ -11,10 +11,10 @@ from tclog.domain.packs import Pack, State
 from tclog.errors import TclogError
 from tclog.event import PACKS, decode_version, event_key, pack_key, slot_key
 from tclog.event.bodies import misfit
-from tclog.history.findings import Findings
-from tclog.history.ledger import Writer
-from tclog.history.objects import PACKS_FOLDER, PAGES_MAX, Listing, pack_of, read_each
+from tclog.maintenance.fsck.findings import Findings
+from tclog.maintenance.fsck.seen import Writer
 from tclog.store.base import Found, Stat
+from tclog.sync.objects import PACKS_FOLDER, PAGES_MAX, Listing, pack_of, read_each
 
 if TYPE_CHECKING:
     from tclog.event.packs import PackReader

@@ -10,7 +10,7 @@ from typing import IO
 from tclog.errors import TclogError, to_run
 
 
-def spool(pieces: Iterable[bytes]) -> IO[bytes]:
+def write_temporary(pieces: Iterable[bytes]) -> IO[bytes]:
     """Write pieces into a temporary file, which is at its beginning then, and goes when closed.
 
     Raises:

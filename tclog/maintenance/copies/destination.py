@@ -16,8 +16,7 @@ from blake3 import blake3
 from tclog.chain.drive import Protocol, Sleep
 from tclog.errors import OutcomeUnknown, Refused, StoreError, StoreUnfit
 from tclog.event import MARK, VersionId, digest
-from tclog.history.objects import Listing, blob_of
-from tclog.history.spool import spool
+from tclog.maintenance.tempfiles import write_temporary
 from tclog.store.base import (
     Create,
     Created,
@@ -30,6 +29,7 @@ from tclog.store.base import (
     Stat,
     Store,
 )
+from tclog.sync.objects import Listing, blob_of
 
 TRIES_MAX = 8
 _WAIT_S = 0.1
@@ -112,7 +112,7 @@ class Target:
         if there is not None:
             yield from self._same_large(entry, pieces)
             return
-        with spool(pieces) as file:
+        with write_temporary(pieces) as file:
             yield PutFile(key, Path(file.name), str(blob), None)
 
     def _same_large(self, entry: Entry, pieces: Iterator[bytes]) -> Protocol[None]:

@@ -21,8 +21,11 @@ from blake3 import blake3
 from tclog.chain.drive import Protocol, together
 from tclog.errors import UPGRADE, BadValue, Damaged, FormatNewer, TclogError
 from tclog.event import MARK, VersionId, decode, decode_version, digest, encode, slot_seq
-from tclog.history.copying import Copied, Tell, broken, copy_log, unseen_junk
-from tclog.history.objects import (
+from tclog.maintenance.copies.copy import Copied, Tell, broken, copy_log, unseen_junk
+from tclog.maintenance.copies.destination import Target
+from tclog.maintenance.tempfiles import write_temporary
+from tclog.store.base import Entry
+from tclog.sync.objects import (
     ALL_FOLDER,
     AT_ONCE,
     BATCH_BYTES,
@@ -34,9 +37,6 @@ from tclog.history.objects import (
     is_chain,
     unseen,
 )
-from tclog.history.spool import spool
-from tclog.history.target import Target
-from tclog.store.base import Entry
 
 FORMAT = 1
 PIECE_BYTES = 768 << 10
@@ -130,7 +130,7 @@ class _Lines:
 
     def put_large(self, entry: Entry, pieces: Iterator[bytes]) -> Protocol[None]:
         """Write a blob, once its hash was found right: a line cannot be taken back."""
-        with spool(pieces) as file:
+        with write_temporary(pieces) as file:
             offset = 0
             while piece := file.read(PIECE_BYTES):
                 self._piece(entry.key, piece, offset, entry.size)

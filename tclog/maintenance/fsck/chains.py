@@ -29,9 +29,11 @@ from tclog.event import (
 )
 from tclog.event.bodies import misfit
 from tclog.event.names import SEQ_MAX
-from tclog.history.findings import Findings, claimed
-from tclog.history.ledger import Writer
-from tclog.history.objects import (
+from tclog.maintenance.fsck.findings import Findings, claimed
+from tclog.maintenance.fsck.seen import Writer
+from tclog.store.base import Entry, Found
+from tclog.sync.audit import KINDS, blobs_in, ignored_events, merge_error, op_elsewhere
+from tclog.sync.objects import (
     AT_ONCE,
     PAGES_MAX,
     Listing,
@@ -40,8 +42,6 @@ from tclog.history.objects import (
     is_chain,
     read_each,
 )
-from tclog.history.rules import KINDS, blobs_in, ignored_events, merge_error, op_elsewhere
-from tclog.store.base import Entry, Found
 
 # A gap longer than this is taken for one without asking for each slot again.
 GAP_ASKED_MAX = 1000

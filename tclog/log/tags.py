@@ -14,11 +14,11 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, together
 from tclog.chain.once import once
 from tclog.chain.read import list_chains, read_sound, read_standing
+from tclog.chain.show import deleted_tag, show_tag
 from tclog.clock import Hlc, last_of, parse_us
 from tclog.domain import tags
 from tclog.errors import BadName, NotFound, UsageError, to_run
-from tclog.event import ChainId, Event, chain_id, validate_name
-from tclog.history.snapshot import Snapshot, show_tag
+from tclog.event import ChainId, chain_id, validate_name
 from tclog.moment import Moment, parse_moment
 
 
@@ -57,7 +57,7 @@ def set_tag(
     move: bool = False,
     point: str = "@",
     id_key: str | None = None,
-) -> Protocol[Snapshot]:
+) -> Protocol[dict[str, Any]]:
     """Let a tag stand for a moment, by default for now.
 
     Args:
@@ -92,7 +92,7 @@ def set_tag(
     return shown
 
 
-def delete_tag(client: Client, name: str, *, id_key: str | None = None) -> Protocol[Snapshot]:
+def delete_tag(client: Client, name: str, *, id_key: str | None = None) -> Protocol[dict[str, Any]]:
     """Take a tag away; returns what it was, with ``deleted``. Its history stays.
 
     Raises:
@@ -113,22 +113,7 @@ def delete_tag(client: Client, name: str, *, id_key: str | None = None) -> Proto
     return deleted_tag(name, done.event, done.version.seq, done.version.at, stood)
 
 
-def deleted_tag(name: str, event: Event, version: int, at: Hlc, was: Hlc | None = None) -> Snapshot:
-    """Return the object of a tag that was taken away; ``was`` is what it stood for."""
-    return {
-        "type": "tag",
-        "name": name,
-        "moment": None if was is None else was[:27],
-        "hlc": was,
-        "version": version,
-        "agent": event.agent,
-        "at": at[:27],
-        "id": event.id,
-        "deleted": True,
-    }
-
-
-def list_tags(client: Client, *, at: Hlc | None = None) -> Protocol[list[Snapshot]]:
+def list_tags(client: Client, *, at: Hlc | None = None) -> Protocol[list[dict[str, Any]]]:
     """Return all tags, or those that there were at a time, by the moments that they stand for."""
     chains: list[ChainId] = yield from list_chains(client, "tag")
     heads = yield from read_sound(client, chains, at)

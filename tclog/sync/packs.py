@@ -22,13 +22,13 @@ from tclog.domain.packs import State
 from tclog.errors import Damaged
 from tclog.event import PACKS, ChainId, Version, decode_version, digest, pack_key, slot_key
 from tclog.event.summary import Summary, summarize
-from tclog.history.objects import Progress
 from tclog.index import Index, NotLinked
 from tclog.index.packed import count_attempts
+from tclog.sync.objects import Progress
 
 if TYPE_CHECKING:
     from tclog.event.packs import PackReader, Run
-    from tclog.history.aside import Batch
+    from tclog.sync.batches import Batch
 
 TRIES_MAX = 8
 # gc removes nothing that is younger than a day; the rest of the day is for clocks.
@@ -99,7 +99,7 @@ class PackSync:
         return (yield from self._read_since(since))
 
     def _read_since(self, since: str) -> Protocol[int]:
-        from tclog.history.packs import end_of_us
+        from tclog.sync.packfiles import end_of_us
 
         state = yield from self._read_packs(since[:13])
         return end_of_us(state.through)
@@ -110,7 +110,7 @@ class PackSync:
 
     def _read_packs(self, hour: str) -> Protocol[State]:
         """Read the packs that hold something of an hour or later; return what the chain says."""
-        from tclog.history.packs import missing, read_pack
+        from tclog.sync.packfiles import missing, read_pack
 
         gone = ""
         for nth in range(TRIES_MAX):
@@ -134,15 +134,15 @@ class PackSync:
 
     def _take(self, reader: PackReader, pack: str) -> Protocol[None]:
         """Insert what the index lacks of a pack."""
-        from tclog.history import aside
+        from tclog.sync import batches
 
         firsts, apart = self._firsts(reader.header.chains)
         before = count_attempts(self.index)
         done = False
-        if aside.is_worth_it(reader):
-            done = yield from self._insert(aside.read_aside(reader, firsts))
+        if batches.is_worth_it(reader):
+            done = yield from self._insert(batches.read_aside(reader, firsts))
         if not done:
-            yield from self._insert(aside.read_batches(reader, firsts))
+            yield from self._insert(batches.read_batches(reader, firsts))
         self.attempts += count_attempts(self.index) - before
         yield from self._compare(pack, firsts)
         # Only an index that lacks what an earlier pack holds: its slots have it.
@@ -190,7 +190,7 @@ class PackSync:
 
     def _insert(self, batches: Generator[Batch, None, None]) -> Protocol[bool]:
         """Insert what is in a pack; False if whoever reads it aside has failed."""
-        from tclog.history.aside import Failed
+        from tclog.sync.batches import Failed
 
         with closing(batches):
             try:

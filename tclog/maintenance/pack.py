@@ -39,12 +39,12 @@ from tclog.event import (
     slot_key,
 )
 from tclog.event.packs import PackWriter, Row, decode_seen, encode_seen
-from tclog.history.objects import AT_ONCE, PAGES_MAX, Listing, Progress, event_of, unseen
-from tclog.history.packs import HOUR_US, after, hour_of, need_pack, read_packs_head
-from tclog.history.sync import sync
 from tclog.index import Index
 from tclog.index.packed import held_before, newest_before
 from tclog.store.base import Entry, Found, Get, Keep
+from tclog.sync.objects import AT_ONCE, PAGES_MAX, Listing, Progress, event_of, unseen
+from tclog.sync.packfiles import HOUR_US, after, hour_of, need_pack, read_packs_head
+from tclog.sync.sync import sync
 
 CLOSED_AFTER_US = 3600 * SECOND_US
 TRIES_MAX = 8

@@ -31,13 +31,14 @@ from tclog.event import (
     pending_key_parts,
     slot_key,
 )
-from tclog.history.clocks import CODE as CLOCK_OFF
-from tclog.history.clocks import Clocks
-from tclog.history.findings import Damage, Findings, claimed
-from tclog.history.fsck_chains import ChainCheck, tell_stamps
-from tclog.history.fsck_packs import PackCheck
-from tclog.history.ledger import Ledger, Writer
-from tclog.history.objects import (
+from tclog.maintenance.clocks import CODE as CLOCK_OFF
+from tclog.maintenance.clocks import Clocks
+from tclog.maintenance.fsck.chains import ChainCheck, tell_stamps
+from tclog.maintenance.fsck.findings import Damage, Findings, claimed
+from tclog.maintenance.fsck.packs import PackCheck
+from tclog.maintenance.fsck.seen import Ledger, Writer
+from tclog.store.base import Entry, Found, Get, GetFile, Stat, Store
+from tclog.sync.objects import (
     ALL_FOLDER,
     AT_ONCE,
     PAGES_MAX,
@@ -49,7 +50,6 @@ from tclog.history.objects import (
     read_each,
     unseen,
 )
-from tclog.store.base import Entry, Found, Get, GetFile, Stat, Store
 
 
 class Checked(NamedTuple):

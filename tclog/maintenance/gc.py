@@ -24,9 +24,9 @@ from tclog.domain.packs import RaiseFloor, State, decide
 from tclog.errors import Refused
 from tclog.event import PACKS, EventId
 from tclog.event.packs import events_of
-from tclog.history.objects import PAGES_MAX, Listing, Progress, event_of, pack_of, unseen
-from tclog.history.packs import HOUR_US, after, need_pack, read_pack, read_packs_head
 from tclog.store.base import Delete
+from tclog.sync.objects import PAGES_MAX, Listing, Progress, event_of, pack_of, unseen
+from tclog.sync.packfiles import HOUR_US, after, need_pack, read_pack, read_packs_head
 
 AGE_US = 24 * HOUR_US
 TRIES_MAX = 8

@@ -55,7 +55,9 @@ from tclog.event import (
     slot_seq,
 )
 from tclog.event.names import SEQ_MAX
-from tclog.history.objects import (
+from tclog.store.base import Entry, Found, Get, GetFile, Stat
+from tclog.sync.audit import blobs_in
+from tclog.sync.objects import (
     ALL_FOLDER,
     PACKS_FOLDER,
     PAGES_MAX,
@@ -71,8 +73,6 @@ from tclog.history.objects import (
     read_each,
     unseen,
 )
-from tclog.history.rules import blobs_in
-from tclog.store.base import Entry, Found, Get, GetFile, Stat
 
 CHAINS_AT_ONCE = 32
 SLOTS_AT_ONCE = 32

@@ -1,0 +1,1 @@
+"""``fsck``: read the whole store and check every object."""

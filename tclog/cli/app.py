@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from tclog.cli import options
-from tclog.cli.config import TRUE_WORDS
 from tclog.cli.here import Here
 from tclog.cli.output import discard, open_streams, write_error, write_line
+from tclog.config import TRUE_WORDS
 from tclog.errors import EXIT_BUG, EXIT_DONE, TclogError, UsageError, quote
 from tclog.version import __version__
 

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tclog.cli import config, output
+from tclog import config
+from tclog.cli import output
 from tclog.errors import NotFound, StoreMissing, TclogError, UsageError, quote, to_run
 
 if TYPE_CHECKING:
@@ -166,11 +167,11 @@ class Here:
                 code="project-missing",
                 hint="tclog init",
             )
-        from tclog.log.project import reached
+        from tclog.log.project import location_of, reached
 
         # Once for each configuration: the AWS files may have to be read for it.
         if self._located is None or self._located[0] is not self.config:
-            self._located = self.config, reached(config.location(self.config), self.environ)
+            self._located = self.config, reached(location_of(self.config), self.environ)
         return self._located[1]
 
     def log(self, *, reader: bool = False) -> Log:

@@ -148,7 +148,7 @@ def s3_option(name: str, dest: str, help_text: str) -> Callable[[F], F]:
 
 
 def _read_s3(_: click.Context, __: click.Parameter, words: Sequence[str]) -> dict[str, str]:
-    from tclog.cli.config import S3
+    from tclog.config import S3
 
     found: dict[str, str] = {}
     for word in words:

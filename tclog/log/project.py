@@ -29,9 +29,10 @@ from tclog.event import (
     validate_new,
 )
 from tclog.event.names import KEY_BYTES_MAX
-from tclog.store.base import Create, Entry, Found, Get, List, Store
+from tclog.store.base import Create, Entry, Found, Get, List, Store, check_folder, not_a_store
 
 if TYPE_CHECKING:
+    from tclog.config import Config
     from tclog.store.s3 import S3Settings
 
 # What else a copy begins with.
@@ -67,6 +68,19 @@ class Location(NamedTuple):
         return digest("\n".join(words).encode())[:32]
 
 
+def location_of(found: Config) -> Location:
+    """Return where a project is, by a configuration that names a store."""
+    from tclog.config import PROJECT_DEFAULT, said_of_s3, truth
+
+    assert found.store.value is not None  # noqa: S101 - the callers have looked
+    return Location(
+        url=found.store.value,
+        project=found.project.value or PROJECT_DEFAULT,
+        s3=said_of_s3(found),
+        fsync=truth(found.fsync, "fsync"),
+    )
+
+
 def reached(location: Location, environ: Mapping[str, str]) -> Location:
     """Return a location with the settings of the working folder and the environment filled in.
 
@@ -81,24 +95,6 @@ def reached(location: Location, environ: Mapping[str, str]) -> Location:
     from tclog.store.s3.resolve import resolve
 
     return location._replace(bucket=resolve(said_of(location), environ).settings)
-
-
-def check_folder(word: str) -> None:
-    """Refuse a word that was meant to be a bucket and would make a folder.
-
-    Raises:
-        UsageError: it begins with ``s3:``; such a folder can be given as ``./s3:``.
-    """
-    if word.lower().startswith("s3:"):
-        raise _no_store(word)
-
-
-def _no_store(url: str) -> UsageError:
-    return UsageError(
-        f"{url} is neither a folder nor s3://bucket/prefix",
-        code="bad-store",
-        hint="tclog init --help",
-    )
 
 
 class Project(NamedTuple):
@@ -141,7 +137,7 @@ def said_of(location: Location) -> S3Settings:
     scheme, _, rest = location.url.partition("://")
     bucket, _, prefix = rest.partition("/")
     if scheme != "s3" or not bucket:
-        raise _no_store(location.url)
+        raise not_a_store(location.url)
     from tclog.store.s3 import S3_KEY_BYTES_MAX, S3Settings
 
     parts = [validate_name("prefix", part) for part in prefix.split("/") if part]

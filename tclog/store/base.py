@@ -16,6 +16,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tclog.clock import Stamp
+from tclog.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -223,4 +224,23 @@ def not_forward(url: str, key: str) -> StoreUnfit:
     return StoreUnfit(
         f"{url} is not fit for tclog: its listing repeats keys or goes back after {key!a}",
         hint="tclog doctor",
+    )
+
+
+def check_folder(word: str) -> None:
+    """Refuse a word that was meant to be a bucket and would make a folder.
+
+    Raises:
+        UsageError: it begins with ``s3:``; such a folder can be given as ``./s3:``.
+    """
+    if word.lower().startswith("s3:"):
+        raise not_a_store(word)
+
+
+def not_a_store(url: str) -> UsageError:
+    """Return the error for a place that is no kind of store."""
+    return UsageError(
+        f"{url} is neither a folder nor s3://bucket/prefix",
+        code="bad-store",
+        hint="tclog init --help",
     )

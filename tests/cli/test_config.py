@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from support.stores import Server
 
 import tclog
-from tclog.cli.config import read_plain
-from tclog.cli.session import VARIABLES, find_session
+from tclog.config import read_plain
+from tclog.config.session import VARIABLES, find_session
 from tclog.errors import UsageError
 
 from .conftest import User

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from docs.reading import ROOT, blocks, environment
-from tclog.cli.config import S3, Config, Flags, load
 from tclog.clock import SETTLED_US
+from tclog.config import S3, Config, Flags, load
 from tclog.errors import EXIT_STATUSES
 
 CLI = ROOT / "docs" / "cli.md"

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from tclog.cli import config, iam, options
+from tclog import config
+from tclog.cli import configure, options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.cli.search import FILE, FOLDER, file_in, folder_of
+from tclog.config import iam
+from tclog.config.search import FILE, FOLDER, file_in, folder_of
 from tclog.errors import Refused, StoreError, StoreMissing, UsageError, quote, to_run
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def init(
         "project": location.project,
         "s3": _s3_settings(here, opened),
     }
-    path, changed = config.write(folder, settings)
+    path, changed = configure.write_config(folder, settings)
     if agent.source == "flag":
         _keep_agent(here, path, str(agent.value))
     if shared:
@@ -145,7 +147,7 @@ def _keep_agent(here: Here, file: str, name: str) -> None:
     kept = iam.agent_file(here.start, file)
     assert kept is not None  # noqa: S101 - there is a file of the project
     try:
-        iam.keep_agent(kept, name)
+        configure.keep_agent(kept, name)
     except OSError as error:
         here.note(
             f"{kept} cannot be written ({error.strerror}), so the agent name was not saved;"

@@ -12,13 +12,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from tclog.cli import config, options
+from tclog import config
+from tclog.cli import configure, options
 from tclog.cli.app import operation
 from tclog.cli.files import file_to_write, reading, unreadable
 from tclog.cli.here import Here
 from tclog.cli.options import FILE_IN, FILE_KEPT, FILE_OUT, s3_option
 from tclog.cli.output import STDIN, one_line, size, write_bytes, write_json, write_line
-from tclog.cli.search import FOLDER, file_in, folder_of
+from tclog.config.search import FOLDER, file_in, folder_of
 from tclog.errors import Damaged, NotFound, UsageError, quote, to_run
 
 if TYPE_CHECKING:
@@ -367,7 +368,7 @@ def _look_at_source(begin: Location, ours: Store) -> None:
 
 
 def _folder_or_url(word: str) -> str:
-    from tclog.log.project import check_folder
+    from tclog.store.base import check_folder
 
     if not word:
         raise UsageError("the store is empty", code="bad-store")
@@ -399,7 +400,9 @@ def _target(here: Here, word: str, to: Location) -> tuple[Location, str | None]:
                 code="project-differs",
                 hint=to_run("cat", file_in(url)),
             )
-        return config.location(found), None
+        from tclog.log.project import location_of
+
+        return location_of(found), None
     if url != here.start:
         return to._replace(url=url), None
     above = here.configured().file
@@ -416,7 +419,7 @@ def _set_up(folder: str | None, location: Location) -> None:
     """Write the configuration of a folder that a project was copied into."""
     if folder is not None:
         store = os.path.relpath(location.url, folder)
-        config.write(folder, {"store": store, "project": location.project})
+        configure.write_config(folder, {"store": store, "project": location.project})
 
 
 def _is_set_up(folder: str) -> bool:
@@ -437,11 +440,11 @@ def _configured(here: Here, folder: str, project: str | None = None) -> config.C
 
 def _source(here: Here, word: str, project: str | None) -> Location:
     """Return where a project is copied from: a store's URL, or a working folder's."""
-    from tclog.log.project import Location
+    from tclog.log.project import Location, location_of
 
     url = _folder_or_url(word)
     if _is_set_up(url):
-        return config.location(_configured(here, url, project))
+        return location_of(_configured(here, url, project))
     mine = here.config
     same = mine.store.value == url
     return Location(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tclog.cli import config
+from tclog import config
 from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import Column, write_json, write_rows
@@ -53,13 +53,13 @@ def where(here: Here) -> None:
 
 def _bucket(here: Here) -> dict[str, tuple[str | None, str]]:
     """Return all settings by which the bucket is reached; clients get nothing else."""
-    from tclog.log.project import said_of
+    from tclog.log.project import location_of, said_of
     from tclog.store.s3.credentials import keys_in
     from tclog.store.s3.proxies import without_password
     from tclog.store.s3.resolve import PROFILES, resolve
 
     try:
-        found, sources = resolve(said_of(config.location(here.config)), here.environ)
+        found, sources = resolve(said_of(location_of(here.config)), here.environ)
     except TclogError as error:
         here.note(error.message)  # show what was found all the same: the user asked for it
         return {}

@@ -82,7 +82,7 @@ def below(session: str) -> str:
 def _start_of(process: int) -> int | None:
     """Return when a process was started, in ticks since the machine was; None if it is not told."""
     try:
-        with open(f"/proc/{process}/stat", "rb") as file:  # noqa: PTH123 - pathlib costs here
+        with open(f"/proc/{process}/stat", "rb") as file:
             # The command's name stands in brackets, and may hold some itself.
             return int(file.read().rpartition(b")")[2].split()[_STAT_START])
     except (OSError, ValueError, IndexError):

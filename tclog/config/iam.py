@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from tclog.cli import search
+from tclog.config import search
 from tclog.errors import UsageError, to_run
 
 SIZE_MAX = 4096
@@ -48,13 +48,3 @@ def read_agent(path: str | None, environ: Mapping[str, str]) -> str | None:
             f"{path} does not hold an agent name", code="bad-config", hint=to_run("cat", path)
         ) from None
     return name or None
-
-
-def keep_agent(path: str, name: str) -> None:
-    """Keep a name; raises OSError."""
-    from pathlib import Path
-
-    from tclog.cli.files import write_whole
-
-    Path(path).parent.mkdir(exist_ok=True)
-    write_whole(Path(path), f"{name}\n".encode())

@@ -9,16 +9,13 @@ Credentials are never read from or written to these files.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from tclog.cli import iam, search
-from tclog.cli.search import FILE, FOLDER, Place, file_in, folder_of
-from tclog.cli.session import find_session
+from tclog.config import iam, search
+from tclog.config.search import FILE, Place, folder_of
+from tclog.config.session import find_session
 from tclog.errors import ConfigNotYours, UsageError, to_run
-
-if TYPE_CHECKING:
-    from tclog.log.project import Location
 
 PROJECT_DEFAULT = "default"
 TRUE_WORDS = ("1", "true", "yes", "on")
@@ -154,7 +151,7 @@ def _load(flags: Flags, environ: Mapping[str, str], start: str, place: Place | N
     tables: list[tuple[Mapping[str, Any], str]] = [(user, user_file)]
     if place is not None:
         file = place.file
-        tables.insert(0, (_read(file, named=named), file))
+        tables.insert(0, (read(file, named=named), file))
         foreign = None if named else search.foreign(place, environ, user, user_file)
     find = _Sources(flags, environ, tables, foreign).find
     bases = {user_file: os.path.dirname(user_file)}
@@ -233,7 +230,7 @@ def _located(store: Setting, bases: Mapping[str, str], start: str) -> Setting:
     if store.value is None or "://" in store.value:
         return store
     if ":" in store.value:
-        from tclog.log.project import check_folder
+        from tclog.store.base import check_folder
 
         check_folder(store.value)
     return _absolute(store, bases, start)
@@ -250,19 +247,6 @@ def _absolute(path: Setting, bases: Mapping[str, str], start: str) -> Setting:
     # Not resolved: links stay as they are.
     base = bases.get(path.source, start)
     return path._replace(value=os.path.abspath(os.path.join(base, found)))
-
-
-def location(found: Config) -> Location:
-    """Return where a project is, by a configuration that names a store."""
-    from tclog.log.project import Location
-
-    assert found.store.value is not None  # noqa: S101 - the callers have looked
-    return Location(
-        url=found.store.value,
-        project=found.project.value or PROJECT_DEFAULT,
-        s3=said_of_s3(found),
-        fsync=truth(found.fsync, "fsync"),
-    )
 
 
 def said_of_s3(found: Config) -> dict[str, Any]:
@@ -309,7 +293,7 @@ def _read_user(path: str) -> Mapping[str, Any]:
     return _parse(path, raw)
 
 
-def _read(path: str, *, named: bool = False) -> dict[str, Any]:
+def read(path: str, *, named: bool = False) -> dict[str, Any]:
     """Read a file of settings; a missing file has none, unless the user named it."""
     try:
         with open(path, "rb") as file:
@@ -346,7 +330,7 @@ def unknown(file: str) -> list[str]:
     """Return the unknown settings in a file, which are probably misspelt."""
     known = {"store", "project", "agent", search.TRUSTED, "file.fsync"} | {f"s3.{n}" for n in S3}
     names = []
-    for name, value in _read(file).items():
+    for name, value in read(file).items():
         inner = value if name in ("s3", "file") and isinstance(value, dict) else None
         names += [name] if inner is None else [f"{name}.{word}" for word in inner]
     return [name for name in names if name not in known]
@@ -366,20 +350,21 @@ def read_plain(text: str) -> dict[str, Any] | None:
             continue
         if line.startswith("[") and line.endswith("]"):
             name = line[1:-1]
-            if not _is_bare(name) or name in top:
+            if not is_bare(name) or name in top:
                 return None
             table = top[name] = {}
             continue
         name, _, value = line.partition(" = ")
         inner = value[1:-1]
         quoted = len(value) > 1 and value == f'"{inner}"' and not {'"', "\\"} & set(inner)
-        if not quoted or not _is_bare(name) or name in table:
+        if not quoted or not is_bare(name) or name in table:
             return None
         table[name] = inner
     return top
 
 
-def _is_bare(name: str) -> bool:
+def is_bare(name: str) -> bool:
+    """Whether TOML takes a name without quotes."""
     return name.isascii() and name.isidentifier()
 
 
@@ -409,82 +394,3 @@ def _cache_folder(environ: Mapping[str, str], start: str) -> str:
     if environ.get("TCLOG_CACHE"):
         return os.path.join(start, environ["TCLOG_CACHE"])
     return _user_folder(environ, "XDG_CACHE_HOME", ".cache")
-
-
-def write(folder: str, settings: Mapping[str, Any]) -> tuple[str, bool]:
-    """Write the project's file, whole or not at all; its other settings stay.
-
-    Returns its path, and whether anything is new in it.
-
-    Args:
-        folder: where ``.tclog`` is or will be.
-        settings: texts, and one table of texts, by name; those that are None stay as they are.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    target = file_in(folder)
-    before = _read(target)
-    after = _merged(before, settings)
-    if after == before:
-        return target, False
-    raw = _toml(after)
-    if raw is None:
-        raise UsageError(
-            f"{target} would hold what has no form in TOML; write it by hand",
-            code="config-unwritable",
-            hint="tclog where",
-        )
-    from pathlib import Path
-
-    from tclog.cli.files import write_whole
-
-    try:
-        own = Path(folder) / FOLDER
-        own.mkdir(exist_ok=True)
-        ignore = own / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("# tclog's own files are not for the repository.\n*\n")
-        write_whole(target, raw)
-    except OSError as error:
-        raise UsageError(
-            f"{target} cannot be written: {error.strerror}",
-            code="config-unwritable",
-            hint=to_run("ls -ld", folder),
-        ) from None
-    return target, True
-
-
-def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(table)
-    for name, value in changes.items():
-        if isinstance(value, dict):
-            merged[name] = _merged(merged.get(name, {}), value)
-        elif value is not None:
-            merged[name] = value
-    return {name: value for name, value in merged.items() if value != {}}
-
-
-def _toml(settings: Mapping[str, Any]) -> bytes | None:
-    """Write values and one level of tables; None if they would not be read back the same."""
-    import json
-    import tomllib
-
-    def rows(table: Mapping[str, Any]) -> Iterator[str]:
-        for name, value in table.items():
-            key = name if _is_bare(name) else json.dumps(name)
-            if isinstance(value, dict):
-                yield from (f"\n[{key}]\n", *rows(value))
-            else:
-                # JSON's texts, numbers and arrays are TOML's too.
-                text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-                yield f"{key} = {text}\n"
-
-    plain = sorted(settings.items(), key=lambda row: isinstance(row[1], dict))
-    try:
-        text = "# Written by tclog init. Credentials never stand here.\n" + "".join(
-            rows(dict(plain))
-        )
-        return text.encode() if tomllib.loads(text) == settings else None
-    except (TypeError, ValueError):
-        return None

@@ -45,6 +45,7 @@ FIGURES: list[tuple[str, str, tuple[float, ...]]] = [
     ("guarantees", "after # losses it gives up", (append.RACES_MAX,)),
     ("guarantees", "Names are 1 to # bytes", (NAME_BYTES_MAX,)),
     ("guarantees", "the id of the project is remembered for # minutes", (here.MARK_KEPT_S / 60,)),
+    ("concepts", "no write can still join it. This takes # minutes", (SETTLED_US / MINUTE_US,)),
     ("architecture", "in a bucket at most once in # minutes", (here.MARK_KEPT_S / 60,)),
     ("architecture", "`marks/`: the id of a bucket's project, believed for # minutes",
      (here.MARK_KEPT_S / 60,)),

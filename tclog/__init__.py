@@ -1,6 +1,6 @@
 """tclog: a content-addressed coordination log for teams of agents.
 
-    log = tclog.open("./store", agent="alice", create=True)
+    log = tclog.open()  # the project and the agent that the commands would use here
     step = log.steps.claim("design")
     log.memory.set("design.contract", {"version": 2}, if_absent=True)
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from tclog.log.log import Log
-    from tclog.log.log import open_log as open  # noqa: A004 - as in tclog.open(...)
+    from tclog.log.opening import open_log as open  # noqa: A004 - as in tclog.open(...)
 
 __all__ = [
     "Agent",
@@ -75,7 +75,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     if name == "open":
-        return import_module("tclog.log.log").open_log
+        return import_module("tclog.log.opening").open_log
     if name == "Log":
         return import_module("tclog.log.log").Log
     if name in _RESULTS:

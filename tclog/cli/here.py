@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tclog import config
 from tclog.cli import output
-from tclog.errors import NotFound, StoreMissing, TclogError, UsageError, quote, to_run
+from tclog.errors import StoreMissing, TclogError, UsageError, quote, to_run
 
 if TYPE_CHECKING:
     from tclog.clock import Hlc
@@ -82,12 +82,7 @@ class Here:
             UsageError: somebody has removed it.
         """
         if self._start is None:
-            try:
-                self._start = os.getcwd()
-            except OSError:
-                raise UsageError(
-                    "the working folder does not exist any more", code="folder-missing", hint="cd"
-                ) from None
+            self._start = config.working_folder()
         return self._start
 
     def configured(self, folder: str | None = None, **flags: str | None) -> config.Config:
@@ -113,19 +108,14 @@ class Here:
         Raises:
             UsageError: nobody said who.
         """
-        if self.config.agent.value is None:
-            raise UsageError(
-                "no agent name: set TCLOG_AGENT or pass --as NAME",
-                code="agent-missing",
-                hint="export TCLOG_AGENT=NAME",
-            )
+        agent = config.need_agent(self.config, "--as NAME")
         if self.config.agent.source == self.config.file and not self._told_shared:
             self._told_shared = True
             self.note(
-                f"acting as {self.config.agent.value}, which {self.config.file} sets for everybody;"
+                f"acting as {agent}, which {self.config.file} sets for everybody;"
                 " tclog init --as NAME sets a name for this machine alone"
             )
-        return self.config.agent.value
+        return agent
 
     @property
     def session(self) -> str:
@@ -161,12 +151,6 @@ class Here:
         Raises:
             NotFound: no configuration was found.
         """
-        if self.config.store.value is None:
-            raise NotFound(
-                f"no tclog project was found in {self.start} or above",
-                code="project-missing",
-                hint="tclog init",
-            )
         from tclog.log.project import location_of, reached
 
         # Once for each configuration: the AWS files may have to be read for it.

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from tclog.config import iam, search
 from tclog.config.search import FILE, Place, folder_of
 from tclog.config.session import find_session
-from tclog.errors import ConfigNotYours, UsageError, to_run
+from tclog.errors import ConfigNotYours, NotFound, UsageError, to_run
 
 PROJECT_DEFAULT = "default"
 TRUE_WORDS = ("1", "true", "yes", "on")
@@ -71,8 +71,12 @@ class Flags(NamedTuple):
 
 
 class Config(NamedTuple):
-    """Everything that a command needs to find its log. ``file`` is the project's file, if any."""
+    """Everything that is needed to find a log, looked for from the folder ``start`` upwards.
 
+    ``file`` is the project's file, if any.
+    """
+
+    start: str
     file: str | None
     file_source: str
     user_file: str
@@ -158,6 +162,7 @@ def _load(flags: Flags, environ: Mapping[str, str], start: str, place: Place | N
     if file is not None:
         bases[file] = folder_of(file)
     return Config(
+        start=start,
         file=file,
         file_source=NAMED if named else "searched upwards",
         user_file=user_file,
@@ -247,6 +252,54 @@ def _absolute(path: Setting, bases: Mapping[str, str], start: str) -> Setting:
     # Not resolved: links stay as they are.
     base = bases.get(path.source, start)
     return path._replace(value=os.path.abspath(os.path.join(base, found)))
+
+
+def working_folder() -> str:
+    """Return the folder in which this process works.
+
+    Raises:
+        UsageError: somebody has removed it.
+    """
+    try:
+        return os.getcwd()
+    except OSError:
+        raise UsageError(
+            "the working folder does not exist any more", code="folder-missing", hint="cd"
+        ) from None
+
+
+def need_store(found: Config) -> str:
+    """Return the store.
+
+    Raises:
+        NotFound: nothing names one.
+    """
+    if found.store.value is None:
+        raise NotFound(
+            f"no tclog project was found in {found.start} or above",
+            code="project-missing",
+            hint="tclog init",
+        )
+    return found.store.value
+
+
+def need_agent(found: Config, argument: str) -> str:
+    """Return the name of the agent that acts.
+
+    Args:
+        found: where it is looked for.
+        argument: how the caller could have named it.
+
+    Raises:
+        UsageError: nobody said who.
+    """
+    if found.agent.value is None:
+        raise UsageError(
+            f"no agent name: set TCLOG_AGENT or pass {argument}",
+            code="agent-missing",
+            hint="export TCLOG_AGENT=NAME",
+        )
+    return found.agent.value
 
 
 def said_of_s3(found: Config) -> dict[str, Any]:

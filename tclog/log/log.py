@@ -17,16 +17,9 @@ from tclog.chain.drive import Protocol, run
 from tclog.chain.heads import ClockFile, FileHeads, Heads, MemoryHeads
 from tclog.chain.trust import guard
 from tclog.clock import Hlc, HybridClock, last_of
-from tclog.errors import Damaged, NotFound, to_run
+from tclog.errors import Damaged, NotFound
 from tclog.event import digest, validate_name
-from tclog.log.project import (
-    Location,
-    Project,
-    create_project,
-    open_store,
-    reached,
-    read_project,
-)
+from tclog.log.project import Project
 from tclog.store.base import Store
 from tclog.version import __version__
 
@@ -38,63 +31,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SOFTWARE = f"tclog/{__version__}"
 SURROUNDINGS_MAX = 200
-
-
-def open_log(
-    url: str | os.PathLike[str],
-    *,
-    agent: str,
-    project: str = "default",
-    create: bool = False,
-    session: str | None = None,
-    endpoint: str | None = None,
-    region: str | None = None,
-    profile: str | None = None,
-    client: str = "obstore",
-    s3: Mapping[str, Any] | None = None,
-    fsync: bool = True,
-    cache: str | os.PathLike[str] | None = None,
-) -> Log:
-    """Open a project's log as an agent.
-
-    Args:
-        url: a folder, or ``s3://bucket/prefix``.
-        agent: the agent's name, 1 to 200 bytes.
-        project: the project's name inside the store.
-        create: make the project if it does not exist. The store is probed first.
-        session: the run of the agent; only the same session may use its claims. By default each
-            ``Log`` is a weak session of its own (docs/guarantees.md, Claims).
-        endpoint: the S3 endpoint. By default that of the environment, then that of the AWS files,
-            then AWS itself.
-        region: the S3 region, by default looked for in the same way.
-        profile: an AWS profile; otherwise the standard credential chain.
-        client: ``obstore`` or ``boto3``.
-        s3: more settings of the bucket, by their names in the file (docs/stores.md).
-        fsync: for folders, whether writes survive a power cut.
-        cache: a folder for known heads, to be shared by processes; by default kept in memory.
-
-    Raises:
-        NotFound: there is no such project, and ``create`` is false.
-        StoreUnfit: ``create``, and the store lets several writers create one object.
-        StoreError: it cannot be reached.
-    """
-    said = {"endpoint": endpoint, "region": region, "profile": profile, "client": client}
-    location = Location(os.fspath(url), project, {**said, **(s3 or {})}, fsync)
-    location = reached(location, os.environ)
-    store = open_store(location, os.environ)
-    try:
-        found = run(read_project(project), store)
-    except NotFound as missing:
-        if not create:
-            missing.hint = to_run("tclog projects", location.url)
-            raise
-        from tclog.store.probe import probe
-
-        new = open_store(location, os.environ, create=True)
-        probe(new, os.urandom(8).hex())
-        found = run(create_project(project, os.urandom(16).hex(), time.time_ns() // 1000), new)
-    folder = None if cache is None else os.path.join(cache, location.digest(found.id))  # noqa: PTH118
-    return Log(store, found, agent=agent, session=session, cache=folder)
 
 
 class Log:

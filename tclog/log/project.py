@@ -69,12 +69,15 @@ class Location(NamedTuple):
 
 
 def location_of(found: Config) -> Location:
-    """Return where a project is, by a configuration that names a store."""
-    from tclog.config import PROJECT_DEFAULT, said_of_s3, truth
+    """Return where a project is, by a configuration.
 
-    assert found.store.value is not None  # noqa: S101 - the callers have looked
+    Raises:
+        NotFound: it names no store.
+    """
+    from tclog.config import PROJECT_DEFAULT, need_store, said_of_s3, truth
+
     return Location(
-        url=found.store.value,
+        url=need_store(found),
         project=found.project.value or PROJECT_DEFAULT,
         s3=said_of_s3(found),
         fsync=truth(found.fsync, "fsync"),

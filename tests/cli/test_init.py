@@ -15,7 +15,7 @@ from support.stores import Server, fresh_bucket, url_of
 from tclog.clock import Stamp
 from tclog.errors import NotFound, StoreDenied, StoreUnreachable
 from tclog.event import encode
-from tclog.log.log import open_log
+from tclog.log.opening import open_log
 from tclog.log.project import read_projects
 from tclog.store.base import Entry, Found, Get
 

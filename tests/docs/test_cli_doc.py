@@ -76,7 +76,8 @@ def test_the_example_configuration_has_every_setting_and_no_other(tmp_path: Path
     (tmp_path / ".tclog").mkdir()
     (tmp_path / ".tclog" / "config.toml").write_text(text)
     found = load(Flags(), {"HOME": str(tmp_path)}, str(tmp_path))
-    settings = set(Config._fields) - {"file", "file_source", "user_file", "cache", "session"}
+    places = {"start", "file", "file_source", "user_file", "cache"}
+    settings = set(Config._fields) - places - {"session"}
     for name in settings:
         assert getattr(found, name).source == str(tmp_path / ".tclog" / "config.toml"), name
     inner = {name for value in table.values() if isinstance(value, dict) for name in value}

@@ -12,17 +12,15 @@ from docs.reading import ROOT, blocks, check, environment
 README = ROOT / "README.md"
 
 
-def test_the_commands_show_what_the_readme_shows(tmp_path: Path) -> None:
+def test_the_examples_show_what_the_readme_shows(tmp_path: Path) -> None:
     check(README, tmp_path, "demo")
-
-
-def test_the_python_prints_what_its_comments_say(tmp_path: Path) -> None:
+    # The Python goes on in the same project.
     (text,) = [text for text, _ in blocks(README, "python")]
     said = re.findall(r"print\(.*\)  # (.*)$", text, re.MULTILINE)
     assert len(said) == text.count("print(")
     done = subprocess.run(
         [sys.executable, "-c", text],
-        cwd=tmp_path,
+        cwd=tmp_path / "demo",
         env=environment(tmp_path),
         capture_output=True,
         check=True,

@@ -9,7 +9,7 @@ import tclog
 
 ROOT = Path(tclog.__file__).parent
 READERS = {
-    "log/log.py",  # tclog.open, for programs
+    "log/opening.py",  # tclog.open, for programs
     "store/s3/_obstore.py",  # to hide from obstore what it would obey
 }
 

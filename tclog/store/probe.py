@@ -261,7 +261,7 @@ def _clear(store: Store, keys: list[str]) -> None:
 
 def _unfit(store: Store, seen: str, **details: Any) -> StoreUnfit:
     return StoreUnfit(
-        f"{store.url} is not fit for tclog: {seen}; the README lists servers that are",
+        f"{store.url} is not fit for tclog: {seen}; docs/stores.md lists servers that are",
         hint="tclog init --help",
         **details,
     )

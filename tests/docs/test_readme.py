@@ -1,4 +1,4 @@
-"""README.md shows what happens: its commands and its Python are run here."""
+"""README.md and docs/tour.md show what happens: their commands and the Python are run here."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from pathlib import Path
 from docs.reading import ROOT, blocks, check, environment
 
 README = ROOT / "README.md"
+TOUR = ROOT / "docs" / "tour.md"
+STORES = ROOT / "docs" / "stores.md"
 
 
-def test_the_examples_show_what_the_readme_shows(tmp_path: Path) -> None:
+def test_the_commands_show_what_the_tour_shows(tmp_path: Path) -> None:
+    check(TOUR, tmp_path, "demo")
+
+
+def test_the_commands_and_the_python_show_what_the_readme_shows(tmp_path: Path) -> None:
+    """The Python goes on where the commands ended."""
     check(README, tmp_path, "demo")
-    # The Python goes on in the same project.
     (text,) = [text for text, _ in blocks(README, "python")]
     said = re.findall(r"print\(.*\)  # (.*)$", text, re.MULTILINE)
     assert len(said) == text.count("print(")
@@ -33,7 +39,7 @@ def test_the_commands_for_buckets_are_understood(tmp_path: Path) -> None:
     # There is no bucket here: what is held against the command line is the words.
     lines = [
         line
-        for text, _ in blocks(README, "sh")
+        for text, _ in blocks(STORES, "sh")
         for line in text.splitlines()
         if line.startswith("tclog init s3://")
     ]

@@ -11,7 +11,7 @@ import pytest
 from docs.reading import ROOT, prose
 
 # For newcomers: no sentence here is longer.
-SHORT = (ROOT / "docs" / "concepts.md",)
+SHORT = (ROOT / "README.md", ROOT / "docs" / "concepts.md")
 WORDS_MAX = 30
 
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")

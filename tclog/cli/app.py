@@ -18,56 +18,52 @@ from tclog.version import __version__
 
 COMPLETE_VARIABLE = "_TCLOG_COMPLETE"
 
-# name: (module below tclog.cli.commands, attribute, one line of help). The hot path loads one.
-COMMANDS: Mapping[str, tuple[str, str, str]] = {
-    "init": ("init", "init", "Set up a project on a folder or a bucket; safe to repeat."),
-    "projects": ("projects", "projects", "List the projects that a store holds."),
-    "where": ("where", "where", "Show which configuration was found, and from where."),
-    "doctor": ("doctor", "doctor", "Check the store, the clock and the configuration."),
-    "status": ("status", "status", "Show the project on one screen."),
-    "memory": ("memory", "memory", "Share facts: versioned values with conflict detection."),
-    "send": ("messages", "send", "Send a message to an agent, several, or @all."),
-    "inbox": ("messages", "inbox", "Read your messages, in one order for everybody."),
-    "ack": ("messages", "ack", "Acknowledge messages by number or id."),
-    "step": ("steps", "step", "Define and look at steps and what they come after."),
-    "claim": ("steps", "claim", "Claim a step (or the next ready one) with a lease."),
-    "renew": ("steps", "renew", "Extend the lease of a step that you hold."),
-    "note": ("steps", "note", "Say something about a step."),
-    "release": ("steps", "release", "Give a claim back."),
-    "reopen": ("steps", "reopen", "Make an ended or stuck step pending again."),
-    "complete": ("steps", "complete", "End the work on a step and hand it over."),
-    "wait-for": ("waits", "wait_for", "Wait until steps are complete."),
-    "barrier": ("waits", "barrier", "Arrive, and wait until all parties have."),
-    "artifact": ("artifact", "artifact", "Hand over files by name and version."),
-    "agents": ("agents", "agents", "Show who is here: last seen, claims, lease left."),
-    "exec": ("exec", "exec_", "Run a command while holding a step."),
-    "batch": ("batch", "batch", "Do many operations in one process: lines of JSON in and out."),
-    "txn": ("txn", "txn", "Do several operations together, or none of them."),
-    "log": ("log", "log", "Show what happened: all committed events, the newest first."),
-    "show": ("log", "show", "Show one event or version by its id."),
-    "state": ("history", "state", "Show everything as it was at a moment."),
-    "diff": ("history", "diff", "Show what changed between two moments, and by whom."),
-    "blame": ("history", "blame", "Show which event each line or field comes from."),
-    "tag": ("tags", "tag", "Name a moment, or list the names."),
-    "revert": ("tags", "revert", "Restore what an event changed, by one more event."),
-    "replay": ("replay", "replay", "Replay a run in the terminal, with its pauses."),
-    "report": ("report", "report", "Write a run as one web page, for people."),
-    "watch": ("watch", "watch", "Follow the log: each event when it is committed, once."),
-    "sync": ("log", "sync", "Bring the local index of the history commands up to date."),
-    "trust": ("trust", "trust", "Decide whether to go on with a store that was set back."),
-    "fsck": ("fsck", "fsck", "Check every object in the store."),
-    "void": ("void", "void", "End a slot that holds junk, so that its chain goes on."),
-    "pack": ("packs", "pack", "Fold closed hours of history into packs."),
-    "gc": ("packs", "gc", "Show which event objects packs hold, or remove those."),
-    "export": ("transfer", "export", "Write the whole log as JSON lines or as a git repository."),
-    "import": ("transfer", "import_", "Read an export back: the same project, the same bytes."),
-    "clone": ("transfer", "clone", "Copy a project to another store; again, to copy what is new."),
-    "conformance": (
-        "conformance",
-        "conformance",
-        "Try another client of the format against tclog.",
-    ),
-    "completion": ("completion", "completion", "Print the shell completion for bash, zsh or fish."),
+# The commands in the order in which a user meets them. Each loads from the file of its name.
+COMMANDS: Mapping[str, str] = {
+    "init": "Set up a project on a folder or a bucket; safe to repeat.",
+    "projects": "List the projects that a store holds.",
+    "where": "Show which configuration was found, and from where.",
+    "doctor": "Check the store, the clock and the configuration.",
+    "status": "Show the project on one screen.",
+    "memory": "Share facts: versioned values with conflict detection.",
+    "send": "Send a message to an agent, several, or @all.",
+    "inbox": "Read your messages, in one order for everybody.",
+    "ack": "Acknowledge messages by number or id.",
+    "step": "Define and look at steps and what they come after.",
+    "claim": "Claim a step (or the next ready one) with a lease.",
+    "renew": "Extend the lease of a step that you hold.",
+    "note": "Say something about a step.",
+    "release": "Give a claim back.",
+    "reopen": "Make an ended or stuck step pending again.",
+    "complete": "End the work on a step and hand it over.",
+    "wait-for": "Wait until steps are complete.",
+    "barrier": "Arrive, and wait until all parties have.",
+    "artifact": "Hand over files by name and version.",
+    "agents": "Show who is here: last seen, claims, lease left.",
+    "exec": "Run a command while holding a step.",
+    "batch": "Do many operations in one process: lines of JSON in and out.",
+    "txn": "Do several operations together, or none of them.",
+    "log": "Show what happened: all committed events, the newest first.",
+    "show": "Show one event or version by its id.",
+    "state": "Show everything as it was at a moment.",
+    "diff": "Show what changed between two moments, and by whom.",
+    "blame": "Show which event each line or field comes from.",
+    "tag": "Name a moment, or list the names.",
+    "revert": "Restore what an event changed, by one more event.",
+    "replay": "Replay a run in the terminal, with its pauses.",
+    "report": "Write a run as one web page, for people.",
+    "watch": "Follow the log: each event when it is committed, once.",
+    "sync": "Bring the local index of the history commands up to date.",
+    "trust": "Decide whether to go on with a store that was set back.",
+    "fsck": "Check every object in the store.",
+    "void": "End a slot that holds junk, so that its chain goes on.",
+    "pack": "Fold closed hours of history into packs.",
+    "gc": "Show which event objects packs hold, or remove those.",
+    "export": "Write the whole log as JSON lines or as a git repository.",
+    "import": "Read an export back: the same project, the same bytes.",
+    "clone": "Copy a project to another store; again, to copy what is new.",
+    "conformance": "Try another client of the format against tclog.",
+    "completion": "Print the shell completion for bash, zsh or fish.",
 }
 # Other words for the same commands: ours, and Tracecraft's where it differs.
 ALIASES: Mapping[str, str] = {
@@ -85,9 +81,7 @@ ACTING = (
     *("claim", "renew", "note", "release", "reopen", "complete", "send", "inbox", "ack"),
     *("barrier", "revert", "tag ", "step add", "memory set", "artifact put"),
 )
-HIDDEN: Mapping[str, tuple[str, str, str]] = {
-    "step-status": ("steps", "step_status", "Show the state of one step."),
-}
+HIDDEN: Mapping[str, str] = {"step-status": "Show the state of one step."}
 
 
 class Example(click.Command):
@@ -114,7 +108,24 @@ class Example(click.Command):
 
 
 class Group(Example, click.Group):
-    """A group that answers a typing error with the nearest command."""
+    """A group whose commands load when asked for; it answers a typing error with the nearest.
+
+    Args:
+        package: where its commands are, each in the module of its name.
+        names: its commands, in the order of the documentation.
+        aliases: other words for the same commands.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        package: str,
+        names: Sequence[str],
+        aliases: Mapping[str, str],
+        **settings: Any,
+    ) -> None:
+        super().__init__(*args, **settings)
+        self.package, self.names, self.aliases = package, names, aliases
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -129,9 +140,27 @@ class Group(Example, click.Group):
             raise UsageError(f"{path} has no command {name!r}", code="command-missing", hint=hint)
         return super().resolve_command(ctx, args)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all names, in the order of the alphabet."""
+        del ctx
+        return sorted([*self.names, *self.aliases])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command."""
+        del ctx
+        name = self.aliases.get(cmd_name, cmd_name)
+        if name not in self.names:
+            return None
+        from importlib import import_module
+        from keyword import iskeyword
+
+        module = f"{self.package}.{name.replace('-', '_')}{'_' * iskeyword(name)}"
+        held = vars(import_module(module)).values()
+        return next(found for found in held if isinstance(found, Example) and found.name == name)
+
 
 class Root(Group):
-    """The top level, whose commands are loaded when they are asked for."""
+    """The top level."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -144,28 +173,33 @@ class Root(Group):
         del ctx
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load one command."""
-        del ctx
-        name = ALIASES.get(cmd_name, cmd_name)
-        entry = COMMANDS.get(name) or HIDDEN.get(name)
-        if entry is None:
-            return None
-        from importlib import import_module
-
-        module = import_module(f"tclog.cli.commands.{entry[0]}")
-        command: click.Command = getattr(module, entry[1])
-        return command
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without loading them."""
         del ctx
         with formatter.section("Commands"):
-            formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def group(
+    *names: str, example: str, aliases: Mapping[str, str] | None = None
+) -> Callable[[Callable[..., None]], Group]:
+    """Make a function of a package a group: its commands are the package's modules."""
+
+    def decorate(function: Callable[..., None]) -> Group:
+        return click.group(
+            cls=Group,
+            package=function.__module__,
+            names=names,
+            aliases=aliases or {},
+            example=example,
+            context_settings=SETTINGS,
+        )(function)
+
+    return decorate
 
 
 def operation(
-    name: str, *, example: str, parent: click.Group | None = None, hidden: bool = False
+    name: str, *, example: str, hidden: bool = False
 ) -> Callable[[Callable[..., None]], Example]:
     """Make a function a command: its first argument is ``Here``; --json and --as come with it."""
 
@@ -199,12 +233,9 @@ def operation(
         call = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")(
             call
         )
-        command = click.command(
+        return click.command(
             name, cls=Example, example=example, hidden=hidden, context_settings=SETTINGS
         )(call)
-        if parent is not None:
-            parent.add_command(command)
-        return command
 
     return decorate
 
@@ -242,6 +273,9 @@ def _say_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 
 @click.group(
     cls=Root,
+    package="tclog.cli.commands",
+    names=(*COMMANDS, *HIDDEN),
+    aliases=ALIASES,
     context_settings=SETTINGS,
     example="""
     tclog init

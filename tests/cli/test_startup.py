@@ -125,9 +125,14 @@ def test_a_message_that_meets_no_other_loads_nothing_of_combining(project: User)
     assert "tclog.chain.combine" not in loaded(project, ["send", "bob", "hi"])
 
 
-def test_a_command_loads_no_other_command(project: User):
-    commands = {name for name in loaded(project, ["status"]) if name.startswith("tclog.cli.comm")}
-    assert commands == {"tclog.cli.commands", "tclog.cli.commands.status"}
+@pytest.mark.parametrize(
+    ("words", "files"),
+    [(["status"], {"status"}), (["memory", "get", "k"], {"memory", "memory.get"})],
+)
+def test_a_command_loads_no_other_command(project: User, words: list[str], files: set[str]):
+    prepare(project)
+    commands = {name for name in loaded(project, words) if name.startswith("tclog.cli.comm")}
+    assert commands == {"tclog.cli.commands", *(f"tclog.cli.commands.{name}" for name in files)}
 
 
 def test_the_public_module_loads_nothing_until_it_is_used():

@@ -15,7 +15,7 @@ from support.logs.generate import generate
 from support.project import Project
 
 from tclog.chain.drive import Protocol, run
-from tclog.cli.commands import transfer
+from tclog.cli.commands import export as export_command
 from tclog.cli.files import write_whole
 from tclog.errors import Damaged, Refused, TclogError
 from tclog.maintenance.copies.transfer import Imported, Reader, export, import_log
@@ -319,7 +319,7 @@ def test_what_another_process_of_ones_number_left_is_in_nobodys_way(
     alice = open_log(filled_store(tmp_path / "files"), "alice")
     alice.artifacts.get("large", tmp_path / "got")
     write_whole(str(tmp_path / "run.html"), b"page")
-    with transfer._written(str(tmp_path / "log.jsonl")) as write:
+    with export_command._written(str(tmp_path / "log.jsonl")) as write:
         write(b"line\n")
     assert (tmp_path / "log.jsonl").read_bytes() == b"line\n"
     assert (tmp_path / "run.html").read_bytes() == b"page"

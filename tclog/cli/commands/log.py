@@ -1,4 +1,4 @@
-"""tclog log, show, sync: what happened."""
+"""tclog log: what happened."""
 
 from __future__ import annotations
 
@@ -14,11 +14,8 @@ from tclog.cli.here import Here
 from tclog.cli.output import (
     Cell,
     Column,
-    Fact,
-    json_text,
     one_line,
     terminal,
-    write_facts,
     write_json,
     write_line,
     write_more,
@@ -30,8 +27,10 @@ if TYPE_CHECKING:
     from tclog.history.log import Row
 
 ROWS_AT_ONCE = 500
+
 # More that is not shown is not counted: it takes as long as reading it.
 COUNTED_MAX = 1_000
+
 COLUMNS = [
     Column("at", "time"),
     Column("agent"),
@@ -151,63 +150,3 @@ def _winner(row: Row) -> dict[str, Any]:
         "agent": won.event.agent,
         "version": won.seq,
     }
-
-
-@operation(
-    "sync",
-    example="""
-    tclog sync
-    tclog sync --full
-    """,
-)
-@click.option(
-    "--full", is_flag=True, help="List every chain, not only what the newest events name."
-)
-@click.option("--rebuild", is_flag=True, help="Delete the index and read the whole log again.")
-@options.strict
-def sync(here: Here, full: bool, rebuild: bool) -> None:
-    """Bring the local index of the history commands up to date.
-
-    Each of them does so by itself first. The index is a copy for quick answers, in the user's cache
-    folder. It is never the truth and may be deleted at any moment.
-    """
-    history = here.open_history()
-    if rebuild:
-        history.index.renew()
-    with here.progress("Reading the log") as progress:
-        done = history.sync(full=full or rebuild, progress=progress)
-    counts = history.index.counts()
-    here.emit(
-        {"type": "sync", "new_versions": done.versions, "new_attempts": done.attempts, **counts},
-        f"{done.versions} new versions; the index holds {counts['events']} events,"
-        f" {counts['attempts']} attempts and {counts['chains']} chains",
-    )
-
-
-@operation(
-    "show",
-    example="""
-    tclog show 4d579556
-    """,
-)
-@click.argument("id_prefix", metavar="ID")
-@options.strict
-def show(here: Here, id_prefix: str) -> None:
-    """Show one event or version by its id.
-
-    The beginning of the id is enough. Shown are its fields, its place, what it changed and what it
-    followed.
-    """
-    from tclog.history.show import show_id
-
-    history = here.history()
-    found = history.asked(lambda: history.run(show_id(history.index, id_prefix)))
-    if here.json:
-        write_json(found)
-        return
-    facts = [
-        Fact(name, value if isinstance(value, str) else json_text(value))
-        for name, value in found.items()
-        if value is not None and name != "type"
-    ]
-    write_facts(facts, now_us=here.now_us())

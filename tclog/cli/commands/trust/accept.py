@@ -1,4 +1,4 @@
-"""tclog trust: what this machine remembers of the store, and whether it holds."""
+"""tclog trust accept: go on with a store that lacks what this machine remembers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from tclog.cli.app import SETTINGS, Group, operation
+from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import harmless, write_json, write_line
 
@@ -17,20 +15,8 @@ if TYPE_CHECKING:
     from tclog.maintenance.accept import Lost
 
 
-@click.group(
-    cls=Group,
-    context_settings=SETTINGS,
-    example="""
-    tclog trust accept
-    """,
-)
-def trust() -> None:
-    """Decide whether to go on with a store that was set back."""
-
-
 @operation(
     "accept",
-    parent=trust,
     example="""
     tclog trust accept
     """,

@@ -1,4 +1,4 @@
-"""tclog wait-for, barrier."""
+"""tclog wait-for."""
 
 from __future__ import annotations
 
@@ -43,30 +43,3 @@ def wait_for(
             write_json(step.as_json())
     else:
         write_line(harmless(f"Complete: {', '.join(step.id for step in done)}"))
-
-
-@operation(
-    "barrier",
-    example="""
-    tclog barrier release --parties 1 --timeout 1m --as alice
-    """,
-)
-@click.argument("name")
-@click.option(
-    "--parties", type=int, required=True, metavar="N", help="How many agents must arrive."
-)
-@options.timeout()
-@options.id_key
-def barrier(here: Here, name: str, parties: int, timeout: float | None, id_key: str | None) -> None:
-    """Arrive, and wait until all parties have.
-
-    Those are N different agents. Then the barrier can be used again: each passage is a generation
-    of its own. Who gives up waiting is not counted.
-    """
-    from tclog.log.barriers import pass_barrier
-
-    log = here.log()
-    key = options.check_key(id_key)
-    passing = pass_barrier(log.client, name, parties, timeout_s=timeout, id_key=key, tell=here.note)
-    done = log.run(passing)
-    here.emit(done.as_json(), f"Passed barrier {done.name} (generation {done.generation})")

@@ -1,16 +1,13 @@
-"""tclog tag, revert: names for moments, and one more event that undoes another."""
+"""tclog tag: names for moments."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.cli.output import ID_SHOWN, Column, one_line, write_json, write_rows
+from tclog.cli.output import ID_SHOWN, Column, write_json, write_rows
 from tclog.errors import UsageError
 
 
@@ -92,43 +89,3 @@ def _list(here: Here, at: str | None, limit: int | None) -> None:
     ]
     rows = [[t["name"], t["moment"], t["agent"], t["at"], t["id"][:ID_SHOWN]] for t in found]
     write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())
-
-
-@operation(
-    "revert",
-    example="""
-    tclog revert 4d579556 --as alice
-    """,
-)
-@click.argument("id_prefix", metavar="ID")
-@click.option("--force", is_flag=True, help="Also undo what later events changed there.")
-@options.id_key
-def revert(here: Here, id_prefix: str, force: bool, id_key: str | None) -> None:
-    """Restore what an event changed, by one more event.
-
-    A value becomes what it was before, a tag goes back, an artifact gets its version before as a
-    new one, an ended step is reopened, your own claim released. Nothing is taken out of the log.
-    Of a transaction all is undone, in one transaction. Refused (exit 4) where a later event changed
-    the same since, and where there is no way back, as for a message; then the hint says what helps
-    instead.
-    """
-    from tclog.cli.wording import name_of
-    from tclog.history.revert import revert_event
-
-    key = options.check_key(id_key)
-    log = here.log()
-    history = here.history()
-    done = log.run(revert_event(log.client, history.index, id_prefix, force=force, id_key=key))
-    if not done.written:
-        here.note("nothing was written: it is so already")
-    what = f"Reverted {done.event.op} of {name_of(done.shown)} by {done.event.agent}"
-    lines = [f"{what}: {_now(done.shown)}"]
-    lines += [f"with it {name_of(shown)}: {_now(shown)}" for shown in done.others]
-    here.emit(done.as_json(), "\n".join(lines))
-
-
-def _now(shown: Mapping[str, Any]) -> str:
-    from tclog.cli.wording import words_of
-
-    now = "no value" if shown.get("deleted") else one_line(words_of(shown))
-    return f"now {now} (version {shown['version']})"

@@ -1,4 +1,4 @@
-"""tclog send, inbox, ack."""
+"""tclog inbox."""
 
 from __future__ import annotations
 
@@ -17,58 +17,8 @@ from tclog.cli.output import (
 )
 from tclog.errors import UsageError
 
-# Tracecraft's word for everybody. It means that only as a word of `send`: to every other command,
-# to the operations of batch and txn, and in Python, `_broadcast` is the name of an agent.
-EVERYBODY_TOO = "_broadcast"
-# More digits than a number of a message has belong to an id.
-NUMBER_DIGITS_MAX = 10
 # How long `inbox --wait` waits without --timeout.
 WAIT_S = 300.0
-
-
-@operation(
-    "send",
-    example="""
-    tclog send bob 'the contract is in memory: design.contract' --as alice
-    tclog send @all 'freeze at noon' --as alice
-    """,
-)
-@click.argument("to")
-@click.argument("text", required=False, type=options.SAID)
-@options.message
-@click.option("--reply-to", metavar="ID", help="The message that this one answers.")
-@click.option("--step", metavar="S", help="The step that it is about.")
-@options.id_key
-def send(
-    here: Here,
-    to: str,
-    text: str | None,
-    message: str | None,
-    reply_to: str | None,
-    step: str | None,
-    id_key: str | None,
-) -> None:
-    """Send a message to an agent, several, or @all.
-
-    TO is one name, several with commas, or @all; TEXT is - for standard input. When this returns,
-    the message is in every inbox named, at a place that never changes; a broadcast gets its place
-    in an inbox before anything that is sent after this.
-    """
-    from tclog.log.inbox import EVERYBODY, send_message
-
-    to = ",".join(EVERYBODY if name == EVERYBODY_TOO else name for name in to.split(","))
-    log = here.log()
-    sent = log.run(
-        send_message(
-            log.client,
-            to,
-            options.one_text(text, message),
-            reply_to=reply_to,
-            step=step,
-            id_key=options.check_key(id_key),
-        )
-    )
-    here.emit(sent.as_json(), lambda: f"Sent to {sent.to}")
 
 
 @operation(
@@ -147,37 +97,3 @@ def inbox(
         said.append(f"{unread} message(s) stay unread{more}")
     if said:
         here.note("; ".join(said))
-
-
-@operation(
-    "ack",
-    example="""
-    tclog ack 1 --as bob
-    """,
-)
-@click.argument("which", nargs=-1, required=True, metavar="N|ID...")
-@options.id_key
-def ack(here: Here, which: tuple[str, ...], id_key: str | None) -> None:
-    """Acknowledge messages by number or id.
-
-    The number is its place in your inbox; of an id the beginning is enough. Up to ten digits are a
-    number.
-    """
-    from tclog.log.inbox import acknowledge_one
-
-    key = options.check_key(id_key)
-    log = here.log()
-    for nth, word in enumerate(which):
-        message = log.run(
-            acknowledge_one(
-                log.client, _number_or_id(word), id_key=key and (f"{key}/{nth}" if nth else key)
-            )
-        )
-        here.emit(message.as_json(), f"Acknowledged message {message.n} from {message.sender}")
-
-
-def _number_or_id(word: str) -> int | str:
-    word = word.removeprefix("#")
-    if word.isascii() and word.isdigit() and len(word) <= NUMBER_DIGITS_MAX:
-        return int(word)
-    return word

@@ -1,0 +1,46 @@
+"""tclog ack."""
+
+from __future__ import annotations
+
+import click
+
+from tclog.cli import options
+from tclog.cli.app import operation
+from tclog.cli.here import Here
+
+# More digits than a number of a message has belong to an id.
+NUMBER_DIGITS_MAX = 10
+
+
+@operation(
+    "ack",
+    example="""
+    tclog ack 1 --as bob
+    """,
+)
+@click.argument("which", nargs=-1, required=True, metavar="N|ID...")
+@options.id_key
+def ack(here: Here, which: tuple[str, ...], id_key: str | None) -> None:
+    """Acknowledge messages by number or id.
+
+    The number is its place in your inbox; of an id the beginning is enough. Up to ten digits are a
+    number.
+    """
+    from tclog.log.inbox import acknowledge_one
+
+    key = options.check_key(id_key)
+    log = here.log()
+    for nth, word in enumerate(which):
+        message = log.run(
+            acknowledge_one(
+                log.client, _number_or_id(word), id_key=key and (f"{key}/{nth}" if nth else key)
+            )
+        )
+        here.emit(message.as_json(), f"Acknowledged message {message.n} from {message.sender}")
+
+
+def _number_or_id(word: str) -> int | str:
+    word = word.removeprefix("#")
+    if word.isascii() and word.isdigit() and len(word) <= NUMBER_DIGITS_MAX:
+        return int(word)
+    return word

@@ -1,0 +1,103 @@
+"""tclog claim."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from tclog.cli import options
+from tclog.cli.app import operation
+from tclog.cli.here import Here
+from tclog.errors import UsageError
+
+if TYPE_CHECKING:
+    from tclog.chain.results import Step
+
+
+@operation(
+    "claim",
+    example="""
+    tclog claim design --lease 30m --as alice
+    tclog claim --next --as bob
+    """,
+)
+@click.argument("step_id", metavar="[ID]", required=False)
+@click.option("--next", "next_", is_flag=True, help="Pick a ready step, and claim it.")
+@options.lease
+@click.option("--wait", is_flag=True, help="Wait until it can be had.")
+@options.timeout(None)
+@click.option(
+    "--fence", type=int, metavar="N", help="Move your claim with this token to this session."
+)
+@click.option("--steal", is_flag=True, help="Take it before the holder's lease has ended.")
+@click.option(
+    "--reason", type=options.SAID, metavar="T", help="The reason for --steal, kept in the log."
+)
+@options.id_key
+def claim(
+    here: Here,
+    step_id: str | None,
+    next_: bool,
+    lease: float | None,
+    wait: bool,
+    timeout: float | None,
+    fence: int | None,
+    steal: bool,
+    reason: str | None,
+    id_key: str | None,
+) -> None:
+    """Claim a step (or the next ready one) with a lease.
+
+    Exactly one session of one agent holds it, until its lease ends by the store's clock. A named
+    session (TCLOG_SESSION, or a harness's own) that claims what it holds already renews it. Without
+    a named session use tclog renew. The confirmation shows the fencing token: pass it to
+    complete --fence, and a claim that was lost meanwhile is refused. --fence moves a claim of your
+    name to this session, under a new token.
+    """
+    from tclog.log import claims
+
+    if next_ == (step_id is not None):
+        raise UsageError("give a step, or --next", hint="tclog claim --help")
+    if next_ and id_key is not None:
+        raise UsageError(
+            "--id needs a named step: repeated, --next would pick another",
+            hint="tclog claim --help",
+        )
+    if timeout is not None and not wait:
+        raise UsageError("--timeout needs --wait")
+    if (next_ or wait or fence is not None) and steal:
+        raise UsageError("--steal needs a named step, and excludes --wait and --fence")
+    if (next_ or wait) and fence is not None:
+        raise UsageError("--fence needs a named step, and excludes --wait")
+    why = claims.check_steal(step_id or "ID", steal, reason)
+    key = options.check_key(id_key)
+    log = here.log()
+    if step_id is None:
+        if wait:
+            done = log.run(claims.next_waiting(log.client, lease_s=lease, timeout_s=timeout))
+        else:
+            done = log.run(claims.claim_next(log.client, lease_s=lease))
+    elif wait:
+        done = log.run(
+            claims.claim_waiting(log.client, step_id, lease_s=lease, timeout_s=timeout, id_key=key)
+        )
+    else:
+        done = log.run(
+            claims.claim_step(
+                log.client, step_id, lease_s=lease, fence=fence, steal=why, id_key=key
+            )
+        )
+    here.emit(done.as_json(), lambda: held_line(here, _claimed(done), done))
+
+
+def _claimed(done: Step) -> str:
+    if done.renewed:
+        return "Held already, renewed:"
+    return "Claimed new" if done.new else "Claimed"
+
+
+def held_line(here: Here, verb: str, done: Step) -> str:
+    """Say until when a claim is held, and under which token."""
+    until = f", until {done.lease_until}" if done.lease_until else ""
+    return f"{verb} step {done.id} as {here.agent()} (fence {done.fence}{until})"

@@ -1,0 +1,137 @@
+"""tclog import."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from tclog import config
+from tclog.cli import options
+from tclog.cli.app import operation
+from tclog.cli.files import reading, unreadable
+from tclog.cli.here import Here
+from tclog.cli.options import FILE_IN
+from tclog.cli.output import STDIN
+from tclog.cli.places import probe_new, set_up, target_of
+from tclog.errors import NotFound, UsageError, quote, to_run
+
+if TYPE_CHECKING:
+    from tclog.log.project import Location
+    from tclog.maintenance.copies.transfer import Reader
+
+# Words that will say where a log of another tool comes from; a file is given as ./WORD.
+SOURCES = ("tracecraft",)
+
+
+@operation(
+    "import",
+    example="""
+    tclog import log.jsonl ./restored
+    """,
+)
+@click.argument("file", type=FILE_IN)
+@click.argument("store", required=False)
+@options.place
+def import_(
+    here: Here,
+    file: str,
+    store: str | None,
+    endpoint: str | None,
+    region: str | None,
+    profile: str | None,
+    s3: dict[str, str],
+) -> None:
+    """Read an export back: the same project, the same bytes.
+
+    FILE is what tclog export wrote, or - for standard input. STORE is a folder or
+    s3://bucket/prefix (default: the configured one), or the working folder of a project; "." is set
+    up as one. The project keeps its name and id; another project of that name there is refused.
+    Every object is checked before it is written, and nothing is replaced. Repeat an interrupted
+    import to complete it. Leases count from the import.
+    """
+    from tclog.chain.drive import run
+    from tclog.log.project import reached
+    from tclog.maintenance.copies.transfer import import_log
+
+    if file in SOURCES:
+        raise UsageError(
+            f"{file} logs cannot be imported yet; a file of this name is ./{file}",
+            code="not-there-yet",
+            hint=to_run("tclog import", f"./{file}"),
+        )
+    flags = {"store": store, "endpoint": endpoint, "region": region, "profile": profile}
+    here.say(**{name: value for name, value in flags.items() if value is not None}, **s3)
+    new = None
+    with _opened(file) as reader:
+        wanted = here.flags.project
+        if wanted is not None and wanted != reader.head.project:
+            raise UsageError(
+                f"the export is of project {reader.head.project}, not {wanted}; a project keeps"
+                " its name",
+                code="project-differs",
+            )
+        here.say(project=reader.head.project)
+        try:
+            location = here.location()
+        except NotFound as missing:
+            missing.hint = to_run("tclog import", file, ".")
+            raise
+        if store is not None:
+            location, new = target_of(here, store, location)
+            location = reached(location, here.environ)
+        opened = here.open_store(location, create=True)
+        probe_new(opened)
+        with here.progress("Importing") as progress:
+            done = run(import_log(reader, progress), opened)
+    set_up(new, location)
+    here.emit(
+        {
+            "type": "import",
+            "project": location.project,
+            "store": opened.url,
+            "objects": done.objects,
+            "present": done.present,
+        },
+        f"Imported project {location.project} into {opened.url}: {done.objects} objects"
+        + (f", {done.present} of them were there" if done.present else ""),
+    )
+    _say_init(here, location)
+
+
+@contextlib.contextmanager
+def _opened(file: str) -> Iterator[Reader]:
+    """Open an export that was read to its end before anything of it is written.
+
+    What comes from standard input, or a pipe, is kept in a temporary file meanwhile: some of it can
+    only be judged by the digest in the last line.
+    """
+    from tclog.maintenance.copies.transfer import Reader, check_export, lines_of
+    from tclog.maintenance.tempfiles import write_temporary
+
+    with contextlib.ExitStack() as stack:
+        try:
+            source = stack.enter_context(reading(file))
+            if file == STDIN or not source.seekable():
+                source = stack.enter_context(
+                    write_temporary(iter(partial(source.read, 1 << 20), b""))
+                )
+            check_export(Reader(lines_of(source)))
+            source.seek(0)
+        except OSError as error:
+            raise unreadable(file, error) from None
+        yield Reader(lines_of(source))
+
+
+def _say_init(here: Here, location: Location) -> None:
+    """Say how to work in what was just made, where that is not what is configured here."""
+    before = config.load(config.Flags(), here.environ, here.start)
+    if (before.store.value, before.project.value) != (location.url, location.project):
+        words = ["tclog", "init", location.url, "--project", location.project]
+        for name in ("endpoint", "region", "profile") if "://" in location.url else ():
+            value = location.s3.get(name)
+            words += [] if value is None else [f"--{name}", value]
+        here.note(f"to work in it, in a folder of its own: {' '.join(map(quote, words))}")

@@ -1,0 +1,29 @@
+"""tclog reopen."""
+
+from __future__ import annotations
+
+import click
+
+from tclog.cli import options
+from tclog.cli.app import operation
+from tclog.cli.here import Here
+
+
+@operation(
+    "reopen",
+    example="""
+    tclog reopen design --as alice
+    """,
+)
+@click.argument("step_id", metavar="ID")
+@options.id_key
+def reopen(here: Here, step_id: str, id_key: str | None) -> None:
+    """Make an ended or stuck step pending again.
+
+    That is one that is complete, blocked, failed or in review.
+    """
+    from tclog.log.steps import reopen_step
+
+    log = here.log()
+    done = log.run(reopen_step(log.client, step_id, id_key=options.check_key(id_key)))
+    here.emit(done.as_json(), f"Reopened step {done.id}")

@@ -1,0 +1,44 @@
+"""tclog show: one event or version."""
+
+from __future__ import annotations
+
+import click
+
+from tclog.cli import options
+from tclog.cli.app import operation
+from tclog.cli.here import Here
+from tclog.cli.output import (
+    Fact,
+    json_text,
+    write_facts,
+    write_json,
+)
+
+
+@operation(
+    "show",
+    example="""
+    tclog show 4d579556
+    """,
+)
+@click.argument("id_prefix", metavar="ID")
+@options.strict
+def show(here: Here, id_prefix: str) -> None:
+    """Show one event or version by its id.
+
+    The beginning of the id is enough. Shown are its fields, its place, what it changed and what it
+    followed.
+    """
+    from tclog.history.show import show_id
+
+    history = here.history()
+    found = history.asked(lambda: history.run(show_id(history.index, id_prefix)))
+    if here.json:
+        write_json(found)
+        return
+    facts = [
+        Fact(name, value if isinstance(value, str) else json_text(value))
+        for name, value in found.items()
+        if value is not None and name != "type"
+    ]
+    write_facts(facts, now_us=here.now_us())

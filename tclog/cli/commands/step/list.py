@@ -1,0 +1,55 @@
+"""tclog step list."""
+
+from __future__ import annotations
+
+import click
+
+from tclog.cli import options
+from tclog.cli.app import operation
+from tclog.cli.here import Here
+from tclog.cli.output import Column, write_json, write_rows
+from tclog.errors import UsageError
+
+STATES = [
+    "pending", "ready", "claimed", "lapsed", "complete", "blocked", "needs_review", "failed"
+]  # fmt: skip
+
+
+@operation(
+    "list",
+    example="""
+    tclog step list --ready
+    """,
+)
+@click.option("--state", type=click.Choice(STATES), help="Only steps in this state.")
+@click.option(
+    "--ready", is_flag=True, help="Only steps that can be claimed now, lapsed claims last."
+)
+@options.at
+@options.limit
+@options.strict
+def list_(here: Here, state: str | None, ready: bool, at: str | None, limit: int | None) -> None:
+    """List the steps in the order in which claim --next would take them."""
+    from tclog.log.steps import list_steps
+
+    if ready and state not in (None, "ready"):
+        raise UsageError("--ready and --state exclude each other")
+    log = here.log(reader=True)
+    asked = list_steps(log.client, state=state, ready=ready, at=here.point(at))
+    found = log.run(asked)
+    if here.json:
+        for row in found[: limit or None]:
+            write_json(row.as_json())
+        return
+    columns = [
+        Column("id"),
+        Column("state", "state"),
+        Column("agent"),
+        Column("lease until", "time"),
+        Column("waiting for"),
+        Column("title"),
+    ]
+    rows = [
+        [s.id, s.word, s.agent, s.lease_until, ",".join(s.waiting) or None, s.title] for s in found
+    ]
+    write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())

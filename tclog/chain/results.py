@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from tclog.clock import rfc3339
+
 
 class Memory(NamedTuple):
     """One key at one version. ``type`` is ``text`` or ``json``; a deleted key has ``deleted``."""
@@ -208,3 +210,39 @@ class Barrier(NamedTuple):
             "tripped": self.tripped,
             "version": self.version,
         }
+
+
+class Tag(NamedTuple):
+    """One tag at one version; ``hlc`` is the moment that it stands for, or stood for if deleted.
+
+    ``hlc`` has the counter that orders what shares a microsecond. ``at`` is when the tag was set.
+    """
+
+    name: str
+    hlc: str | None
+    version: int
+    agent: str
+    at: str
+    id: str
+    deleted: bool = False
+
+    @property
+    def moment(self) -> str | None:
+        """The moment as an RFC 3339 time."""
+        return None if self.hlc is None else rfc3339(self.hlc)
+
+    def as_json(self) -> dict[str, Any]:
+        """The pinned object."""
+        record: dict[str, Any] = {
+            "type": "tag",
+            "name": self.name,
+            "moment": self.moment,
+            "hlc": self.hlc,
+            "version": self.version,
+            "agent": self.agent,
+            "at": self.at,
+            "id": self.id,
+        }
+        if self.deleted:
+            record["deleted"] = True
+        return record

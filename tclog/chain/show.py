@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tclog.chain.blobs import read_content
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import state_of
-from tclog.chain.results import Artifact, Barrier, Memory, Message, Step
+from tclog.chain.results import Artifact, Barrier, Memory, Message, Step, Tag
 from tclog.clock import Hlc, format_us, parse_us, rfc3339
 from tclog.errors import StoreError
 from tclog.event import Event, Version, chain_name
@@ -167,40 +167,16 @@ def show_barrier(version: Version) -> Barrier:
     )
 
 
-def show_tag(head: Version) -> dict[str, Any] | None:
-    """Return the object of a tag at a version; None if it was taken away.
-
-    ``moment`` is what it stands for, ``hlc`` the same with the counter that orders what shares a
-    microsecond; ``at`` is when it was set.
-    """
-    state = state_of(head.chain, head)
-    if state.at is None:
-        return None
-    event = head.events[-1]
-    return {
-        "type": "tag",
-        "name": chain_name(head.chain),
-        "moment": rfc3339(state.at),
-        "hlc": state.at,
-        "version": head.seq,
-        "agent": event.agent,
-        "at": rfc3339(head.at),
-        "id": event.id,
-    }
-
-
-def deleted_tag(
-    name: str, event: Event, version: int, at: Hlc, was: Hlc | None = None
-) -> dict[str, Any]:
-    """Return the object of a tag that was taken away; ``was`` is what it stood for."""
-    return {
-        "type": "tag",
-        "name": name,
-        "moment": None if was is None else was[:27],
-        "hlc": was,
-        "version": version,
-        "agent": event.agent,
-        "at": at[:27],
-        "id": event.id,
-        "deleted": True,
-    }
+def show_tag(version: Version) -> Tag:
+    """Make the result of a tag at a version; one that was taken away has ``deleted``."""
+    at: Hlc | None = state_of(version.chain, version).at
+    event = version.events[-1]
+    return Tag(
+        name=chain_name(version.chain),
+        hlc=at,
+        version=version.seq,
+        agent=event.agent,
+        at=rfc3339(version.at),
+        id=event.id,
+        deleted=at is None,
+    )

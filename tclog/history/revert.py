@@ -396,8 +396,7 @@ def _shown(client: Client, index: Index, version: Version) -> Protocol[Snapshot]
             memory = yield from show.show_memory(standing, committed=True)
             return memory.as_json()
         case "tag":
-            event = version.events[-1]
-            return show.show_tag(version) or show.deleted_tag(name, event, version.seq, version.at)
+            return show.show_tag(version).as_json()
         case "step":
             shown = yield from show_chain(index, chain, version, END)
             return shown or show.show_step(name, version, state_of(chain, version), ()).as_json()

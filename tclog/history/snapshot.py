@@ -87,7 +87,8 @@ def show_chain(
         case "barrier":
             return show.show_barrier(head).as_json()
         case "tag":
-            return show.show_tag(head)
+            tag = show.show_tag(head)
+            return None if tag.deleted else tag.as_json()
     # What has no object of its own is shown as its state stands in the version.
     return {
         "type": chain_kind(chain),

@@ -6,7 +6,6 @@ more event: where it stood is in its history.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from tclog.chain.append import Appended, append
@@ -14,8 +13,9 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, together
 from tclog.chain.once import once
 from tclog.chain.read import list_chains, read_sound, read_standing
-from tclog.chain.show import deleted_tag, show_tag
-from tclog.clock import Hlc, last_of, parse_us
+from tclog.chain.results import Tag
+from tclog.chain.show import show_tag
+from tclog.clock import Hlc, last_of
 from tclog.domain import tags
 from tclog.errors import BadName, NotFound, UsageError, to_run
 from tclog.event import ChainId, chain_id, validate_name
@@ -57,7 +57,7 @@ def set_tag(
     move: bool = False,
     point: str = "@",
     id_key: str | None = None,
-) -> Protocol[dict[str, Any]]:
+) -> Protocol[Tag]:
     """Let a tag stand for a moment, by default for now.
 
     Args:
@@ -87,12 +87,10 @@ def set_tag(
         client, chain, lambda state, place: tags.decide(state, command, place), once=bound
     )
     assert done.version is not None  # noqa: S101 - a tag that was set has a version
-    shown = show_tag(done.version)
-    assert shown is not None  # noqa: S101 - as above
-    return shown
+    return show_tag(done.version)
 
 
-def delete_tag(client: Client, name: str, *, id_key: str | None = None) -> Protocol[dict[str, Any]]:
+def delete_tag(client: Client, name: str, *, id_key: str | None = None) -> Protocol[Tag]:
     """Take a tag away; returns what it was, with ``deleted``. Its history stays.
 
     Raises:
@@ -110,17 +108,13 @@ def delete_tag(client: Client, name: str, *, id_key: str | None = None) -> Proto
     done: Appended = yield from append(client, chain, decide, once=bound)
     if done.version is None or done.event is None:
         raise NotFound(f"there is no tag {name}", code="tag-missing", hint="tclog tag", name=name)
-    return deleted_tag(name, done.event, done.version.seq, done.version.at, stood)
+    return show_tag(done.version)._replace(hlc=stood)
 
 
-def list_tags(client: Client, *, at: Hlc | None = None) -> Protocol[list[dict[str, Any]]]:
+def list_tags(client: Client, *, at: Hlc | None = None) -> Protocol[list[Tag]]:
     """Return all tags, or those that there were at a time, by the moments that they stand for."""
     chains: list[ChainId] = yield from list_chains(client, "tag")
     heads = yield from read_sound(client, chains, at)
     standing = yield from together(*(read_standing(client, head) for head in heads))
     shown = [show_tag(head) for head in standing if head is not None]
-    return sorted((one for one in shown if one is not None), key=_order)
-
-
-def _order(tag: Mapping[str, Any]) -> tuple[int, str, str]:
-    return parse_us(tag["hlc"]), tag["hlc"], tag["name"]
+    return sorted((one for one in shown if not one.deleted), key=lambda tag: (tag.hlc, tag.name))

@@ -61,14 +61,14 @@ def tag(
     log = here.log()
     if delete:
         gone = log.run(tags.delete_tag(log.client, name, id_key=key))
-        here.emit(gone, f"Deleted tag {name}")
+        here.emit(gone.as_json(), f"Deleted tag {name}")
         return
     tags.check_tag_name(name)
     moment = None if point is None or is_now(point) else here.boundary(point)
     done = log.run(
         tags.set_tag(log.client, name, moment, move=move, point=point or "@", id_key=key)
     )
-    here.emit(done, f"Tag {name} stands for {done['moment']}")
+    here.emit(done.as_json(), f"Tag {name} stands for {done.moment}")
 
 
 def _list(here: Here, at: str | None, limit: int | None) -> None:
@@ -78,7 +78,7 @@ def _list(here: Here, at: str | None, limit: int | None) -> None:
     found = log.run(list_tags(log.client, at=here.point(at)))
     if here.json:
         for row in found[: limit or None]:
-            write_json(row)
+            write_json(row.as_json())
         return
     columns = [
         Column("name"),
@@ -87,5 +87,5 @@ def _list(here: Here, at: str | None, limit: int | None) -> None:
         Column("at", "time"),
         Column("id"),
     ]
-    rows = [[t["name"], t["moment"], t["agent"], t["at"], t["id"][:ID_SHOWN]] for t in found]
+    rows = [[tag.name, tag.moment, tag.agent, tag.at, tag.id[:ID_SHOWN]] for tag in found]
     write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())

@@ -9,8 +9,8 @@ finds nothing where something was listed, asks the chain of packs once more afte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from tclog.chain.client import Client
@@ -28,9 +28,9 @@ from tclog.sync.objects import Progress
 
 if TYPE_CHECKING:
     from tclog.event.packs import PackReader, Run
-    from tclog.sync.batches import Batch
 
 TRIES_MAX = 8
+BATCH = 1_000
 # gc removes nothing that is younger than a day; the rest of the day is for clocks.
 REMOVED_AFTER_US = 20 * 3600 * SECOND_US
 
@@ -134,15 +134,9 @@ class PackSync:
 
     def _take(self, reader: PackReader, pack: str) -> Protocol[None]:
         """Insert what the index lacks of a pack."""
-        from tclog.sync import batches
-
         firsts, apart = self._firsts(reader.header.chains)
         before = count_attempts(self.index)
-        done = False
-        if batches.is_worth_it(reader):
-            done = yield from self._insert(batches.read_aside(reader, firsts))
-        if not done:
-            yield from self._insert(batches.read_batches(reader, firsts))
+        yield from self._insert(reader, firsts)
         self.attempts += count_attempts(self.index) - before
         yield from self._compare(pack, firsts)
         # Only an index that lacks what an earlier pack holds: its slots have it.
@@ -188,27 +182,25 @@ class PackSync:
                 apart.append(run.chain)
         return firsts, apart
 
-    def _insert(self, batches: Generator[Batch, None, None]) -> Protocol[bool]:
-        """Insert what is in a pack; False if whoever reads it aside has failed."""
-        from tclog.sync.batches import Failed
+    def _insert(self, reader: PackReader, firsts: Mapping[Run, int]) -> Protocol[None]:
+        """Insert what is in a pack: of each run the versions from its first one on, then events."""
+        from tclog.event.packs import summarize_packed
 
-        with closing(batches):
-            try:
-                for batch in batches:
-                    summaries = batch.summaries
-                    if batch.unjudged:
-                        found = [
-                            decode_version(row.raw, chain=chain, seq=seq, stored=row.stored)
-                            for chain, seq, row in batch.unjudged
-                        ]
-                        summaries = [summarize(v) for v in (yield from self.judged(found))]
-                    yield from self._add(summaries)
-                    with self.index.writing():
-                        self.index.add_attempts(batch.events)
-                    self.progress("attempts", len(batch.events))
-            except Failed:
-                return False
-        return True
+        rows = reader.versions(firsts.__getitem__)
+        while some := list(islice(rows, BATCH)):
+            summaries = [one for row in some if (one := summarize_packed(*row)) is not None]
+            if len(summaries) < len(some):
+                found = [
+                    decode_version(row.raw, chain=chain, seq=seq, stored=row.stored)
+                    for chain, seq, row in some
+                ]
+                summaries = [summarize(version) for version in (yield from self.judged(found))]
+            yield from self._add(summaries)
+        lost = reader.events()
+        while events := [(event, row.raw, row.stored) for event, row in islice(lost, BATCH)]:
+            with self.index.writing():
+                self.index.add_attempts(events)
+            self.progress("attempts", len(events))
 
     def _add(self, summaries: Iterable[Summary]) -> Protocol[None]:
         try:

@@ -32,8 +32,8 @@ from tclog.maintenance import pack as packing_module
 from tclog.maintenance.gc import collect
 from tclog.maintenance.pack import pack
 from tclog.store.base import Create, Put
-from tclog.sync import batches as aside_module
 from tclog.sync import objects as objects_module
+from tclog.sync import packs as sync_packs_module
 from tclog.sync import sync as sync_module
 from tclog.sync.sync import sync
 from tclog.testing import Faults, Operation, Plan, Simulation
@@ -321,7 +321,7 @@ def run_upkeep(seed: int, faults: Faults = FAULTS) -> tuple[list[str], Upkeep]:
         patch.setattr(sync_module, "PAGE", size)
         patch.setattr(objects_module, "PAGE", size)
         patch.setattr(gc_module, "DELETES_AT_ONCE", size)
-        patch.setattr(aside_module, "BATCH", size)
+        patch.setattr(sync_packs_module, "BATCH", size)
         patch.setattr(packing_module, "WHOLE_VERSIONS", 20)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tclog-upkeep-"))
         upkeep = Upkeep(seed, faults, Path(folder))

@@ -12,9 +12,9 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tclog.config import iam, search
+from tclog.config import identity, search
+from tclog.config.identity import find_session
 from tclog.config.search import FILE, Place, folder_of
-from tclog.config.session import find_session
 from tclog.errors import ConfigNotYours, NotFound, UsageError, to_run
 
 PROJECT_DEFAULT = "default"
@@ -189,8 +189,8 @@ def _agent(said: Setting, environ: Mapping[str, str], start: str, file: str | No
     """Return the agent's name: from the command, from this machine's agent file, or from a file."""
     if said.source in ("flag", said.variable):
         return said
-    kept = iam.agent_file(start, file)
-    name = iam.read_agent(kept, environ)
+    kept = identity.agent_file(start, file)
+    name = identity.read_agent(kept, environ)
     return said if name is None else Setting(name, str(kept), said.variable)
 
 

@@ -15,7 +15,7 @@ from support.stores import Server
 
 import tclog
 from tclog.config import read_plain
-from tclog.config.session import VARIABLES, find_session
+from tclog.config.identity import VARIABLES, find_session
 from tclog.errors import UsageError
 
 from .conftest import User

@@ -60,7 +60,7 @@ ALLOWED = {
 ALLOWED["s3"] |= ALLOWED["file"]
 _LOOK = """
 import atexit, json, sys
-from tclog.cli.deferred import Deferred, defer_unused
+from tclog.cli.startup import Deferred, defer_unused
 defer_unused()
 def loaded():
     return {name for name, module in sys.modules.items() if type(module) is not Deferred}
@@ -146,7 +146,7 @@ def test_the_public_module_loads_nothing_until_it_is_used():
 
 def in_new_process(script: str) -> str:
     """Run a script in an interpreter that has deferred what a command does not use."""
-    begin = "from tclog.cli.deferred import Deferred, defer_unused; defer_unused(); import sys\n"
+    begin = "from tclog.cli.startup import Deferred, defer_unused; defer_unused(); import sys\n"
     words = [sys.executable, "-c", begin + script]
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
@@ -193,7 +193,7 @@ def test_the_help_of_an_option_is_what_inspect_makes_of_it(text: str):
 
 _ENDS = """
 import atexit, sys, threading, time
-from tclog.cli import leave
+from tclog.cli.startup import leave
 atexit.register(lambda: print("atexit ran"))
 %s
 sys.stdout.write("not flushed, ")

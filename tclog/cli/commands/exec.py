@@ -25,7 +25,7 @@ from tclog.cli.child import KILL_AFTER_S, Child, Watchdog
 from tclog.cli.here import Here
 from tclog.cli.output import write_json
 from tclog.cli.watchdog import now_s
-from tclog.config.session import below
+from tclog.config.identity import below
 from tclog.domain.steps import CLAIMED, LEASE_MS_DEFAULT
 from tclog.errors import NotFound, Refused, StoreError, TclogError, UsageError, to_run
 from tclog.store.room import shortage

@@ -14,7 +14,7 @@ from tclog import config
 from tclog.cli import configure, options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.config import iam
+from tclog.config import identity
 from tclog.config.search import FILE, FOLDER, file_in, folder_of
 from tclog.errors import Refused, StoreError, StoreMissing, UsageError, quote, to_run
 
@@ -144,7 +144,7 @@ def _refuse_working_folder(here: Here, folder: str) -> NoReturn:
 
 def _keep_agent(here: Here, file: str, name: str) -> None:
     """Keep the agent name for this machine; it does not belong in the shared file."""
-    kept = iam.agent_file(here.start, file)
+    kept = identity.agent_file(here.start, file)
     assert kept is not None  # noqa: S101 - there is a file of the project
     try:
         configure.keep_agent(kept, name)

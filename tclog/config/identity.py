@@ -1,9 +1,15 @@
-"""Which session a command is part of: one run of a harness, one terminal, one program.
+"""Who acts: the agent name of this machine, and the session that a command is part of.
 
-A session is what can do the same thing twice, so claims belong to it (docs/guarantees.md, Claims).
-A person or a harness names it in a variable; such an id is strong. Without one the command's place
-names it: the leader of its terminal's session. That id is weak, because commands that run side by
-side may share it, and begins with ``~``.
+The agent name of a working tree is one line in a file of its own, and not in the project's
+configuration, which everybody shares. In a git worktree the file is ``tclog-agent`` in its git
+folder, so each worktree has its own; elsewhere ``live/agent`` in ``.tclog``. The file of another
+user is ignored.
+
+A session is one run of a harness, one terminal, one program. It is what can do the same thing
+twice, so claims belong to it (docs/guarantees.md, Claims). A person or a harness names it in a
+variable; such an id is strong. Without one the command's place names it: the leader of its
+terminal's session. That id is weak, because commands that run side by side may share it, and
+begins with ``~``.
 """
 
 from __future__ import annotations
@@ -11,8 +17,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from tclog.errors import UsageError
+from tclog.config import search
+from tclog.errors import UsageError, to_run
 
+AGENT_FILE_BYTES_MAX = 4096
 OWN = "TCLOG_SESSION"
 # Each harness sets its own for the commands that it runs; the first that is there counts.
 VARIABLES = (
@@ -25,6 +33,46 @@ VARIABLES = (
 )
 WEAK = "~"
 _STAT_START = 19  # the place of a process's start in its stat file, after the closing bracket
+
+
+# -- the agent's name ------------------------------------------------------------------------------
+
+
+def agent_file(start: str, project_file: str | None) -> str | None:
+    """Return the agent file for a folder; None outside of git without a project."""
+    git = search.git_folder(start)
+    if git is not None:
+        return os.path.join(git, "tclog-agent")
+    if project_file is None:
+        return None
+    return os.path.join(os.path.dirname(project_file), "live", "agent")
+
+
+def read_agent(path: str | None, environ: Mapping[str, str]) -> str | None:
+    """Read the agent name from a file, if the file exists and is this user's.
+
+    Raises:
+        UsageError: the file exists but cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        if not search.are_ours(environ, os.path.dirname(path), path):
+            return None
+        with open(path, "rb") as file:
+            name = file.read(AGENT_FILE_BYTES_MAX).decode().strip()
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError) and not os.path.islink(path):
+            return None
+        raise search.unreadable(path, error) from None
+    except UnicodeDecodeError:
+        raise UsageError(
+            f"{path} does not hold an agent name", code="bad-config", hint=to_run("cat", path)
+        ) from None
+    return name or None
+
+
+# -- the session -----------------------------------------------------------------------------------
 
 
 def find_session(environ: Mapping[str, str]) -> tuple[str, str]:

@@ -18,14 +18,15 @@ from counting import Counting
 import tclog
 from tclog.chain.drive import run
 from tclog.errors import WaitTimeout
-from tclog.log.project import Location, create_project, open_store, read_project
+from tclog.log.project import create_project, read_project
+from tclog.store import Location, open_store
 
 # The name that the generator of logs gives, too.
 NAME = "default"
 
 
 def main(folder: str, what: str) -> None:
-    store = open_store(Location(folder, NAME, fsync=False), create=True)
+    store = open_store(Location(folder, NAME, {"fsync": False}), create=True)
     versions = 1 if what == "generated" else int(what)
     if what != "generated":
         run(create_project(NAME, "0" * 32, time.time_ns() // 1000), store)

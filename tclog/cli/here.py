@@ -17,12 +17,10 @@ if TYPE_CHECKING:
     from tclog.clock import Hlc
     from tclog.history.history import History
     from tclog.log.log import Log
-    from tclog.log.project import Location, Project
+    from tclog.log.project import Project
     from tclog.moment import Moment
+    from tclog.store import Location
     from tclog.store.base import Store
-
-# How long a bucket's project mark is taken as read. A folder's is read every time.
-MARK_KEPT_S = 900
 
 
 class Here:
@@ -151,7 +149,8 @@ class Here:
         Raises:
             NotFound: no configuration was found.
         """
-        from tclog.log.project import location_of, reached
+        from tclog.config import location_of
+        from tclog.store import reached
 
         # Once for each configuration: the AWS files may have to be read for it.
         if self._located is None or self._located[0] is not self.config:
@@ -202,33 +201,34 @@ class Here:
             StoreMissing: its folder does not: a disk that is not mounted, perhaps.
         """
         from tclog.cli.interrupt import raise_again
-        from tclog.log.project import open_store
+        from tclog.store import kind_of, open_store
 
         raise_again()
         store = open_store(location, self.environ, create=create)
         if create:
             return store
-        if not store.concurrent and not os.path.isdir(location.url):
+        folder = kind_of(location.url).folder(location)
+        if folder is not None and not os.path.isdir(folder):
             source = self.config.store.source
             if source == "flag":  # or an argument: the words that were typed
-                said, hint = "", to_run("ls -ld", location.url)
+                said, hint = "", to_run("ls -ld", folder)
             else:
                 said, hint = f", the store from {source}", "tclog where"
-            raise StoreMissing(f"there is no folder {location.url}{said}", hint=hint)
+            raise StoreMissing(f"there is no folder {folder}{said}", hint=hint)
         return store
 
     def _project(self, location: Location, store: Store) -> Project:
-        """Read the project's mark; a bucket's at most every quarter of an hour."""
+        """Read the project's mark, or its id as it is remembered for a while."""
         from tclog.chain.drive import run
         from tclog.log.project import Project, is_project_id, read_project
+        from tclog.store import kind_of
 
-        if not store.concurrent:
-            return run(read_project(location.project), store)
+        kept_s = kind_of(location.url).mark_kept_s
         mark = self.mark_path(location)
         try:
             with open(mark, "rb") as file:
                 text, age_s = file.read().decode(), time.time() - os.fstat(file.fileno()).st_mtime
-            if 0 <= age_s < MARK_KEPT_S and is_project_id(text):
+            if 0 <= age_s < kept_s and is_project_id(text):
                 return Project(location.project, text, "")
         except (OSError, UnicodeDecodeError):
             pass  # a cache that cannot be read is no cache
@@ -237,13 +237,16 @@ class Here:
         return project
 
     def mark_path(self, location: Location) -> str:
-        """Return where the id of a bucket's project is remembered."""
+        """Return where the id of a project is remembered."""
         return os.path.join(self.config.cache, "marks", location.digest())
 
     def keep_mark(self, location: Location, project: Project) -> None:
-        """Remember the id of a project."""
+        """Remember the id of a project, if reading it costs a request."""
         from tclog.chain.heads import replace_cached
+        from tclog.store import kind_of
 
+        if not kind_of(location.url).mark_kept_s:
+            return
         replace_cached(self.mark_path(location), project.id.encode())
 
     def now_us(self) -> int:

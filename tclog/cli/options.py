@@ -148,14 +148,15 @@ def s3_option(name: str, dest: str, help_text: str) -> Callable[[F], F]:
 
 
 def _read_s3(_: click.Context, __: click.Parameter, words: Sequence[str]) -> dict[str, str]:
-    from tclog.config import S3
+    from tclog.store import KINDS
 
+    names = KINDS["s3"].settings
     found: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
-        if name not in S3 or not equals or not value:
+        if name not in names or not equals or not value:
             raise UsageError(
-                f"{word!r} is not NAME=VALUE; NAME is one of {', '.join(S3)}",
+                f"{word!r} is not NAME=VALUE; NAME is one of {', '.join(names)}",
                 hint="tclog init --help",
             )
         found[name] = value

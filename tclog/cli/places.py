@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tclog import config
 from tclog.cli import configure
 from tclog.cli.here import Here
 from tclog.config.search import FOLDER, file_in, folder_of
 from tclog.errors import Damaged, NotFound, UsageError, to_run
+from tclog.store import Location, check_folder, scheme_of
 
 if TYPE_CHECKING:
-    from tclog.log.project import Location
     from tclog.store.base import Store
 
 
 def source_of(here: Here, word: str, project: str | None) -> Location:
     """Return where a project is copied from: a store's URL, or a working folder's."""
-    from tclog.log.project import Location, location_of
-
     url = _folder_or_url(word)
     if _is_set_up(url):
-        return location_of(_configured(here, url, project))
+        return config.location_of(_configured(here, url, project))
     mine = here.config
-    same = mine.store.value == url
+    said = config.said(mine.settings)
     return Location(
-        url=url,
-        project=project or _only_project(url) or mine.project.value or "default",
-        s3=config.said_of_s3(mine) if same else {"client": mine.client.value},
-        fsync=config.truth(mine.fsync, "fsync"),
+        url,
+        project or _only_project(url) or mine.project.value or "default",
+        said if mine.store.value == url else of_machine(said),
     )
+
+
+def of_machine(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of this machine, which hold for both stores of a copy."""
+    return {name: said[name] for name in ("client", "fsync") if name in said}
 
 
 def target_of(here: Here, word: str, to: Location) -> tuple[Location, str | None]:
@@ -46,7 +49,7 @@ def target_of(here: Here, word: str, to: Location) -> tuple[Location, str | None
         UsageError: the folder is set up for another project, or is inside one.
     """
     url = _folder_or_url(word)
-    if "://" in url:
+    if scheme_of(url):
         return to._replace(url=url), None
     if _is_set_up(url):
         found = _configured(here, url)
@@ -56,9 +59,7 @@ def target_of(here: Here, word: str, to: Location) -> tuple[Location, str | None
                 code="project-differs",
                 hint=to_run("cat", file_in(url)),
             )
-        from tclog.log.project import location_of
-
-        return location_of(found), None
+        return config.location_of(found), None
     if url != here.start:
         return to._replace(url=url), None
     above = here.configured().file
@@ -88,18 +89,16 @@ def probe_new(opened: Store) -> None:
 
 
 def _folder_or_url(word: str) -> str:
-    from tclog.store.base import check_folder
-
     if not word:
         raise UsageError("the store is empty", code="bad-store")
-    if "://" in word:
+    if scheme_of(word):
         return word
     check_folder(word)
     return os.path.abspath(word)  # noqa: PTH100 - keeps links as they are
 
 
 def _is_set_up(folder: str) -> bool:
-    return "://" not in folder and Path(file_in(folder)).is_file()
+    return not scheme_of(folder) and Path(file_in(folder)).is_file()
 
 
 def _configured(here: Here, folder: str, project: str | None = None) -> config.Config:
@@ -111,12 +110,13 @@ def _configured(here: Here, folder: str, project: str | None = None) -> config.C
     found = here.configured(folder, project=project)
     if found.store.value is None:
         raise NotFound(f"{found.file} names no store", code="project-missing", hint="tclog where")
-    return found._replace(fsync=here.config.fsync)
+    fsync = here.config.settings["fsync"]
+    return found._replace(settings={**found.settings, "fsync": fsync})
 
 
 def _only_project(url: str) -> str | None:
     """Return the name of the only project in a folder."""
-    if "://" in url:
+    if scheme_of(url):
         return None
     from tclog.event import MARK, decode, decode_name
 

@@ -16,23 +16,11 @@ from tclog.config import identity, search
 from tclog.config.identity import find_session
 from tclog.config.search import FILE, Place, folder_of
 from tclog.errors import ConfigNotYours, NotFound, UsageError, to_run
+from tclog.store import KINDS, Location, check_folder, scheme_of
 
 PROJECT_DEFAULT = "default"
 TRUE_WORDS = ("1", "true", "yes", "on")
 FALSE_WORDS = ("0", "false", "no", "off")
-# How a bucket is reached: the names in the table [s3] of a file, and of the fields of ``Config``.
-S3 = (
-    "endpoint",
-    "region",
-    "profile",
-    "client",
-    "addressing",
-    "ca_bundle",
-    "checksum",
-    "sse",
-    "sse_kms_key",
-    "request_payer",
-)
 # Where nobody has a home: nothing is ever found there, and nothing can be written.
 NO_HOME = os.devnull
 # The variable that names the project's file, instead of a search.
@@ -85,17 +73,8 @@ class Config(NamedTuple):
     project: Setting
     agent: Setting
     session: Setting
-    endpoint: Setting
-    region: Setting
-    profile: Setting
-    client: Setting
-    addressing: Setting
-    ca_bundle: Setting
-    checksum: Setting
-    sse: Setting
-    sse_kms_key: Setting
-    request_payer: Setting
-    fsync: Setting
+    # The settings of all kinds of store, by name.
+    settings: dict[str, Setting]
 
 
 class _Sources(NamedTuple):
@@ -171,17 +150,14 @@ def _load(flags: Flags, environ: Mapping[str, str], start: str, place: Place | N
         project=find("project"),
         agent=_agent(find("agent"), environ, start, file),
         session=Setting(*find_session(environ)),
-        endpoint=find("s3.endpoint"),
-        region=find("s3.region"),
-        profile=find("s3.profile"),
-        client=find("s3.client", "obstore", "TCLOG_S3_CLIENT"),
-        addressing=find("s3.addressing"),
-        ca_bundle=_absolute(find("s3.ca_bundle"), bases, start),
-        checksum=find("s3.checksum"),
-        sse=find("s3.sse"),
-        sse_kms_key=find("s3.sse_kms_key"),
-        request_payer=find("s3.request_payer"),
-        fsync=find("file.fsync", "true", "TCLOG_FSYNC"),
+        settings={
+            name: _absolute(found, bases, start) if name in kind.paths else found
+            for kind in KINDS.values()
+            for name in kind.settings
+            for found in [
+                find(f"{kind.table}.{name}", kind.defaults.get(name), kind.variables.get(name))
+            ]
+        },
     )
 
 
@@ -199,7 +175,7 @@ def handed_on(found: Config) -> dict[str, str]:
 
     They hold in other folders, too: a setting that is absent here is not searched for there.
     """
-    settings = [setting for setting in found if isinstance(setting, Setting)]
+    settings = [found.store, found.project, found.agent, found.session, *found.settings.values()]
     handed = {
         NAMED: found.file or os.devnull,
         "TCLOG_CACHE": found.cache,
@@ -232,12 +208,9 @@ def inside(environ: Mapping[str, str], start: str) -> Mapping[str, str]:
 
 def _located(store: Setting, bases: Mapping[str, str], start: str) -> Setting:
     """Make a store's folder absolute: a relative one is relative to where it was written down."""
-    if store.value is None or "://" in store.value:
+    if store.value is None or scheme_of(store.value):
         return store
-    if ":" in store.value:
-        from tclog.store.base import check_folder
-
-        check_folder(store.value)
+    check_folder(store.value)
     return _absolute(store, bases, start)
 
 
@@ -283,6 +256,16 @@ def need_store(found: Config) -> str:
     return found.store.value
 
 
+def location_of(found: Config) -> Location:
+    """Return where a project is, by a configuration.
+
+    Raises:
+        NotFound: it names no store.
+    """
+    project = found.project.value or PROJECT_DEFAULT
+    return Location(need_store(found), project, said(found.settings))
+
+
 def need_agent(found: Config, argument: str) -> str:
     """Return the name of the agent that acts.
 
@@ -302,18 +285,14 @@ def need_agent(found: Config, argument: str) -> str:
     return found.agent.value
 
 
-def said_of_s3(found: Config) -> dict[str, Any]:
-    """Return a configuration's settings of a bucket, by name."""
-    return read_s3({name: getattr(found, name) for name in S3})
-
-
-def read_s3(settings: Mapping[str, Setting]) -> dict[str, Any]:
-    """Return the values of a bucket's settings; unset ones are left out."""
-    said = {name: setting.value for name, setting in settings.items() if setting.value is not None}
-    payer = settings.get("request_payer")
-    if "request_payer" in said and payer is not None:
-        return {**said, "request_payer": truth(payer, "request_payer")}
-    return said
+def said(settings: Mapping[str, Setting]) -> dict[str, Any]:
+    """Return the values of a store's settings by name, without those that nobody has set."""
+    truths = {name for kind in KINDS.values() for name in kind.truths}
+    return {
+        name: truth(setting, name) if name in truths else setting.value
+        for name, setting in settings.items()
+        if setting.source != "default" and setting.value is not None
+    }
 
 
 def truth(setting: Setting, name: str) -> bool:
@@ -381,10 +360,12 @@ def _parse(path: str, raw: bytes) -> dict[str, Any]:
 
 def unknown(file: str) -> list[str]:
     """Return the unknown settings in a file, which are probably misspelt."""
-    known = {"store", "project", "agent", search.TRUSTED, "file.fsync"} | {f"s3.{n}" for n in S3}
+    known = {"store", "project", "agent", search.TRUSTED}
+    known |= {f"{kind.table}.{name}" for kind in KINDS.values() for name in kind.settings}
+    tables = {kind.table for kind in KINDS.values()}
     names = []
     for name, value in read(file).items():
-        inner = value if name in ("s3", "file") and isinstance(value, dict) else None
+        inner = value if name in tables and isinstance(value, dict) else None
         names += [name] if inner is None else [f"{name}.{word}" for word in inner]
     return [name for name in names if name not in known]
 

@@ -14,6 +14,7 @@ from stat import S_ISREG
 from typing import Any, NamedTuple
 
 from tclog.errors import ConfigNotYours, UsageError, to_run
+from tclog.store import scheme_of
 
 FOLDER = ".tclog"
 FILE = "config.toml"
@@ -161,7 +162,7 @@ def check_foreign(name: str, value: str, met: ConfigNotYours) -> None:
     if name == "store":
         own = os.path.realpath(folder_of(met.details["file"]))
         store = os.path.realpath(os.path.join(own, os.path.expanduser(value)))
-        if "://" in value or not store.startswith(os.path.join(own, "")):
+        if scheme_of(value) or not store.startswith(os.path.join(own, "")):
             met.message = f"refused to use the store {value}, not below {own}: {met.message}"
             raise met
 

@@ -78,7 +78,7 @@ class Log:
             nonce=lambda: os.urandom(16).hex(),
             jitter=lambda: int.from_bytes(os.urandom(4), "big") / 2**32,
             monotonic_s=time.monotonic,
-            backoff_s=0.05 if store.concurrent else 0.004,
+            backoff_s=store.backoff_s,
             learnt_us=learnt_us,
             epoch_us=epoch_us,
         )

@@ -15,14 +15,11 @@ from tclog.chain.drive import run
 from tclog.errors import NotFound, to_run
 from tclog.log.log import Log
 from tclog.log.project import (
-    Location,
     Project,
     create_project,
-    location_of,
-    open_store,
-    reached,
     read_project,
 )
+from tclog.store import Location, open_store, reached
 from tclog.store.base import Store
 
 
@@ -76,11 +73,11 @@ def open_log(
         found = config.load(flags, os.environ, config.working_folder())
         agent = config.need_agent(found, "agent=NAME")
         if location is None:
-            location, cache = location_of(found), found.cache if cache is None else cache
-    said = {"endpoint": endpoint, "region": region, "profile": profile, "client": client}
-    said = {name: value for name, value in {**said, **(s3 or {})}.items() if value is not None}
-    location = location._replace(s3={**location.s3, **said})
-    location = location if fsync is None else location._replace(fsync=fsync)
+            location, cache = config.location_of(found), found.cache if cache is None else cache
+    said: dict[str, Any] = {"endpoint": endpoint, "region": region, "profile": profile}
+    said |= {"client": client, "fsync": fsync, **(s3 or {})}
+    said = {name: value for name, value in said.items() if value is not None}
+    location = location._replace(said={**location.said, **said})
     location = reached(location, os.environ)
     store = open_store(location, os.environ)
     made = _found(location, store, create=create)

@@ -11,17 +11,18 @@ same. ``create`` never raises for a lost reply: that is ``Outcome.UNKNOWN``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tclog.clock import Stamp
-from tclog.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tclog.errors import StoreUnfit
+    from tclog.store import Location
+    from tclog.store.probe import Fact
 
 LIST_PAGE_MAX = 1000
 
@@ -143,15 +144,18 @@ class Store(Protocol):
 
     url: str
     # Whether requests have latency worth hiding by threads.
-    concurrent: bool
+    concurrent: bool = False
     # Whether a read is so cheap that what is remembered is compared whenever it is used.
-    local: bool
+    local: bool = False
     # How coarse its stamps are, in microseconds.
-    resolution_us: int
+    resolution_us: int = 1
+    # How long a writer that lost a race waits at first: about as long as a request takes.
+    backoff_s: float = 0.004
 
     @property
     def skipped(self) -> Collection[str]:
         """Keys of other programs that its listings have left out, since no file could have them."""
+        return ()
 
     def get(self, key: str) -> Found | None:
         """Answer ``Get``."""
@@ -190,6 +194,88 @@ class Store(Protocol):
     def get_file(self, key: str) -> Iterator[bytes] | None:
         """Answer ``GetFile``."""
 
+    def check_pages(self, keys: Sequence[str]) -> None:  # noqa: ARG002
+        """Check, for the probe, that a listing in pages shows these keys of one folder, in order.
+
+        Raises:
+            StoreUnfit: it does not.
+        """
+        return
+
+    def name_cause(self, error: StoreUnfit) -> None:  # noqa: ARG002
+        """Add to the probe's error why this store is unfit, if its settings show it."""
+        return
+
+
+class Kind:
+    """What commands need to know about a kind of store before they use its verbs.
+
+    A kind of store is one module with an instance of this as ``KIND``, and a row in
+    ``tclog.store.KINDS``. Only ``open`` and ``open_outer`` have no default.
+    """
+
+    # For how long the id in a project's mark is taken from the cache; 0 where reading it is cheap.
+    mark_kept_s = 0.0
+
+    def reach(self, location: Location, environ: Mapping[str, str]) -> Location:  # noqa: ARG002
+        """Fill in the settings that the environment has."""
+        return location
+
+    def open(self, location: Location, environ: Mapping[str, str], *, create: bool) -> Store:
+        """Open a project's store; see ``tclog.store.open_store``."""
+        raise NotImplementedError
+
+    def open_outer(self, location: Location, environ: Mapping[str, str]) -> Store:
+        """Open the store that holds all projects as folders; it is only read."""
+        raise NotImplementedError
+
+    def folder(self, location: Location) -> str | None:  # noqa: ARG002
+        """Return the folder of this machine that holds all projects, if it is one."""
+        return None
+
+    def make(self, location: Location, environ: Mapping[str, str]) -> bool:  # noqa: ARG002
+        """Do what ``--create-bucket`` asks for; False if this kind has no buckets."""
+        return False
+
+    def may_make(self, location: Location) -> bool:  # noqa: ARG002
+        """Whether ``make`` may help if the store is missing.
+
+        Raises:
+            UsageError: its name is not valid for a new one.
+        """
+        return False
+
+    def written(self, location: Location) -> Mapping[str, str | None]:  # noqa: ARG002
+        """Return the settings that ``init`` writes, so that other shells reach the same store."""
+        return {}
+
+    def sources(
+        self,
+        location: Location,  # noqa: ARG002
+        environ: Mapping[str, str],  # noqa: ARG002
+    ) -> Mapping[str, tuple[str | None, str | None]]:
+        """Return, for ``where``, the settings that were found outside tclog's own.
+
+        By name: the value, and its source, or None for the source that is known already.
+        """
+        return {}
+
+    def facts(
+        self,
+        location: Location,  # noqa: ARG002
+        environ: Mapping[str, str],  # noqa: ARG002
+        *,
+        fit: bool,  # noqa: ARG002
+    ) -> Sequence[Fact]:
+        """Return what ``doctor`` prints about a project's store.
+
+        Args:
+            location: from ``reached``.
+            environ: where credentials are looked up.
+            fit: whether the probe passed.
+        """
+        return ()
+
 
 def refuse_other(key: str, *, same: bool) -> None:
     """Refuse an object that was to be kept and is there with other bytes.
@@ -224,23 +310,4 @@ def not_forward(url: str, key: str) -> StoreUnfit:
     return StoreUnfit(
         f"{url} is not fit for tclog: its listing repeats keys or goes back after {key!a}",
         hint="tclog doctor",
-    )
-
-
-def check_folder(word: str) -> None:
-    """Refuse a word that was meant to be a bucket and would make a folder.
-
-    Raises:
-        UsageError: it begins with ``s3:``; such a folder can be given as ``./s3:``.
-    """
-    if word.lower().startswith("s3:"):
-        raise not_a_store(word)
-
-
-def not_a_store(url: str) -> UsageError:
-    """Return the error for a place that is no kind of store."""
-    return UsageError(
-        f"{url} is neither a folder nor s3://bucket/prefix",
-        code="bad-store",
-        hint="tclog init --help",
     )

@@ -22,7 +22,7 @@ import itertools
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tclog.clock import Stamp, stamp
@@ -35,14 +35,19 @@ from tclog.errors import (
     StoreUnreachable,
     to_run,
 )
-from tclog.store.base import Created, Entry, Found, Outcome, refuse_other
+from tclog.store.base import Created, Entry, Found, Kind, Outcome, Store, refuse_other
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
 from tclog.store.shared import adopt, make_folder, modes_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tclog.store import Location
+    from tclog.store.probe import Fact
+
 TEMPORARY = ".tmp"
+# When ``doctor`` counts a temporary file as left behind.
+LEFTOVER_AGE_S = 86_400
 PROBE = "probe-"
 # A folder is no object, though both are files to the kernel.
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -55,7 +60,7 @@ _NO_FILE = (errno.ENXIO, errno.ELOOP)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
-class FileStore:
+class FileStore(Store):
     """A folder as a store.
 
     Args:
@@ -67,11 +72,9 @@ class FileStore:
         ignores_case: whether the file system does; found out when None.
     """
 
-    concurrent = False
     local = True
     # The kernel stamps files with its coarse clock: one tick is at most 10 ms.
     resolution_us = 10_000
-    skipped: Collection[str] = ()
 
     def __init__(
         self,
@@ -573,3 +576,57 @@ def _unlink(path: str) -> None:
     except OSError:
         # A temporary file that cannot be removed harms nothing; `doctor` clears old ones.
         return
+
+
+# -- the kind -------------------------------------------------------------------------------------
+
+
+class Folders(Kind):
+    """Stores in folders, each project in a folder of its own."""
+
+    def reach(self, location: Location, environ: Mapping[str, str]) -> Location:  # noqa: ARG002
+        """See ``Kind``."""
+        from tclog.store import check_folder
+
+        check_folder(location.url)
+        return location._replace(url=os.path.abspath(location.url))  # noqa: PTH100 - keeps links
+
+    def open(
+        self,
+        location: Location,
+        environ: Mapping[str, str],  # noqa: ARG002
+        *,
+        create: bool,
+    ) -> Store:
+        """See ``Kind``."""
+        root = os.path.join(os.path.abspath(location.url), location.segment)  # noqa: PTH100, PTH118
+        return FileStore(root, create=create, fsync=location.said.get("fsync", True))
+
+    def open_outer(self, location: Location, environ: Mapping[str, str]) -> Store:  # noqa: ARG002
+        """See ``Kind``."""
+        return FileStore(os.path.abspath(location.url), create=False)  # noqa: PTH100 - as above
+
+    def folder(self, location: Location) -> str | None:
+        """See ``Kind``."""
+        return location.url
+
+    def facts(
+        self,
+        location: Location,
+        environ: Mapping[str, str],  # noqa: ARG002
+        *,
+        fit: bool,  # noqa: ARG002
+    ) -> Sequence[Fact]:
+        """See ``Kind``."""
+        from tclog.store.probe import Fact
+
+        old = time.time() - LEFTOVER_AGE_S
+        try:
+            rows = list(os.scandir(f"{location.url}/{location.segment}/{TEMPORARY}"))
+        except OSError:
+            rows = []
+        count = sum(row.stat().st_mtime < old for row in rows)
+        return [Fact("temporary files", f"{count} left by killed processes, older than a day")]
+
+
+KIND = Folders()

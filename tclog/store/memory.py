@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tclog.clock import Stamp, stamp
-from tclog.store.base import Created, Entry, Found, Outcome, refuse_other
+from tclog.store.base import Created, Entry, Found, Outcome, Store, refuse_other
 from tclog.store.reader import CHUNK_BYTES, CheckedReader
 
 
 def folders_of(keys: list[str], prefix: str) -> list[str]:
     """Return the direct sub-folders of ``prefix`` in a sorted list of keys, each with a slash."""
-    cut = len(prefix) + 1
+    cut = len(prefix) + bool(prefix)
     seen = {key[: key.index("/", cut) + 1] for key in keys if "/" in key[cut:]}
     return sorted(seen)
 
 
-class MemoryStore:
+class MemoryStore(Store):
     """A dictionary that behaves like a bucket; ``now_us`` is the store's clock."""
 
     url = "memory:"
-    concurrent = False
-    local = False
-    resolution_us = 1
-    skipped: Collection[str] = ()
 
     def __init__(self, now_us: Callable[[], int] | None = None) -> None:
         self._objects: dict[str, Found] = {}
@@ -63,7 +59,7 @@ class MemoryStore:
 
     def list(self, prefix: str, after: str, limit: int, folders: bool) -> list[Entry]:
         """See ``Store``."""
-        inside = f"{prefix}/"
+        inside = f"{prefix}/" * bool(prefix)
         with self._lock:
             keys = sorted([key for key in self._objects if key.startswith(inside)])
         if folders:

@@ -13,15 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from tclog.clock import SECOND_US, parse_us
-from tclog.errors import StoreError, StoreUnfit
+from tclog.errors import StoreError, StoreUnfit, TclogError
 from tclog.store.base import Created, Outcome, Store
 from tclog.store.room import helpers, short_of
-
-if TYPE_CHECKING:
-    from tclog.store.s3 import S3Store
 
 RACERS = 32
 ROUNDS = 6
@@ -45,6 +42,15 @@ class Report(NamedTuple):
     undecided: int
     offset_us: int
     round_ms: float
+
+
+class Fact(NamedTuple):
+    """What ``doctor`` prints about a store; ``error`` if it ends with that."""
+
+    name: str
+    detail: str
+    ok: bool = True
+    error: TclogError | None = None
 
 
 def probe(store: Store, nonce: str, *, racers: int = RACERS, rounds: int = ROUNDS) -> Report:
@@ -71,13 +77,9 @@ def probe(store: Store, nonce: str, *, racers: int = RACERS, rounds: int = ROUND
             racers, unclear = _race(store, key, racers)
             undecided += unclear
         _check_list(store, folder, keys)
-        bucket = _bucket(store)
-        if bucket is not None:
-            bucket.check_pages([*keys, f"{folder}/put"])
+        store.check_pages([*keys, f"{folder}/put"])
     except StoreUnfit as error:
-        bucket = _bucket(store)
-        if bucket is not None:
-            bucket.name_cause(error)
+        store.name_cause(error)
         raise
     finally:
         _clear(store, [*keys, f"{folder}/put"])
@@ -205,15 +207,6 @@ def _check_list(store: Store, folder: str, keys: list[str]) -> None:
     after = [entry.key for entry in store.list(folder, keys[1], 1000, False)]
     if after != [*keys[2:], f"{folder}/put"]:
         raise _unfit(store, "a listing that begins after a key does not begin there")
-
-
-def _bucket(store: Store) -> S3Store | None:
-    """Return the store if it is a bucket."""
-    if not store.url.startswith("s3://"):
-        return None
-    from tclog.store.s3 import S3Store
-
-    return store if isinstance(store, S3Store) else None
 
 
 def write_each(store: Store) -> bool:

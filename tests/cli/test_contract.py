@@ -534,12 +534,12 @@ class _Mute(Around):
 
 def test_6_outcome_unknown_tells_how_to_repeat_it(project: User, monkeypatch):
     import tclog.chain.settle
-    import tclog.log.project
+    import tclog.store
 
     project("memory", "incr", "n").ok()
-    opened = tclog.log.project.open_store
+    opened = tclog.store.open_store
     with monkeypatch.context() as patch:
-        patch.setattr(tclog.log.project, "open_store", lambda *a, **k: _Mute(opened(*a, **k)))
+        patch.setattr(tclog.store, "open_store", lambda *a, **k: _Mute(opened(*a, **k)))
         patch.setattr(tclog.chain.settle, "CREATE_TRIES_MAX", 2)
         unknown = project("memory", "incr", "n", "--json").error(6)
     assert unknown["code"] == "outcome-unknown"

@@ -183,7 +183,7 @@ def test_a_store_that_is_begun_anew_shows_nothing_of_the_old(project: User):
 
 
 @pytest.mark.xfail(
-    reason="the mark of a bucket is believed for 15 minutes (MARK_KEPT_S)", strict=True
+    reason="the mark of a bucket is believed for 15 minutes (mark_kept_s)", strict=True
 )
 def test_a_bucket_that_is_begun_anew_elsewhere_shows_nothing_of_the_old(user: User, moto: Server):
     on_bucket(user, moto)

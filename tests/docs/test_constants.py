@@ -11,13 +11,14 @@ import pytest
 
 import tclog
 from tclog.chain import append, client, heads, seal
-from tclog.cli import child, here
+from tclog.cli import child
 from tclog.clock import AHEAD_TRUSTED_US, ARRIVES_US, SETTLED_US, TRIED_US, parse_us
 from tclog.domain import barriers, steps
 from tclog.event import TXN_CHAINS_MAX
 from tclog.event.names import NAME_BYTES_MAX
 from tclog.log import waiting
 from tclog.store import probe
+from tclog.store.s3 import KIND as S3
 from tclog.sync import sync
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -44,11 +45,11 @@ FIGURES: list[tuple[str, str, tuple[float, ...]]] = [
     ("guarantees", "# chains and 100 operations are the most", (TXN_CHAINS_MAX,)),
     ("guarantees", "after # losses it gives up", (append.RACES_MAX,)),
     ("guarantees", "Names are 1 to # bytes", (NAME_BYTES_MAX,)),
-    ("guarantees", "the id of the project is remembered for # minutes", (here.MARK_KEPT_S / 60,)),
+    ("guarantees", "the id of the project is remembered for # minutes", (S3.mark_kept_s / 60,)),
     ("concepts", "no write can still join it. This takes # minutes", (SETTLED_US / MINUTE_US,)),
-    ("architecture", "in a bucket at most once in # minutes", (here.MARK_KEPT_S / 60,)),
+    ("architecture", "in a bucket at most once in # minutes", (S3.mark_kept_s / 60,)),
     ("architecture", "`marks/`: the id of a bucket's project, believed for # minutes",
-     (here.MARK_KEPT_S / 60,)),
+     (S3.mark_kept_s / 60,)),
     ("architecture", "arrives at most # minutes after it was sent", (ARRIVES_US / MINUTE_US,)),
     ("architecture", "a stamped version may be sent | # |", (TRIED_US / MINUTE_US,)),
     ("architecture", "an event may be tried in a slot | # |", (seal.EVENT_AGE_MAX_S / 60,)),

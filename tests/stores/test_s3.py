@@ -277,7 +277,7 @@ def test_any_prefix(server: Server, client: str, prefix: str) -> None:
     store = open_s3(server, settings, prefix=f"{settings.prefix}/{prefix}")
     assert store.create("a/b%2F", b"1").outcome is Outcome.WON
     store.put("a/c/d", b"2")
-    other = open_s3(server, store.settings, client="boto3" if client == "obstore" else "obstore")
+    other = open_s3(server, store._settings, client="boto3" if client == "obstore" else "obstore")
     for reader in (store, other):
         assert [row.key for row in reader.list("a", "", 10, False)] == ["a/b%2F", "a/c/d"]
         assert [row.key for row in reader.list("a", "a/b%2F", 10, False)] == ["a/c/d"]

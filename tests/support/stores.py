@@ -215,7 +215,7 @@ def empty_bucket(server: Server) -> None:
 # -- stores around stores -------------------------------------------------------------------------
 
 
-class Around:
+class Around(Store):
     """A store that hands every verb to another; tests override what they break or count."""
 
     def __init__(self, store: Store) -> None:
@@ -223,6 +223,7 @@ class Around:
         self.url = store.url
         self.concurrent = store.concurrent
         self.local = store.local
+        self.backoff_s = store.backoff_s
         self.resolution_us = store.resolution_us
 
     def get(self, key: str) -> Found | None:

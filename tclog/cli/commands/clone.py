@@ -12,11 +12,11 @@ from tclog.cli.copied import end_copy, note_junk, tell_damage
 from tclog.cli.here import Here
 from tclog.cli.options import s3_option
 from tclog.cli.output import size
-from tclog.cli.places import probe_new, set_up, source_of, target_of
+from tclog.cli.places import of_machine, probe_new, set_up, source_of, target_of
 from tclog.errors import NotFound, UsageError
+from tclog.store import Location, reached
 
 if TYPE_CHECKING:
-    from tclog.log.project import Location
     from tclog.store.base import Store
 
 
@@ -60,22 +60,19 @@ def clone(
     TO is "." and no project is set up there, clone sets it up.
     """
     from tclog.chain.drive import run
-    from tclog.log.project import reached
     from tclog.maintenance.copies.copy import copy_log
     from tclog.maintenance.copies.destination import Mounted, Target
 
     begin = source_of(here, source, project or here.flags.project)
-    client = begin.s3.get("client", "obstore")
-    of_begin = _said(
-        from_s3, endpoint=from_endpoint, region=from_region, profile=from_profile, client=client
-    )
-    of_end = _said(to_s3, endpoint=to_endpoint, region=to_region, profile=to_profile, client=client)
-    if len(of_begin) > 1:
-        begin = begin._replace(s3=of_begin)
+    of_begin = _said(from_s3, endpoint=from_endpoint, region=from_region, profile=from_profile)
+    of_end = _said(to_s3, endpoint=to_endpoint, region=to_region, profile=to_profile)
+    machine = of_machine(begin.said)
+    if of_begin:
+        begin = begin._replace(said=machine | of_begin)
     begin = reached(begin, here.environ)
-    end, new = target_of(here, target, begin._replace(url="", s3=of_end))
+    end, new = target_of(here, target, Location("", begin.project, machine | of_end))
     end = reached(end, here.environ)
-    if (begin.url, begin.endpoint) == (end.url, end.endpoint):
+    if (begin.url, begin.server) == (end.url, end.server):
         raise UsageError(f"FROM and TO are the same store, {begin.url}")
     here.say(store=begin.url, project=begin.project)
     ours = here.open_store(begin)
@@ -113,7 +110,7 @@ def clone(
 def _said(s3: dict[str, str], **flags: str | None) -> dict[str, Any]:
     """Return the bucket settings of the command line, which go before all configured ones."""
     said = {name: config.Setting(value, "--s3") for name, value in {**flags, **s3}.items()}
-    return config.read_s3(said)
+    return config.said(said)
 
 
 def _look_at_source(begin: Location, ours: Store) -> None:

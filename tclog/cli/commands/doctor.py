@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import Column, write_json, write_rows
-from tclog.errors import StoreUnfit, TclogError, to_run
+from tclog.errors import StoreUnfit, TclogError
 
 if TYPE_CHECKING:
     from tclog.store.base import Store
 
 OFFSET_BAD_US = 120_000_000
-LEFTOVER_AGE_S = 86_400
-VERSIONED = ("versioning", "enabled")
 
 
 class Check(NamedTuple):
@@ -42,6 +38,8 @@ def doctor(here: Here) -> None:
     and changes nothing else. Ends with the exit status of the first failed check. A store that was
     found unfit is trusted again once it passes.
     """
+    from tclog.store import kind_of
+
     failures: list[TclogError] = []
     checks: list[Check] = []
 
@@ -65,11 +63,10 @@ def doctor(here: Here) -> None:
             writable = fit and check("objects", lambda: _write_each(stores[0]))
             check("log", lambda: _write(here, writable=writable))
             check("clocks", lambda: _clocks(here, stores[0]))
-            for name, detail in _details(here, stores[0]):
-                if name == "lifecycle":
-                    check(name, partial(_rules, here, detail))
-                else:
-                    checks.append(Check(name, fit or (name, detail) != VERSIONED, detail))
+            location = here.location()
+            for fact in kind_of(location.url).facts(location, here.environ, fit=fit):
+                checks.append(Check(fact.name, fact.ok, fact.detail))
+                failures += [] if fact.error is None else [fact.error]
     _print(here, checks)
     if failures:
         raise failures[0]
@@ -142,51 +139,6 @@ def _clocks(here: Here, store: Store) -> str:
     names = ", ".join(f"{clock.agent} ({clock.off_s:+d} s)" for clock in found)
     within = f"in the last {HOURS_LOOKED_AT} hours"
     return f"wrong {within}: {names}" if found else f"no event {within} has a wrong time"
-
-
-def _details(here: Here, store: Store) -> list[tuple[str, str]]:
-    location = here.location()
-    if location.url.startswith("s3://"):
-        from tclog.store.s3 import S3Store
-        from tclog.store.s3.bucket import bucket_settings
-
-        assert isinstance(store, S3Store)  # noqa: S101 - the URL says so
-        return list(bucket_settings(store.settings, here.environ).items())
-    leftover = _leftover(Path(store.url))
-    return [("temporary files", f"{leftover} left by killed processes, older than a day")]
-
-
-def _rules(here: Here, detail: str) -> str:
-    from tclog.store.s3.bucket import REMOVES
-
-    if not detail.endswith(REMOVES):
-        return detail
-    from tclog.store.s3.failures import at_server
-
-    settings = here.location().bucket
-    assert settings is not None  # noqa: S101 - what has such rules is a bucket
-    raise StoreUnfit(
-        f"{detail}; objects that they remove from the bucket {settings.bucket} are lost",
-        code="store-expires",
-        hint=to_run(
-            "aws s3api get-bucket-lifecycle-configuration --bucket",
-            settings.bucket,
-            then=at_server(settings.endpoint),
-        ),
-    )
-
-
-def _leftover(root: Path) -> int:
-    import time
-
-    from tclog.store.file import TEMPORARY
-
-    old = time.time() - LEFTOVER_AGE_S
-    try:
-        rows = list(os.scandir(root / TEMPORARY))
-    except OSError:
-        return 0
-    return sum(row.stat().st_mtime < old for row in rows)
 
 
 def _print(here: Here, checks: list[Check]) -> None:

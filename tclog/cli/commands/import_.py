@@ -18,9 +18,9 @@ from tclog.cli.options import FILE_IN
 from tclog.cli.output import STDIN
 from tclog.cli.places import probe_new, set_up, target_of
 from tclog.errors import NotFound, UsageError, quote, to_run
+from tclog.store import Location, reached, registered
 
 if TYPE_CHECKING:
-    from tclog.log.project import Location
     from tclog.maintenance.copies.transfer import Reader
 
 # Words that will say where a log of another tool comes from; a file is given as ./WORD.
@@ -54,7 +54,6 @@ def import_(
     import to complete it. Leases count from the import.
     """
     from tclog.chain.drive import run
-    from tclog.log.project import reached
     from tclog.maintenance.copies.transfer import import_log
 
     if file in SOURCES:
@@ -131,7 +130,7 @@ def _say_init(here: Here, location: Location) -> None:
     before = config.load(config.Flags(), here.environ, here.start)
     if (before.store.value, before.project.value) != (location.url, location.project):
         words = ["tclog", "init", location.url, "--project", location.project]
-        for name in ("endpoint", "region", "profile") if "://" in location.url else ():
-            value = location.s3.get(name)
+        for name in ("endpoint", "region", "profile"):
+            value = location.said.get(name) if name in registered(location.url).settings else None
             words += [] if value is None else [f"--{name}", value]
         here.note(f"to work in it, in a folder of its own: {' '.join(map(quote, words))}")

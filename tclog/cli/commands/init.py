@@ -17,9 +17,11 @@ from tclog.cli.here import Here
 from tclog.config import identity
 from tclog.config.search import FILE, FOLDER, file_in, folder_of
 from tclog.errors import Refused, StoreError, StoreMissing, UsageError, quote, to_run
+from tclog.store import kind_of, open_store, registered, scheme_of
 
 if TYPE_CHECKING:
-    from tclog.log.project import Location, Project
+    from tclog.log.project import Project
+    from tclog.store import Location
     from tclog.store.base import Store
     from tclog.store.probe import Report
 
@@ -84,7 +86,7 @@ def init(
     settings = {
         "store": _written(folder, location.url),
         "project": location.project,
-        "s3": _s3_settings(here, opened),
+        registered(location.url).table: kind_of(location.url).written(location),
     }
     path, changed = configure.write_config(folder, settings)
     if agent.source == "flag":
@@ -128,7 +130,7 @@ def _check_said(here: Here, store: str) -> None:
     """
     if store == here.start:
         here.say(store=None)
-    elif "://" not in store and Path(file_in(store)).is_file():
+    elif not scheme_of(store) and Path(file_in(store)).is_file():
         _refuse_working_folder(here, store)
 
 
@@ -168,7 +170,7 @@ def _folder(here: Here) -> str:
     if before.file is None:
         return here.start
     found, wanted = (
-        (each.project.value or "default", each.store.value, each.endpoint.value)
+        (each.project.value or "default", each.store.value, each.settings["endpoint"].value)
         for each in (before, here.config)
     )
     if found == wanted or before.store.source != before.file:
@@ -224,10 +226,11 @@ def _ask_which(here: Here, location: Location) -> None:
 
 def _projects_in(here: Here, location: Location) -> list[str]:
     from tclog.chain.drive import run
-    from tclog.log.project import open_outer, read_projects
+    from tclog.log.project import read_projects
 
     try:
-        return [row.name for row in run(read_projects(), open_outer(location, here.environ))]
+        outer = kind_of(location.url).open_outer(location, here.environ)
+        return [row.name for row in run(read_projects(), outer)]
     except StoreError:
         return []  # perhaps this user may not list it
 
@@ -248,10 +251,12 @@ def _some(names: list[str]) -> str:
 
 def _places(here: Here, location: Location) -> str:
     """Return the options for the place of a bucket, as they were given."""
-    if "://" not in location.url:
-        return ""
-    said = {name: getattr(here.flags, name) for name in config.S3}
-    own = {"endpoint": location.endpoint, "region": said["region"], "profile": said["profile"]}
+    said = {name: getattr(here.flags, name, None) for name in registered(location.url).settings}
+    own = {
+        "endpoint": location.server,
+        "region": said.get("region"),
+        "profile": said.get("profile"),
+    }
     words = [f"--{name} {quote(value)}" for name, value in own.items() if value]
     others = said.keys() - own.keys()
     words += [f"--s3 {quote(f'{name}={said[name]}')}" for name in sorted(others) if said[name]]
@@ -269,24 +274,18 @@ def _again(here: Here, location: Location, project: str | None, *more: str) -> s
 
 
 def _create_bucket(here: Here, location: Location) -> None:
-    opened = here.open_store(location, create=True)
-    if not opened.concurrent:
+    if not kind_of(location.url).make(location, here.environ):
         raise UsageError(f"--create-bucket works only with s3://bucket/prefix, not {location.url}")
-    from tclog.store.s3 import S3Store
-    from tclog.store.s3.bucket import create_bucket
-
-    assert isinstance(opened, S3Store)  # noqa: S101 - the URL says so
-    create_bucket(opened.settings, here.environ)
 
 
 def _begin_shared(location: Location) -> bool:
     """Make the project's folder in a shared store; return whether the store's folder is new."""
-    from tclog.log.project import open_store
     from tclog.store.shared import share
 
-    if "://" in location.url:
+    folder = kind_of(location.url).folder(location)
+    if folder is None:
         raise UsageError(f"--shared works only with a folder, not with {location.url}")
-    new = not Path(location.url).is_dir()
+    new = not Path(folder).is_dir()
     root = Path(open_store(location).url)
     with contextlib.suppress(OSError):  # the probe says what is wrong
         root.mkdir(parents=True, exist_ok=True)
@@ -325,19 +324,13 @@ def _set_up(
     try:
         probed = probe(opened, os.urandom(8).hex())
     except StoreMissing as missing:
-        if opened.concurrent:
-            from tclog.store.s3 import S3Store
-            from tclog.store.s3.bucket import check_new_bucket
-
-            assert isinstance(opened, S3Store)  # noqa: S101 - only buckets are concurrent
-            check_new_bucket(opened.settings.bucket)
+        if kind_of(location.url).may_make(location):
             said = None if usual else here.flags.project
             missing.hint = _again(here, location, said, "--create-bucket")
         raise
     now_us = time.time_ns() // 1000 + probed.offset_us
     made = run(create_project(location.project, project_id, now_us), opened)
-    if opened.concurrent:
-        here.keep_mark(location, made)
+    here.keep_mark(location, made)
     agent = here.config.agent.value
     if agent is not None:
         log = Log(
@@ -352,34 +345,9 @@ def _set_up(
     return probed, made, opened
 
 
-def _s3_settings(here: Here, opened: Store) -> dict[str, str | None]:
-    """What has to be written so that other shells reach the same bucket."""
-    if not opened.concurrent:
-        return {}
-    from tclog.store.s3 import S3Store
-
-    assert isinstance(opened, S3Store)  # noqa: S101 - only buckets are concurrent
-    effective = opened.settings
-    usual = effective._replace(addressing=None)
-    client = here.config.client
-    return {
-        "endpoint": effective.endpoint,
-        "region": effective.region,
-        "profile": effective.profile,
-        "client": None if client.source == "default" else client.value,
-        "addressing": None if effective.virtual == usual.virtual else effective.addressing,
-        # Other machines keep certificates elsewhere: write this only if tclog was told to use it.
-        "ca_bundle": here.config.ca_bundle.value,
-        "checksum": effective.checksum,
-        "sse": effective.sse,
-        "sse_kms_key": effective.sse_kms_key,
-        "request_payer": "true" if effective.request_payer else None,
-    }
-
-
 def _written(folder: str, url: str) -> str:
     """Write a folder below this one as a relative path, so that the tree can be moved."""
-    if "://" in url:
+    if scheme_of(url):
         return url
     try:
         return str(Path(url).relative_to(folder))

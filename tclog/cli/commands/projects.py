@@ -35,13 +35,14 @@ def projects(
     project that is configured here.
     """
     from tclog.chain.drive import run
-    from tclog.log.project import open_outer, read_projects
+    from tclog.log.project import read_projects
+    from tclog.store import kind_of
 
     said = {"endpoint": endpoint, "region": region, "profile": profile, **s3}
     here.say(store=store or here.flags.store, **said)
     location = here.location()
     here.open_store(location)  # a missing folder is not an empty store
-    found = run(read_projects(), open_outer(location, here.environ))
+    found = run(read_projects(), kind_of(location.url).open_outer(location, here.environ))
     mine = here.configured()
     name = mine.project.value if mine.store.value == location.url else None
     if here.json:

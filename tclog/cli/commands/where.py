@@ -28,15 +28,15 @@ def where(here: Here) -> None:
             "TCLOG_CACHE" if here.environ.get("TCLOG_CACHE") else "default",
         ),
     }
-    for name in ("store", "project", "agent", "session", *config.S3, "fsync"):
-        setting = getattr(found, name)
+    named = {name: getattr(found, name) for name in ("store", "project", "agent", "session")}
+    for name, setting in (named | found.settings).items():
         rows[name] = (setting.value, setting.source)
     for file in filter(None, (found.file, found.user_file)):
         for name in config.unknown(file):
             here.note(f"{file} has an unknown setting {name}")
     rows |= dict.fromkeys(("proxy", "credentials"), (None, "default"))
-    if (found.store.value or "").startswith("s3://"):
-        rows |= _bucket(here)
+    if found.store.value is not None:
+        rows |= _found(here)
     if here.json:
         record = {
             name.replace(" ", "_"): {"value": v, "source": s} for name, (v, s) in rows.items()
@@ -51,34 +51,20 @@ def where(here: Here) -> None:
     )
 
 
-def _bucket(here: Here) -> dict[str, tuple[str | None, str]]:
-    """Return all settings by which the bucket is reached; clients get nothing else."""
-    from tclog.log.project import location_of, said_of
-    from tclog.store.s3.credentials import keys_in
-    from tclog.store.s3.proxies import without_password
-    from tclog.store.s3.resolve import PROFILES, resolve
+def _found(here: Here) -> dict[str, tuple[str | None, str]]:
+    """Return the settings that the store's kind finds outside tclog's own."""
+    from tclog.store import kind_of
 
     try:
-        found, sources = resolve(said_of(location_of(here.config)), here.environ)
+        place = config.location_of(here.config)
+        found = kind_of(place.url).sources(place, here.environ)
     except TclogError as error:
         here.note(error.message)  # show what was found all the same: the user asked for it
         return {}
-    said = here.config.endpoint.source
-    rows: dict[str, tuple[str | None, str]] = {"endpoint": (found.server, said)}
-    for name, source in sources.items():
-        value = getattr(found, name)
-        if value is None:  # found, and not used: certificates where nothing is encrypted
-            continue
-        rows[name] = (without_password(value) if name == "proxy" else str(value), source)
-    profile = next((name for name in PROFILES if here.environ.get(name)), None)
-    if found.profile is None and profile is not None:
-        rows["profile"] = (here.environ[profile], profile)
-    if keys_in(found, here.environ) is not None:
-        rows["credentials"] = ("keys", "AWS_ACCESS_KEY_ID")
-    else:
-        named = found.profile or (profile and here.environ[profile])
-        rows["credentials"] = ("looked up by botocore", f"profile {named}" if named else "default")
-    return rows
+    return {
+        name: (value, source or here.config.settings[name].source)
+        for name, (value, source) in found.items()
+    }
 
 
 def _presence(file: str) -> str:

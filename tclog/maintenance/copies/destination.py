@@ -148,14 +148,13 @@ def _differs(key: str) -> Refused:
     )
 
 
-class Mounted:
+class Mounted(Store):
     """Two stores as one: the first part of a key says which."""
 
     def __init__(self, **stores: Store) -> None:
         self._stores = stores
         self.url = " and ".join(store.url for store in stores.values())
         self.concurrent = any(store.concurrent for store in stores.values())
-        self.local = False
         self.resolution_us = max(store.resolution_us for store in stores.values())
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 
 from tclog.errors import StoreUnfit, TclogError, UsageError, to_run
 from tclog.store.base import not_forward
+from tclog.store.probe import Fact
 from tclog.store.s3._boto3 import Boto3Plane
 from tclog.store.s3.failures import RequestError, at_server, explain
 from tclog.store.s3.raised import boto3_failure
@@ -110,6 +111,27 @@ def bucket_settings(settings: S3Settings, environ: Mapping[str, str]) -> dict[st
         "lifecycle": read(rules, "none"),
         "public access": read(public, "no block is set"),
     }
+
+
+def facts(settings: S3Settings, environ: Mapping[str, str], *, fit: bool) -> list[Fact]:
+    """Return what ``doctor`` prints about a bucket's settings; see ``Kind.facts``."""
+    rows = []
+    for name, detail in bucket_settings(settings, environ).items():
+        if detail.endswith(REMOVES):
+            error = StoreUnfit(
+                f"{detail}; objects that they remove from the bucket {settings.bucket} are lost",
+                code="store-expires",
+                hint=to_run(
+                    "aws s3api get-bucket-lifecycle-configuration --bucket",
+                    settings.bucket,
+                    then=at_server(settings.endpoint),
+                ),
+            )
+            rows.append(Fact(name, error.message, ok=False, error=error))
+        else:
+            # Versioning is no fault where the server creates as it should all the same.
+            rows.append(Fact(name, detail, ok=fit or (name, detail) != ("versioning", "enabled")))
+    return rows
 
 
 def _removes(rule: Any, prefix: str) -> bool:

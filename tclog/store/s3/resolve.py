@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tclog.errors import UsageError, to_run
 from tclog.store.s3.proxies import find_proxy
-from tclog.store.s3.settings import REGION, S3Settings, aws_domain, check
+from tclog.store.s3.settings import REGION, S3_KEY_BYTES_MAX, S3Settings, aws_domain, check
+
+if TYPE_CHECKING:
+    from tclog.store import Location
 
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
@@ -32,6 +35,36 @@ class Resolved(NamedTuple):
 
     settings: S3Settings
     sources: Mapping[str, str]
+
+
+def said_of(location: Location) -> S3Settings:
+    """Return a location's own settings of a bucket, with nothing filled in.
+
+    Raises:
+        UsageError: the URL names no bucket, or its prefix is invalid.
+    """
+    from tclog.event import validate_name
+    from tclog.event.names import KEY_BYTES_MAX
+
+    bucket, _, prefix = location.url.partition("://")[2].partition("/")
+    parts = [validate_name("prefix", part) for part in prefix.split("/") if part]
+    inside = "/".join([*parts, location.segment])
+    size, most = len(inside.encode()), S3_KEY_BYTES_MAX - KEY_BYTES_MAX - 1
+    wrong = ""
+    if not bucket:
+        wrong = f"{location.url} is neither a folder nor s3://bucket/prefix"
+    elif any(part in (".", "..") for part in parts):
+        wrong = f"{location.url} has a part that is . or .."
+    elif size > most:
+        wrong = (
+            f"the prefix and the project's name have {size} bytes; at most {most} are allowed,"
+            f" because an S3 key has at most {S3_KEY_BYTES_MAX}"
+        )
+    if wrong:
+        raise UsageError(wrong, code="bad-store", hint="tclog init --help")
+    names = S3Settings._fields
+    said = {name: value for name, value in location.said.items() if name in names}
+    return S3Settings(bucket, inside, **said)
 
 
 def resolve(said: S3Settings, environ: Mapping[str, str]) -> Resolved:
@@ -83,6 +116,31 @@ def resolve(said: S3Settings, environ: Mapping[str, str]) -> Resolved:
         fill("proxy", *proxy)
     nothing = {name: None for name in ("checksum", "sse") if getattr(said, name) == "none"}
     return Resolved(said._replace(**nothing), sources)  # type: ignore[arg-type]
+
+
+def told(
+    location: Location, environ: Mapping[str, str]
+) -> Mapping[str, tuple[str | None, str | None]]:
+    """Return all settings by which a bucket is reached, for ``where``; see ``Kind.sources``."""
+    from tclog.store.s3.credentials import keys_in
+    from tclog.store.s3.proxies import without_password
+
+    found, sources = resolve(said_of(location), environ)
+    rows: dict[str, tuple[str | None, str | None]] = {"endpoint": (found.server, None)}
+    for name, source in sources.items():
+        value = getattr(found, name)
+        if value is None:  # found, and not used: certificates where nothing is encrypted
+            continue
+        rows[name] = (without_password(value) if name == "proxy" else str(value), source)
+    profile = next((name for name in PROFILES if environ.get(name)), None)
+    if found.profile is None and profile is not None:
+        rows["profile"] = (environ[profile], profile)
+    if keys_in(found, environ) is not None:
+        rows["credentials"] = ("keys", "AWS_ACCESS_KEY_ID")
+    else:
+        named = found.profile or (profile and environ[profile])
+        rows["credentials"] = ("looked up by botocore", f"profile {named}" if named else "default")
+    return rows
 
 
 def _truth(text: Any) -> bool:

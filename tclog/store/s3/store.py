@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from tclog.clock import SECOND_US, Stamp
 from tclog.errors import StoreError, StoreUnfit, StoreUnreachable
-from tclog.store.base import Created, Entry, Found, Outcome, refuse_other
+from tclog.store.base import Created, Entry, Found, Outcome, Store, refuse_other
 from tclog.store.reader import CheckedReader
 from tclog.store.room import has_threads, workers
 from tclog.store.s3 import _obstore, limits
@@ -31,7 +31,7 @@ TRIED_MAX = 8
 Rows = list[Entry]
 
 
-class S3Store:
+class S3Store(Store):
     """A bucket, or a prefix of one, as a store.
 
     Args:
@@ -43,8 +43,8 @@ class S3Store:
     """
 
     concurrent = True
-    local = False
     resolution_us = SECOND_US
+    backoff_s = 0.05
 
     def __init__(self, settings: S3Settings, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -54,16 +54,16 @@ class S3Store:
         self._threads: bool | None = None
         # Whether a listing was met that obstore cannot show.
         self._odd_keys = False
-        self.skipped: set[str] = set()
+        self._skipped: set[str] = set()
         # Whether any answer was one that only an S3 server gives.
         self._is_s3 = False
         self._region: str | None = None
         self.url = f"s3://{settings.bucket}" + (f"/{settings.prefix}" if settings.prefix else "")
 
     @property
-    def settings(self) -> S3Settings:
-        """How the bucket is reached."""
-        return self._settings
+    def skipped(self) -> Collection[str]:
+        """See ``Store``."""
+        return self._skipped
 
     def plane(self, client: str = "") -> Plane:
         """Return this process's client: the given one, or the one of the settings."""
@@ -91,7 +91,7 @@ class S3Store:
             plane: Plane = kind(self._settings, self._environ)
         except RequestError as error:
             raise self._explain(error.failure) from error
-        plane.skipped = self.skipped
+        plane.skipped = self._skipped
         return plane
 
     def _sent(self, request: Callable[[], T]) -> T:
@@ -128,13 +128,13 @@ class S3Store:
         return explain(failure, self._settings)
 
     def check_pages(self, keys: Sequence[str]) -> None:
-        """Refuse a server that does not continue where a page of a listing ended."""
+        """See ``Store``."""
         from tclog.store.s3.bucket import check_pages
 
         check_pages(self._settings, self._environ, keys)
 
     def name_cause(self, error: StoreUnfit) -> None:
-        """Add to the error which bucket setting makes the server ignore conditions, if one does."""
+        """See ``Store``."""
         from tclog.store.s3.bucket import name_cause
 
         name_cause(error, self._settings, self._environ)

@@ -26,7 +26,8 @@ from pathlib import Path
 from support.logs.archive import Archive
 from support.logs.growing import BEGIN_US, PROJECT, SPAN_S, Generated, Growing, Work, Writer
 from tclog.chain.drive import run
-from tclog.log.project import Location, create_project, open_store
+from tclog.log.project import create_project
+from tclog.store import Location, open_store
 from tclog.store.base import Store
 
 
@@ -76,7 +77,7 @@ def generate_project(
     packed: bool = False,
 ) -> Generated:
     """Make a project with a big log in a folder, for the command line to open."""
-    store = open_store(Location(str(folder), project, fsync=False), create=True)
+    store = open_store(Location(str(folder), project, {"fsync": False}), create=True)
     run(create_project(project, f"{seed:032x}", BEGIN_US), store)
     return generate(store, events=events, agents=agents, seed=seed, span_s=span_s, packed=packed)
 

@@ -41,8 +41,7 @@ def accept(here: Here) -> None:
         remembered = mark.read_text()
     except (OSError, UnicodeDecodeError):
         remembered = project.id
-    if store.concurrent:
-        here.keep_mark(location, project)
+    here.keep_mark(location, project)
     if is_project_id(remembered) and remembered != project.id:
         here.note(f"the project was made again: its id was {remembered} and is {project.id}")
     folder = Path(here.config.cache, location.digest(project.id))

@@ -1,7 +1,7 @@
 """``tclog pack``: fold closed hours of history into packs.
 
 An hour is closed when nothing can come to it any more: an hour after its end by the store's clock,
-which is more than all bounds of architecture.md's window together. What comes later even so (a
+which is more than all bounds of docs/sync.md together. What comes later even so (a
 process that was stopped for hours) is not lost: a later pack takes in whatever no pack holds.
 
 Nothing is changed by packing but that more is there. Packs are put first, then named in one version

@@ -2,7 +2,7 @@
 
 Every commit was preceded by its event's object, whose name begins with its time. So listing
 ``events/`` from a little before the last listing names every chain that may have changed, and the
-chains are read from the version after the last one known. docs/architecture.md has the argument why
+chains are read from the version after the last one known. docs/sync.md has the argument why
 nothing is missed; in short, what could be:
 
 * an object put late, or named by a clock that is off: the window covers both, since no client

@@ -1,7 +1,7 @@
 """Windows in time: what is made late comes no later than syncs and looks at the past allow for.
 
 On a bucket a request can be under way for half an hour: S3 judges its signature by the clock of the
-machine that has signed it, and that clock may be 15 minutes fast. docs/architecture.md adds it up.
+machine that has signed it, and that clock may be 15 minutes fast. docs/sync.md adds it up.
 """
 
 from contextlib import suppress

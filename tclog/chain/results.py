@@ -5,6 +5,20 @@ from typing import Any, NamedTuple
 
 from tclog.clock import rfc3339
 
+SHOWN_MAX = 60
+
+
+def _readable(record: Any) -> str:
+    """Show what a record says beyond its defaults, and of long values only the beginning."""
+    defaults = record._field_defaults
+    shown = []
+    for name, value in zip(record._fields, record, strict=True):
+        text = repr(value)
+        text = text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."
+        if name not in defaults or value != defaults[name]:
+            shown.append(f"{name}={text}")
+    return f"{type(record).__name__}({', '.join(shown)})"
+
 
 class Memory(NamedTuple):
     """One key at one version. ``type`` is ``text`` or ``json``; a deleted key has ``deleted``."""
@@ -18,6 +32,9 @@ class Memory(NamedTuple):
     id: str
     deleted: bool = False
     op: str = ""
+
+    def __repr__(self) -> str:
+        return _readable(self)
 
     def as_json(self) -> dict[str, Any]:
         """The pinned object, and ``value_type``."""
@@ -53,6 +70,9 @@ class Message(NamedTuple):
     reply_to: str | None = None
     step: str | None = None
     unread: bool = False
+
+    def __repr__(self) -> str:
+        return _readable(self)
 
     def as_json(self) -> dict[str, Any]:
         """The pinned object; without ``n`` where the message was only sent."""
@@ -107,6 +127,9 @@ class Step(NamedTuple):
         """The state in a word for people: ``lapsed`` for a claim whose lease has ended."""
         return "lapsed" if self.lapsed else self.state
 
+    def __repr__(self) -> str:
+        return _readable(self)
+
     def as_json(self) -> dict[str, Any]:
         """The pinned object, and what else is known."""
         record: dict[str, Any] = {
@@ -149,6 +172,9 @@ class Artifact(NamedTuple):
     step: str | None = None
     path: str | None = None
 
+    def __repr__(self) -> str:
+        return _readable(self)
+
     def as_json(self) -> dict[str, Any]:
         """The pinned object, and the local path where a file was written."""
         record: dict[str, Any] = {
@@ -176,6 +202,9 @@ class Agent(NamedTuple):
     host: str | None = None
     session: str | None = None
 
+    def __repr__(self) -> str:
+        return _readable(self)
+
     def as_json(self) -> dict[str, Any]:
         """The pinned object; ``claims`` lists the steps, ``leases`` their ends."""
         return {
@@ -198,6 +227,9 @@ class Barrier(NamedTuple):
     arrived: tuple[str, ...]
     tripped: bool
     version: int
+
+    def __repr__(self) -> str:
+        return _readable(self)
 
     def as_json(self) -> dict[str, Any]:
         """The JSON object."""
@@ -230,6 +262,9 @@ class Tag(NamedTuple):
     def moment(self) -> str | None:
         """The moment as an RFC 3339 time."""
         return None if self.hlc is None else rfc3339(self.hlc)
+
+    def __repr__(self) -> str:
+        return _readable(self)
 
     def as_json(self) -> dict[str, Any]:
         """The pinned object."""

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
-from tclog.cli import watchdog
 from tclog.cli.interrupt import ENDING, interrupt_of
+from tclog.log import watchdog
 
 STOPPING = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 KILL_AFTER_S = 5.0
@@ -24,7 +24,7 @@ LOOK_S = 0.5
 
 
 class Watchdog:
-    """The other end of ``tclog.cli.watchdog``."""
+    """The other end of ``tclog.log.watchdog``."""
 
     def __init__(self) -> None:
         self._line = ""

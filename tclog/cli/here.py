@@ -45,7 +45,6 @@ class Here:
         self.strict = False
         # What the user was told is left out.
         self._left_out: set[str] = set()
-        self._session: str | None = None
         self._told_shared = False
         # Whether this command sets up the folder that it was started in.
         self.begins = False
@@ -118,11 +117,7 @@ class Here:
     @property
     def session(self) -> str:
         """The id of the session that acts."""
-        return self._session or self.config.session.value or ""
-
-    def enter(self, session: str) -> None:
-        """Act as another session from now on."""
-        self._session, self._log = session, None
+        return self.config.session.value or ""
 
     def fence_of(self, step: str) -> int | None:
         """Return the token of the claim under which ``tclog exec`` runs this, if it is of a step.

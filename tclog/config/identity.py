@@ -122,11 +122,6 @@ def weak_session() -> str:
     return f"{WEAK}{os.getuid()}.{leader}.{start}@{os.uname().nodename}"
 
 
-def below(session: str) -> str:
-    """Return the id of a session of its own, below another one: strong if that one is."""
-    return f"{session[:180]}/x-{os.urandom(4).hex()}"
-
-
 def _start_of(process: int) -> int | None:
     """Return when a process was started, in ticks since the machine was; None if it is not told."""
     try:

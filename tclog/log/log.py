@@ -10,21 +10,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, run
 from tclog.chain.heads import ClockFile, FileHeads, Heads, MemoryHeads
 from tclog.chain.trust import guard
 from tclog.clock import Hlc, HybridClock, last_of
-from tclog.errors import Damaged, NotFound
+from tclog.errors import Damaged, NotFound, UsageError
 from tclog.event import digest, validate_name
 from tclog.log.project import Project
 from tclog.store.base import Store
 from tclog.version import __version__
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from tclog.chain.results import Agent, Artifact, Barrier, Memory, Message, Step
+    from tclog.log.holding import Hold
     from tclog.log.inbox import Mailbox
     from tclog.log.transactions import Result, Transaction
 
@@ -59,6 +62,8 @@ class Log:
     ) -> None:
         self.store = store
         self.project = project
+        self._cache = cache
+        self._closed = False
         self.agent = validate_name("agent", agent)
         # What is remembered of a folder is compared with it whenever it is used.
         read = store.get if store.local else None
@@ -86,8 +91,52 @@ class Log:
         self.steps = StepOperations(self)
         self.artifacts = ArtifactOperations(self)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        what = f"project={self.project.name!r}, store={self.store.url!r}, agent={self.agent!r}"
+        return f"Log({what}{', closed=True' if self._closed else ''})"
+
+    def close(self) -> None:
+        """End the use of this log; every later call of it raises ``UsageError``."""
+        self._closed = True
+
+    def twin(self, *, session: str | None = None) -> Log:
+        """Return a log of the same project and agent for another thread."""
+        from copy import copy
+
+        own = self.client
+        twin = Log(
+            self.store,
+            self.project,
+            agent=self.agent,
+            session=session or own.session,
+            cache=self._cache,
+            host=own.host,
+            wall_us=own.clock.wall_us,
+        )
+        twin.client.clock = copy(own.clock)
+        twin.client.learnt_us, twin.client.epoch_us = own.learnt_us, own.epoch_us
+        # What it notices is told where this log is asked.
+        twin.client.warnings, twin.client.left_out = own.warnings, own.left_out
+        return twin
+
     def run(self, protocol: Protocol[T]) -> T:
-        """Run a protocol against the store, and keep the clock."""
+        """Run a protocol against the store, and keep the clock.
+
+        Raises:
+            UsageError: ``log-closed``.
+        """
+        if self._closed:
+            raise UsageError(
+                f"the log of project {self.project.name} is closed: open it again",
+                code="log-closed",
+                hint="tclog where",
+            )
         try:
             return run(guard(self.client, protocol), self.store)  # type: ignore[no-any-return]
         except NotFound as missing:
@@ -359,13 +408,22 @@ class StepOperations:
             claims.claim_step(client, step, lease_s=lease_s, fence=fence, steal=why, id_key=id)
         )
 
-    def claim_below(self, step: str, parent: str, *, lease_s: float | None = None) -> Step:
-        """Claim a step for this session alone; what the strong session ``parent`` holds moves."""
-        from tclog.log.claims import claim_step
+    def hold(self, step: str, *, lease_s: float | None = None) -> AbstractContextManager[Hold]:
+        """Hold a step for a ``with`` block: claim it, renew the lease meanwhile, complete it.
 
-        return self._log.run(
-            claim_step(self._log.client, step, lease_s=lease_s, renews=False, parent=parent)
-        )
+        The block has a session of its own, so the step is refused to any other block; what the
+        strong session of this log holds moves to it. Writes to the step inside the block pass
+        ``fence=claim.fence``. At its end the step is completed, unless the block has completed or
+        released it. After an exception it is released, and the exception goes on.
+
+        Raises:
+            Refused: before the block as ``claim`` does. After it ``claim-lost``, if another agent
+                or session has taken the step over; inside the block ``claim.lost`` says so.
+            StoreError: ``lease-not-renewed``: the store could not be reached until the lease ended.
+        """
+        from tclog.log.holding import hold
+
+        return hold(self._log, step, lease_s)
 
     def claim_next(
         self, *, lease_s: float | None = None, wait: bool = False, timeout_s: float | None = None

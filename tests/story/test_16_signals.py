@@ -215,16 +215,16 @@ def test_a_signal_before_the_command_runs_gives_the_step_back(
     folder: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tclog.cli.app import run_command
-    from tclog.log.log import StepOperations
+    from tclog.log import holding
 
-    claim = StepOperations.claim_below
+    claim = holding.claim_step
 
     def claim_and_signal(*args: Any, **named: Any) -> Any:
-        held = claim(*args, **named)
+        held = yield from claim(*args, **named)
         os.kill(os.getpid(), signal.SIGUSR1)
         return held
 
-    monkeypatch.setattr(StepOperations, "claim_below", claim_and_signal)
+    monkeypatch.setattr(holding, "claim_step", claim_and_signal)
     monkeypatch.setattr(os, "environ", folder.environ("alice"))
     monkeypatch.chdir(folder.work)
     before = {number: signal.getsignal(number) for number in ENDING}

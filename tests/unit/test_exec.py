@@ -19,8 +19,8 @@ from tclog.cli.commands import exec as exec_module
 
 @pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="Linux alone tells them apart")
 def test_a_machine_that_slept_past_the_lease_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = SimpleNamespace(agent=lambda: "alice", open=lambda _: None)
-    keeper = exec_module.Keeper(here, "build", 1, 30.0, exec_module.now_s())  # type: ignore[arg-type]
+    log = SimpleNamespace(twin=lambda: None)
+    keeper = exec_module.Keeper(log, "build", 1, 30.0, exec_module.now_s())  # type: ignore[arg-type]
     assert not keeper.overdue()
     shipped = time.clock_gettime
 

@@ -112,6 +112,7 @@ DECISIONS: Mapping[str, str] = {
     "ls -ld": LOOKS,
     "mkdir -p *": OWN,
     "pip install --upgrade tclog-agents": OWN,
+    "pipx install *": BEGINS,
     "tar -cf *": OWN,
     "unset": OWN,
     "which *": LOOKS,

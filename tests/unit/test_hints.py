@@ -35,7 +35,7 @@ PLAIN = (
 # What hints may begin with; "run" is followed by "the command again".
 PROGRAMS = {
     *("tclog", "run", "export", "aws", "apt-get", "cat", "cd", "date", "df", "dmesg", "git", "ls"),
-    *("mkdir", "pip", "tar", "unset", "which"),
+    *("mkdir", "pip", "pipx", "tar", "unset", "which"),
 }
 
 

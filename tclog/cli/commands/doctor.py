@@ -32,7 +32,7 @@ class Check(NamedTuple):
     """,
 )
 def doctor(here: Here) -> None:
-    """Check the store, the clock and the configuration.
+    """Check the installation, the configuration, the store and the clock.
 
     Probes the store as init does, and writes an object of each kind. Removes these objects again
     and changes nothing else. Ends with the exit status of the first failed check. A store that was
@@ -51,6 +51,7 @@ def doctor(here: Here) -> None:
             checks.append(Check(name, False, error.message))
         return checks[-1].ok
 
+    check("installation", _installation)
     if check("configuration", lambda: _configuration(here)):
         stores: list[Store] = []
 
@@ -70,6 +71,15 @@ def doctor(here: Here) -> None:
     _print(here, checks)
     if failures:
         raise failures[0]
+
+
+def _installation() -> str:
+    from pathlib import Path
+
+    import tclog
+    from tclog.cli.installed import check_installed
+
+    return check_installed(Path(tclog.__file__).parent)
 
 
 def _configuration(here: Here) -> str:

@@ -20,7 +20,7 @@ from tclog.history.history import History
 from tclog.history.moments import find_id
 from tclog.index import Commit, Filter
 from tclog.moment import Moment
-from tclog.sync.sync import UNDECIDED_US
+from tclog.sync.chains import UNDECIDED_US
 
 AT_ONCE = 500
 # Events that were here when a follower begins get their numbers within so many syncs.

@@ -9,65 +9,42 @@ finds nothing where something was listed, asks the chain of packs once more afte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import state_of
 from tclog.chain.slots import read_present
 from tclog.clock import SECOND_US, parse_us
 from tclog.domain.packs import State
 from tclog.errors import Damaged
-from tclog.event import PACKS, ChainId, Version, decode_version, digest, pack_key, slot_key
+from tclog.event import PACKS, ChainId, decode_version, digest, pack_key, slot_key
 from tclog.event.summary import Summary, summarize
-from tclog.index import Index, NotLinked
+from tclog.index import NotLinked
 from tclog.index.packed import count_attempts
-from tclog.sync.objects import Progress
 
 if TYPE_CHECKING:
     from tclog.event.packs import PackReader, Run
+    from tclog.sync.chains import ChainSync
 
 TRIES_MAX = 8
 BATCH = 1_000
 # gc removes nothing that is younger than a day; the rest of the day is for clocks.
 REMOVED_AFTER_US = 20 * 3600 * SECOND_US
 
-CatchUp = Callable[[Iterable[ChainId]], Protocol[None]]
-Judge = Callable[[Sequence[Version]], Protocol[list[Version]]]
-Explain = Callable[[ChainId, int], Protocol[None]]
-
 
 class PackSync:
-    """Reads packs into the index; counts what was new.
+    """Reads packs into the index.
 
-    Args:
-        client: whose clock says whether a listing goes back so far that some may be removed.
-        index: where to.
-        catch_up: reads chains from their slots.
-        judged: says of versions what became of their transactions, by the slots.
-        progress: told what is read.
-        explain: raises what is wrong about a version that does not follow the one in the index.
+    ``chains`` reads from slots what packs do not hold, and keeps the counts.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        index: Index,
-        catch_up: CatchUp,
-        judged: Judge,
-        progress: Progress,
-        explain: Explain,
-    ) -> None:
-        self.client = client
-        self.index = index
-        self.catch_up = catch_up
-        self.judged = judged
-        self.progress = progress
-        self.explain = explain
-        self.versions = 0
-        self.attempts = 0
+    def __init__(self, chains: ChainSync) -> None:
+        self.chains = chains
+        self.client = chains.client
+        self.index = chains.index
+        self.progress = chains.progress
         self._read: set[str] = set()
 
     def read_all(self, since: str) -> Protocol[int | None]:
@@ -76,7 +53,7 @@ class PackSync:
         Returns:
             The moment up to which all is packed; None if nothing ever was.
         """
-        yield from self.catch_up([PACKS])
+        yield from self.chains.catch_up([PACKS])
         return (yield from self._read_since(since)) if self._state().packs else None
 
     def read_removed(self, since: str, newest: str | None, *, gone: bool) -> Protocol[int | None]:
@@ -92,7 +69,7 @@ class PackSync:
         """
         now_us = max(self.client.clock.now_us(), 0 if newest is None else parse_us(newest))
         if gone or not since or now_us - parse_us(since) > REMOVED_AFTER_US:
-            yield from self.catch_up([PACKS])
+            yield from self.chains.catch_up([PACKS])
         state = self._state()
         if not state.floor or state.floor < since[:13]:
             return None
@@ -127,7 +104,7 @@ class PackSync:
             else:
                 return state
             # It was folded into a greater one and removed since: the chain names that one.
-            yield from self.catch_up([PACKS])
+            yield from self.chains.catch_up([PACKS])
             if nth and self._state() == state:
                 break
         raise missing(gone)
@@ -137,10 +114,10 @@ class PackSync:
         firsts, apart = self._firsts(reader.header.chains)
         before = count_attempts(self.index)
         yield from self._insert(reader, firsts)
-        self.attempts += count_attempts(self.index) - before
+        self.chains.attempts += count_attempts(self.index) - before
         yield from self._compare(pack, firsts)
         # Only an index that lacks what an earlier pack holds: its slots have it.
-        yield from self.catch_up(apart)
+        yield from self.chains.catch_up(apart)
 
     def _compare(self, pack: str, firsts: Mapping[Run, int]) -> Protocol[None]:
         """Compare one version that was taken from a pack, drawn at random, with its slot.
@@ -194,7 +171,9 @@ class PackSync:
                     decode_version(row.raw, chain=chain, seq=seq, stored=row.stored)
                     for chain, seq, row in some
                 ]
-                summaries = [summarize(version) for version in (yield from self.judged(found))]
+                summaries = [
+                    summarize(version) for version in (yield from self.chains.judged(found))
+                ]
             yield from self._add(summaries)
         lost = reader.events()
         while events := [(event, row.raw, row.stored) for event, row in islice(lost, BATCH)]:
@@ -207,7 +186,7 @@ class PackSync:
             with self.index.writing():
                 count = self.index.add_summaries(summaries)
         except NotLinked as broken:
-            yield from self.explain(broken.chain, broken.seq)
+            yield from self.chains.explain(broken.chain, broken.seq)
             raise
-        self.versions += count
+        self.chains.versions += count
         self.progress("versions", count)

@@ -36,7 +36,7 @@ from tclog.event import (
     slot_seq,
 )
 from tclog.store.base import Found, Store
-from tclog.sync.sync import UNDECIDED_US
+from tclog.sync.chains import UNDECIDED_US
 from tclog.testing.scheduler import EVERYTHING, Operation, nonce_of
 
 _stamp = lru_cache(maxsize=4096)(stamp)

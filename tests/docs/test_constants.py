@@ -19,7 +19,7 @@ from tclog.event.names import NAME_BYTES_MAX
 from tclog.log import waiting
 from tclog.store import probe
 from tclog.store.s3 import KIND as S3
-from tclog.sync import sync
+from tclog.sync import chains, sync
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 MINUTE_US = 60_000_000
@@ -41,7 +41,7 @@ FIGURES: list[tuple[str, str, tuple[float, ...]]] = [
     ("guarantees", "for # minutes more. After that it is never committed",
      (ARRIVES_US / MINUTE_US,)),
     ("guarantees", "a T that is more than # minutes ago", (SETTLED_US / MINUTE_US,)),
-    ("guarantees", "comes more than # minutes after its event", (sync.UNDECIDED_US / MINUTE_US,)),
+    ("guarantees", "comes more than # minutes after its event", (chains.UNDECIDED_US / MINUTE_US,)),
     ("guarantees", "# chains and 100 operations are the most", (TXN_CHAINS_MAX,)),
     ("guarantees", "after # losses it gives up", (append.RACES_MAX,)),
     ("guarantees", "Names are 1 to # bytes", (NAME_BYTES_MAX,)),
@@ -55,10 +55,10 @@ FIGURES: list[tuple[str, str, tuple[float, ...]]] = [
     ("sync", "an event may be tried in a slot | # |", (seal.EVENT_AGE_MAX_S / 60,)),
     ("sync", "a moment is settled (`SETTLED_US` in `tclog/clock.py`) | # |",
      (SETTLED_US / MINUTE_US,)),
-    ("sync", "before its horizon (`WINDOW_US` in `tclog/sync/sync.py`) | # |",
-     (sync.WINDOW_US / MINUTE_US,)),
-    ("sync", "without a slot (`UNDECIDED_US` in `tclog/sync/sync.py`) | # |",
-     (sync.UNDECIDED_US / MINUTE_US,)),
+    ("sync", "before its horizon (`WINDOW_US` in `tclog/sync/chains.py`) | # |",
+     (chains.WINDOW_US / MINUTE_US,)),
+    ("sync", "without a slot (`UNDECIDED_US` in `tclog/sync/chains.py`) | # |",
+     (chains.UNDECIDED_US / MINUTE_US,)),
     ("sync", "A stamp more than # seconds ahead", (sync.CLOCK_OFF_US / 1e6,)),
 ]  # fmt: skip
 ONCE_A_MINUTE = [

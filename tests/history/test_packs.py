@@ -50,8 +50,8 @@ from tclog.maintenance.gc import Collected, collect
 from tclog.maintenance.pack import Packed, pack
 from tclog.store.base import Create, Delete, Found, Get, Put
 from tclog.store.memory import MemoryStore
+from tclog.sync import chains as chains_module
 from tclog.sync import objects as objects_module
-from tclog.sync import sync as sync_module
 from tclog.sync.packfiles import read_packs_head
 from tclog.sync.packs import PackSync
 from tclog.sync.sync import sync
@@ -694,7 +694,7 @@ CUTS = (0, 1, 2, 4, 8, 11, 12, 13, 14, 15, 16, 17, 18, 20, 22, 25)
 def test_a_reader_that_races_with_gc_sees_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync_module, "PAGE", 40)
+    monkeypatch.setattr(chains_module, "PAGE", 40)
     for at in CUTS:
         assert not raced(aged(7), tmp_path, at), at
 
@@ -719,7 +719,7 @@ def _floor_ignored(patch: pytest.MonkeyPatch) -> None:
 def test_without_the_floor_something_would_be_missed(
     plant: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync_module, "PAGE", 40)
+    monkeypatch.setattr(chains_module, "PAGE", 40)
     plant(monkeypatch)
     assert any(raced(aged(7), tmp_path, at) for at in CUTS)
 

@@ -21,6 +21,7 @@ from tclog.log import memory
 from tclog.log.log import Log
 from tclog.log.transactions import Transaction
 from tclog.store.memory import MemoryStore
+from tclog.sync import chains as chains_module
 from tclog.sync import sync as sync_module
 
 BIG = "a large value\n" * 3000
@@ -403,7 +404,7 @@ def test_a_version_that_ended_a_transaction_stands_in_nobodys_way(
     filler = world.store.get(slot_key(chain_id("memory", "b"), 2))
     assert "fills" in decode(filler.data, "version")
     if not finds:
-        monkeypatch.setattr(sync_module._Reader, "read_transactions", lambda _: iter(()))
+        monkeypatch.setattr(chains_module.ChainSync, "read_transactions", lambda _: iter(()))
     finish(world, sync_module.sync(looker, index))
     assert index.head(chain_id("memory", "b")) == (2 if finds else 1)
     event = index.version(chain_id("memory", "b"), 1).events[0].id

@@ -34,8 +34,10 @@ from tclog.log.inbox import read_inbox, send_message
 from tclog.log.memory import set_value
 from tclog.store.base import Create, Entry, Get, Keep, List, Put, Request
 from tclog.store.memory import MemoryStore
-from tclog.sync import sync as module
-from tclog.sync.sync import WINDOW_US, sync
+from tclog.sync import chains as chains_module
+from tclog.sync.chains import WINDOW_US
+from tclog.sync.objects import unseen
+from tclog.sync.sync import sync
 from tclog.testing import Faults, Operation, Plan, Schedule, run_schedule
 from tclog.testing.faults import NONE
 
@@ -438,7 +440,7 @@ def test_what_is_put_behind_the_back_of_a_slow_sync_is_found_by_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A sync that takes 20 minutes has passed the place of an event that is put meanwhile."""
-    monkeypatch.setattr(module, "PAGE", 2)
+    monkeypatch.setattr(chains_module, "PAGE", 2)
     quick, ahead, reader = client("quick"), client("ahead", 100), client("reader")
     if slept:  # the machine slept meanwhile, which its monotonic clock does not tell
         reader.monotonic_s = lambda: 0.0
@@ -622,7 +624,7 @@ def test_what_a_sync_holds_does_not_grow_with_what_is_new_in_a_chain(tmp_path: P
     versions = 100_000
     index = Index(tmp_path)
     key = slot_key(ChainId("memory/k"), versions)
-    reading = module._Reader(Clock().client("x"), index, module.unseen).catch_up(
+    reading = chains_module.ChainSync(Clock().client("x"), index, unseen).catch_up(
         [ChainId("memory/k")]
     )
     tracemalloc.start()

@@ -32,9 +32,9 @@ from tclog.maintenance import pack as packing_module
 from tclog.maintenance.gc import collect
 from tclog.maintenance.pack import pack
 from tclog.store.base import Create, Put
+from tclog.sync import chains as chains_module
 from tclog.sync import objects as objects_module
 from tclog.sync import packs as sync_packs_module
-from tclog.sync import sync as sync_module
 from tclog.sync.sync import sync
 from tclog.testing import Faults, Operation, Plan, Simulation
 from tclog.testing.scheduler import BEGIN_US, EVERYTHING
@@ -318,7 +318,7 @@ def run_upkeep(seed: int, faults: Faults = FAULTS) -> tuple[list[str], Upkeep]:
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         size = random.Random(seed).choice((2, 3, 7, 50))
-        patch.setattr(sync_module, "PAGE", size)
+        patch.setattr(chains_module, "PAGE", size)
         patch.setattr(objects_module, "PAGE", size)
         patch.setattr(gc_module, "DELETES_AT_ONCE", size)
         patch.setattr(sync_packs_module, "BATCH", size)

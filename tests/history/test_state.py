@@ -116,6 +116,8 @@ def test_without_a_moment_it_is_what_the_newest_versions_say(user: User) -> None
     counts = {row["agent"]: row["messages"] for row in rows if row["type"] == "inbox"}
     # To carol: one of her own, the broadcast, and the hand-off.
     assert counts == {"@all": 1, "alice": 2, "carol": 3}
+    broadcasts = {row["agent"]: row.get("broadcasts") for row in rows if row["type"] == "inbox"}
+    assert broadcasts == {"@all": None, "alice": 1, "carol": 1}
     # The text form fetches nothing that is large, and is one line a thing in a pipe.
     cells = {row[0]: row for row in user("state").rows()}
     assert len(cells) == len(rows)

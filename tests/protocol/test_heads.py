@@ -194,7 +194,9 @@ def test_what_is_remembered_is_for_its_user_alone(tmp_path: Path) -> None:
 
 def test_a_folder_is_fit_and_a_bucket_is_found_to_be_for_a_while(tmp_path: Path) -> None:
     assert FileHeads(tmp_path, lambda _: None).fitness(0.0) == ""
-    assert MemoryHeads(lambda _: None).fitness(0.0) == ""
+    local = MemoryHeads(lambda _: None)
+    assert local.fitness(0.0) == ""
+    assert local.fitness(heads.FIT_KEPT_S + 1) == ""
     assert FileHeads(tmp_path).fitness(0.0) is None
     one = FileHeads(tmp_path)
     one.keep_fitness(0.0, "")

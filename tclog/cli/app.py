@@ -216,6 +216,8 @@ def operation(
                 function(here, **options.from_stdin(arguments))
             except TclogError as error:
                 error.hint = _hint_of(error, ctx.command_path)
+                if isinstance(error, UsageError) and hasattr(error, "rename"):
+                    error.rename(lambda keyword: _option_of(ctx.command, keyword))
                 raise
             finally:
                 # Beside an error too: a claim that is refused may be where a clock is found wrong.
@@ -238,6 +240,15 @@ def operation(
         )(call)
 
     return decorate
+
+
+def _option_of(command: click.Command, keyword: str) -> str:
+    """Return what a keyword of an operation is called on the command line."""
+    option = "--" + keyword.removesuffix("_s").replace("_", "-")
+    if any(option in parameter.opts for parameter in command.params):
+        return option
+    argument = next(one for one in command.params if isinstance(one, click.Argument))
+    return argument.make_metavar(click.get_current_context()).strip("[]")
 
 
 # A hint must not name the command that failed, or one that cannot work yet.

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from tclog.cli.here import Here
 
 BYTE_ORDER_MARK = "\ufeff"
-# What is done for the claim that ``tclog exec`` holds, unless it names another token.
-FENCED = ("step.renew", "step.note", "step.release", "step.complete")
 
 
 class Duration(click.ParamType[float]):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Stamp, format_us, parse_us, stamp
 from tclog.domain.content import Content
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
-from tclog.errors import NotFound, Refused, UsageError, to_run
+from tclog.errors import NotFound, Refused, to_run
 from tclog.event.records import Event
 
 PENDING = "pending"
@@ -512,11 +512,6 @@ def _already_complete(state: State, step: str, agent: str) -> Refused:
 
 def _complete(state: State, command: Complete) -> Decision:
     step, agent, fence = command.step, command.agent, command.fence
-    if command.outcome not in OUTCOMES:
-        raise UsageError(
-            f"{command.outcome!r} is not an outcome of a step; there are {', '.join(OUTCOMES)}",
-            code="bad-outcome",
-        )
     refused = _missing_or_stale(state, step, fence)
     if refused is not None:
         return refused

@@ -27,6 +27,7 @@ from tclog.event import (
     event_named,
 )
 from tclog.event.canonical import decode_json
+from tclog.log.operation import operation
 from tclog.log.steps import list_rows
 from tclog.store.base import Get, List
 
@@ -46,6 +47,7 @@ def join_project(client: Client) -> Protocol[None]:
     )
 
 
+@operation("agent.list", acts=False)
 def list_agents(client: Client) -> Protocol[list[Agent]]:
     """Return every agent known, the one seen last first.
 

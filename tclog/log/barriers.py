@@ -14,16 +14,18 @@ from tclog.chain.results import Barrier
 from tclog.domain import barriers
 from tclog.errors import Refused, TclogError, UsageError, WaitTimeout, to_run
 from tclog.event import ChainId, Version, chain_id, validate_name
+from tclog.log.operation import WAIT_S, Seconds, operation
 from tclog.log.waiting import poll
 
 
+@operation("barrier.pass")
 def pass_barrier(
     client: Client,
     name: str,
     parties: int,
     *,
-    timeout_s: float | None,
-    id_key: str | None = None,
+    timeout_s: Seconds | None = WAIT_S,
+    id: str | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Protocol[Barrier]:
     """Arrive at a barrier and wait until ``parties`` agents have.
@@ -42,7 +44,7 @@ def pass_barrier(
         )
     chain = chain_id("barrier", validate_name("barrier", name))
     try:
-        return (yield from _pass(client, chain, name, parties, timeout_s, id_key, tell))
+        return (yield from _pass(client, chain, name, parties, timeout_s, id, tell))
     except KeyboardInterrupt:
         yield from _leave_at_once(client, chain, name)
         raise

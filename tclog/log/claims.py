@@ -22,6 +22,7 @@ from tclog.errors import (
     to_run,
 )
 from tclog.event import Event, Version, chain_name
+from tclog.log.operation import Seconds, operation
 from tclog.log.steps import (
     Row,
     append_step,
@@ -40,6 +41,49 @@ from tclog.log.steps import (
 from tclog.log.waiting import poll
 
 NEXT_ROUNDS_MAX = 50
+
+
+@operation(
+    "step.claim",
+    one_of=("step", "next"),
+    excludes=[("next", "id"), ("next", "fence", "steal"), ("wait", "fence", "steal")],
+    needs={"timeout_s": "wait", "reason": "steal"},
+    together=True,
+    apart=("next", "wait", "timeout_s"),
+)
+def claim(
+    client: Client,
+    step: str | None = None,
+    *,
+    next: bool = False,
+    lease_s: Seconds | None = None,
+    wait: bool = False,
+    timeout_s: Seconds | None = None,
+    fence: int | None = None,
+    steal: bool = False,
+    reason: str | None = None,
+    id: str | None = None,
+) -> Protocol[Step]:
+    """Claim a step, or the ``next`` ready one; takes over one whose lease has ended.
+
+    A strong session renews what it holds. With ``wait`` it waits until the step is free, or a step
+    is ready. With ``fence`` the claim of that token moves to this session. With ``steal`` a lease
+    is taken over that has not ended, for a ``reason``.
+
+    Raises:
+        Refused: ``step-held`` (who, until when), ``step-waiting``, ``step-complete``, ...
+        NotFound: ``no-step-ready`` or ``no-step-left``.
+        WaitTimeout: the step was not free, or no step was ready, in time.
+    """
+    del next  # given instead of a step
+    if step is None:
+        if wait:
+            return next_waiting(client, lease_s=lease_s, timeout_s=timeout_s)
+        return claim_next(client, lease_s=lease_s)
+    if wait:
+        return claim_waiting(client, step, lease_s=lease_s, timeout_s=timeout_s, id_key=id)
+    why = check_steal(step, steal, reason)
+    return claim_step(client, step, lease_s=lease_s, fence=fence, steal=why, id_key=id)
 
 
 class _NeedsDependencies(Exception):  # noqa: N818 - control flow inside this module, never shown
@@ -376,22 +420,31 @@ def next_waiting(
     )
 
 
+@operation("step.renew", together=True)
 def renew_step(
     client: Client,
     step: str,
     *,
-    lease_s: float | None = None,
+    lease_s: Seconds | None = None,
     fence: int | None = None,
-    id_key: str | None = None,
+    id: str | None = None,
 ) -> Protocol[Step]:
     """Extend the lease of a step that one holds."""
-    lease_ms = None if lease_s is None else lease_ms_of(lease_s)
-    command = steps.Renew(step, client.agent, lease_ms, fence, client.session)
-    done = yield from change_step(client, step, command, id_key=id_key)
+    command = renew_command(client, step, lease_s, fence)
+    done = yield from change_step(client, step, command, id_key=id)
     head, state = (done.version, done.state) if done.head is None else still_held(client, done)
     return (yield from read_result(client, step, head, state))
 
 
+def renew_command(
+    client: Client, step: str, lease_s: float | None, fence: int | None
+) -> steps.Renew:
+    """Check the lease that is asked for."""
+    lease_ms = None if lease_s is None else lease_ms_of(lease_s)
+    return steps.Renew(step, client.agent, lease_ms, fence, client.session)
+
+
+@operation("step.release", together=True)
 def release_step(
     client: Client,
     step: str,
@@ -399,18 +452,18 @@ def release_step(
     fence: int | None = None,
     force: bool = False,
     reason: str | None = None,
-    id_key: str | None = None,
+    id: str | None = None,
 ) -> Protocol[Step]:
     """Give a claim back; with ``force`` another agent's, for a ``reason``."""
     command = release_command(client, step, fence, force, reason)
-    return (yield from changed_step(client, step, command, id_key=id_key))
+    return (yield from changed_step(client, step, command, id_key=id))
 
 
 def check_steal(step: str, steal: bool, reason: str | None) -> str | None:
     """Return the reason to steal a claim, or None; stealing needs one.
 
     Raises:
-        UsageError: ``reason-missing``, or a reason without ``steal``.
+        UsageError: ``reason-missing``.
     """
     if steal and not reason:
         raise UsageError(
@@ -418,8 +471,6 @@ def check_steal(step: str, steal: bool, reason: str | None) -> str | None:
             code="reason-missing",
             hint=to_run("tclog step show", step),
         )
-    if reason is not None and not steal:
-        raise UsageError("a reason is only for stealing a claim", field="reason")
     return None if reason is None else check_short("reason", reason)
 
 

@@ -8,7 +8,7 @@ words, and the message's idempotency key names the version that handed over.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
@@ -22,23 +22,27 @@ from tclog.errors import Refused, UsageError, to_run
 from tclog.event import chain_id, digest, encode, validate_name
 from tclog.event.bodies import counting
 from tclog.log.inbox import check_recipients, send_message
-from tclog.log.steps import change_step, check_forced, check_short, read_result, refuse_text
+from tclog.log.operation import operation
+from tclog.log.steps import change_step, check_forced, check_short, read_result
+
+Outcome = Literal["complete", "blocked", "needs_review", "failed"]
 
 
+@operation("step.complete", together=True, apart=("to",))
 def complete_step(
     client: Client,
     step: str,
     *,
-    outcome: str = steps.COMPLETE,
-    fence: int | None = None,
-    force: bool = False,
-    reason: str | None = None,
+    outcome: Outcome = "complete",
     note: str | None = None,
     to: str | None = None,
     next_action: str | None = None,
     changed_files: Sequence[str] | None = None,
     exit_status: int | None = None,
-    id_key: str | None = None,
+    fence: int | None = None,
+    force: bool = False,
+    reason: str | None = None,
+    id: str | None = None,
 ) -> Protocol[Step]:
     """End the work on a step, with what the next agent should know; tell that agent, if named.
 
@@ -51,15 +55,19 @@ def complete_step(
         client,
         step,
         outcome=outcome,
+        note=note,
+        to=to,
+        next_action=next_action,
+        changed_files=changed_files,
+        exit_status=exit_status,
         fence=fence,
         force=force,
         reason=reason,
-        handoff=handoff_of(to, next_action, exit_status, note, changed_files),
     )
     handoff = command.handoff
     if to is not None:
         yield from check_recipients(client, [to])
-    done = yield from change_step(client, step, command, blobs=blobs, id_key=id_key)
+    done = yield from change_step(client, step, command, blobs=blobs, id_key=id)
     result = yield from read_result(client, step, done.version, done.state)
     recorded = yield from _recorded(client, step, done.state)
     if handoff and encode(recorded) != encode(handoff):
@@ -81,31 +89,17 @@ def complete_command(
     step: str,
     *,
     outcome: str,
+    note: str | None,
+    to: str | None,
+    next_action: str | None,
+    changed_files: Sequence[str] | None,
+    exit_status: int | None,
     fence: int | None,
     force: bool,
     reason: str | None,
-    handoff: tuple[dict[str, Any], list[Blob]],
 ) -> tuple[steps.Complete, list[Blob]]:
-    """Check the end of a step; return the command, and the blobs that it needs."""
-    if outcome not in steps.OUTCOMES:
-        raise UsageError(f"{outcome!r} is not an outcome", code="bad-value")
+    """Check the end of a step; return the command with its hand-off, and the blobs it needs."""
     check_forced(step, force, reason)
-    body, blobs = handoff
-    command = steps.Complete(
-        step, client.agent, outcome, fence, force, reason, body or None, client.session
-    )
-    return command, blobs
-
-
-def handoff_of(
-    to: str | None,
-    next_action: str | None,
-    exit_status: int | None,
-    note: str | None,
-    changed_files: Sequence[str] | None,
-) -> tuple[dict[str, Any], list[Blob]]:
-    """Return what the next agent should know as a record, and the blobs that it needs."""
-    refuse_text("changed_files", changed_files)
     handoff: dict[str, Any] = {}
     blobs: list[Blob] = []
     if to is not None:
@@ -113,6 +107,8 @@ def handoff_of(
     if next_action is not None:
         handoff["next_action"] = check_short("next action", next_action)
     if exit_status is not None:
+        if not -(2**31) <= exit_status < 2**31:
+            raise UsageError(f"{exit_status} is not a valid exit status", code="bad-value")
         handoff["exit_status"] = exit_status
     for name, kind, value in (
         ("note", "text", note),
@@ -122,7 +118,10 @@ def handoff_of(
             check_value(kind, value)
             handoff[name], needed = make_content(kind, value)
             blobs += needed
-    return handoff, blobs
+    command = steps.Complete(
+        step, client.agent, outcome, fence, force, reason, handoff or None, client.session
+    )
+    return command, blobs
 
 
 def _recorded(client: Client, step: str, state: steps.State) -> Protocol[Mapping[str, Any]]:
@@ -148,4 +147,4 @@ def _tell(
     words += [f"note: {handoff['note']}"] if handoff.get("note") else []
     words += [f"next: {handoff['next_action']}"] if handoff.get("next_action") else []
     key = f"handoff-{version}-{digest(step.encode())[:32]}"
-    yield from send_message(client, handoff["to"], "; ".join(words), step=step, id_key=key)
+    yield from send_message(client, handoff["to"], "; ".join(words), step=step, id=key)

@@ -42,6 +42,7 @@ from tclog.event import (
     why_odd,
 )
 from tclog.event.bodies import counting
+from tclog.log.operation import WAIT_S, Count, Seconds, operation
 from tclog.log.waiting import poll
 from tclog.store.base import Get
 
@@ -58,6 +59,7 @@ def _read_chain(agent: str) -> ChainId:
     return chain_id("read", validate_name("agent", agent))
 
 
+@operation("message.send", together=True)
 def send_message(
     client: Client,
     to: str,
@@ -65,7 +67,7 @@ def send_message(
     *,
     reply_to: str | None = None,
     step: str | None = None,
-    id_key: str | None = None,
+    id: str | None = None,
 ) -> Protocol[Message]:
     """Send a text to an agent, to several (with commas), or to ``@all``; see ``message``.
 
@@ -86,12 +88,12 @@ def send_message(
                 lambda state, place: inbox.decide(state, command, place),
                 blobs=() if sealed else blobs,
                 chains=chains,
-                once=once(id_key, {"op": "message.send", "body": body}),
+                once=once(id, {"op": "message.send", "body": body}),
                 sealed=sealed,
                 joinable=True,
             )
         except OutcomeUnknown as unknown:
-            raise _repeatable(unknown, places, id_key) from None
+            raise _repeatable(unknown, places, id) from None
         assert done.event is not None  # noqa: S101 - a send is never unchanged
         assert done.version is not None  # noqa: S101 - as above
         places.append(done.version.seq)
@@ -188,6 +190,39 @@ class Mailbox(NamedTuple):
     own: Sequence[int]
     total: int
     version: int
+
+
+@operation(
+    "inbox.read",
+    writes=False,
+    excludes=[("wait", "all"), ("wait", "at")],
+    needs={"timeout_s": "wait"},
+)
+def read_mail(
+    client: Client,
+    *,
+    all: bool = False,
+    ack: bool = False,
+    wait: bool = False,
+    timeout_s: Seconds | None = WAIT_S,
+    at: Hlc | None = None,
+    limit: Count | None = None,
+) -> Protocol[Mailbox]:
+    """Read the agent's inbox: what is unread, or ``all``. Never deletes.
+
+    With ``wait`` it waits until something is unread. With ``ack`` what is returned is acknowledged.
+
+    Raises:
+        WaitTimeout: nothing came in time.
+    """
+    if wait:
+        mailbox = yield from wait_inbox(client, timeout_s=timeout_s)
+    else:
+        mailbox = yield from read_inbox(client, everything=all, at=at)
+    mailbox = mailbox._replace(messages=mailbox.messages[: limit or None])
+    if ack and mailbox.messages:
+        yield from acknowledge(client, mailbox)
+    return mailbox
 
 
 def read_inbox(
@@ -352,12 +387,33 @@ def wait_inbox(client: Client, *, timeout_s: float | None) -> Protocol[Mailbox]:
     )
 
 
+@operation("message.ack", one_of=("n", "message"))
 def acknowledge(
-    client: Client, mailbox: Mailbox, *, id_key: str | None = None
-) -> Protocol[inbox.Read]:
-    """Acknowledge exactly the messages of a mailbox that was read."""
-    numbers = [message.n for message in mailbox.messages] + list(mailbox.own)
-    return (yield from _acknowledge(client, numbers, mailbox, id_key))
+    client: Client,
+    n: Count | Mailbox | None = None,
+    *,
+    message: str | None = None,
+    id: str | None = None,
+) -> Protocol[Message | None]:
+    """Acknowledge one message, by its number ``n`` or an id prefix; returns it.
+
+    Given a mailbox as it was read, acknowledge exactly the messages in it; returns None.
+
+    Raises:
+        NotFound: no such message in this inbox.
+    """
+    if isinstance(n, Mailbox):
+        numbers = [one.n for one in n.messages] + list(n.own)
+        yield from _acknowledge(client, numbers, n, id)
+        return None
+    if message is not None:
+        mailbox = yield from read_inbox(client, everything=True)
+        found = _by_id(mailbox, message.lower(), client.agent)
+    else:
+        assert n is not None  # noqa: S101 - one of them is given
+        found, mailbox = yield from _at_number(client, n)
+    yield from _acknowledge(client, [found.n], mailbox, id)
+    return found._replace(unread=False)
 
 
 def _acknowledge(
@@ -374,23 +430,6 @@ def _acknowledge(
     bound = once(id_key, {"op": "message.ack", "ranges": ranges})
     done = yield from append(client, chain, decide, once=bound)
     return done.state  # type: ignore[no-any-return]
-
-
-def acknowledge_one(
-    client: Client, which: int | str, *, id_key: str | None = None
-) -> Protocol[Message]:
-    """Acknowledge one message by its number or, given a text, by an id prefix; returns it.
-
-    Raises:
-        NotFound: no such message in this inbox.
-    """
-    if isinstance(which, int):
-        message, mailbox = yield from _at_number(client, which)
-    else:
-        mailbox = yield from read_inbox(client, everything=True)
-        message = _by_id(mailbox, which.lower(), client.agent)
-    yield from _acknowledge(client, [message.n], mailbox, id_key)
-    return message._replace(unread=False)
 
 
 def _at_number(client: Client, number: int) -> Protocol[tuple[Message, Mailbox]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from tclog.chain.append import Appended, append
 from tclog.chain.client import Client
@@ -26,72 +26,91 @@ from tclog.domain import memory
 from tclog.domain.content import Blob, make_content
 from tclog.errors import NotFound, Refused, UsageError, to_run
 from tclog.event import Version, chain_id, encode, validate_name
+from tclog.log.methods import Method, Operations
+from tclog.log.operation import Count, operation
 
 SEPARATOR_BYTES_MAX = 1024
 VALUE_SHOWN_MAX = 200
 
 
+@operation("memory.set", excludes=[("if_absent", "if_version")], together=True)
 def set_value(
     client: Client,
     key: str,
     value: Any,
     *,
-    kind: str = "text",
-    if_version: int | None = None,
-    id_key: str | None = None,
+    value_type: Literal["text", "json"] | None = None,
+    if_version: Count | None = None,
+    if_absent: bool = False,
+    id: str | None = None,
 ) -> Protocol[Memory]:
-    """Set a key; ``if_version`` 0 means only if it has no value.
+    """Set a key. By default a ``str`` is kept as text, anything else as JSON.
+
+    With ``if_version``, only if the key is at that version; 0 is a key without a value, as with
+    ``if_absent``.
 
     Raises:
         Refused: ``version-conflict``, with the current version, value and author.
     """
-    command, blobs = set_command(value, kind, if_version)
-    return _there((yield from _change(client, key, command, blobs=blobs, id_key=id_key)))
+    command = set_command(value, value_type, if_version, if_absent)
+    return _there((yield from _change(client, key, *command, id_key=id)))
 
 
-def set_command(value: Any, kind: str, if_version: int | None) -> tuple[memory.Set, Sequence[Blob]]:
+def set_command(
+    value: Any, value_type: str | None, if_version: int | None, if_absent: bool
+) -> tuple[memory.Set, Sequence[Blob]]:
     """Check what is to be set; return the command, and the blobs that it needs."""
     if if_version is not None and if_version < 0:
         raise UsageError(f"{if_version} is not a version", code="bad-version")
+    kind = value_type or ("text" if isinstance(value, str) else "json")
+    if kind == "text" and not isinstance(value, str):
+        raise UsageError(
+            "value is not a text, but value_type says so", code="field-wrong", field="value"
+        )
     memory.check_value(kind, value)
     content, blobs = make_content(kind, value)
-    return memory.Set(content, if_version), blobs
+    return memory.Set(content, 0 if if_absent else if_version), blobs
 
 
+@operation("memory.delete", together=True)
 def delete_value(
-    client: Client, key: str, *, if_version: int | None = None, id_key: str | None = None
+    client: Client, key: str, *, if_version: Count | None = None, id: str | None = None
 ) -> Protocol[Memory]:
     """Delete a key; its history stays.
 
     Raises:
         NotFound: it has no value.
     """
-    result = yield from _change(client, key, memory.Delete(if_version), id_key=id_key)
+    result = yield from _change(client, key, *delete_command(if_version), id_key=id)
     if result is None:
         raise _missing(key)
     return result
 
 
-def incr_value(
-    client: Client, key: str, by: int = 1, *, id_key: str | None = None
-) -> Protocol[Memory]:
+def delete_command(if_version: int | None) -> tuple[memory.Delete, Sequence[Blob]]:
+    """Return the command, and no blobs."""
+    return memory.Delete(if_version), ()
+
+
+@operation("memory.incr", together=True)
+def incr_value(client: Client, key: str, by: int = 1, *, id: str | None = None) -> Protocol[Memory]:
     """Add to an integer, as one operation: increments never conflict and none is lost."""
-    return _there((yield from _change(client, key, incr_command(by), id_key=id_key)))
+    return _there((yield from _change(client, key, *incr_command(by), id_key=id)))
 
 
-def incr_command(by: int) -> memory.Incr:
-    """Check what is to be added."""
+def incr_command(by: int) -> tuple[memory.Incr, Sequence[Blob]]:
+    """Check what is to be added; return the command, and no blobs."""
     if abs(by) > memory.INTEGER_MAX:
         raise UsageError(f"{by} does not fit in 64 bits", code="bad-value")
-    return memory.Incr(by)
+    return memory.Incr(by), ()
 
 
+@operation("memory.append", together=True)
 def append_value(
-    client: Client, key: str, text: str, *, separator: str = "\n", id_key: str | None = None
+    client: Client, key: str, text: str, *, separator: str = "\n", id: str | None = None
 ) -> Protocol[Memory]:
     """Append to a text (on a new line), or an element to a JSON array, as one operation."""
-    command, blobs = append_command(text, separator)
-    return _there((yield from _change(client, key, command, blobs=blobs, id_key=id_key)))
+    return _there((yield from _change(client, key, *append_command(text, separator), id_key=id)))
 
 
 def append_command(text: str, separator: str) -> tuple[memory.Append, Sequence[Blob]]:
@@ -108,9 +127,9 @@ def _change(
     client: Client,
     key: str,
     command: memory.Command,
+    blobs: Sequence[Blob],
     *,
-    blobs: Sequence[Blob] = (),
-    id_key: str | None = None,
+    id_key: str | None,
 ) -> Protocol[Memory | None]:
     chain = chain_id("memory", validate_name("key", key))
     words = id_key and {"op": type(command).__name__, "key": key, "with": command._asdict()}
@@ -188,14 +207,30 @@ def _with_current(client: Client, key: str, refused: Refused) -> Protocol[Refuse
     )
 
 
+@operation(
+    "memory.get",
+    acts=False,
+    excludes=[("at", "version")],
+    together=True,
+    apart=("at", "version"),
+    only_together=("if_version",),
+)
 def get_value(
-    client: Client, key: str, *, version: int | None = None, at: Hlc | None = None
+    client: Client,
+    key: str,
+    *,
+    version: Count | None = None,
+    at: Hlc | None = None,
+    if_version: Count | None = None,
 ) -> Protocol[Memory]:
     """Read a key: now, at a version, or as it was at a time.
+
+    In a transaction the key stays as it was read. With ``if_version`` it must be at that version.
 
     Raises:
         NotFound: no such key, version, or no value then.
     """
+    del if_version  # a transaction's
     chain = chain_id("memory", validate_name("key", key))
     if version is not None:
         head = yield from read_head(client, chain)
@@ -234,10 +269,19 @@ def _missing(key: str, then: bool = False) -> NotFound:
     )
 
 
+@operation("memory.list", acts=False)
 def list_values(
-    client: Client, prefix: str = "", *, values: bool = False, at: Hlc | None = None
+    client: Client,
+    prefix: str = "",
+    *,
+    values: bool = True,
+    at: Hlc | None = None,
+    limit: Count | None = None,
 ) -> Protocol[list[Memory]]:
-    """List keys that have a value, in byte order; without ``values`` theirs are None."""
+    """List keys that have a value, in byte order; without ``values`` theirs are None.
+
+    A ``limit`` of 0 is none, here as everywhere.
+    """
     chains = yield from list_chains(client, "memory", prefix)
     heads = yield from read_sound(client, chains, at)
     present = [
@@ -247,11 +291,12 @@ def list_values(
     ]
     standing = yield from together(*present)
     shown = [show_memory(head, read=values) for head in standing if head is not None]
-    return (yield from together(*shown))
+    return (yield from together(*shown[: limit or None]))
 
 
+@operation("memory.history", acts=False)
 def read_history(
-    client: Client, key: str, *, limit: int | None = None, at: Hlc | None = None
+    client: Client, key: str, *, limit: Count | None = None, at: Hlc | None = None
 ) -> Protocol[list[Memory]]:
     """Return the versions of a key, newest first: all, or those that there were at a time.
 
@@ -263,11 +308,23 @@ def read_history(
     if head is None:
         raise _missing(key, at is not None)
     versions: list[Version] = []
-    first, wanted = head.seq + 1, head.seq if limit is None else limit
+    first, wanted = head.seq + 1, limit or head.seq
     while first > 1 and len(versions) < wanted:
         last, first = first - 1, max(1, first - (wanted - len(versions)))
         older = yield from read_range(client, chain, first, last)
         versions = [version for version in older if not version.void] + versions
-    if not versions and limit != 0:
+    if not versions:
         raise _missing(key, at is not None)
     return (yield from together(*(show_memory(version) for version in reversed(versions))))
+
+
+class MemoryOperations(Operations):
+    """``log.memory``: versioned values with conflict detection."""
+
+    set = Method(set_value)
+    get = Method(get_value)
+    list = Method(list_values)
+    history = Method(read_history)
+    delete = Method(delete_value)
+    incr = Method(incr_value)
+    append = Method(append_value)

@@ -14,7 +14,7 @@ from pathlib import Path
 from stat import S_IMODE, S_ISREG
 from typing import IO
 
-from tclog.errors import TclogError, to_run
+from tclog.errors import TclogError, UsageError, to_run
 
 LINKS_MAX = 40
 _ACL = "system.posix_acl_access"
@@ -107,3 +107,59 @@ def unwritable(file: str | os.PathLike[str], error: OSError) -> TclogError:
         code="file-unwritable",
         hint=to_run("df -h", folder) if full else to_run("ls -ld", folder),
     )
+
+
+def file_to_write(out: str, command: str, usual: str, *, into: bool = False) -> str:
+    """Return the file that a command writes; refuse an unusable path before the work is done.
+
+    Args:
+        out: the path from the user; a link stands for its target.
+        command: the words that go before the file, for hints.
+        usual: a name that such a file has.
+        into: whether a folder stands for the file of that name in it.
+
+    Raises:
+        UsageError: the path cannot be a file, or its folder does not exist.
+    """
+    # The functions of os.path say no where those of Path would raise.
+    try:
+        if os.path.isdir(out) and into:
+            out = os.path.join(out, last_part(usual))
+        if os.path.isdir(out):
+            raise UsageError(
+                f"{out} is a folder",
+                code="file-unwritable",
+                hint=to_run(f"tclog {command}", out.rstrip("/") + "/" + usual),
+            )
+        if is_plain(out):
+            return out
+        target = os.path.realpath(out)
+        # What ends with a slash is meant to be a folder.
+        parent = target if out.endswith("/") else os.path.dirname(target)
+        if not os.path.isdir(parent):
+            raise UsageError(
+                f"there is no folder {parent}",
+                code="folder-missing",
+                hint=to_run("mkdir -p", parent),
+            )
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{out!r} is not a path: {error}",
+            code="file-unwritable",
+            hint=to_run(f"tclog {command}", usual),
+        ) from None
+    return target
+
+
+def last_part(name: str) -> str:
+    """Return a file name for an artifact, whose name must not choose a folder here.
+
+    Raises:
+        UsageError: the artifact's name gives no file name.
+    """
+    last = os.path.basename(name)
+    if last in ("", ".", ".."):
+        raise UsageError(
+            f"{name} gives no file name", hint=to_run("tclog artifact get", name, then="-o FILE")
+        )
+    return last

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from tclog.chain import show
 from tclog.chain.append import Appended, append
@@ -26,11 +26,16 @@ from tclog.domain.content import make_content
 from tclog.domain.memory import check_value
 from tclog.errors import NotFound, Refused, StoreError, UsageError, WaitTimeout, to_run
 from tclog.event import Version, chain_id, chain_name, validate_name
+from tclog.log.operation import WAIT_S, Count, Seconds, operation
 from tclog.log.waiting import poll
 
 DEPTH_MAX = 10_000
 # Only for listings: in the log such a step stays claimed until an agent takes it over.
 LAPSED = "lapsed"
+# `cancelled` is of a later release.
+StepState = Literal[
+    "pending", "ready", "claimed", "lapsed", "complete", "blocked", "needs_review", "failed"
+]
 # What a holder does with the claim that it believes to hold.
 _HOLDERS = (steps.Renew, steps.Note, steps.Release, steps.Complete)
 
@@ -73,14 +78,15 @@ def _standing(client: Client, rows: Sequence[Row]) -> Protocol[list[Row]]:
     ]
 
 
+@operation("step.add", together=True)
 def add_step(
     client: Client,
     step: str,
     *,
+    after: Sequence[str] = (),
     title: str | None = None,
     priority: int = 0,
-    after: Sequence[str] = (),
-    id_key: str | None = None,
+    id: str | None = None,
 ) -> Protocol[Step]:
     """Define a step and what it comes after.
 
@@ -98,7 +104,7 @@ def add_step(
 
     if names:
         yield from refuse_cycle(step, names, look)
-    done = yield from change_step(client, step, command, id_key=id_key)
+    done = yield from change_step(client, step, command, id_key=id)
     if names:
         # Somebody may have closed the circle from the other side meanwhile. Whoever commits last
         # sees both, so at least one of the two withdraws; neither step was ever ready.
@@ -107,7 +113,7 @@ def add_step(
         except Refused:
             yield from change_step(client, step, steps.Withdraw(step, client.agent))
             raise
-    if names and id_key is not None:
+    if names and id is not None:
         yield from _refuse_withdrawn(client, step)
     missing = [name for name in names if unknown.get(name)]
     if missing:
@@ -137,7 +143,6 @@ def add_command(
 ) -> steps.Add:
     """Check the definition of a step."""
     validate_name("step", step)
-    refuse_text("after", after)
     names = tuple(dict.fromkeys(validate_name("step", name) for name in after))
     if len(names) > steps.AFTER_MAX:
         raise UsageError(f"a step comes after at most {steps.AFTER_MAX} others", code="bad-value")
@@ -208,8 +213,14 @@ def has_lapsed(client: Client, row: Row, at: Hlc | None = None) -> bool:
     return now_us >= ends_us + steps.LEASE_MARGIN_US
 
 
+@operation("step.list", acts=False, excludes=[("ready", "state")])
 def list_steps(
-    client: Client, *, state: str | None = None, ready: bool = False, at: Hlc | None = None
+    client: Client,
+    *,
+    state: StepState | None = None,
+    ready: bool = False,
+    at: Hlc | None = None,
+    limit: Count | None = None,
 ) -> Protocol[list[Step]]:
     """Return all steps in the order in which they would be claimed, or those in one state.
 
@@ -235,10 +246,10 @@ def list_steps(
     found = [step if is_own(client, step) else step._replace(fence=None) for step in found]
     lapsed = [step for step in found if step.lapsed]
     if ready:
-        return [step for step in found if step.state == steps.READY] + lapsed
-    if state == LAPSED:
-        return lapsed
-    return [step for step in found if state is None or step.state == state]
+        found = [step for step in found if step.state == steps.READY] + lapsed
+    elif state is not None:
+        found = lapsed if state == LAPSED else [step for step in found if step.state == state]
+    return found[: limit or None]
 
 
 def is_own(client: Client, step: Step) -> bool:
@@ -251,6 +262,7 @@ def _waiting(state: steps.State, done: set[str]) -> tuple[str, ...]:
     return tuple(name for name in state.after if name not in done)
 
 
+@operation("step.show", acts=False, together=True, apart=("at",))
 def show_step(client: Client, step: str, *, at: Hlc | None = None) -> Protocol[Step]:
     """Return one step with its last note and hand-off.
 
@@ -304,17 +316,18 @@ def read_result(
     )
 
 
+@operation("step.note", together=True)
 def note_step(
     client: Client,
     step: str,
     text: str,
     *,
     fence: int | None = None,
-    id_key: str | None = None,
+    id: str | None = None,
 ) -> Protocol[Step]:
     """Say something about a step; anybody may, and the holder's note renews its lease."""
     command, blobs = note_command(step, text, fence)
-    done = yield from change_step(client, step, command, blobs=blobs, id_key=id_key)
+    done = yield from change_step(client, step, command, blobs=blobs, id_key=id)
     state: steps.State = done.state
     named = state.state == steps.CLAIMED and state.agent == client.agent
     if named and not steps.holds(state, client.agent, client.session, fence):
@@ -335,10 +348,11 @@ def note_command(
     return steps.Note(step, content, fence), blobs
 
 
-def reopen_step(client: Client, step: str, *, id_key: str | None = None) -> Protocol[Step]:
+@operation("step.reopen", together=True)
+def reopen_step(client: Client, step: str, *, id: str | None = None) -> Protocol[Step]:
     """Make an ended or stuck step pending again."""
     yield from show_step(client, step)
-    return (yield from changed_step(client, step, steps.Reopen(step), id_key=id_key))
+    return (yield from changed_step(client, step, steps.Reopen(step), id_key=id))
 
 
 def check_short(what: str, text: str) -> str:
@@ -347,16 +361,6 @@ def check_short(what: str, text: str) -> str:
     if len(text.encode()) > 4096:
         raise UsageError(f"the {what} has over 4096 bytes", code="bad-value")
     return text
-
-
-def refuse_text(name: str, listed: Sequence[str] | None) -> None:
-    """Refuse a text in place of a list of texts: it would count as a list of its letters.
-
-    Raises:
-        UsageError: ``bad-value``.
-    """
-    if isinstance(listed, str):
-        raise UsageError(f"{name} is a list, such as [{listed!r}], not a text", code="bad-value")
 
 
 def check_forced(step: str, force: bool, reason: str | None) -> None:
@@ -441,15 +445,16 @@ def append_step(
     )
 
 
+@operation("step.wait", acts=False, excludes=[("any", "count")])
 def wait_for_steps(
     client: Client,
-    ids: Sequence[str],
-    *,
-    count: int | None = None,
-    timeout_s: float | None,
+    *ids: str,
+    any: bool = False,
+    count: Count | None = None,
+    timeout_s: Seconds | None = WAIT_S,
     tell: Callable[[str], None] | None = None,
 ) -> Protocol[list[Step]]:
-    """Wait until ``count`` of the steps (default: all) are complete; returns those that are.
+    """Wait until all steps are complete, or ``any``, or ``count`` of them; returns those that are.
 
     ``tell`` is called for steps that do not exist yet, before the wait.
 
@@ -457,14 +462,14 @@ def wait_for_steps(
         Refused: ``wait-blocked`` at once when too many are blocked, failed or cancelled.
         WaitTimeout: not in time.
     """
-    ids = list(dict.fromkeys(ids))
-    needed = len(ids) if count is None else count
-    if not 1 <= needed <= len(ids):
-        raise UsageError(f"cannot wait for {needed} of {len(ids)} steps", code="bad-count")
+    names = list(dict.fromkeys(ids))
+    needed = 1 if any else len(names) if count is None else count
+    if not 1 <= needed <= len(names):
+        raise UsageError(f"cannot wait for {needed} of {len(names)} steps", code="bad-count")
     last: list[Row] = []
 
     def look() -> Protocol[list[Step] | None]:
-        rows = yield from read_rows(client, ids)
+        rows = yield from read_rows(client, names)
         if not last:
             unknown = [row.id for row in rows if not steps.is_known(row.state)]
             for name in unknown:

@@ -29,6 +29,7 @@ from tclog.event import ChainId, Event, Version, chain_id, chain_name, validate_
 from tclog.log import claims, handoff, inbox
 from tclog.log import memory as memory_log
 from tclog.log import steps as steps_log
+from tclog.log.methods import Collected
 
 Result = Memory | Message | Step
 
@@ -59,42 +60,41 @@ class Transaction:
     def __len__(self) -> int:
         return len(self._operations)
 
+    memory_set = Collected(memory_log.set_value)
+    memory_get = Collected(memory_log.get_value)
+    memory_delete = Collected(memory_log.delete_value)
+    memory_incr = Collected(memory_log.incr_value)
+    memory_append = Collected(memory_log.append_value)
+    message_send = Collected(inbox.send_message)
+    step_add = Collected(steps_log.add_step)
+    step_show = Collected(steps_log.show_step)
+    step_claim = Collected(claims.claim)
+    step_renew = Collected(claims.renew_step)
+    step_note = Collected(steps_log.note_step)
+    step_release = Collected(claims.release_step)
+    step_reopen = Collected(steps_log.reopen_step)
+    step_complete = Collected(handoff.complete_step)
+
+    def collect(self, op: str, arguments: Mapping[str, Any]) -> int:
+        """Add an operation, whose arguments were checked; returns its number."""
+        nth: int = getattr(self, "_" + op.replace(".", "_"))(**arguments)
+        return nth
+
     # -- memory -------------------------------------------------------------------------------
 
-    def memory_set(
-        self,
-        key: str,
-        value: Any,
-        *,
-        value_type: str | None = None,
-        if_version: int | None = None,
-        if_absent: bool = False,
-    ) -> int:
-        """Set a key. A ``str`` is kept as text, anything else as JSON."""
-        kind = value_type or ("text" if isinstance(value, str) else "json")
-        if kind == "text" and not isinstance(value, str):
-            raise UsageError(
-                "value is not a text, but value_type says so", code="field-wrong", field="value"
-            )
-        if if_absent and if_version is not None:
-            raise UsageError("if_absent and if_version exclude each other", field="if_absent")
-        expected = 0 if if_absent else if_version
-        return self._change_memory(key, *memory_log.set_command(value, kind, expected))
+    def _memory_set(self, key: str, **options: Any) -> int:
+        return self._change_memory(key, *memory_log.set_command(**options))
 
-    def memory_delete(self, key: str, *, if_version: int | None = None) -> int:
-        """Delete a key, which must have a value."""
-        return self._change_memory(key, memory.Delete(if_version), ())
+    def _memory_delete(self, key: str, if_version: int | None) -> int:
+        return self._change_memory(key, *memory_log.delete_command(if_version))
 
-    def memory_incr(self, key: str, by: int = 1) -> int:
-        """Add to an integer."""
-        return self._change_memory(key, memory_log.incr_command(by), ())
+    def _memory_incr(self, key: str, by: int) -> int:
+        return self._change_memory(key, *memory_log.incr_command(by))
 
-    def memory_append(self, key: str, text: str, *, separator: str = "\n") -> int:
-        """Append to a text, or an element to a JSON array."""
+    def _memory_append(self, key: str, text: str, separator: str) -> int:
         return self._change_memory(key, *memory_log.append_command(text, separator))
 
-    def memory_get(self, key: str, *, if_version: int | None = None) -> int:
-        """Read a key, which stays as it is until all is done; ``if_version`` 0: has no value."""
+    def _memory_get(self, key: str, if_version: int | None) -> int:
         chain = chain_id("memory", validate_name("key", key))
         seen: list[Memory] = []
 
@@ -144,10 +144,7 @@ class Transaction:
 
     # -- messages -----------------------------------------------------------------------------
 
-    def message_send(
-        self, to: str, text: str, *, reply_to: str | None = None, step: str | None = None
-    ) -> int:
-        """Send a text to an agent, to several (with commas), or to ``@all``."""
+    def _message_send(self, to: str, text: str, reply_to: str | None, step: str | None) -> int:
         chains, body, blobs = inbox.message(to, text, reply_to=reply_to, step=step)
         command = inbox_rules.Send(body)
 
@@ -166,10 +163,8 @@ class Transaction:
 
     # -- steps --------------------------------------------------------------------------------
 
-    def step_add(
-        self, step: str, *, title: str | None = None, priority: int = 0, after: Sequence[str] = ()
-    ) -> int:
-        """Define a step; those that it comes after, directly or not, stay as they are meanwhile."""
+    def _step_add(self, step: str, after: Sequence[str], title: str | None, priority: int) -> int:
+        # Those that it comes after, directly or not, stay as they are meanwhile.
         command = steps_log.add_command(self._client, step, title, priority, after)
 
         def work(view: View) -> Protocol[None]:
@@ -195,16 +190,15 @@ class Transaction:
 
             note_unknown_steps(self._client, missing, f"{step} comes after")
 
-    def step_claim(
+    def _step_claim(
         self,
         step: str,
-        *,
-        lease_s: float | None = None,
-        fence: int | None = None,
-        steal: bool = False,
-        reason: str | None = None,
+        lease_s: float | None,
+        fence: int | None,
+        steal: bool,
+        reason: str | None,
     ) -> int:
-        """Claim a step or renew this session's claim; what has lapsed is not taken over here."""
+        # What has lapsed is not taken over here.
         if step in self._claimed:
             raise UsageError(
                 f"the transaction claims step {step} twice", code="claimed-twice", field="id"
@@ -241,61 +235,25 @@ class Transaction:
         self._claimed.add(step)
         return nth
 
-    def step_renew(
-        self, step: str, *, lease_s: float | None = None, fence: int | None = None
-    ) -> int:
-        """Extend the lease of a step that one holds."""
-        lease_ms = None if lease_s is None else claims.lease_ms_of(lease_s)
-        client = self._client
-        command = steps.Renew(step, client.agent, lease_ms, fence, client.session)
+    def _step_renew(self, step: str, lease_s: float | None, fence: int | None) -> int:
+        command = claims.renew_command(self._client, step, lease_s, fence)
         return self._change_step(step, command, holds=True)
 
-    def step_note(self, step: str, text: str, *, fence: int | None = None) -> int:
-        """Say something about a step."""
+    def _step_note(self, step: str, text: str, fence: int | None) -> int:
         return self._change_step(step, *steps_log.note_command(step, text, fence), text=text)
 
-    def step_release(
-        self,
-        step: str,
-        *,
-        fence: int | None = None,
-        force: bool = False,
-        reason: str | None = None,
-    ) -> int:
-        """Give a claim back."""
-        command = claims.release_command(self._client, step, fence, force, reason)
-        return self._change_step(step, command)
+    def _step_release(self, step: str, **options: Any) -> int:
+        return self._change_step(step, claims.release_command(self._client, step, **options))
 
-    def step_reopen(self, step: str) -> int:
-        """Make an ended or stuck step pending again."""
+    def _step_reopen(self, step: str) -> int:
         return self._change_step(step, steps.Reopen(step), known=True)
 
-    def step_complete(
-        self,
-        step: str,
-        *,
-        outcome: str = steps.COMPLETE,
-        fence: int | None = None,
-        force: bool = False,
-        reason: str | None = None,
-        note: str | None = None,
-        next_action: str | None = None,
-        changed_files: Sequence[str] | None = None,
-    ) -> int:
-        """End the work on a step. Whoever is to be told is told by a message of its own."""
-        command, blobs = handoff.complete_command(
-            self._client,
-            step,
-            outcome=outcome,
-            fence=fence,
-            force=force,
-            reason=reason,
-            handoff=handoff.handoff_of(None, next_action, None, note, changed_files),
-        )
-        return self._change_step(step, command, blobs)
+    def _step_complete(self, step: str, **options: Any) -> int:
+        # An agent that is to be told is told by a message of its own.
+        command = handoff.complete_command(self._client, step, to=None, **options)
+        return self._change_step(step, *command)
 
-    def step_show(self, step: str) -> int:
-        """Read a step, which stays as it is until all is done."""
+    def _step_show(self, step: str) -> int:
         chain = chain_id("step", validate_name("step", step))
 
         def work(view: View) -> Protocol[None]:
@@ -380,6 +338,8 @@ class Transaction:
             Refused, NotFound, UsageError: ``operation`` in the details says which was refused.
             OutcomeUnknown: with an ``id_key`` under which it may be repeated.
         """
+        if id_key is not None:
+            validate_name("idempotency key", id_key)
         bound = once(id_key, {"op": "txn", "operations": [one.words for one in self._operations]})
         acts = [one.act for one in self._operations]
         try:

@@ -48,7 +48,7 @@ def draw(one_of: Callable[[Sequence[Any]], Any], agents: Sequence[str], token: s
         case "mixed":
             return _mixed(one_of, agents, token)
         case "incr":
-            act = lambda c, i: memory.incr_value(c, source, 0, id_key=i)  # noqa: E731
+            act = lambda c, i: memory.incr_value(c, source, 0, id=i)  # noqa: E731
             return "account.incr", act, _told(_chains(source), token)
     return "account.get", lambda c, _: get(c, source), {"reads": _chains(source)}
 

@@ -444,13 +444,13 @@ class _Drawer:
         act: Act
         match what:
             case "incr":
-                act = lambda c, i: memory.incr_value(c, key, id_key=i)  # noqa: E731
+                act = lambda c, i: memory.incr_value(c, key, id=i)  # noqa: E731
             case "append":
-                act = lambda c, i: memory.append_value(c, key, token, id_key=i)  # noqa: E731
+                act = lambda c, i: memory.append_value(c, key, token, id=i)  # noqa: E731
             case _:
                 version = self.seen.get("k", 0) if what == "guarded" else None
                 arguments["if_version"] = version
-                act = lambda c, i: memory.set_value(c, key, token, if_version=version, id_key=i)  # noqa: E731
+                act = lambda c, i: memory.set_value(c, key, token, if_version=version, id=i)  # noqa: E731
         return f"memory.{what}", act, arguments
 
     def _message(self, token: str) -> tuple[str, Act, dict[str, Any]]:
@@ -464,7 +464,7 @@ class _Drawer:
             names = self.agents[:2] if what < 0.6 else [self._one_of(self.agents[:2])]
         to, chains = ",".join(names), tuple(chain_id("inbox", name) for name in names)
         arguments = {"chains": chains, "token": token, "to": to}
-        return "message.send", lambda c, i: inbox.send_message(c, to, token, id_key=i), arguments
+        return "message.send", lambda c, i: inbox.send_message(c, to, token, id=i), arguments
 
     def _step(self, token: str) -> tuple[str, Act, dict[str, Any]]:
         step, agent, session = self._one_of(STEPS), self.agent, self.session
@@ -481,18 +481,18 @@ class _Drawer:
             case "claim" | "move" | "steal" | "next":
                 return self._claim(what, step, fence, arguments)
             case "note":
-                act = lambda c, i: steps.note_step(c, step, token, id_key=i)  # noqa: E731
+                act = lambda c, i: steps.note_step(c, step, token, id=i)  # noqa: E731
             case "complete":
                 command = domain.Complete(step, agent, domain.COMPLETE, fence, session=session)
-                act = lambda c, i: handoff.complete_step(c, step, fence=fence, id_key=i)  # noqa: E731
+                act = lambda c, i: handoff.complete_step(c, step, fence=fence, id=i)  # noqa: E731
             case "release":
                 command = domain.Release(step, agent, fence, session)
-                act = lambda c, i: claims.release_step(c, step, fence=fence, id_key=i)  # noqa: E731
+                act = lambda c, i: claims.release_step(c, step, fence=fence, id=i)  # noqa: E731
             case "renew":
                 command = domain.Renew(step, agent, None, fence, session)
-                act = lambda c, i: claims.renew_step(c, step, fence=fence, id_key=i)  # noqa: E731
+                act = lambda c, i: claims.renew_step(c, step, fence=fence, id=i)  # noqa: E731
             case _:
-                act = lambda c, i: steps.reopen_step(c, step, id_key=i)  # noqa: E731
+                act = lambda c, i: steps.reopen_step(c, step, id=i)  # noqa: E731
         arguments["command"] = command
         if what in _OF_CLAIMS:
             arguments["fence"] = fence

@@ -55,7 +55,7 @@ def act(log: tclog.Log, name: str, known: dict[str, Any]) -> list[dict[str, Any]
     key = {"id": known["id_key"]} if "id_key" in known else {}
     lease_s = known.get("lease_ms", 0) / 1000
     if name.startswith("inbox."):
-        mailbox = log.inbox(everything=name == "inbox.read")
+        mailbox = log.inbox(all=name == "inbox.read")
         if name == "inbox.ack" and mailbox.messages:
             log.ack(mailbox)
         return [message.as_json() for message in mailbox.messages]
@@ -88,7 +88,7 @@ def act(log: tclog.Log, name: str, known: dict[str, Any]) -> list[dict[str, Any]
             words = {"after": known["after"], "priority": known["priority"]}
             done = log.steps.add(known["step"], **words)
         case "step.next":
-            done = log.steps.claim_next(lease_s=lease_s)
+            done = log.steps.claim(next=True, lease_s=lease_s)
         case "step.claim":
             done = log.steps.claim(known["step"], lease_s=lease_s, **key)
         case "step.note":

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import pytest
@@ -87,6 +88,7 @@ def who_waited_long_enough_passes(patch: pytest.MonkeyPatch) -> None:
     """Let an agent go on when its time at a barrier is up."""
     shipped = barriers_log.pass_barrier
 
+    @wraps(shipped)
     def pass_barrier(client: Client, name: str, parties: int, **rest: Any) -> Protocol[Barrier]:
         try:
             return (yield from shipped(client, name, parties, **rest))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import json
 import shutil
@@ -15,9 +14,9 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from tclog.cli.operations import OPERATIONS, read_lines, read_operation
-from tclog.errors import UsageError, WaitTimeout
-from tclog.log import barriers, inbox, steps
+from tclog.cli.operations import read_lines, read_operation
+from tclog.errors import UsageError
+from tclog.log.operations import operations
 
 from .conftest import Done, User
 
@@ -142,19 +141,7 @@ def test_each_operation_answers_as_its_command(project: User, tmp_path_factory: 
             (expected,) = told
         assert bare(answer) == bare(expected), line
     assert (project.work / "copy").read_text() == "bytes"
-    assert {line["op"] for _, line in PAIRS} == set(OPERATIONS)
-
-
-def test_every_field_is_an_argument_of_its_protocol_and_every_argument_a_field():
-    for op, operation in OPERATIONS.items():
-        taken = inspect.signature(operation.protocol).parameters
-        loose = any(p.kind is p.VAR_KEYWORD for p in taken.values())
-        for name, field in operation.fields.items():
-            assert loose or (field.parameter or name) in taken, (op, name)
-        given = {field.parameter or name for name, field in operation.fields.items()} | {"client"}
-        for name, parameter in taken.items():
-            if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
-                assert name in given, (op, name)
+    assert {line["op"] for _, line in PAIRS} == set(operations())
 
 
 def test_a_point_in_time_may_name_what_this_batch_wrote(project: User):
@@ -333,24 +320,6 @@ def test_waits_end_as_those_of_the_commands(project: User):
     ):
         (late,) = ask(project, operation | soon)
         assert (late["code"], late["exit"]) == ("timeout", 5)
-
-
-def test_a_wait_that_says_nothing_of_it_lasts_as_long_as_the_command(
-    project: User, monkeypatch: pytest.MonkeyPatch
-):
-    def wait(*_: Any, timeout_s: float, **__: Any) -> Any:
-        raise WaitTimeout(f"{timeout_s:g}")
-
-    monkeypatch.setattr(inbox, "wait_inbox", wait)
-    monkeypatch.setattr(steps, "wait_for_steps", wait)
-    monkeypatch.setattr(barriers, "pass_barrier", wait)
-    for words, operation in (
-        (["inbox", "--wait"], {"op": "inbox.read", "wait": True}),
-        (["wait-for", "s"], {"op": "step.wait", "ids": ["s"]}),
-        (["barrier", "g", "--parties", "2"], {"op": "barrier.pass", "name": "g", "parties": 2}),
-    ):
-        told = project(*words, "--json").error(5)["message"]
-        assert (told, told) == (ask(project, operation)[0]["message"], "300")
 
 
 def test_who_is_interrupted_at_a_barrier_is_not_counted(

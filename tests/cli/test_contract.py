@@ -221,7 +221,7 @@ def test_a_message_is_acknowledged_by_its_number_or_its_id_never_by_the_other(pr
     assert project("ack", "#3", "--json", agent="bob").object()["n"] == 3
     log = tclog.open(str(project.work / ".tclog/store"), project="work", agent="bob")
     with pytest.raises(NotFound):
-        log.ack("1")
+        log.ack(message="1")
     log.ack(1)
     assert project("inbox", "--json", agent="bob").objects() == []
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import tclog
-from tclog.clock import parse_us
+from tclog.clock import last_of, parse_us
 from tclog.store.file import FileStore
 
 
@@ -36,12 +36,12 @@ def test_the_past_is_the_newest_version_that_is_not_later(log: tclog.Log) -> Non
     for cold in (log, again(log, "bob")):
         for row in written:
             at = parse_us(row.at)
-            assert cold.memory.get("k", at_us=at).version == row.version
+            assert cold.memory.get("k", at=last_of(at)).version == row.version
             if row.version > 1:
-                assert cold.memory.get("k", at_us=at - 1).version == row.version - 1
+                assert cold.memory.get("k", at=last_of(at - 1)).version == row.version - 1
         with pytest.raises(tclog.NotFound):
-            cold.memory.get("k", at_us=begun)
-        assert [row.key for row in cold.memory.list(at_us=begun)] == ["other"]
+            cold.memory.get("k", at=last_of(begun))
+        assert [row.key for row in cold.memory.list(at=last_of(begun))] == ["other"]
 
 
 def test_what_was_read_of_the_past_stays_so(log: tclog.Log) -> None:
@@ -49,7 +49,7 @@ def test_what_was_read_of_the_past_stays_so(log: tclog.Log) -> None:
     at = parse_us(first.at)
     log.memory.delete("k")
     log.memory.set("k", "2")
-    assert log.memory.get("k", at_us=at) == log.memory.get("k", version=1)
+    assert log.memory.get("k", at=last_of(at)) == log.memory.get("k", version=1)
 
 
 # -- unknown outcomes -----------------------------------------------------------------------------

@@ -116,7 +116,7 @@ def _work(alice: Log, bob: Log, carol: Log) -> None:
     bob.steps.claim("design")
     bob.steps.renew("design", lease_s=60)
     bob.steps.complete("design", note="done", to="carol", next_action="build", changed_files=["a"])
-    carol.steps.claim_next(lease_s=60)
+    carol.steps.claim(next=True, lease_s=60)
     carol.steps.release("build")
     carol.steps.claim("build", lease_s=600)
     bob.steps.complete("build", outcome="blocked", force=True, reason="carol is away")

@@ -60,7 +60,7 @@ def write_ahead(world, key, ahead_s=3 * HOUR_S):
 
 def started():
     world = filled()
-    finish(world, memory.set_value(world.client("setter"), "c", 0, kind="json"))
+    finish(world, memory.set_value(world.client("setter"), "c", 0, value_type="json"))
     return world
 
 
@@ -131,7 +131,7 @@ def play(seed, tmp_path):
             write_ahead(world, key, rng.choice((600, 3 * HOUR_S)))
         elif what == "set":
             value = finish(world, memory.get_value(client, key)).value
-            finish(world, memory.set_value(client, key, value, kind="json"))
+            finish(world, memory.set_value(client, key, value, value_type="json"))
         else:
             finish(world, sync(world.client("looker"), follower))
     yield from judge(world, begun, follower, Index(tmp_path / f"newcomer-{seed}"))

@@ -348,7 +348,7 @@ def test_a_message_committed_to_its_second_inbox_days_later_is_found(
 ) -> None:
     """The sender died between the two inboxes, and the command was repeated with the same --id."""
     alice, reader = client("alice"), client("reader")
-    protocol = send_message(alice, "bob,carol", "hi", id_key="k")
+    protocol = send_message(alice, "bob,carol", "hi", id="k")
     step = until(protocol, store, lambda s: is_slot(s) and s.key.startswith("chains/inbox/carol/"))
     assert isinstance(step, Create)
     run(sync(reader, index), store)

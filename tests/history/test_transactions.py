@@ -30,7 +30,7 @@ def filled() -> World:
     run(create_project("default", "0" * 32, BEGIN_US), world.store)
     client = world.client("setter")
     for key in ("a", "b"):
-        finish(world, memory.set_value(client, key, 50, kind="json"))
+        finish(world, memory.set_value(client, key, 50, value_type="json"))
     return world
 
 
@@ -170,7 +170,7 @@ def test_a_copy_has_all_of_a_transaction_that_others_rest_on(cut, what, monkeypa
 @pytest.mark.parametrize("died", range(1, 12))
 def test_a_copy_owes_nothing_to_a_transaction_that_was_aborted(died):
     world = filled()
-    finish(world, memory.set_value(world.client("setter"), "c", 0, kind="json"))
+    finish(world, memory.set_value(world.client("setter"), "c", 0, value_type="json"))
     txn = Transaction(world.client("alice"))
     for key in ("a", "b", "c"):
         txn.memory_incr(key, 1)

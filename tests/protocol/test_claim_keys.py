@@ -87,10 +87,10 @@ def test_a_renewal_that_is_repeated_after_a_loss_is_refused(team: Team) -> None:
 
     alice = team("alice")
     alice.steps.claim("s")
-    alice.run(renew_step(alice.client, "s", id_key=KEY))
+    alice.run(renew_step(alice.client, "s", id=KEY))
     team("bob").steps.claim("s", steal=True, reason="gone")
     with pytest.raises(Refused) as told:
-        alice.run(renew_step(alice.client, "s", id_key=KEY))
+        alice.run(renew_step(alice.client, "s", id=KEY))
     assert told.value.code == "claim-lost"
 
 
@@ -139,10 +139,10 @@ def test_a_step_that_was_open_is_not_opened_later_under_that_key(team: Team) -> 
 
     alice = team("alice")
     alice.steps.add("s")
-    alice.run(reopen_step(alice.client, "s", id_key=KEY))
+    alice.run(reopen_step(alice.client, "s", id=KEY))
     alice.steps.claim("s")
     alice.steps.complete("s")
-    alice.run(reopen_step(alice.client, "s", id_key=KEY))
+    alice.run(reopen_step(alice.client, "s", id=KEY))
     assert alice.steps.show("s").state == "complete"
 
 

@@ -48,7 +48,7 @@ def crowd(site: Site, inbox: str, each: int) -> tuple[float, float]:
 @pytest.mark.slow
 def test_a_hundred_senders_on_one_inbox(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     requests, rate = crowd(site, "carol", EACH)
-    messages = site.log("carol").inbox(everything=True).messages
+    messages = site.log("carol").inbox(all=True).messages
     assert [message.n for message in messages] == list(range(1, SENDERS * EACH + 1))
     expected = sorted(f"{number}.{nth}" for number in range(SENDERS) for nth in range(EACH))
     assert sorted(message.text for message in messages) == expected

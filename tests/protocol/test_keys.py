@@ -108,7 +108,7 @@ def test_a_key_that_cannot_be_bound_leaves_the_command_untried(
 
     world._one = answer  # type: ignore[method-assign]
     with pytest.raises(error) as told:
-        world.run(set_value(world["alice"], "k", "v", id_key="once"))
+        world.run(set_value(world["alice"], "k", "v", id="once"))
     assert tried == creates
     if error is StoreUnreachable:
         assert "both that once/alice/" in told.value.message

@@ -23,7 +23,7 @@ def world() -> World:
 
 
 def count(world: World, agent: str, key: str | None = "k") -> int:
-    return world.run(incr_value(world[agent], "n", 1, id_key=key)).value
+    return world.run(incr_value(world[agent], "n", 1, id=key)).value
 
 
 def texts(world: World, agent: str) -> list[str]:
@@ -68,14 +68,14 @@ def test_in_a_crowd_a_key_is_its_agents_own_too(
     def meanwhile(step: Any) -> None:
         if not (isinstance(step, Put) and step.key.startswith("pending/")):
             world.before = lambda _: None
-            world.run(send_message(rival, "carol", "hello", id_key="k"))
+            world.run(send_message(rival, "carol", "hello", id="k"))
 
     def announced(step: Any) -> None:
         if isinstance(step, Put) and step.key.startswith("pending/"):
             world.before = meanwhile
 
     world.before = announced
-    world.run(send_message(alice, "carol", "hello", id_key="k"))
+    world.run(send_message(alice, "carol", "hello", id="k"))
     assert texts(world, "carol") == ["hello"] * messages
 
 

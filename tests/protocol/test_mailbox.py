@@ -11,7 +11,7 @@ from tclog.chain.read import read_head
 from tclog.chain.seal import merge_of
 from tclog.errors import BadValue, NotFound, OutcomeUnknown, UsageError
 from tclog.event import ALL, slot_key
-from tclog.log.inbox import Mailbox, acknowledge, acknowledge_one, read_inbox, send_message
+from tclog.log.inbox import Mailbox, acknowledge, read_inbox, send_message
 from tclog.log.transactions import Transaction
 from tclog.store.base import Created, Get, Outcome
 
@@ -79,11 +79,11 @@ def test_what_was_acknowledged_is_not_read_again(filled: World) -> None:
 
 def test_one_that_was_left_out_stays_unread_however_many_come_after_it(filled: World) -> None:
     for number in (1, 2, 4, 5):
-        filled.run(acknowledge_one(filled["carol"], number))
+        filled.run(acknowledge(filled["carol"], number))
     assert texts(mailbox(filled)) == [(3, "b3", True)]
     send(filled, "bob", "carol", "m6")
     assert texts(mailbox(filled)) == [(3, "b3", True), (6, "m6", True)]
-    filled.run(acknowledge_one(filled["carol"], 3))
+    filled.run(acknowledge(filled["carol"], 3))
     assert texts(mailbox(filled)) == [(6, "m6", True)]
 
 
@@ -129,7 +129,7 @@ def test_a_message_to_several_whose_first_slot_is_unknown_can_be_repeated(
     key = unknown.value.details["id_key"]
     assert key in unknown.value.hint
     for _ in range(2):
-        send(world, "alice", "carol,dan", "to two", id_key=key)
+        send(world, "alice", "carol,dan", "to two", id=key)
         for agent in ("carol", "dan"):
             told = [text for _, text, _ in texts(mailbox(world, agent, everything=True))]
             assert told.count("to two") == 1
@@ -154,7 +154,7 @@ def test_a_message_to_several_that_died_between_two_inboxes_can_be_repeated(worl
         send(world, "alice", "carol,dan,eve", "to three")
     world.store.create = shipped  # type: ignore[method-assign]
     for _ in range(2):
-        send(world, "alice", "carol,dan,eve", "to three", id_key=unknown.value.details["id_key"])
+        send(world, "alice", "carol,dan,eve", "to three", id=unknown.value.details["id_key"])
     for agent in ("carol", "dan", "eve"):
         told = [text for _, text, _ in texts(mailbox(world, agent, everything=True))]
         assert told.count("to three") == 1
@@ -193,12 +193,12 @@ def test_a_transaction_reopens_no_step_that_nobody_has_mentioned(world: World) -
 def test_one_message_is_acknowledged_by_the_beginning_of_its_id(filled: World) -> None:
     carol = filled["carol"]
     ids = {message.text: message.id for message in mailbox(filled).messages}
-    done = filled.run(acknowledge_one(carol, ids["m4"][:12].upper()))
+    done = filled.run(acknowledge(carol, message=ids["m4"][:12].upper()))
     assert (done.n, done.text, done.id) == (4, "m4", ids["m4"])
     assert [n for n, _, unread in texts(mailbox(filled, everything=True)) if not unread] == [4]
     for short in (ids["m4"][:3], "0" * 12):
         with pytest.raises(NotFound):
-            filled.run(acknowledge_one(carol, short))
+            filled.run(acknowledge(carol, message=short))
 
 
 def test_a_text_that_no_record_can_hold_is_refused_before_anything_is_written(

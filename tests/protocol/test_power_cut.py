@@ -244,7 +244,7 @@ def test_a_message_that_another_has_committed_survives(
                 announced = True
                 disk.killed("alice", "chains/inbox/carol", lambda log: log.send("carol", "one"))
     disk.cut()
-    texts = [m.text for m in disk.open("carol").inbox(everything=True).messages]
+    texts = [m.text for m in disk.open("carol").inbox(all=True).messages]
     assert "two" in texts
 
 
@@ -258,7 +258,7 @@ def test_a_broadcast_that_an_inbox_has_taken_in_survives(disk: Disk) -> None:
     disk.killed("alice", "chains/inbox/@all", lambda log: log.send("@all", "to all"))
     disk.open("bob").send("carol", "to carol")
     disk.cut()
-    messages = disk.open("carol").inbox(everything=True).messages
+    messages = disk.open("carol").inbox(all=True).messages
     assert [message.text for message in messages] == ["to all", "to carol"]
 
 

@@ -42,7 +42,7 @@ def complete(world: World, agent: str, step: str, **options: Any) -> None:
 
 
 def wait_for(world: World) -> Any:
-    return world.run(wait_for_steps(world["alice"], ["design"], timeout_s=100))[0]
+    return world.run(wait_for_steps(world["alice"], "design", timeout_s=100))[0]
 
 
 def claim_after(world: World) -> Any:

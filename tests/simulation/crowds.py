@@ -58,10 +58,10 @@ def check_repeated_announcements():
         for key in (None, "my-key"):
             for helped in (False, True):
                 world = World()
-                announced = announce(world, "alice", "hi", id_key=key)
+                announced = announce(world, "alice", "hi", id=key)
                 if helped:
                     send(world, "bob", "one")
-                send(world, "alice", "hi", id_key=key or f"{announced[-69:-53]}.1")
+                send(world, "alice", "hi", id=key or f"{announced[-69:-53]}.1")
                 send(world, "bob", "two")
                 count = texts(world).count("hi")
                 if count != 1:

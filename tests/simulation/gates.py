@@ -16,7 +16,7 @@ SHORT_S, LONG_S = 0.2, 30
 
 def arrive(world, agent, timeout_s, key=None, client=None):
     protocol = pass_barrier(
-        client or world.client(agent), "gate", PARTIES, timeout_s=timeout_s, id_key=key
+        client or world.client(agent), "gate", PARTIES, timeout_s=timeout_s, id=key
     )
     return Walker(world, protocol)
 

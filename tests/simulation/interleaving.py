@@ -88,11 +88,11 @@ def switches(ended):
 
 
 COMMANDS = {
-    "incr": lambda c: memory.incr_value(c, "n", id_key="my-key"),
-    "guarded": lambda c: memory.set_value(c, "n", "1", if_version=0, id_key="my-key"),
-    "send": lambda c: inbox.send_message(c, "carol", "hi", id_key="my-key"),
+    "incr": lambda c: memory.incr_value(c, "n", id="my-key"),
+    "guarded": lambda c: memory.set_value(c, "n", "1", if_version=0, id="my-key"),
+    "send": lambda c: inbox.send_message(c, "carol", "hi", id="my-key"),
     "claim": lambda c: claims.claim_step(c, "build", lease_s=60, id_key="my-key"),
-    "note": lambda c: steps.note_step(c, "build", "said", id_key="my-key"),
+    "note": lambda c: steps.note_step(c, "build", "said", id="my-key"),
 }
 HEADS = ("own", "shared")
 BEFORE = ("empty", "busy", "remembered")
@@ -199,4 +199,4 @@ def check_circles():
 
 
 def _after(client, step, other):
-    return steps.add_step(client, step, after=[other], id_key="my-key")
+    return steps.add_step(client, step, after=[other], id="my-key")

@@ -103,7 +103,7 @@ def test_an_expectation_is_judged_by_what_the_store_has(key):
     """Alice remembers version 1, and was told of version 2."""
     world = filled()
     alice = warm(world, "alice")
-    finish(world, memory.set_value(world.client("bob"), "b", 7, kind="json"))
+    finish(world, memory.set_value(world.client("bob"), "b", 7, value_type="json"))
     txn = Transaction(alice)
     txn.memory_incr("a", 1)
     txn.memory_set("b", 8, if_version=2)
@@ -128,7 +128,7 @@ def test_two_processes_under_one_key_apply_a_transaction_once():
 def test_a_transaction_that_only_reads_tells_the_newest(keys):
     world = filled()
     alice = warm(world, "alice")
-    finish(world, memory.set_value(world.client("bob"), "a", 7, kind="json"))
+    finish(world, memory.set_value(world.client("bob"), "a", 7, value_type="json"))
     txn = Transaction(alice)
     for key in keys:
         txn.memory_get(key)

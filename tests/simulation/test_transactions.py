@@ -113,7 +113,7 @@ def test_what_does_not_change_asks_nothing_more_of_single_keys():
 def test_expectations_name_what_failed_and_nothing_is_written():
     world = filled()
     alice = warm(world, "alice")
-    finish(world, memory.set_value(world.client("bob"), "b", 7, kind="json"))
+    finish(world, memory.set_value(world.client("bob"), "b", 7, value_type="json"))
     before = list(world.store.list("", "", 1000, False))
     txn = Transaction(alice)
     txn.memory_set("a", 1, if_version=1)
@@ -136,7 +136,9 @@ def test_a_guard_leaves_the_version_of_what_it_read():
     assert (read.value, read.version) == (50, 1)
     found = finish(world, memory.get_value(world.client("bob"), "a"))
     assert (found.value, found.version, found.agent) == (50, 1, "setter")
-    assert finish(world, memory.set_value(alice, "a", 1, kind="json", if_version=1)).version == 3
+    assert (
+        finish(world, memory.set_value(alice, "a", 1, value_type="json", if_version=1)).version == 3
+    )
     history = finish(world, memory.read_history(alice, "a"))
     assert [row.version for row in history] == [3, 1]
     assert finish(world, memory.read_history(alice, "a", limit=2)) == history

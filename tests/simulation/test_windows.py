@@ -71,7 +71,7 @@ def test_no_slot_of_a_transaction_is_tried_long_after_its_stamp(seconds):
     world = filled()
     alice = warm(world, "alice")
     for key in ("c", "d"):
-        finish(world, memory.set_value(alice, key, 0, kind="json"))
+        finish(world, memory.set_value(alice, key, 0, value_type="json"))
     assert slow_transfer(world, alice, seconds).refused == (seconds > 1)
     chains, broken = oracles.read_chains(world.store)
     assert not broken

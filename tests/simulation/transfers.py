@@ -76,7 +76,7 @@ def filled():
     world = World()
     client = world.client("setter")
     for key in ("a", "b"):
-        finish(world, memory.set_value(client, key, SUM // 2, kind="json"))
+        finish(world, memory.set_value(client, key, SUM // 2, value_type="json"))
     return world
 
 

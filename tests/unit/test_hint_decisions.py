@@ -41,7 +41,6 @@ DECISIONS: Mapping[str, str] = {
     "tclog agents": LOOKS,
     "tclog barrier * --parties *": OWN,
     "tclog batch --help": HELPS,
-    "tclog claim --help": HELPS,
     "tclog claim --next": FREE,
     "tclog claim *": FREE,
     "tclog claim * --wait": FREE,

@@ -198,7 +198,7 @@ def merges() -> Iterator[dict[str, Any]]:
 
 
 def _numbers(world: World, agent: str) -> list[list[Any]]:
-    mailbox = world.log(agent).inbox(everything=True)
+    mailbox = world.log(agent).inbox(all=True)
     return [[message.n, message.id, message.text] for message in mailbox.messages]
 
 

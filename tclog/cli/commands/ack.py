@@ -26,21 +26,19 @@ def ack(here: Here, which: tuple[str, ...], id_key: str | None) -> None:
     The number is its place in your inbox; of an id the beginning is enough. Up to ten digits are a
     number.
     """
-    from tclog.log.inbox import acknowledge_one
+    from tclog.log.inbox import acknowledge
 
-    key = options.check_key(id_key)
     log = here.log()
     for nth, word in enumerate(which):
-        message = log.run(
-            acknowledge_one(
-                log.client, _number_or_id(word), id_key=key and (f"{key}/{nth}" if nth else key)
-            )
-        )
+        n, prefix = _number_or_id(word)
+        key = id_key and (f"{id_key}/{nth}" if nth else id_key)
+        message = log.run(acknowledge(log.client, n, message=prefix, id=key))
+        assert message is not None  # noqa: S101 - only for a whole mailbox
         here.emit(message.as_json(), f"Acknowledged message {message.n} from {message.sender}")
 
 
-def _number_or_id(word: str) -> int | str:
+def _number_or_id(word: str) -> tuple[int | None, str | None]:
     word = word.removeprefix("#")
     if word.isascii() and word.isdigit() and len(word) <= NUMBER_DIGITS_MAX:
-        return int(word)
-    return word
+        return int(word), None
+    return None, word

@@ -30,7 +30,6 @@ def barrier(here: Here, name: str, parties: int, timeout: float | None, id_key: 
     from tclog.log.barriers import pass_barrier
 
     log = here.log()
-    key = options.check_key(id_key)
-    passing = pass_barrier(log.client, name, parties, timeout_s=timeout, id_key=key, tell=here.note)
+    passing = pass_barrier(log.client, name, parties, timeout_s=timeout, id=id_key, tell=here.note)
     done = log.run(passing)
     here.emit(done.as_json(), f"Passed barrier {done.name} (generation {done.generation})")

@@ -9,7 +9,6 @@ import click
 from tclog.cli.app import operation
 from tclog.cli.files import reading
 from tclog.cli.here import Here
-from tclog.cli.options import FENCED
 from tclog.cli.output import STDIN, error_record, write_json
 from tclog.errors import EXIT_DONE, TclogError, UsageError
 
@@ -51,15 +50,13 @@ def batch(here: Here) -> None:
 
 def _carry_out(here: Here, asked: Asked) -> dict[str, Any]:
     log = here.log(reader=True)
-    if asked.operation.acts:
+    if asked.acts:
         here.agent()
-    arguments = asked.arguments
-    if asked.op in FENCED and "fence" not in arguments:
-        arguments = {**arguments, "fence": here.fence_of(arguments["step"])}
-        asked = asked._replace(arguments=arguments)
+    asked = asked.fenced(here.fence_of)
     # A point may name what was written since the last one was read.
     here.look_again()
     found = log.run(asked.protocol(log.client, here.point))
+    found = getattr(found, "messages", found)
     if isinstance(found, list | tuple) and not hasattr(found, "as_json"):
         return {"type": "list", "op": asked.op, "items": [row.as_json() for row in found]}
     record: dict[str, Any] = found.as_json()

@@ -9,7 +9,6 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
-from tclog.errors import UsageError
 
 if TYPE_CHECKING:
     from tclog.chain.results import Step
@@ -57,37 +56,20 @@ def claim(
     """
     from tclog.log import claims
 
-    if next_ == (step_id is not None):
-        raise UsageError("give a step, or --next", hint="tclog claim --help")
-    if next_ and id_key is not None:
-        raise UsageError(
-            "--id needs a named step: repeated, --next would pick another",
-            hint="tclog claim --help",
-        )
-    if timeout is not None and not wait:
-        raise UsageError("--timeout needs --wait")
-    if (next_ or wait or fence is not None) and steal:
-        raise UsageError("--steal needs a named step, and excludes --wait and --fence")
-    if (next_ or wait) and fence is not None:
-        raise UsageError("--fence needs a named step, and excludes --wait")
-    why = claims.check_steal(step_id or "ID", steal, reason)
-    key = options.check_key(id_key)
     log = here.log()
-    if step_id is None:
-        if wait:
-            done = log.run(claims.next_waiting(log.client, lease_s=lease, timeout_s=timeout))
-        else:
-            done = log.run(claims.claim_next(log.client, lease_s=lease))
-    elif wait:
-        done = log.run(
-            claims.claim_waiting(log.client, step_id, lease_s=lease, timeout_s=timeout, id_key=key)
-        )
-    else:
-        done = log.run(
-            claims.claim_step(
-                log.client, step_id, lease_s=lease, fence=fence, steal=why, id_key=key
-            )
-        )
+    claiming = claims.claim(
+        log.client,
+        step_id,
+        next=next_,
+        lease_s=lease,
+        wait=wait,
+        timeout_s=timeout,
+        fence=fence,
+        steal=steal,
+        reason=reason,
+        id=id_key,
+    )
+    done = log.run(claiming)
     here.emit(done.as_json(), lambda: held_line(here, _claimed(done), done))
 
 

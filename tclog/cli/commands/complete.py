@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.errors import UsageError
+
+if TYPE_CHECKING:
+    from tclog.log.handoff import Outcome
 
 
 @operation(
@@ -60,13 +65,20 @@ def complete(
     Only its holder may, or --force --reason. With --to, the hand-off also goes to that agent as a
     message.
     """
-    outcomes = {"blocked": blocked, "needs_review": needs_review, "failed": failed}
+    from tclog.log.handoff import complete_step
+
+    outcomes: dict[Outcome, bool] = {
+        "blocked": blocked,
+        "needs_review": needs_review,
+        "failed": failed,
+    }
     chosen = [outcome for outcome, said in outcomes.items() if said]
     if len(chosen) > 1:
         raise UsageError("--blocked, --needs-review and --failed exclude each other")
     fence = here.fence_of(step_id) if fence is None else fence
     log = here.log()
-    done = log.steps.complete(
+    completing = complete_step(
+        log.client,
         step_id,
         outcome=chosen[0] if chosen else "complete",
         fence=fence,
@@ -76,8 +88,9 @@ def complete(
         to=to,
         next_action=next_action,
         changed_files=_changed_files(here) if changed_files_from_git else None,
-        id=options.check_key(id_key),
+        id=id_key,
     )
+    done = log.run(completing)
     words = {
         "complete": "Completed",
         "blocked": "Blocked",

@@ -11,7 +11,6 @@ import click
 
 from tclog.cli.app import operation
 from tclog.cli.copied import end_copy, note_junk, tell_damage
-from tclog.cli.files import file_to_write
 from tclog.cli.here import Here
 from tclog.cli.options import FILE_KEPT, FILE_OUT
 from tclog.cli.output import STDIN, size, write_bytes
@@ -72,7 +71,7 @@ def _written(out: str | None) -> Iterator[Callable[[bytes], None]]:
     if out is None:
         yield write_bytes
         return
-    from tclog.log.outfile import unwritable, written
+    from tclog.log.outfile import file_to_write, unwritable, written
 
     target = file_to_write(out, "export -o", "log.jsonl")
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from tclog.cli import options
@@ -15,10 +17,6 @@ from tclog.cli.output import (
     write_line,
     write_rows,
 )
-from tclog.errors import UsageError
-
-# How long `inbox --wait` waits without --timeout.
-WAIT_S = 300.0
 
 
 @operation(
@@ -55,19 +53,17 @@ def inbox(
     --ack or with tclog ack.
     """
     from tclog.log import inbox as operations
+    from tclog.log.operation import declared
 
-    if wait and (everything or at):
-        raise UsageError("--wait cannot be combined with --all or --at")
-    if timeout is not None and not wait:
-        raise UsageError("--timeout needs --wait")
+    declared(operations.read_mail).check(
+        {"all": everything, "wait": wait, "timeout_s": timeout, "at": at}
+    )
+    limits: Any = {} if timeout is None else {"timeout_s": timeout}
     log = here.log()
-    if wait:
-        mailbox = log.run(
-            operations.wait_inbox(log.client, timeout_s=WAIT_S if timeout is None else timeout)
-        )
-    else:
-        at = here.point(at)
-        mailbox = log.run(operations.read_inbox(log.client, everything=everything, at=at))
+    reading = operations.read_mail(
+        log.client, all=everything, wait=wait, at=here.point(at), **limits
+    )
+    mailbox = log.run(reading)
     messages = mailbox.messages
     shown = messages[: here.shown(limit)]  # only what is shown is acknowledged
     if here.json:

@@ -35,7 +35,7 @@ def note(
     from tclog.log.steps import note_step
 
     fence = here.fence_of(step_id) if fence is None else fence
-    key, said = options.check_key(id_key), options.one_text(text, message)
+    said = options.one_text(text, message)
     log = here.log()
-    done = log.run(note_step(log.client, step_id, said, fence=fence, id_key=key))
+    done = log.run(note_step(log.client, step_id, said, fence=fence, id=id_key))
     here.emit(done.as_json(), f"Noted on step {done.id}")

@@ -37,9 +37,8 @@ def release(
     from tclog.log.claims import release_step
 
     fence = here.fence_of(step_id) if fence is None else fence
-    key = options.check_key(id_key)
     log = here.log()
     done = log.run(
-        release_step(log.client, step_id, fence=fence, force=force, reason=reason, id_key=key)
+        release_step(log.client, step_id, fence=fence, force=force, reason=reason, id=id_key)
     )
     here.emit(done.as_json(), f"Released step {done.id}")

@@ -31,9 +31,5 @@ def renew(
 
     fence = here.fence_of(step_id) if fence is None else fence
     log = here.log()
-    done = log.run(
-        renew_step(
-            log.client, step_id, lease_s=lease, fence=fence, id_key=options.check_key(id_key)
-        )
-    )
+    done = log.run(renew_step(log.client, step_id, lease_s=lease, fence=fence, id=id_key))
     here.emit(done.as_json(), lambda: held_line(here, "Renewed", done))

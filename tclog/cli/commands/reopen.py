@@ -25,5 +25,5 @@ def reopen(here: Here, step_id: str, id_key: str | None) -> None:
     from tclog.log.steps import reopen_step
 
     log = here.log()
-    done = log.run(reopen_step(log.client, step_id, id_key=options.check_key(id_key)))
+    done = log.run(reopen_step(log.client, step_id, id=id_key))
     here.emit(done.as_json(), f"Reopened step {done.id}")

@@ -6,7 +6,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.files import file_to_write, write_whole
+from tclog.cli.files import write_whole
 from tclog.cli.here import Here
 from tclog.cli.output import STDIN, size, write_bytes
 from tclog.errors import UsageError
@@ -39,6 +39,7 @@ def report(here: Here, out: str, since: str | None, until: str | None, title: st
     if here.json and out == STDIN:
         raise UsageError("- prints the page itself, which --json excludes")
     from tclog.history.report import Wanted, build_report, render_page
+    from tclog.log.outfile import file_to_write
 
     target = None if out == STDIN else file_to_write(out, "report", "run.html")
     history = here.history()

@@ -52,7 +52,7 @@ def send(
             options.one_text(text, message),
             reply_to=reply_to,
             step=step,
-            id_key=options.check_key(id_key),
+            id=id_key,
         )
     )
     here.emit(sent.as_json(), lambda: f"Sent to {sent.to}")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tclog.cli.operations import Asked
-    from tclog.log.transactions import Result, Transaction
+    from tclog.log.transactions import Result
 
 
 @operation(
@@ -43,13 +43,14 @@ def txn(here: Here, file: str | None, id_key: str | None) -> None:
     moment, and what they read with memory.get or step.show is unchanged until then. If one is
     refused (exit 4), nothing is written, and the error says which. Answers one line for each.
     """
-    from tclog.cli.operations import TRANSACTION, read_lines, read_operation
+    from tclog.cli.operations import read_lines, read_operation
 
-    key = options.check_key(id_key)
     file = STDIN if file is None else file
     try:
         with reading(file) as stream:
-            asked = [read_operation(nth, raw, TRANSACTION) for nth, raw in read_lines(stream, file)]
+            asked = [
+                read_operation(nth, raw, together=True) for nth, raw in read_lines(stream, file)
+            ]
     except OSError as error:
         raise unreadable(file, error) from None
     if not asked:
@@ -59,18 +60,11 @@ def txn(here: Here, file: str | None, id_key: str | None) -> None:
     collected = log.transaction()
     try:
         for one in asked:
-            _collect(here, collected, one)
-        results = log.transact(collected, id=key)
+            one.fenced(here.fence_of).collect(collected)
+        results = log.transact(collected, id=id_key)
     except TclogError as error:
         raise _of_line(error, asked, len(collected)) from None
     _answer(here, asked, results)
-
-
-def _collect(here: Here, collected: Transaction, one: Asked) -> None:
-    arguments = dict(one.arguments)
-    if one.op in options.FENCED and "fence" not in arguments:
-        arguments["fence"] = here.fence_of(arguments["step"])
-    one.operation.protocol(collected, **arguments)
 
 
 def _of_line(error: TclogError, asked: Sequence[Asked], collected: int) -> TclogError:

@@ -8,7 +8,6 @@ from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import harmless, write_json, write_line
-from tclog.errors import UsageError
 
 
 @operation(
@@ -32,11 +31,10 @@ def wait_for(
     """
     from tclog.log.steps import wait_for_steps
 
-    if any_ and count is not None:
-        raise UsageError("--any and --count exclude each other")
     log = here.log(reader=True)
-    needed = 1 if any_ else count
-    waiting = wait_for_steps(log.client, ids, count=needed, timeout_s=timeout, tell=here.note)
+    waiting = wait_for_steps(
+        log.client, *ids, any=any_, count=count, timeout_s=timeout, tell=here.note
+    )
     done = log.run(waiting)
     if here.json:
         for step in done:

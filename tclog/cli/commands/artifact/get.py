@@ -13,7 +13,6 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.commands.artifact import transfer_bar
-from tclog.cli.files import file_to_write, last_part
 from tclog.cli.here import Here
 from tclog.cli.output import (
     STDIN,
@@ -45,13 +44,13 @@ if TYPE_CHECKING:
 @options.at
 def get(here: Here, name: str, out: str | None, version: int | None, at: str | None) -> None:
     """Write an artifact to a file, which appears only when every byte was checked."""
-    if version is not None and at is not None:
-        raise UsageError("--version and --at exclude each other")
     if here.json and out == STDIN:
         raise UsageError("-o - prints the artifact itself, which --json excludes")
-    from tclog.log.artifacts import find_artifact, get_artifact, hash_file
-    from tclog.log.outfile import is_plain, unwritable, written
+    from tclog.log.artifacts import fetch_artifact, find_artifact, get_artifact, hash_file
+    from tclog.log.operation import declared
+    from tclog.log.outfile import file_to_write, is_plain, last_part, unwritable, written
 
+    declared(fetch_artifact).check({"version": version, "at": at})
     log = here.log(reader=True)
     found = log.run(find_artifact(log.client, name, version=version, at=here.point(at)))
     if out == STDIN:

@@ -29,8 +29,7 @@ def list_(here: Here, step: str | None, at: str | None, limit: int | None) -> No
     from tclog.log.artifacts import list_artifacts
 
     log = here.log(reader=True)
-    found = log.run(list_artifacts(log.client, at=here.point(at)))
-    found = [row for row in found if step is None or row.step == step]
+    found = log.run(list_artifacts(log.client, step=step, at=here.point(at)))
     if here.json:
         for row in found[: limit or None]:
             write_json(row.as_json())

@@ -12,7 +12,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.commands.artifact import transfer_bar
-from tclog.cli.files import reading, size_of, unreadable
+from tclog.cli.files import reading, unreadable
 from tclog.cli.here import Here
 from tclog.cli.output import (
     STDIN,
@@ -36,7 +36,7 @@ def put(here: Here, path: str, name: str | None, step: str | None, id_key: str |
 
     PATH is - for standard input, which needs --name.
     """
-    from tclog.log.artifacts import put_artifact
+    from tclog.log.artifacts import put_artifact, size_of
 
     if path == STDIN and name is None:
         raise UsageError(
@@ -55,7 +55,7 @@ def put(here: Here, path: str, name: str | None, step: str | None, id_key: str |
                     name=name,
                     step=step,
                     progress=progress,
-                    id_key=options.check_key(id_key),
+                    id=id_key,
                 )
             )
     here.emit(

@@ -37,7 +37,7 @@ def append(here: Here, key: str, text: str, separator: str, id_key: str | None) 
             key,
             text.removesuffix(separator),
             separator=separator,
-            id_key=options.check_key(id_key),
+            id=id_key,
         )
     )
     confirm(here, f"Appended to {done.key}", done)

@@ -24,7 +24,5 @@ def delete(here: Here, key: str, if_version: int | None, id_key: str | None) -> 
     from tclog.log.memory import delete_value
 
     log = here.log()
-    done = log.run(
-        delete_value(log.client, key, if_version=if_version, id_key=options.check_key(id_key))
-    )
+    done = log.run(delete_value(log.client, key, if_version=if_version, id=id_key))
     confirm(here, f"Deleted {done.key}", done)

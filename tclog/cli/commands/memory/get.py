@@ -15,7 +15,6 @@ from tclog.cli.output import (
     write_json,
     write_line,
 )
-from tclog.errors import UsageError
 
 
 @operation(
@@ -33,10 +32,10 @@ def get(here: Here, key: str, version: int | None, at: str | None) -> None:
 
     In a pipe, a text is printed byte for byte as it was set, and JSON on one line.
     """
-    if version is not None and at is not None:
-        raise UsageError("--version and --at exclude each other")
     from tclog.log.memory import get_value
+    from tclog.log.operation import declared
 
+    declared(get_value).check({"version": version, "at": at})
     log = here.log(reader=True)
     found = log.run(get_value(log.client, key, version=version, at=here.point(at)))
     if here.json:

@@ -24,5 +24,5 @@ def incr(here: Here, key: str, by: int, id_key: str | None) -> None:
     from tclog.log.memory import incr_value
 
     log = here.log()
-    done = log.run(incr_value(log.client, key, by, id_key=options.check_key(id_key)))
+    done = log.run(incr_value(log.client, key, by, id=id_key))
     confirm(here, f"{done.key} = {done.value}", done)

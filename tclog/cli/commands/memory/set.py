@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -40,7 +40,7 @@ def set_(
     key: str,
     value: str | None,
     file: str | None,
-    kind: str,
+    kind: Literal["text", "json"],
     if_version: int | None,
     if_absent: bool,
     id_key: str | None,
@@ -50,8 +50,6 @@ def set_(
     Every set makes a new version. With --if-version or --if-absent, a write that would overwrite
     another agent's is refused (exit 4); the error shows the current version, value and author.
     """
-    if if_absent and if_version is not None:
-        raise UsageError("--if-absent and --if-version exclude each other")
     if value is not None and file is not None:
         raise UsageError("VALUE and --file exclude each other")
     if value is None and file is None:
@@ -70,9 +68,10 @@ def set_(
             log.client,
             key,
             content,
-            kind=kind,
-            if_version=0 if if_absent else if_version,
-            id_key=options.check_key(id_key),
+            value_type=kind,
+            if_version=if_version,
+            if_absent=if_absent,
+            id=id_key,
         )
     )
     confirm(here, f"Set {done.key}", done)

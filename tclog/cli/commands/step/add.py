@@ -50,7 +50,7 @@ def add(
             title=title,
             priority=priority,
             after=names,
-            id_key=options.check_key(id_key),
+            id=id_key,
         )
     )
     here.emit(done.as_json(), f"Added step {done.id} ({done.state})")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
 from tclog.cli.output import Column, write_json, write_rows
-from tclog.errors import UsageError
+
+if TYPE_CHECKING:
+    from tclog.log.steps import StepState
 
 STATES = [
     "pending", "ready", "claimed", "lapsed", "complete", "blocked", "needs_review", "failed"
@@ -28,12 +32,12 @@ STATES = [
 @options.at
 @options.limit
 @options.strict
-def list_(here: Here, state: str | None, ready: bool, at: str | None, limit: int | None) -> None:
+def list_(
+    here: Here, state: StepState | None, ready: bool, at: str | None, limit: int | None
+) -> None:
     """List the steps in the order in which claim --next would take them."""
     from tclog.log.steps import list_steps
 
-    if ready and state not in (None, "ready"):
-        raise UsageError("--ready and --state exclude each other")
     log = here.log(reader=True)
     asked = list_steps(log.client, state=state, ready=ready, at=here.point(at))
     found = log.run(asked)

@@ -57,7 +57,7 @@ def test_every_error_class_has_a_code_of_its_own_in_kebab_case():
 
 
 def test_every_code_that_is_given_where_an_error_is_raised_is_in_kebab_case():
-    names = {error.__name__ for error in CLASSES}
+    names = {error.__name__ for error in CLASSES} | {"_Row"}  # a row of the table of S3's answers
     found = [
         keyword.value.value
         for path in Path(tclog.__file__).parent.rglob("*.py")

@@ -133,13 +133,13 @@ class ObstorePlane:
 
         self.skipped: set[str] = set()
         self._obstore = obstore
-        self._errors = (exceptions.BaseError, OSError, NotImplementedError)
+        self.errors = (exceptions.BaseError, OSError, NotImplementedError)
         self._provider: Provider | None = None
         try:
             self._options, self._connection = _options(settings), _connection(settings)
             self._options |= self._keys(settings, environ)
             self._records = self._client(limits.REQUEST_TIMEOUT_S)
-        except (*self._errors, ValueError) as error:
+        except (*self.errors, ValueError) as error:
             # Nothing was sent.
             failure = obstore_failure(error)
             raise RequestError(failure._replace(code="Misconfigured")) from error
@@ -205,7 +205,7 @@ class ObstorePlane:
         try:
             reply = self._call(self._obstore.get, self._records, key)
             return Found(bytes(reply.bytes()), _stamp_in(reply.meta))
-        except self._errors as error:
+        except self.errors as error:
             self._absent(error, said=True)
             return None
 
@@ -213,14 +213,14 @@ class ObstorePlane:
         client = self._records if len(data) <= limits.RECORD_BYTES_MAX else self._large()
         try:
             self._call(self._obstore.put, client, key, data, use_multipart=False)
-        except self._errors as error:
+        except self.errors as error:
             self._failed(error)
 
     def create(self, key: str, data: bytes) -> None:
         client = self._records if len(data) <= limits.RECORD_BYTES_MAX else self._large()
         try:
             self._call(self._obstore.put, client, key, data, mode="create", use_multipart=False)
-        except self._errors as error:
+        except self.errors as error:
             self._failed(error)
 
     def page(self, prefix: str, after: str, limit: int) -> list[Entry]:
@@ -246,7 +246,7 @@ class ObstorePlane:
                     entries.append(Entry(key, row["size"], stamp_of(row["last_modified"])))
                 if len(entries) >= limit:
                     break
-        except self._errors as error:
+        except self.errors as error:
             self._not_listed(error)
         return entries[:limit]
 
@@ -258,7 +258,7 @@ class ObstorePlane:
     def folders(self, prefix: str) -> list[Entry]:
         try:
             reply = self._call(self._obstore.list_with_delimiter, self._records, prefix)
-        except self._errors as error:
+        except self.errors as error:
             self._not_listed(error)
             return []
         return [Entry(f"{path}/") for path in reply["common_prefixes"]]
@@ -266,7 +266,7 @@ class ObstorePlane:
     def stat(self, key: str) -> Entry | None:
         try:
             meta = self._call(self._obstore.head, self._records, key)
-        except self._errors as error:
+        except self.errors as error:
             self._absent(error)
             return None
         return self._entry(key, meta)
@@ -275,7 +275,7 @@ class ObstorePlane:
         try:
             # Its bytes stay unread.
             meta = self._call(self._obstore.get, self._records, key).meta
-        except self._errors as error:
+        except self.errors as error:
             self._absent(error, said=True)
             return None
         return self._entry(key, meta)
@@ -287,7 +287,7 @@ class ObstorePlane:
         try:
             one = keys[0] if len(keys) == 1 else list(keys)
             self._call(self._obstore.delete, self._records, one)
-        except self._errors as error:
+        except self.errors as error:
             self._absent(error)
 
     def upload(self, key: str, reader: CheckedReader) -> None:
@@ -306,13 +306,13 @@ class ObstorePlane:
                 chunk_size=limits.PART_BYTES,
                 max_concurrency=limits.PARTS_AT_ONCE,
             )
-        except self._errors as error:
+        except self.errors as error:
             self._failed(error)
 
     def download(self, key: str) -> Iterator[bytes] | None:
         try:
             reply = self._call(self._obstore.get, self._long(), key)
-        except self._errors as error:
+        except self.errors as error:
             self._absent(error, said=True)
             return None
         return self._stream(reply)
@@ -321,5 +321,5 @@ class ObstorePlane:
         try:
             for piece in reply.stream(min_chunk_size=CHUNK_BYTES):
                 yield bytes(piece)
-        except self._errors as error:
+        except self.errors as error:
             self._failed(error)

@@ -7,7 +7,6 @@ says what to do.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from tclog.errors import (
@@ -57,260 +56,99 @@ BAD_CERTIFICATE = "BadCertificate"
 NO_TLS = "NoTls"
 UNOBTAINED = "NoToken"
 WEB_PAGE = "WebPage"
+# obstore's error for a create that found the object there.
+EXISTS = "AlreadyExists"
 _NOT_SENT = (NO_CREDENTIALS, UNOBTAINED, MISCONFIGURED, BAD_CERTIFICATE, NO_TLS)
 
 
-class _Told(NamedTuple):
-    """The parts of a message: the bucket, its server, and the failure."""
+class _Row(NamedTuple):
+    """What the user is told of some codes and statuses: the class, message, hint and code word.
 
-    where: str
-    bucket: str
-    at: str  # what names the server to the AWS client
-    failure: Failure
+    The message may name the bucket, ``where`` it is, the server's ``words``, and each part of the
+    failure. A hint that ends with ``--bucket`` is about this bucket.
+    """
 
-    @property
-    def words(self) -> str:
-        """What the server said, with its code."""
-        said = self.failure.text
-        return f"{self.failure.told}: {said}" if said else self.failure.told
+    on: tuple[str | int, ...]
+    kind: type[StoreError]
+    says: str
+    hint: str = "tclog doctor"
+    code: str | None = None
 
 
-def _missing(told: _Told) -> StoreError:
+_OTHER = _Row((), StoreError, "{where} answers {words}")
+_AWAY = _Row((408,), StoreUnreachable, "{where} cannot be reached: answers {told}")
+# fmt: off
+_KMS = _Row(
+    (), StoreDenied, "{where} cannot use the key that encrypts the bucket ({words})",
+    hint="aws s3api get-bucket-encryption --bucket", code="store-key")
+_UNSUMMED = _Row(
+    (), StoreError,
+    "{where} requires a checksum with each object ({words}), as with Object Lock",
+    hint="export TCLOG_CHECKSUM=sha256", code="store-config")
+_IN_REGION = _Row(
+    (), StoreError, "{where} is in the region {region}",
+    hint="export TCLOG_REGION={quoted_region}", code="store-region")
+_ELSEWHERE = _Row(
+    ("AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect",
+     "TemporaryRedirect", 301, 307, 308),
+    StoreError, "{where} is in another region, or at another endpoint",
+    hint="aws s3api get-bucket-location --bucket", code="store-region")
+_ROWS = (
     # No hint to create the bucket: if a log was there, that would silently begin another one.
-    return StoreMissing(
-        f"the bucket {told.bucket!r} does not exist ({told.where})", hint="tclog where"
-    )
-
-
-def _late(told: _Told) -> StoreError:
-    return StoreDenied(
-        f"{told.where} refuses requests because this machine's clock is more than 15 minutes off",
-        code="clock-skewed",
-        hint="date -u",
-    )
-
-
-def _without_keys(told: _Told) -> StoreError:
-    return StoreDenied(
-        f"no AWS credentials were found for {told.where}",
-        code="credentials-missing",
-        hint="export AWS_ACCESS_KEY_ID=ID AWS_SECRET_ACCESS_KEY=SECRET",
-    )
-
-
-def _without_token(told: _Told) -> StoreError:
-    return StoreDenied(
-        f"the credentials for {told.where} cannot be loaded: {told.failure.text}",
-        code="credentials-missing",
-        hint="aws configure list",
-    )
-
-
-def _expired(told: _Told) -> StoreError:
-    return StoreDenied(
-        f"the credentials for {told.where} have expired ({told.words}): get new ones",
-        code="credentials-expired",
-        hint="aws configure list",
-    )
-
-
-def _wrong_keys(told: _Told) -> StoreError:
-    return StoreDenied(
-        f"{told.where} does not accept the credentials ({told.words}): the key id or the secret"
-        " is wrong, or belongs to another server",
-        code="credentials-invalid",
-        hint="aws configure list",
-    )
-
-
-def _misconfigured(told: _Told) -> StoreError:
-    return StoreError(
-        f"{told.where} cannot be used with the AWS configuration here: {told.failure.text}",
-        code="store-config",
-        hint="aws configure list",
-    )
-
-
-def _elsewhere(told: _Told) -> StoreError:
-    region = told.failure.region
-    place = f"in the region {region}" if region else "in another region, or at another endpoint"
-    return StoreError(
-        f"{told.where} is {place}",
-        code="store-region",
-        hint=to_run("export", f"TCLOG_REGION={region}")
-        if region
-        else to_run("aws s3api get-bucket-location --bucket", told.bucket, then=told.at),
-    )
-
-
-def _denied(told: _Told) -> StoreError:
-    return StoreDenied(
-        f"{told.where} denies the request ({told.words}); without s3:ListBucket it gives this"
-        " answer for absent objects too",
-        hint="tclog doctor",
-    )
-
-
-def _account(told: _Told) -> StoreError:
-    return StoreDenied(
-        f"{told.where} is closed to this account ({told.words}): only the provider can change that",
-        code="store-account",
-        hint="aws sts get-caller-identity",
-    )
-
-
-def _key_of_kms(told: _Told) -> StoreError:
-    return StoreDenied(
-        f"{told.where} cannot use the key that encrypts the bucket ({told.words})",
-        code="store-key",
-        hint=to_run("aws s3api get-bucket-encryption --bucket", told.bucket, then=told.at),
-    )
-
-
-def _unsummed(told: _Told) -> StoreError:
-    return StoreError(
-        f"{told.where} requires a checksum with each object ({told.words}), as with Object Lock",
-        code="store-config",
-        hint="export TCLOG_CHECKSUM=sha256",
-    )
-
-
-def _archived(told: _Told) -> StoreError:
-    return StoreError(
-        f"an object in {told.where} was archived ({told.words}), perhaps by a life-cycle rule;"
-        " restore the object and remove the rule",
-        code="object-archived",
-        hint=to_run(
-            "aws s3api get-bucket-lifecycle-configuration --bucket", told.bucket, then=told.at
-        ),
-    )
-
-
-def _full(told: _Told) -> StoreError:
-    return StoreFull(f"{told.where} has no space left ({told.words})", hint="tclog doctor")
-
-
-def _unfit(told: _Told) -> StoreError:
-    return StoreUnfit(
-        f"{told.where} does not implement conditional writes ({told.words})", hint="tclog doctor"
-    )
-
-
-def _untrusted(told: _Told) -> StoreError:
-    return StoreError(
-        f"the certificate of {told.where} is not trusted here ({told.failure.text})",
-        code="store-certificate",
-        hint="export AWS_CA_BUNDLE=FILE",
-    )
-
-
-def _plain(told: _Told) -> StoreError:
-    return StoreError(
-        f"{told.where} does not speak TLS ({told.failure.text}): should its endpoint be http://?",
-        code="bad-endpoint",
-        hint="tclog where",
-    )
-
-
-def _not_s3(told: _Told) -> StoreError:
-    return StoreError(
-        f"{told.where} does not answer like S3 ({told.words}): is it a web site or a console,"
-        " or is a proxy in between?",
-        code="not-a-store",
-        hint="tclog where",
-    )
-
-
-def _proxy(told: _Told) -> StoreError:
-    return StoreError(
-        f"the proxy in front of {told.where} requires credentials ({told.words})",
-        code="proxy-denied",
-        hint="tclog where",
-    )
-
-
-def _busy(told: _Told) -> StoreError:
-    return StoreUnreachable(
-        f"{told.where} limits the request rate ({told.words})",
-        code="store-busy",
-        hint="run the same command again",
-    )
-
-
-def _unreachable(told: _Told) -> StoreError:
-    failure = told.failure
-    detail = f"answers {failure.told}" if failure.status else failure.text
-    return StoreUnreachable(f"{told.where} cannot be reached: {detail}", hint="tclog doctor")
-
-
-def _other(told: _Told) -> StoreError:
-    return StoreError(f"{told.where} answers {told.words}", hint="tclog doctor")
-
-
-_Meaning = Callable[[_Told], StoreError]
-_BY_CODE: Mapping[str, _Meaning] = {
-    code: meaning
-    for meaning, codes in (
-        (_missing, ("NoSuchBucket", "InvalidBucketName")),
-        (_late, ("RequestTimeTooSkewed",)),
-        (_expired, ("ExpiredToken", "TokenRefreshRequired", "RequestExpired")),
-        (_wrong_keys, ("InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch")),
-        (
-            _elsewhere,
-            (
-                "AuthorizationHeaderMalformed",
-                "IllegalLocationConstraintException",
-                "PermanentRedirect",
-                "TemporaryRedirect",
-            ),
-        ),
-        (_denied, ("AccessDenied", "InvalidSecurity", "UnauthorizedAccess")),
-        (_account, ("AccountProblem", "AllAccessDisabled", "NotSignedUp", "UserSuspended")),
-        (_archived, ("InvalidObjectState",)),
-        (
-            _full,
-            ("InsufficientStorage", "QuotaExceeded", "ServiceQuotaExceeded", "XMinioStorageFull"),
-        ),
-        (_unfit, ("NotImplemented",)),
-        (_not_s3, ("MethodNotAllowed", WEB_PAGE)),
-        (
-            _busy,
-            (
-                "RequestLimitExceeded",
-                "SlowDown",
-                "SlowDownRead",
-                "SlowDownWrite",
-                "TooManyRequests",
-            ),
-        ),
-        (_without_keys, (NO_CREDENTIALS,)),
-        (_without_token, (UNOBTAINED,)),
-        (_misconfigured, (MISCONFIGURED,)),
-        (_untrusted, (BAD_CERTIFICATE,)),
-        (_plain, (NO_TLS,)),
-    )
-    for code in codes
-}
-_BY_STATUS: Mapping[int, _Meaning] = {
-    0: _unreachable,
-    301: _elsewhere,
-    307: _elsewhere,
-    308: _elsewhere,
-    401: _denied,
-    403: _denied,
-    405: _not_s3,
-    407: _proxy,
-    408: _unreachable,
-    429: _busy,
-    501: _unfit,
-    507: _full,
-}
+    _Row(("NoSuchBucket", "InvalidBucketName"), StoreMissing,
+         "the bucket {bucket!r} does not exist ({where})", hint="tclog where"),
+    _Row(("RequestTimeTooSkewed",), StoreDenied,
+         "{where} refuses requests because this machine's clock is more than 15 minutes off",
+         hint="date -u", code="clock-skewed"),
+    _Row((NO_CREDENTIALS,), StoreDenied, "no AWS credentials were found for {where}",
+         hint="export AWS_ACCESS_KEY_ID=ID AWS_SECRET_ACCESS_KEY=SECRET",
+         code="credentials-missing"),
+    _Row((UNOBTAINED,), StoreDenied, "the credentials for {where} cannot be loaded: {text}",
+         hint="aws configure list", code="credentials-missing"),
+    _Row(("ExpiredToken", "TokenRefreshRequired", "RequestExpired"), StoreDenied,
+         "the credentials for {where} have expired ({words}): get new ones",
+         hint="aws configure list", code="credentials-expired"),
+    _Row(("InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"), StoreDenied,
+         "{where} does not accept the credentials ({words}): the key id or the secret is wrong, or"
+         " belongs to another server", hint="aws configure list", code="credentials-invalid"),
+    _Row((MISCONFIGURED,), StoreError,
+         "{where} cannot be used with the AWS configuration here: {text}",
+         hint="aws configure list", code="store-config"),
+    _Row(("AccessDenied", "InvalidSecurity", "UnauthorizedAccess", 401, 403), StoreDenied,
+         "{where} denies the request ({words}); without s3:ListBucket it gives this answer for"
+         " absent objects too"),
+    _Row(("AccountProblem", "AllAccessDisabled", "NotSignedUp", "UserSuspended"), StoreDenied,
+         "{where} is closed to this account ({words}): only the provider can change that",
+         hint="aws sts get-caller-identity", code="store-account"),
+    _Row(("InvalidObjectState",), StoreError,
+         "an object in {where} was archived ({words}), perhaps by a life-cycle rule; restore the"
+         " object and remove the rule",
+         hint="aws s3api get-bucket-lifecycle-configuration --bucket", code="object-archived"),
+    _Row(("InsufficientStorage", "QuotaExceeded", "ServiceQuotaExceeded", "XMinioStorageFull", 507),
+         StoreFull, "{where} has no space left ({words})"),
+    _Row(("NotImplemented", 501), StoreUnfit,
+         "{where} does not implement conditional writes ({words})"),
+    _Row((BAD_CERTIFICATE,), StoreError, "the certificate of {where} is not trusted here ({text})",
+         hint="export AWS_CA_BUNDLE=FILE", code="store-certificate"),
+    _Row((NO_TLS,), StoreError,
+         "{where} does not speak TLS ({text}): should its endpoint be http://?",
+         hint="tclog where", code="bad-endpoint"),
+    _Row(("MethodNotAllowed", WEB_PAGE, 405), StoreError,
+         "{where} does not answer like S3 ({words}): is it a web site or a console, or is a proxy"
+         " in between?", hint="tclog where", code="not-a-store"),
+    _Row((407,), StoreError, "the proxy in front of {where} requires credentials ({words})",
+         hint="tclog where", code="proxy-denied"),
+    _Row(("RequestLimitExceeded", "SlowDown", "SlowDownRead", "SlowDownWrite", "TooManyRequests",
+          429), StoreUnreachable, "{where} limits the request rate ({words})",
+         hint="run the same command again", code="store-busy"),
+    _Row((0,), StoreUnreachable, "{where} cannot be reached: {text}"),
+    _ELSEWHERE,
+    _AWAY,
+)
+# fmt: on
+_MEANING = {code: row for row in _ROWS for code in row.on}
 # The code of one denied removal among several, which has no status of its own.
-DENIED = {
-    code
-    for code, meaning in _BY_CODE.items()
-    if meaning in (_denied, _expired, _wrong_keys, _account)
-}
+DENIED = {code for code, row in _MEANING.items() if row.kind is StoreDenied}
 
 
 def at_server(endpoint: str | None) -> str:
@@ -320,14 +158,29 @@ def at_server(endpoint: str | None) -> str:
 
 def explain(failure: Failure, settings: S3Settings) -> StoreError:
     """Map a failed request to the one error that says what to do about it."""
-    where = f"s3://{settings.bucket}" + (f" at {settings.endpoint}" if settings.endpoint else "")
-    other = _unreachable if failure.status >= 500 else _other
-    meaning = _BY_CODE.get(failure.code) or _BY_STATUS.get(failure.status, other)
+    row = _row(failure)
+    parts = {
+        **failure._asdict(),
+        "where": f"s3://{settings.bucket}" + f" at {settings.endpoint}" * bool(settings.endpoint),
+        "bucket": settings.bucket,
+        "told": failure.told,
+        "words": ": ".join(filter(None, (failure.told, failure.text))),
+        "quoted_region": quote(failure.region),
+    }
+    hint = row.hint.format(**parts)
+    if hint.endswith("--bucket"):
+        hint = to_run(hint, settings.bucket, then=at_server(settings.endpoint))
+    return row.kind(row.says.format(**parts), code=row.code, hint=hint)
+
+
+def _row(failure: Failure) -> _Row:
     if failure.code.startswith("KMS."):
-        meaning = _key_of_kms
-    elif failure.status == 400 and re.search("checksum|content-md5", failure.text, re.IGNORECASE):
-        meaning = _unsummed
-    return meaning(_Told(where, settings.bucket, at_server(settings.endpoint), failure))
+        return _KMS
+    if failure.status == 400 and re.search("checksum|content-md5", failure.text, re.IGNORECASE):
+        return _UNSUMMED
+    other = _AWAY if failure.status >= 500 else _OTHER
+    row = _MEANING.get(failure.code) or _MEANING.get(failure.status, other)
+    return _IN_REGION if row is _ELSEWHERE and failure.region else row
 
 
 def may_help_again(failure: Failure) -> bool:
@@ -342,4 +195,4 @@ def may_help_again(failure: Failure) -> bool:
 
 def found_there(failure: Failure) -> bool:
     """Whether a create found the object there."""
-    return failure.status in (304, 412) or failure.code == "AlreadyExists"
+    return failure.status in (304, 412) or failure.code == EXISTS

@@ -1,6 +1,8 @@
 """Reads the clients' exceptions as a ``Failure``: status, code, and the server's text.
 
-No other module interprets the vendors' exceptions.
+No other module interprets the vendors' exceptions. A class counts as the first in ``_OBSTORE`` or
+``_BOTO3`` that it is, or derives from, by name: not every release has all classes. Any other class
+counts as a lost answer, which is slower but never wrong.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Any
 from tclog.store.s3.failures import (
     BAD_CERTIFICATE,
     DENIED,
+    EXISTS,
     MISCONFIGURED,
     NO_CREDENTIALS,
     NO_TLS,
@@ -35,41 +38,41 @@ _REDIRECT = "Received redirect without LOCATION"
 # Of the nested errors of a failed connection, the innermost one says most.
 _INNER = r"\b(?:error|message): \"([^\"]*)\""
 
+_OBSTORE = {
+    "AlreadyExistsError": (412, EXISTS),  # also for a 409 that stored nothing
+    "FileNotFoundError": (404, ""),
+    "InvalidPathError": (0, MISCONFIGURED),
+    "NotFoundError": (404, ""),
+    "NotImplementedError": (501, ""),
+    "NotModifiedError": (304, ""),
+    "NotSupportedError": (501, ""),
+    "PermissionDeniedError": (403, ""),
+    "PreconditionError": (412, ""),
+    "UnauthenticatedError": (403, ""),
+    "UnknownConfigurationKeyError": (0, MISCONFIGURED),
+}
+
 
 def obstore_failure(error: Exception) -> Failure:
     """Read status and S3 code out of an obstore error, which keeps them only in its text."""
-    from obstore import exceptions
-
     text, _, debug = str(error).partition("\n\nDebug source")
     status_text, code_text = re.search(_STATUS, text, re.DOTALL), re.search(_CODE, text)
     status = int(status_text[1]) if status_text else 0
     code = (code_text[1] or code_text[2]) if code_text else ""
-    if isinstance(error, exceptions.AlreadyExistsError):
-        # obstore also raises this for a 409 that stored nothing.
-        return Failure(status or 412, "AlreadyExists", text)
-    if isinstance(error, exceptions.InvalidPathError | exceptions.UnknownConfigurationKeyError):
-        code = code or MISCONFIGURED
-    elif not status:
-        status = _status_of(error) or (403 if code in DENIED else 0)
+    of_class, meant = _known(error, _OBSTORE)
+    if meant == EXISTS:
+        return Failure(status or of_class, meant, text)
+    status = status or of_class or (403 if code in DENIED else 0)
     if status_text:
-        return _answered(status, code, status_text[2] or "", text)
+        return _answered(status, code or meant, status_text[2] or "", text)
     if _REDIRECT in text:
         return Failure(301, "", "")
-    return _unanswered(status, code, text.strip() or type(error).__name__, debug)
+    return _unanswered(status, code or meant, text.strip() or type(error).__name__, debug)
 
 
-def _status_of(error: Exception) -> int:
-    """Return the status for a class of obstore's errors; 0 for other classes."""
-    from obstore import exceptions
-
-    kinds: Mapping[int, tuple[type[Exception], ...]] = {
-        304: (exceptions.NotModifiedError,),
-        403: (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError),
-        404: (exceptions.NotFoundError, FileNotFoundError),
-        412: (exceptions.PreconditionError,),
-        501: (exceptions.NotSupportedError, NotImplementedError),
-    }
-    return next((status for status, kind in kinds.items() if isinstance(error, kind)), 0)
+def _known(error: Exception, table: Mapping[str, tuple[int, str]]) -> tuple[int, str]:
+    """Return the status and the code that an error's class stands for."""
+    return next((table[k.__name__] for k in type(error).__mro__ if k.__name__ in table), (0, ""))
 
 
 def _answered(status: int, code: str, body: str, text: str) -> Failure:
@@ -100,63 +103,55 @@ def _short(text: str) -> str:
 
 # -- what boto3 raises -----------------------------------------------------------------------------
 
-_NO_TOKEN = {
-    "CredentialRetrievalError",
-    "LoginError",
-    "MetadataRetrievalError",
-    "NoAuthTokenError",
-    "RefreshWithMFAUnsupportedError",
-    "SSOError",
-    "TokenRetrievalError",
-}
-# Errors that botocore raises before it sends anything. Any other class counts as a lost answer,
-# which is slower but never wrong.
-_UNSENT = {
-    "BaseEndpointResolverError",
-    "ConfigNotFound",
-    "ConfigParseError",
-    "DataNotFoundError",
-    "EndpointProviderError",
-    "InvalidConfigError",
-    "InvalidEndpointConfigurationError",
-    "InvalidProxiesConfigError",
-    "InvalidRegionError",
-    "InvalidRetryConfigurationError",
-    "InvalidS3AddressingStyleError",
-    "MissingDependencyException",
-    "ParamValidationError",
-    "ProfileNotFound",
-    "UnknownCredentialError",
-    "UnknownSignatureVersionError",
-    "UnknownTokenProviderError",
-    "ValidationError",
+_ODD = "Odd"
+# What botocore raises where credentials cannot be loaded.
+_UNLOADED = """
+    CredentialRetrievalError LoginError MetadataRetrievalError NoAuthTokenError
+    RefreshWithMFAUnsupportedError SSOError TokenRetrievalError
+"""
+# What it raises before it sends anything.
+_UNSENT = """
+    ApiVersionNotFoundError BaseEndpointResolverError ConfigNotFound ConfigParseError
+    DataNotFoundError EndpointProviderError InvalidChecksumConfigError InvalidConfigError
+    InvalidDNSNameError InvalidDefaultsMode InvalidEndpointConfigurationError
+    InvalidHostLabelError InvalidIMDSEndpointError InvalidIMDSEndpointModeError
+    InvalidProxiesConfigError InvalidRegionError InvalidRetryConfigurationError
+    InvalidS3AddressingStyleError InvalidS3UsEast1RegionalEndpointConfigError
+    InvalidSTSRegionalEndpointsConfigError MD5UnavailableError MissingDependencyException
+    ParamValidationError ProfileNotFound ServiceNotInRegionError UnknownCredentialError
+    UnknownRegionError UnknownSignatureVersionError UnknownTokenProviderError
+    UnsupportedS3AccesspointConfigurationError UnsupportedS3ArnError
+    UnsupportedS3ConfigurationError UnsupportedServiceProtocolsError
+    UnsupportedSignatureVersionError ValidationError
+"""
+_BOTO3 = {
+    "KeyError": (0, _ODD),  # a header or an element that S3 always sends
+    "ResponseParserError": (0, _ODD),
+    "RecursionError": (307, ""),  # it follows redirects, and these lead in a circle
+    "NoCredentialsError": (0, NO_CREDENTIALS),
+    "PartialCredentialsError": (0, NO_CREDENTIALS),
+    **dict.fromkeys(_UNLOADED.split(), (0, UNOBTAINED)),
+    **dict.fromkeys(_UNSENT.split(), (0, MISCONFIGURED)),
 }
 
 
 def boto3_failure(error: Exception) -> Failure:
     """Read status and S3 code from a botocore error, or find that nothing was sent."""
-    from botocore import exceptions
+    from botocore.exceptions import ClientError
 
-    if isinstance(error, exceptions.ClientError):
+    if isinstance(error, ClientError):
         return _boto3_answered(error.response)
-    if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
-        return Failure(0, NO_CREDENTIALS, str(error))
-    # By name, because not every release of botocore has all classes.
-    kinds = {kind.__name__ for kind in type(error).__mro__}
+    status, code = _known(error, _BOTO3)
     text = _short(str(error))
-    if kinds & {"KeyError", "ResponseParserError"}:
+    if code == _ODD:
         return Failure(0, "", NOT_S3)
-    if "RecursionError" in kinds:
-        return Failure(307, "", "")  # it follows redirects, and these lead in a circle
-    if kinds & _NO_TOKEN:
-        return Failure(0, UNOBTAINED, text)
-    if "SSLError" in kinds:
+    if any(kind.__name__ == "SSLError" for kind in type(error).__mro__):
         untrusted = re.search(r"certificate verify failed: ([^(]*)", text)
         if untrusted:
             return Failure(0, BAD_CERTIFICATE, untrusted[1].strip())
         if "WRONG_VERSION_NUMBER" in text or "record layer failure" in text:
             return Failure(0, NO_TLS, text)
-    return Failure(0, MISCONFIGURED if kinds & _UNSENT else "", text)
+    return Failure(status, code, "" if status else text)
 
 
 def _boto3_answered(response: Mapping[str, Any]) -> Failure:

@@ -86,9 +86,10 @@ def cli(rows: Sequence[Record]) -> Chapter:
                 max(file.values()) < 2)]  # fmt: skip
     text = [
         "## One process for each operation\n",
-        f"What a script or an agent pays that calls the command: a whole process, {rounds} rounds,"
-        " medians. The inbox holds three unread messages. On the folder, with fsync, beside"
-        " `python -c 'import click'`, the least that a command line with that library can take:\n",
+        f"The price of one command for a script or an agent: a whole process, {rounds} rounds,"
+        " medians. The inbox holds three unread messages. The first table is for a folder with"
+        " fsync, as multiples of `python -c 'import click'`, the least that a command line with"
+        " that library can take.\n",
         table(["Operation", "Wall time", "CPU time", "Peak memory"],
               [[op, f"{file[op]:.2f} ×",
                 f"{middle(by['tclog', 'file', op], 'cpu_s') / middle(click, 'cpu_s'):.2f} ×",
@@ -109,10 +110,10 @@ def cli(rows: Sequence[Record]) -> Chapter:
                 max(memory.values()) <= 1 / 2),
         ]  # fmt: skip
         text += [
-            "On Ceph, as a share of what Tracecraft takes for the same on the same gateway. *New"
-            " machine* is tclog without anything remembered, so it reads the project's mark and"
-            " finds the head of the key first. The gateway speaks plain HTTP; over HTTPS tclog also"
-            " reads the system's certificates, which is not measured here:\n",
+            "The next table is for Ceph, as shares of Tracecraft's time or memory for the same"
+            " operation on the same gateway. *New machine* is tclog without a cache. It first reads"
+            " the project's mark and finds the head of the key. The gateway speaks plain HTTP. Over"
+            " HTTPS tclog also reads the system's certificates, which is not measured here.\n",
             table(["Operation", "Wall time", "CPU time", "Peak memory", "Wall time, new machine"],
                   [[op, f"{wall[op]:.3f} (1/{1 / wall[op]:.1f})", f"{cpu[op]:.3f}",
                     f"{memory[op]:.3f}", f"{times(new, peer, op, 'wall_s'):.3f}"]
@@ -127,14 +128,14 @@ def cli(rows: Sequence[Record]) -> Chapter:
     if ("etcdctl", "etcd", "claim") in by:
         near = [op for op in OPERATIONS if ("etcdctl", "etcd", op) in by]
         text += [
-            "etcd's own client, a compiled program that asks a server, is the faster command; what"
-            " tclog on Ceph takes beside it:\n",
+            "etcd's own client is a compiled program that asks a server, and is faster. This table"
+            " compares tclog with it.\n",
             table(["Operation", "tclog on Ceph ÷ etcdctl", "tclog on a folder ÷ etcdctl"],
                   [[op, _times(times(tclog, ("etcdctl", "etcd"), op, "wall_s")),
                     _times(times(("tclog", "file"), ("etcdctl", "etcd"), op, "wall_s"))]
                    for op in near]),
         ]  # fmt: skip
-    text += ["Medians here, for orientation:\n", _medians(by)]
+    text += ["The medians on this machine, for orientation:\n", _medians(by)]
     return Chapter("\n".join(text), plots, aims)
 
 
@@ -179,30 +180,30 @@ def requests(rows: Sequence[Record]) -> Chapter:
               "equal" if same else "not equal", same)  # fmt: skip
     text = [
         "## Requests\n",
-        "What an operation asks of the store, counted at the store's verbs: with a key of so many"
-        " versions (the inbox and the counter have a tenth of them), and in a generated project of"
-        " so many events, where a sender or reader who knows nothing takes in broadcasts, too."
-        " *Warm* is a process, or a cache, that knew the newest version; *cold* knows nothing."
-        " `create` is a PUT that may not overwrite, `stat` a HEAD.\n",
+        "The store requests of each operation, counted at the store's verbs. Two columns are for a"
+        " key with so many versions (the inbox and the counter have a tenth of them). The others"
+        " are for a generated project with so many events, where a cold sender or reader also"
+        " merges broadcasts. *Warm* is a process, or a cache, that knew the newest version; *cold*"
+        " knows nothing. `create` is a PUT that may not overwrite, `stat` a HEAD.\n",
         table(heads, lines),
         _cold_on_a_folder(rows),
         "### What they cost\n",
-        f"US dollars for a million of each operation, for requests alone, by published prices"
-        f" (`bench/prices.py`, as of {AS_OF}; not counted: storage, traffic, free tiers, the mark"
-        " of a project, which a command reads again every quarter of an hour):\n",
+        f"US dollars for the requests of a million of each operation, by published prices"
+        f" (`bench/prices.py`, as of {AS_OF}). Not counted are storage, traffic, free tiers, and"
+        " the mark of a project, which commands read again every quarter of an hour.\n",
         table(["Operation", *PRICES], costs),
     ]
     return Chapter("\n".join(text), {}, [aim])
 
 
 def _cold_on_a_folder(rows: Sequence[Record]) -> str:
-    """Say what a request costs that is one request anywhere, but no small one everywhere."""
+    """Say what a cold LIST costs: one request everywhere, but a large one on a folder."""
     took = {r["versions"]: r["wall_s"] for r in rows
             if r.get("versions") and (r["op"], r["known"]) == ("memory get", "cold")}  # fmt: skip
     few, many = min(took), max(took)
     return (
-        "A bucket lists the newest version first, whatever the length. A folder cannot: there a"
-        " *cold* LIST reads the names of all versions of the key, so that the first get of a new"
+        "A bucket lists the newest version first, for chains of any length. A folder cannot: a"
+        " *cold* LIST reads the names of all versions of the key there. So the first get of a new"
         f" machine took {ms(took[few])} at {few:,} versions and {ms(took[many])} at {many:,}.\n"
     )
 
@@ -245,23 +246,23 @@ def races(rows: Sequence[Record]) -> Chapter:
     ]
     text = [
         "## Claim races\n",
-        "So many processes, each with an open log, are told at one moment to claim the same fresh"
-        " step. In every round exactly one won, and the log names the same winner: the run ends"
-        " with an error otherwise. How long a claim took is counted from the process's own start"
-        " of it, so waiting for one of the two cores counts as soon as it has begun. A loser writes"
-        " its attempt, loses, and then asks side by side who won, what followed (the step may be"
-        " free again), and what time it is at the store (the lease may have ended): 5 requests and"
-        " 3 round trips where a winner makes 2. The folder is without fsync here.\n",
-        "A winner is also who was lucky, with the store and with the cores. How much of the ratio"
-        " is that, the *bare requests* tell: each process puts an object of the same size, then"
-        " creates the name, and a loser reads what has it, in turns with the claims of tclog. Who"
-        " writes an object before its name can do with no less, and learns less. *Simulated S3*"
-        f" takes {latency} ms for each way of a request, the median of a log-normal distribution:"
-        " there the luckiest of 50 wins; its time owes nothing to this machine. *Whole commands*"
-        " are started one after the other, without waiting, so Python's start counts; one ended"
-        " with 0, all others with 4.\n",
-        "In multiples of what those with bare requests took, by the medians, a winner and a loser"
-        f" of tclog took {', '.join(beside)}.\n",
+        "Processes with an open log all claim the same fresh step at one moment. In every round"
+        " exactly one won, and the log names the same winner; otherwise the run ends with an error."
+        " The time of a claim counts from the moment at which its process starts it. So it includes"
+        " the wait for one of the two cores from then on. A loser writes its attempt and loses."
+        " Then it asks three things side by side: the winner, what followed (the step may be free"
+        " again), and the store's time (the lease may have ended). That is 5 requests and 3 round"
+        " trips, where a winner makes 2. The folder is without fsync here.\n",
+        "Winners are also lucky, with the store and with the cores. The *bare requests* show how"
+        " much of the ratio is luck. There each process puts an object of the same size, then"
+        " creates the name, and a loser reads the object that has the name. These rounds alternate"
+        " with the claims of tclog. A client that writes an object before its name cannot do with"
+        f" fewer requests, and learns less. *Simulated S3* takes {latency} ms for each way of a"
+        " request, the median of a log-normal distribution. There the luckiest of 50 wins, and the"
+        " time does not depend on this machine. *Whole commands* are started one after the other,"
+        " without waiting, so Python's start counts. One ended with 0, all others with 4.\n",
+        "Compared with the medians of bare requests, a winner and a loser of tclog took"
+        f" {', '.join(beside)}.\n",
         table(["Store", "What", "Processes", "Rounds", "Losers ÷ winners", "Winners' median",
                "Losers' median", "Losers' 99th percentile"], lines),
         plot("races", "Time of winners and losers against the number of processes"),
@@ -311,11 +312,12 @@ def senders(rows: Sequence[Record]) -> Chapter:
     latency = next(r["latency_ms"] for r in rows if r["store"] == "simulated")
     text = [
         "## Senders to one inbox\n",
-        "Senders that send without a pause to the same inbox. tclog lets those who lose share"
-        " versions (*combining*); the plain loop, which only races, is the same code with that"
-        f" switched off. Simulated: {latency} ms for each way of a request, about what S3 takes in"
-        " the same region; the time is the simulation's and owes nothing to this machine. On Ceph"
-        " and the folder: real processes on two cores, which are busy long before the store is.\n",
+        "Senders send to the same inbox without a pause. In tclog, losers share versions"
+        " (*combining*). The plain loop, which only races, is the same code with combining off."
+        f" Simulated S3 takes {latency} ms for each way of a request, about as long as S3 in the"
+        " same region. Its time is the simulation's and does not depend on this machine. On Ceph"
+        " and the folder, real processes run on two cores, which are busy long before the store"
+        " is.\n",
         table(["Store", "Senders", "Messages a second", "99th percentile sooner",
                "Messages/s, combining", "Messages/s, plain", "Requests a message"], lines),
         plot("senders", "Messages a second against the number of senders"),
@@ -356,23 +358,24 @@ def rates(rows: Sequence[Record]) -> Chapter:
     )
     text = [
         "## Operations a second in one process\n",
-        "One thread, one open log, no process to start; the median of three runs.\n",
+        "One thread with one open log, so no process starts. Medians of three runs.\n",
         table(["Operation", *(names[store] for store in stores)], lines),
-        "Where other work takes the cores, these are low. For each second of CPU time, the system's"
-        f" share included, {by_cpu:,.0f} of `{op}` got through, on the folder without fsync."
+        "These numbers are low where other work takes the cores. On the folder without fsync,"
+        f" {by_cpu:,.0f} of `{op}` were done in each second of CPU time, the system's share"
+        " included."
         + (
-            " A fresh key is a folder of its own with one file in it, and its event another: this"
-            f" disk made {middle(made['make a folder'], 'per_s'):,.0f} empty folders, or"
-            f" {middle(made['make a file'], 'per_s'):,.0f} empty files, a second meanwhile. (On"
-            " ext4 it makes few where many were removed within the last minutes.)"
+            " A fresh key is a folder with one file in it, and its event is another file. This disk"
+            f" made {middle(made['make a folder'], 'per_s'):,.0f} empty folders, or"
+            f" {middle(made['make a file'], 'per_s'):,.0f} empty files, a second meanwhile. (ext4"
+            " makes few for minutes after many were removed.)"
             if made
             else ""
         )
         + "\n",
         f"With fsync the disk decides. This one flushed {disk:,.0f} small files a second"
         f" meanwhile. A memory set of a fresh key needs {flushes:g} flushes, so {safe:,.0f} of"
-        f" them a second are {safe * flushes / disk:.2f} times the disk's rate. (Over 1 where it"
-        " flushes several files, or a folder, for the price of one.)\n",
+        f" them a second are {safe * flushes / disk:.2f} times the disk's rate. (A disk that"
+        " flushes several files, or a folder, for the price of one gives a value over 1.)\n",
     ]
     return Chapter("\n".join(text), {}, [aim])
 
@@ -402,11 +405,11 @@ def history(rows: Sequence[Record]) -> Chapter:
     aims = _looking({op: by[op, largest] for op in ops}, largest, start[largest])
     text = [
         "## A growing log\n",
-        "Generated logs in a folder: a day's work of eight agents, however many events. Whole"
-        " processes. *New machine* has nothing in its cache. What acts is not to depend on the size"
-        f" of the log: it took at most {most:.2f} × the CPU time at {largest:,} events that it took"
-        f" at {min(sizes):,}. What looks back brings its index up to date first, and pays for what"
-        " is new. *Growth* is that of CPU time, from the smallest to the largest log.\n",
+        "Generated logs in a folder, each a day's work of eight agents. Whole processes. *New"
+        " machine* has an empty cache. Commands that act should not depend on the size of the log:"
+        f" they took at most {most:.2f} × the CPU time at {largest:,} events that they took at"
+        f" {min(sizes):,}. Commands that look back first bring the index up to date, and pay for"
+        " new events. *Growth* is that of CPU time, from the smallest to the largest log.\n",
         table(["Command", "Growth", *(f"{e:,} events" for e in sizes),
                f"CPU time, {largest:,}", f"Peak memory, {largest:,}"], lines),
         plot("history", "CPU time of commands against the size of the log"),
@@ -421,7 +424,7 @@ def history(rows: Sequence[Record]) -> Chapter:
 
 
 def million(rows: Sequence[Record]) -> Chapter:
-    """One log of a million events, of which most is packed and the objects of events are gone."""
+    """One log of a million events: most are packed, and their objects are gone."""
     by = grouped([row for row in rows if row["part"] == "million"], "op")
     python = by.pop("python")
     start_s = middle(python, "wall_s")
@@ -441,12 +444,12 @@ def million(rows: Sequence[Record]) -> Chapter:
     ]  # fmt: skip
     text = [
         "## A million events\n",
-        "A generated log of ten days, as dense as the one of 100,000 events above, as `tclog pack`"
-        " and `tclog gc --delete` leave it: every slot is there, packs of all but the last hours,"
-        " and the objects of the events of the last day. In a folder. A first sync reads the packs,"
-        " checks every id and link, and fills the index (CPU time is that of all its processes,"
-        " peak memory that of the greatest). The first `diff` works out who held which step when;"
-        " *asking every chain* is what the first sync of a day does.\n",
+        "A generated log of ten days in a folder, as dense as the one of 100,000 events above, and"
+        " as `tclog pack` and `tclog gc --delete` leave it. It has every slot, packs of all but the"
+        " last hours, and the objects of the events of the last day. A first sync reads the packs,"
+        " checks every id and link, and fills the index. (CPU time is that of all its processes,"
+        " peak memory that of the largest.) The first `diff` works out which agent held which step,"
+        " and when. *Asking every chain* is what the first sync of a day does.\n",
         table(["Command", "Runs", "Wall time", "Slowest", "CPU time", "Peak memory"], lines),
         _floor(python),
         *_bytes(rows),
@@ -474,8 +477,8 @@ def _looking(by: Mapping[str, Sequence[Record]], events: int, start_s: float) ->
 
 def _floor(rows: Sequence[Record]) -> str:
     return (
-        f"What a process takes at its peak cannot be seen below {mb(middle(rows, 'peak_bytes'))},"
-        " which the driver takes that starts it.\n"
+        f"Peak memory below {mb(middle(rows, 'peak_bytes'))} cannot be seen, because the driver"
+        " that starts the process takes that much.\n"
     )
 
 

@@ -18,24 +18,24 @@ PLOTS = "benchmarks"
 HEAD = """\
 # Benchmarks
 
-How fast tclog is beside others, and what its speed depends on. This page and its plots are
-written by `scripts/bench` from the samples in `bench/results/`, every one of which is kept. To
-measure anew:
+How fast tclog is beside other tools, and what its speed depends on. `scripts/bench` writes this
+page and its plots from the samples in `bench/results/`, and every sample is kept. These commands
+measure again:
 
 ```sh
 scripts/bench                  # everything but the part million
-scripts/bench --big            # that, too
+scripts/bench --big            # also the part million
 scripts/bench cli races        # some parts
-scripts/bench --report         # write this page anew from the kept samples
+scripts/bench --report         # only write this page again from the kept samples
 ```
 
-It makes what it needs: tclog from a wheel in an environment of its own, Tracecraft 0.2.5 from its
-package, one node of Ceph with its S3 gateway, and one node of etcd, which stands for what one gets
-by running a server. All of that runs on one machine, beside the processes that are measured.
+`scripts/bench` sets up what it needs: tclog from a wheel in an environment of its own, Tracecraft
+0.2.5 from its package, one node of Ceph with its S3 gateway, and one node of etcd. etcd shows what
+a server gives. All of this runs on one machine, beside the measured processes.
 
 **Read ratios, not seconds.** The machine is small, shared and noisy, and its seconds say nothing
-about yours. What is compared is measured in turns, in one run, so both sides have the same luck;
-medians are quoted. No figure here is a promise.
+about yours. Compared tools are measured in turns, in one run, so both sides have the same luck. The
+figures are medians. None of them is a promise.
 """
 
 
@@ -101,8 +101,8 @@ def _machine(samples: Mapping[str, Sequence[Record]]) -> str:
         f"Measured on {' to '.join(dict.fromkeys((days[0], days[-1])))}: {first['cores']} cores,"
         f" {first['memory_bytes'] / 2**30:.0f} GiB of memory, {first['system']}"
         f" {first['machine']}, Python {first['python']}. Other work ran on the machine meanwhile:"
-        f" its load average was {min(loads):g} to {max(loads):g}. Where that is above the number of"
-        " cores, a wall time is mostly waiting for one of them; CPU time stands beside it.\n"
+        f" its load average was {min(loads):g} to {max(loads):g}. If that is above the number of"
+        " cores, a wall time is mostly a wait for one of them. So the page also gives CPU time.\n"
     )
 
 

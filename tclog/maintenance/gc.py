@@ -11,9 +11,7 @@ nobody includes any more; and packs that were folded into a later one which was 
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from typing import NamedTuple
 
 from tclog.chain.append import append
@@ -24,6 +22,7 @@ from tclog.domain.packs import RaiseFloor, State, decide
 from tclog.errors import Refused
 from tclog.event import PACKS, EventId
 from tclog.event.packs import events_of
+from tclog.maintenance.scratch import Scratch
 from tclog.store.base import Delete
 from tclog.sync.objects import PAGES_MAX, Listing, Progress, event_of, pack_of, unseen
 from tclog.sync.packfiles import HOUR_US, after, need_pack, read_pack, read_packs_head
@@ -60,7 +59,7 @@ def collect(
         Refused: others pack again and again.
     """
     for nth in range(TRIES_MAX):
-        with closing(_Held()) as held:
+        with _Held() as held:
             collecting = _Collecting(client, held, progress or unseen)
             try:
                 return (yield from collecting.collect(remove=remove))
@@ -70,30 +69,22 @@ def collect(
     raise AssertionError
 
 
-class _Held:
-    """The events that packs hold, and the objects that may go: in a temporary database."""
+class _Held(Scratch):
+    """The events that packs hold, and the objects that may go."""
 
-    def __init__(self) -> None:
-        self._db = sqlite3.connect("", isolation_level=None)
-        self._db.executescript(
-            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-32768;"
-            "CREATE TABLE held(event BLOB PRIMARY KEY) WITHOUT ROWID;"
-            "CREATE TABLE old(key TEXT PRIMARY KEY, size INTEGER, stored TEXT, held INTEGER)"
-            " WITHOUT ROWID; BEGIN"
-        )
-
-    def close(self) -> None:
-        self._db.close()
+    TABLES = """
+CREATE TABLE held(event BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE old(key TEXT PRIMARY KEY, size INTEGER, stored TEXT, held INTEGER) WITHOUT ROWID;
+"""
 
     def hold(self, event: EventId) -> None:
-        self._db.execute("INSERT OR IGNORE INTO held VALUES(?)", (bytes.fromhex(event),))
+        self._insert("held", bytes.fromhex(event))
 
     def holds(self, event: EventId) -> bool:
-        find = "SELECT 1 FROM held WHERE event=?"
-        return self._db.execute(find, (bytes.fromhex(event),)).fetchone() is not None
+        return self._one("SELECT 1 FROM held WHERE event=?", bytes.fromhex(event)) is not None
 
     def mark(self, key: str, size: int, stored: str, *, held: bool) -> None:
-        self._db.execute("INSERT OR IGNORE INTO old VALUES(?, ?, ?, ?)", (key, size, stored, held))
+        self._insert("old", key, size, stored, held)
 
     def unmark_since(self, before: str) -> None:
         """Forget the objects that are not before a stamp: they are too young."""
@@ -106,7 +97,7 @@ class _Held:
     def marked(self) -> tuple[int, int, str]:
         """Return how many objects may go, their bytes, and the last of their keys."""
         find = "SELECT count(*), coalesce(sum(size), 0), coalesce(max(key), '') FROM old"
-        count, size, last = self._db.execute(find).fetchone()
+        count, size, last = self._one(find)
         return int(count), int(size), str(last)
 
     def page(self, behind: str) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from tclog.event import ALL, MARK, VersionId, chain_folder, chain_id, digest, en
 from tclog.log.inbox import send_message
 from tclog.log.memory import set_value
 from tclog.log.project import create_project
-from tclog.maintenance.copies.copy import Copied, Range, Seen, _Copy, _is_part, _is_small, copy_log
+from tclog.maintenance.copies.copy import Copied, Range, _Copy, _is_part, _is_small, _Keys, copy_log
 from tclog.store.base import Entry, Found
 
 from .world import World
@@ -148,7 +147,7 @@ def test_a_chain_ends_before_what_is_missing_or_does_not_follow(world: World, ho
     assert done.damaged == 1
     assert [key for key in told.sink.keys if key.startswith(chain_folder(A))] == [slot_key(A, 1)]
     told = Told()
-    with closing(Seen()) as seen:
+    with _Keys() as seen:
         copy = _Copy(told.sink, told.tell, told.note, "", told.count, seen)
         copy._listed = {chain_folder(A): 2, chain_folder(B): 1}
         copy._owed = {chain_folder(A): 3, chain_folder(B): 3}
@@ -162,7 +161,7 @@ def test_a_chain_ends_before_what_is_missing_or_does_not_follow(world: World, ho
 def test_a_copy_that_goes_on_from_another_version_is_refused(world: World) -> None:
     told = Told()
     told.sink.objects[slot_key(A, 1)] = b"another"
-    with closing(Seen()) as seen:
+    with _Keys() as seen:
         copy = _Copy(told.sink, told.tell, told.note, "", told.count, seen)
         with pytest.raises(Refused) as refused:
             world.run(copy.slots([Range(chain_folder(A), 2, 3)]))
@@ -178,7 +177,7 @@ def test_the_broadcasts_that_an_inbox_has_taken_in_are_owed(world: World, missin
         world.run(send_message(world["alice"], "@all", f"all {nth}"))
     world.run(send_message(world["alice"], "bob", "direct"))
     told, inbox = Told(), chain_folder(chain_id("inbox", "bob"))
-    with closing(Seen()) as seen:
+    with _Keys() as seen:
         copy = _Copy(told.sink, told.tell, told.note, "", told.count, seen)
         copy._listed = {inbox: 1, chain_folder(ALL): 2 - missing}
         world.run(copy.slots([Range(chain_folder(ALL), 1, 2 - missing)] if missing == 1 else []))
@@ -192,7 +191,7 @@ def test_the_broadcasts_that_an_inbox_has_taken_in_are_owed(world: World, missin
 def gone(world: World, *keys: str) -> dict[str, str]:
     """Return what is told of objects that were listed and then missing."""
     told = Told()
-    with closing(Seen()) as seen:
+    with _Keys() as seen:
         copy = _Copy(told.sink, told.tell, told.note, "", told.count, seen)
         copy._gone = list(keys)
         world.run(copy.tell_missing(0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from tclog.event import blob_key, chain_id, slot_key
 from tclog.event.packs import PackReader, decode_seen, events_of
 from tclog.index import Index
 from tclog.log.memory import get_value, set_value
-from tclog.maintenance.copies.copy import Seen, _Copy, unseen_junk
+from tclog.maintenance.copies.copy import _Copy, _Keys, unseen_junk
 from tclog.maintenance.gc import _Collecting, _Held, collect
 from tclog.maintenance.pack import pack
 from tclog.maintenance.void import void
@@ -160,7 +159,7 @@ def test_a_pack_is_held_if_all_of_its_events_are(world: World, index: Index) -> 
     assert name is not None
     events = [event for event, _ in events_of(PackReader(found.data, name))]
     assert len(events) == 3
-    with closing(_Held()) as held:
+    with _Held() as held:
         collecting = _Collecting(world["keeper"], held, unseen)
         for event in events:
             assert not world.run(collecting._is_held(name))
@@ -180,7 +179,7 @@ def test_a_copy_tells_of_events_after_the_last_hour_of_which_some_may_be_missing
     assert floor
     told: list[str] = []
     gone = [f"events/{hour}/x.json" for hour in (floor[:-2] + "00", floor, floor[:-2] + "99")]
-    with closing(Seen()) as seen_keys:
+    with _Keys() as seen_keys:
         copy = _Copy(Kept(), lambda key, _: told.append(key), unseen_junk, "", unseen, seen_keys)
         copy._gone = gone
         head = world.run(newest_slot(PACKS_FOLDER))

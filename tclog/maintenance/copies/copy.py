@@ -20,9 +20,8 @@ which only the newest versions are missing.
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import Any, NamedTuple
 from typing import Protocol as Structural
 
@@ -55,6 +54,7 @@ from tclog.event import (
     slot_seq,
 )
 from tclog.event.names import SEQ_MAX
+from tclog.maintenance.scratch import Scratch
 from tclog.store.base import Entry, Found, Get, GetFile, Stat
 from tclog.sync.audit import blobs_in
 from tclog.sync.objects import (
@@ -159,7 +159,7 @@ def copy_log(
         NotFound: there is no project.
         Refused: the sink holds an object that differs.
     """
-    with closing(Seen()) as seen:
+    with _Keys() as seen:
         return (yield from _copy(_Copy(sink, tell, note, mount, progress or unseen, seen)))
 
 
@@ -191,7 +191,7 @@ def _copy(copy: _Copy) -> Protocol[Copied]:
 
 class _Copy:
     def __init__(
-        self, sink: Sink, tell: Tell, note: Tell, mount: str, progress: Progress, seen: Seen
+        self, sink: Sink, tell: Tell, note: Tell, mount: str, progress: Progress, seen: _Keys
     ) -> None:
         self.sink = sink
         self._note = note
@@ -499,24 +499,14 @@ def _is_part(txn: Mapping[str, Any], found: Found) -> bool:
     return not isinstance(record, dict) or record.get("txn") == txn
 
 
-class Seen:
-    """The keys that were seen, in a temporary database, so memory stays small."""
+class _Keys(Scratch):
+    """The keys that were seen."""
 
-    def __init__(self) -> None:
-        self._db = sqlite3.connect("", isolation_level=None)
-        self._db.executescript(
-            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
-            "CREATE TABLE seen(key TEXT PRIMARY KEY) WITHOUT ROWID; BEGIN"
-        )
+    TABLES = "CREATE TABLE seen(key TEXT PRIMARY KEY) WITHOUT ROWID;"
 
     def add(self, key: str) -> bool:
         """Note a key; whether it was not seen before."""
-        found = self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,))
-        return found.rowcount == 1
-
-    def close(self) -> None:
-        """Forget everything."""
-        self._db.close()
+        return self._insert("seen", key)
 
 
 _NAMES = {

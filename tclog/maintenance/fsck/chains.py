@@ -254,7 +254,7 @@ class ChainCheck:
         """Note what a version names, to be compared with what there is."""
         key = slot_key(version.chain, version.seq)
         where = Writer(key, version.chain, version.seq, version.by)
-        self.found.ledger.see_version(version)
+        self.found.seen.see_version(version)
         known = chain_kind(version.chain) in KINDS
         if not known:
             self.found.unknown += 1
@@ -274,7 +274,7 @@ class ChainCheck:
                     f"{why}; readers ignore it",
                     where._replace(agent=event.agent),
                 )
-            if not self.found.ledger.commit(version, event):
+            if not self.found.seen.commit(version, event):
                 self.found.damage(
                     "event-twice",
                     f"version {version.seq} of {version.chain} holds the event {event.id[:16]},"
@@ -286,9 +286,9 @@ class ChainCheck:
         if known:
             state_of(version.chain, version)
             for blob, size in blobs_in(version.state):
-                self.found.ledger.name_blob(blob, size, where)
+                self.found.seen.name_blob(blob, size, where)
         if version.chain == ALL:
-            self.found.ledger.broadcast(version.seq, state_of(ALL, version).count)
+            self.found.seen.broadcast(version.seq, state_of(ALL, version).count)
 
     def _link(self, version: Version, before: Version | None, found: Found | None) -> None:
         """Check a version against the one before it."""
@@ -339,7 +339,7 @@ class ChainCheck:
         if version.now is not None and before is not None and version.prev_stored == before.stored:
             # Only where the stamps are still those of the store that the versions were made in.
             for event in version.events:
-                self.found.ledger.judge(version, event, version.now)
+                self.found.seen.judge(version, event, version.now)
 
     def _ignored(self, before: Version | None, version: Version, what: str, where: Writer) -> None:
         for event in ignored_events(before, version):
@@ -372,7 +372,7 @@ class ChainCheck:
             return
         self.found.compared += 1
         if abs(parse_us(said) - parse_us(stored)) >= SECOND_US:
-            self.found.ledger.stamp(version, said, before)
+            self.found.seen.stamp(version, said, before)
 
     def _merge(self, before: Version | None, version: Version, what: str, where: Writer) -> None:
         if version.merge is None:
@@ -381,7 +381,7 @@ class ChainCheck:
         if wrong:
             self.found.damage("merge-wrong", f"{what} {wrong}", where)
         else:
-            self.found.ledger.merge(version, version.merge["through"], version.merge["count"])
+            self.found.seen.merge(version, version.merge["through"], version.merge["count"])
 
 
 def tell_stamps(found: Findings, mark_stored: Stamp | None) -> None:
@@ -390,7 +390,7 @@ def tell_stamps(found: Findings, mark_stored: Stamp | None) -> None:
     A copy has slots that are not newer than the project's mark, which it gets last, or most of its
     stamps are other ones. There a stamp that may have been the original's is not compared.
     """
-    others = list(found.ledger.stamps())
+    others = list(found.seen.stamps())
     copy = mark_stored is None or (found.oldest or mark_stored) <= mark_stored
     copy = copy or 2 * len(others) > found.compared
     for where, said, stored, at in others:

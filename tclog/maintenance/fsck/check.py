@@ -9,7 +9,6 @@ writers work the other way round. What still looks missing is asked for once mor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from typing import Any, NamedTuple
 
 from blake3 import blake3
@@ -36,7 +35,7 @@ from tclog.maintenance.clocks import Clocks
 from tclog.maintenance.fsck.chains import ChainCheck, tell_stamps
 from tclog.maintenance.fsck.findings import Damage, Findings, claimed
 from tclog.maintenance.fsck.packs import PackCheck
-from tclog.maintenance.fsck.seen import Ledger, Writer
+from tclog.maintenance.fsck.seen import Seen, Writer
 from tclog.store.base import Entry, Found, Get, GetFile, Stat, Store
 from tclog.sync.objects import (
     ALL_FOLDER,
@@ -79,8 +78,8 @@ def fsck(
     Raises:
         StoreError: the store cannot be read any more.
     """
-    with closing(Ledger()) as ledger:
-        findings = Findings(ledger, report, progress or unseen)
+    with Seen() as seen:
+        findings = Findings(seen, report, progress or unseen)
         mark_stored = yield from _check_mark(project, findings)
         chains = ChainCheck(findings)
         yield from chains.check("chains", leave=ALL_FOLDER)
@@ -99,10 +98,10 @@ def fsck(
         return Checked(
             chains.chains,
             chains.versions,
-            ledger.events(),
-            ledger.attempts(),
+            seen.events(),
+            seen.attempts(),
             rest.blobs,
-            ledger.leftovers(),
+            seen.leftovers(),
             rest.keys,
             rest.pending,
             findings.unknown,
@@ -199,7 +198,7 @@ class _Rest:
         """Tell of events that were listed and then missing, unless they were folded into packs."""
         for entry in self._gone:
             event = event_named(entry.key)
-            if event is None or not self.found.ledger.is_packed(event):
+            if event is None or not self.found.seen.is_packed(event):
                 self.found.unread(entry, None, "event-damaged")
 
     def tell_clocks(self) -> None:
@@ -212,7 +211,7 @@ class _Rest:
         """Note that an event has an object, be that damaged or not; False for a foreign name."""
         event = event_named(entry.key)
         if event is not None:
-            self.found.ledger.see_event(event)
+            self.found.seen.see_event(event)
             return True
         self.found.stray(entry.key)
         return False
@@ -220,7 +219,7 @@ class _Rest:
     def _event(self, entry: Entry, found: Found) -> None:
         named = event_named(entry.key)
         assert named is not None  # noqa: S101 - its name was looked at before it was read
-        committed = self.found.ledger.committed_as(named)
+        committed = self.found.seen.committed_as(named)
         where = Writer(entry.key) if committed is None else committed._replace(key=entry.key)
         where = where._replace(agent=where.agent or claimed(found.data, "agent"))
         try:
@@ -298,7 +297,7 @@ class _Rest:
         """
         chain, after, agent = where.chain, where.version, where.agent
         assert chain is not None and after is not None and agent is not None  # noqa: S101, PT018
-        first = self.found.ledger.first_under(chain, agent, key)
+        first = self.found.seen.first_under(chain, agent, key)
         if first is not None and first <= after:
             self.found.damage(
                 "key-hides-event",
@@ -334,7 +333,7 @@ class _Rest:
             self.found.stray(entry.key)
             return False
         self.blobs += 1
-        self.found.ledger.see_blob(blob, entry.size)
+        self.found.seen.see_blob(blob, entry.size)
         return True
 
     def _large_blob(self, entry: Entry) -> Protocol[None]:
@@ -358,8 +357,8 @@ class _Rest:
     def _blob(self, entry: Entry, found: str) -> None:
         blob = blob_of(entry.key)
         if blob is not None and blob != found:
-            self.found.ledger.mar_blob(blob)
-            by = self.found.ledger.named_by(blob)
+            self.found.seen.mar_blob(blob)
+            by = self.found.seen.named_by(blob)
             named = "" if by is None else f" (named by {by.key})"
             where = Writer(entry.key) if by is None else by._replace(key=entry.key)
             self.found.damage(
@@ -370,7 +369,7 @@ class _Rest:
 
     def compare(self) -> Protocol[None]:
         """Compare what is named with what is there."""
-        for part in _parts(self.found.ledger.events_missing()):
+        for part in _parts(self.found.seen.events_missing()):
             replies = yield from read_each([where.key for where, _ in part])
             for (where, event), reply in zip(part, replies, strict=True):
                 if not isinstance(reply, Found) or digest(reply.data) != event:
@@ -380,9 +379,9 @@ class _Rest:
                         f" of {where.chain}",
                         where,
                     )
-        for blob, size, there, by in list(self.found.ledger.blobs_amiss()):
+        for blob, size, there, by in list(self.found.seen.blobs_amiss()):
             yield from self._named_blob(str(blob), size, there, by)
-        for by, through, counted, there in list(self.found.ledger.merges_amiss()):
+        for by, through, counted, there in list(self.found.seen.merges_amiss()):
             what = f"version {by.version} of {by.chain} takes in {ALL} up to version {through}"
             if there is not None:
                 wrong = f"and counts {counted} broadcasts where there are {there}"
@@ -390,7 +389,7 @@ class _Rest:
             elif (yield Stat(slot_key(ALL, through))) is None:
                 where = by._replace(key=slot_key(ALL, through))
                 self.found.damage("version-missing", f"{what}, which is missing", where)
-        for by, key, now in list(self.found.ledger.judgements()):
+        for by, key, now in list(self.found.seen.judgements()):
             entry = yield Stat(key)
             late = entry is not None and entry.stored is not None
             if late and parse_us(now) > parse_us(entry.stored) + SECOND_US:

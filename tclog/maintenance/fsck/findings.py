@@ -10,7 +10,7 @@ from tclog.clock import Stamp
 from tclog.errors import StoreError
 from tclog.event import Event
 from tclog.event.canonical import decode_json
-from tclog.maintenance.fsck.seen import Ledger, Writer
+from tclog.maintenance.fsck.seen import Seen, Writer
 from tclog.store.base import Entry, Found
 from tclog.sync.audit import blobs_in, op_elsewhere
 from tclog.sync.objects import RECORD_BYTES_MAX, Progress, read_each
@@ -49,10 +49,8 @@ def stray(key: str) -> Damage:
 class Findings:
     """The damage and the counts of one check."""
 
-    def __init__(
-        self, ledger: Ledger, report: Callable[[Damage], None], progress: Progress
-    ) -> None:
-        self.ledger = ledger
+    def __init__(self, seen: Seen, report: Callable[[Damage], None], progress: Progress) -> None:
+        self.seen = seen
         self.progress = progress
         self.unknown = self.damaged = 0
         # A slot that was copied here, if one was met, and the oldest stamp of a slot.
@@ -79,7 +77,7 @@ class Findings:
         """Note the blobs that an event names, as far as its op is known."""
         if op_elsewhere(event.op):
             for blob, size in blobs_in(event.body):
-                self.ledger.name_blob(blob, size, where)
+                self.seen.name_blob(blob, size, where)
 
     def read(
         self,

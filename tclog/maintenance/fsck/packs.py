@@ -117,7 +117,7 @@ class PackCheck:
         """Tell of chains that end before what is packed of them."""
         for chain, _, last in reader.header.chains:
             key = slot_key(chain, last)
-            if self.found.ledger.version_id(chain, last) is None and not (yield Stat(key)):
+            if self.found.seen.version_id(chain, last) is None and not (yield Stat(key)):
                 self.found.damage(
                     "version-missing",
                     f"version {last} of {chain} is missing, which {where.key} holds",
@@ -125,10 +125,10 @@ class PackCheck:
                 )
 
     def _read(self, reader: PackReader, where: Writer) -> None:
-        ledger = self.found.ledger
+        seen = self.found.seen
         for chain, seq, row in reader.versions():
             version = decode_version(row.raw, chain=chain, seq=seq)
-            slot = ledger.version_id(chain, seq)
+            slot = seen.version_id(chain, seq)
             if slot is not None and slot != version.id:
                 self.found.damage(
                     "pack-mismatch",
@@ -136,9 +136,9 @@ class PackCheck:
                     where._replace(chain=chain, version=seq, agent=version.by),
                 )
             for event in version.events:
-                ledger.pack_event(event.id)
+                seen.pack_event(event.id)
         for event, _ in reader.events():
-            ledger.pack_event(event.id)
+            seen.pack_event(event.id)
             key = event_key(event.at, event.chains[0], event.id)
             if misfit(event, event.chains[0]) is None:
                 self.found.name_blobs(event, Writer(key, event.chains[0], None, event.agent))

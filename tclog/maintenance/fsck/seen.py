@@ -1,22 +1,16 @@
-"""What ``fsck`` has seen and has yet to compare: in a temporary database, so memory stays small.
-
-SQLite deletes the file by itself when the database is closed, or the process dies.
-"""
+"""What ``fsck`` has seen and has yet to compare."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tclog.chain.once import resumed_id
 from tclog.clock import Hlc, Stamp
 from tclog.event import BlobHash, ChainId, Event, EventId, Version, event_key, slot_key
+from tclog.maintenance.scratch import Scratch
 
 _TABLES = """
-PRAGMA journal_mode=OFF;
-PRAGMA synchronous=OFF;
-PRAGMA cache_size=-32768;
 CREATE TABLE committed(
     event BLOB, chain TEXT, seq INTEGER, agent TEXT, key TEXT, PRIMARY KEY(event, chain)
 ) WITHOUT ROWID;
@@ -49,25 +43,18 @@ class Writer(NamedTuple):
     agent: str | None = None
 
 
-class Ledger:
-    """A temporary database of what was seen."""
+class Seen(Scratch):
+    """The objects that were seen, and what records say of other objects."""
 
-    def __init__(self) -> None:
-        self._db = sqlite3.connect("", isolation_level=None)
-        self._db.executescript(_TABLES)
-        self._db.execute("BEGIN")
-
-    def close(self) -> None:
-        """Forget everything."""
-        self._db.close()
+    TABLES = _TABLES
 
     def commit(self, version: Version, event: Event) -> bool:
         """Note that a chain holds an event; false if it does so already, in another version."""
         key = event_key(event.at, event.chains[0], event.id)
         row = bytes.fromhex(event.id), version.chain, version.seq, event.agent, key
         if event.key is not None:
-            self._insert("keyed", (version.chain, event.agent, event.key, version.seq))
-        return self._insert("committed", row)
+            self._insert("keyed", version.chain, event.agent, event.key, version.seq)
+        return self._insert("committed", *row)
 
     def see_version(self, version: Version) -> None:
         """Note which version a slot holds."""
@@ -75,82 +62,71 @@ class Ledger:
         # A transaction's key belongs to the chain of its first operation. If that only reads, no
         # event tells which chain it is.
         if "key" in txn and txn["events"][:1] == [event.id for event in version.events[:1]]:
-            self._insert("keyed", (version.chain, txn["agent"], txn["key"], version.seq))
-        self._insert("slots", (version.chain, version.seq, bytes.fromhex(version.id)))
+            self._insert("keyed", version.chain, txn["agent"], txn["key"], version.seq)
+        self._insert("slots", version.chain, version.seq, bytes.fromhex(version.id))
 
     def version_id(self, chain: ChainId, seq: int) -> str | None:
         """Return the id of the version that a slot holds; None if it was not seen."""
-        find = "SELECT id FROM slots WHERE chain=? AND seq=?"
-        row = self._db.execute(find, (chain, seq)).fetchone()
+        row = self._one("SELECT id FROM slots WHERE chain=? AND seq=?", chain, seq)
         return None if row is None else str(row[0].hex())
 
     def pack_event(self, event: EventId) -> None:
         """Note that a pack holds an event, which is as good as an object of its own."""
-        self._insert("packed", (bytes.fromhex(event),))
-        self._insert("present", (bytes.fromhex(event),))
+        self._insert("packed", bytes.fromhex(event))
+        self._insert("present", bytes.fromhex(event))
 
     def is_packed(self, event: EventId) -> bool:
         """Whether a pack holds an event."""
-        find = "SELECT 1 FROM packed WHERE event=?"
-        return self._db.execute(find, (bytes.fromhex(event),)).fetchone() is not None
+        return self._one("SELECT 1 FROM packed WHERE event=?", bytes.fromhex(event)) is not None
 
     def events(self) -> int:
         """Count the events that have an object or stand in a pack."""
-        return int(self._db.execute("SELECT count(*) FROM present").fetchone()[0])
+        return int(self._one("SELECT count(*) FROM present")[0])
 
     def see_event(self, event: EventId) -> None:
         """Note that ``events/`` holds an object for an event."""
-        self._insert("present", (bytes.fromhex(event),))
+        self._insert("present", bytes.fromhex(event))
 
     def name_blob(self, blob: BlobHash, size: int, by: Writer) -> None:
         """Note that a record names a blob; the first is kept."""
-        self._insert("named", (blob, size, by.key, by.chain, by.version, by.agent))
+        self._insert("named", blob, size, by.key, by.chain, by.version, by.agent)
 
     def see_blob(self, blob: BlobHash, size: int) -> None:
         """Note that ``blobs/`` holds a blob."""
-        self._insert("blobs", (blob, size))
+        self._insert("blobs", blob, size)
 
     def mar_blob(self, blob: BlobHash) -> None:
         """Note that a blob is known to be damaged; its size need not be told as well."""
-        self._insert("bad", (blob,))
+        self._insert("bad", blob)
 
     def merge(self, version: Version, through: int, counted: int) -> None:
         """Note that a version takes broadcasts in."""
         key = slot_key(version.chain, version.seq)
         row = key, version.chain, version.seq, version.by, through, counted
-        self._insert("merges", row)
+        self._insert("merges", *row)
 
     def broadcast(self, seq: int, counted: int) -> None:
         """Note how many broadcasts there are up to a version of ``inbox/@all``."""
-        self._insert("broadcasts", (seq, counted))
+        self._insert("broadcasts", seq, counted)
 
     def judge(self, version: Version, event: Event, now: Stamp) -> None:
         """Note that a version says which stamp the store gave to its event."""
         key = slot_key(version.chain, version.seq)
         at = event_key(event.at, event.chains[0], event.id)
-        self._insert("judged", (key, version.chain, version.seq, version.by, at, now))
+        self._insert("judged", key, version.chain, version.seq, version.by, at, now)
 
     def stamp(self, version: Version, said: Stamp, before: Version) -> None:
         """Note that a version says another stamp of the slot before it than the store does."""
         key = slot_key(version.chain, version.seq)
-        self._insert(
-            "stamps", (key, version.chain, version.seq, version.by, said, before.stored, before.at)
-        )
-
-    def _insert(self, table: str, row: tuple[Any, ...]) -> bool:
-        marks = ",".join("?" * len(row))
-        statement = f"INSERT OR IGNORE INTO {table} VALUES({marks})"
-        return self._db.execute(statement, row).rowcount == 1
+        row = key, version.chain, version.seq, version.by, said, before.stored, before.at
+        self._insert("stamps", *row)
 
     # -- comparisons --------------------------------------------------------------------------
 
     def attempts(self) -> int:
         """Count the event objects that no version holds."""
-        rows = self._db.execute(
-            "SELECT count(*) FROM present"
-            " WHERE NOT EXISTS(SELECT 1 FROM committed WHERE committed.event=present.event)"
-        )
-        return int(rows.fetchone()[0])
+        find = "SELECT count(*) FROM present WHERE event NOT IN (SELECT event FROM committed)"
+        return int(self._one(find)[0])
 
     def events_missing(self) -> Iterator[tuple[Writer, str]]:
         """Yield the committed events without an object, each once, with its id."""
@@ -163,21 +139,20 @@ class Ledger:
 
     def committed_as(self, event: str) -> Writer | None:
         """Return which version holds an event."""
-        row = self._db.execute(
-            "SELECT key, chain, seq, agent FROM committed WHERE event=?", (bytes.fromhex(event),)
-        ).fetchone()
+        find = "SELECT key, chain, seq, agent FROM committed WHERE event=?"
+        row = self._one(find, bytes.fromhex(event))
         return None if row is None else Writer(*row)
 
     def first_under(self, chain: ChainId, agent: str, key: str) -> int | None:
         """Return the first version of a chain that holds an event for an idempotency key."""
         find = "SELECT min(seq) FROM keyed WHERE chain=? AND agent=? AND named=?"
-        first = self._db.execute(find, (chain, agent, key)).fetchone()[0]
+        (first,) = self._one(find, chain, agent, key)
         begins = resumed_id(key)
         if begins is None:
             return None if first is None else int(first)
         find = "SELECT min(seq) FROM committed WHERE event>=? AND event<=? AND chain=? AND agent=?"
         low, high = bytes.fromhex(begins), bytes.fromhex(begins) + b"\xff" * 24
-        named = self._db.execute(find, (low, high, chain, agent)).fetchone()[0]
+        (named,) = self._one(find, low, high, chain, agent)
         return min((int(seq) for seq in (first, named) if seq is not None), default=None)
 
     def blobs_amiss(self) -> Iterator[tuple[BlobHash, int, int | None, Writer]]:
@@ -192,18 +167,13 @@ class Ledger:
 
     def named_by(self, blob: BlobHash) -> Writer | None:
         """Return which record names a blob."""
-        row = self._db.execute(
-            "SELECT key, chain, seq, agent FROM named WHERE blob=?", (blob,)
-        ).fetchone()
+        row = self._one("SELECT key, chain, seq, agent FROM named WHERE blob=?", blob)
         return None if row is None else Writer(*row)
 
     def leftovers(self) -> int:
         """Count the blobs that no record names."""
-        rows = self._db.execute(
-            "SELECT count(*) FROM blobs"
-            " WHERE NOT EXISTS(SELECT 1 FROM named WHERE named.blob=blobs.blob)"
-        )
-        return int(rows.fetchone()[0])
+        find = "SELECT count(*) FROM blobs WHERE blob NOT IN (SELECT blob FROM named)"
+        return int(self._one(find)[0])
 
     def merges_amiss(self) -> Iterator[tuple[Writer, int, int, int | None]]:
         """Yield merges whose count is not that of the version of ``inbox/@all`` they go to."""

@@ -8,6 +8,7 @@ the very bytes of its own object, so its id can be checked there too.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -69,3 +70,21 @@ def decode_json(raw: bytes) -> Any:
 def digest(raw: bytes) -> str:
     """Return the BLAKE3-256 of bytes as 64 lower-case hex digits."""
     return blake3(raw).digest().hex()
+
+
+def digest_pieces(pieces: Iterable[bytes]) -> str:
+    """Return the digest of bytes that come in pieces."""
+    hasher = blake3()
+    for piece in pieces:
+        hasher.update(piece)
+    return hasher.hexdigest()
+
+
+def verified(pieces: Iterable[bytes], expected: str | None, wrong: Exception) -> Iterator[bytes]:
+    """Pass pieces on; raise ``wrong`` at the end if their digest is another one."""
+    hasher = blake3()
+    for piece in pieces:
+        hasher.update(piece)
+        yield piece
+    if hasher.hexdigest() != expected:
+        raise wrong

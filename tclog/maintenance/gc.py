@@ -24,7 +24,7 @@ from tclog.event import PACKS, EventId
 from tclog.event.packs import events_of
 from tclog.maintenance.scratch import Scratch
 from tclog.store.base import Delete
-from tclog.sync.objects import PAGES_MAX, Listing, Progress, event_of, pack_of, unseen
+from tclog.sync.objects import Listing, Progress, event_of, pack_of, unseen
 from tclog.sync.packfiles import HOUR_US, after, need_pack, read_pack, read_packs_head
 
 AGE_US = 24 * HOUR_US
@@ -150,10 +150,7 @@ class _Collecting:
         newest = ""
         bound = f"events/{after(state.through)}" if state.through else ""
         listing = Listing("events")
-        for _ in range(PAGES_MAX):
-            page = yield from listing.page()
-            if not page:
-                break
+        while page := (yield from listing.page()):
             newest = max([newest, *(row.stored or "" for row in page)])
             for row in page:
                 event = event_of(row.key)
@@ -170,10 +167,7 @@ class _Collecting:
         """List what is older than a day below a folder."""
         found: list[str] = []
         listing = Listing(folder)
-        for _ in range(PAGES_MAX):
-            page = yield from listing.page()
-            if not page:
-                break
+        while page := (yield from listing.page()):
             found += [row.key for row in page if row.stored is not None and row.stored < before]
         return found
 

@@ -54,17 +54,17 @@ class Listing:
         self._cut = len(mount)
         self._after = ""
         self._left: list[Entry] = []
-        self._ended = False
+        self._pages_left = PAGES_MAX
 
     def page(self) -> Protocol[list[Entry]]:
         """Return the next entries; none at the end."""
         if self._left:
             left, self._left = self._left, []
             return left
-        if self._ended:
+        if not self._pages_left:
             return []
         rows: Sequence[Entry] = yield List(self._folder, self._after, PAGE)
-        self._ended = not rows
+        self._pages_left = self._pages_left - 1 if rows else 0
         if rows:
             self._after = rows[-1].key
         return [row._replace(key=row.key[self._cut :]) for row in rows]

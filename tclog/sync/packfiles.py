@@ -6,16 +6,19 @@ sync, packing, ``gc``, ``fsck``.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
 from tclog.chain.fold import state_of
 from tclog.chain.read import read_head
 from tclog.clock import SECOND_US, format_us, parse_us
 from tclog.domain.packs import State
-from tclog.errors import Damaged, Refused
-from tclog.event import PACKS, Version, pack_key
+from tclog.errors import Damaged, Refused, TclogError
+from tclog.event import MARK, PACKS, Version, decode_version, pack_key, slot_key
 from tclog.event.packs import PackReader
 from tclog.store.base import Found, Get
+from tclog.sync.objects import read_each
 
 HOUR_US = 3600 * SECOND_US
 
@@ -39,6 +42,22 @@ def read_packs_head(client: Client) -> Protocol[tuple[int, State]]:
     """Return the newest version of the chain of packs, and what it says."""
     head: Version | None = yield from read_head(client, PACKS)
     return 0 if head is None else head.seq, state_of(PACKS, head)
+
+
+def read_packs_state(seq: int, mount: str = "") -> Protocol[State]:
+    """Return what a version of the chain of packs says, nothing if it is damaged.
+
+    For those who read a store as it is; they tell of damaged versions elsewhere.
+    """
+    if seq:
+        (reply,) = yield from read_each([mount + slot_key(PACKS, seq)], mount + MARK)
+        with suppress(TclogError):
+            if isinstance(reply, Found):
+                version = decode_version(reply.data, chain=PACKS, seq=seq)
+                # No client packs in a transaction; of one that is forged nothing is taken.
+                if version.txn is None:
+                    return state_of(PACKS, version)  # type: ignore[no-any-return]
+    return state_of(PACKS, None)  # type: ignore[no-any-return]
 
 
 def read_pack(pack: str) -> Protocol[PackReader | None]:

@@ -21,16 +21,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 from typing import Protocol as Structural
 
-from blake3 import blake3
-
 from tclog.chain.drive import Protocol, together
-from tclog.chain.fold import state_of
 from tclog.chain.slots import newest_slot
-from tclog.domain.packs import State
 from tclog.errors import Damaged, FormatNewer, NotFound, Refused, StoreError, TclogError
 from tclog.event import (
     ALL,
@@ -53,6 +48,7 @@ from tclog.event import (
     slot_key,
     slot_seq,
 )
+from tclog.event.canonical import verified
 from tclog.event.names import SEQ_MAX
 from tclog.maintenance.scratch import Scratch
 from tclog.store.base import Entry, Found, Get, GetFile, Stat
@@ -73,6 +69,7 @@ from tclog.sync.objects import (
     read_each,
     unseen,
 )
+from tclog.sync.packfiles import read_packs_state
 
 CHAINS_AT_ONCE = 32
 SLOTS_AT_ONCE = 32
@@ -276,10 +273,7 @@ class _Copy:
     def contents(self, folder: str) -> Protocol[None]:
         """Copy the objects of a folder that the sink lacks."""
         ours, theirs = Listing(folder, self._mount), self.sink.listing(folder)
-        for _ in range(PAGES_MAX):
-            page = yield from ours.page()
-            if not page:
-                break
+        while page := (yield from ours.page()):
             page = [row for row in page if self._seen.add(row.key)]
             have: dict[str, Entry] = {}
             if theirs is not None and page:
@@ -361,14 +355,7 @@ class _Copy:
         What was removed because it was folded into packs is none of either: these were looked for
         between two looks at the chain of packs that saw the same version of it.
         """
-        state: State = state_of(PACKS, None)
-        if head:
-            found = yield Get(self._mount + _slot(PACKS_FOLDER, head))
-            with suppress(TclogError, AttributeError):  # told with the other versions
-                version = decode_version(found.data, chain=PACKS, seq=head)
-                # No client packs in a transaction; of one that is forged nothing is taken.
-                if version.txn is None:
-                    state = state_of(PACKS, version)
+        state = yield from read_packs_state(head, self._mount)
         named = {pack_key(one.pack) for one in state.packs}
         for key in self._gone:
             if key in named if pack_of(key) is not None else key.split("/")[1] > state.floor:
@@ -600,15 +587,10 @@ def _unread(reply: Found | StoreError | None) -> str:
 
 
 def _checked(key: str, pieces: Iterator[bytes] | None) -> Iterator[bytes]:
-    """Pass pieces on; raise at the end if together they are not what the key says."""
-    hasher = blake3()
     if pieces is None:
         raise Damaged("is missing")
+    wrong = Damaged("does not hold what its name says", hint="tclog fsck")
     try:
-        for piece in pieces:
-            hasher.update(piece)
-            yield piece
+        yield from verified(pieces, blob_of(key), wrong)
     except OSError as error:
         raise Damaged(f"cannot be read: {error.strerror}") from None
-    if hasher.hexdigest() != blob_of(key):
-        raise Damaged("does not hold what its name says", hint="tclog fsck")

@@ -11,11 +11,10 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from blake3 import blake3
-
 from tclog.chain.drive import Protocol, Sleep
 from tclog.errors import OutcomeUnknown, Refused, StoreError, StoreUnfit
 from tclog.event import MARK, VersionId, digest
+from tclog.event.canonical import digest_pieces
 from tclog.maintenance.tempfiles import write_temporary
 from tclog.store.base import (
     Create,
@@ -118,11 +117,8 @@ class Target:
     def _same_large(self, entry: Entry, pieces: Iterator[bytes]) -> Protocol[None]:
         for _ in pieces:
             pass  # its own hash is looked at even so
-        hasher = blake3()
         there = yield GetFile(self._mount + entry.key)
-        for piece in there or ():
-            hasher.update(piece)
-        if hasher.hexdigest() != blob_of(entry.key):
+        if digest_pieces(there or ()) != blob_of(entry.key):
             raise _differs(entry.key)
         self.present += 1
 
@@ -148,6 +144,16 @@ def _differs(key: str) -> Refused:
     )
 
 
+def _ask(verb: str) -> Any:
+    """Return the method that asks the store of a key."""
+
+    def ask(self: Mounted, key: str, *rest: Any) -> Any:
+        name, _, inner = key.partition("/")
+        return getattr(self._stores[name], verb)(inner, *rest)
+
+    return ask
+
+
 class Mounted(Store):
     """Two stores as one: the first part of a key says which."""
 
@@ -162,51 +168,20 @@ class Mounted(Store):
         """See ``Store``."""
         return {f"{name}/{key}" for name, store in self._stores.items() for key in store.skipped}
 
-    def _at(self, key: str) -> tuple[Store, str, str]:
-        name, _, rest = key.partition("/")
-        return self._stores[name], rest, f"{name}/"
-
-    def get(self, key: str) -> Found | None:
-        """See ``Store``."""
-        store, rest, _ = self._at(key)
-        return store.get(rest)
-
-    def put(self, key: str, data: bytes) -> Any:
-        """See ``Store``."""
-        store, rest, _ = self._at(key)
-        return store.put(rest, data)
-
-    def keep(self, key: str, data: bytes) -> Any:
-        """See ``Store``."""
-        store, rest, _ = self._at(key)
-        return store.keep(rest, data)
-
-    def create(self, key: str, data: bytes) -> Created:
-        """See ``Store``."""
-        store, rest, _ = self._at(key)
-        return store.create(rest, data)
-
     def list(self, prefix: str, after: str, limit: int, folders: bool) -> list[Entry]:
         """See ``Store``."""
-        store, rest, name = self._at(prefix)
-        rows = store.list(rest, after.removeprefix(name), limit, folders)
-        return [row._replace(key=name + row.key) for row in rows]
-
-    def stat(self, key: str) -> Entry | None:
-        """See ``Store``."""
-        store, rest, _ = self._at(key)
-        return store.stat(rest)
+        name, _, rest = prefix.partition("/")
+        rows = self._stores[name].list(rest, after.removeprefix(f"{name}/"), limit, folders)
+        return [row._replace(key=f"{name}/{row.key}") for row in rows]
 
     def delete(self, *keys: str) -> None:
         """See ``Store``. Copying removes nothing."""
         raise StoreError(f"{keys[0]} is not to be removed")
 
-    def put_file(self, key: str, path: Path, digest: str, progress: Any) -> None:
-        """See ``Store``."""
-        store, rest, _ = self._at(key)
-        store.put_file(rest, path, digest, progress)
-
-    def get_file(self, key: str) -> Iterator[bytes] | None:
-        """See ``Store``."""
-        store, rest, _ = self._at(key)
-        return store.get_file(rest)
+    get = _ask("get")
+    put = _ask("put")
+    keep = _ask("keep")
+    create = _ask("create")
+    stat = _ask("stat")
+    put_file = _ask("put_file")
+    get_file = _ask("get_file")

@@ -21,6 +21,7 @@ from blake3 import blake3
 from tclog.chain.drive import Protocol, together
 from tclog.errors import UPGRADE, BadValue, Damaged, FormatNewer, TclogError
 from tclog.event import MARK, VersionId, decode, decode_version, digest, encode, slot_seq
+from tclog.event.canonical import verified
 from tclog.maintenance.copies.copy import Copied, Tell, broken, copy_log, unseen_junk
 from tclog.maintenance.copies.destination import Target
 from tclog.maintenance.tempfiles import write_temporary
@@ -211,9 +212,7 @@ class Reader:
         self._number = 0
         first = self._next()
         if first.get("type") != "export" or type(first.get("format")) is not int:
-            raise BadValue(
-                "this is not an export of a log", code="no-export", hint="tclog export --help"
-            )
+            raise _no_export()
         if first["format"] > FORMAT:
             raise FormatNewer(
                 f"the export has format {first['format']}; this client reads up to {FORMAT}",
@@ -229,9 +228,7 @@ class Reader:
         self._number += 1
         if not line.endswith(b"\n"):
             if self._number == 1:
-                raise BadValue(
-                    "this is not an export of a log", code="no-export", hint="tclog export --help"
-                )
+                raise _no_export()
             raise _cut_off()
         try:
             record = orjson.loads(line)
@@ -239,9 +236,7 @@ class Reader:
             record = None
         if not isinstance(record, dict):
             if self._number == 1:
-                raise BadValue(
-                    "this is not an export of a log", code="no-export", hint="tclog export --help"
-                )
+                raise _no_export()
             raise _wrong(self._number, "is not a JSON object")
         if record.get("type") != "end":
             self._hasher.update(line)
@@ -359,7 +354,9 @@ class _Importer:
         """Check an object and write it, now or with those that come next."""
         self.objects += 1
         if blob_of(key) and size > WHOLE_BYTES_MAX:
-            yield from self._target.put_large(Entry(key, size), _hashed(key, pieces))
+            wrong = f"{key} in the export is not what its name says"
+            pieces = verified(pieces, blob_of(key), Damaged(wrong, code="export-damaged"))
+            yield from self._target.put_large(Entry(key, size), pieces)
             self._progress("objects", 1)
             return
         raw = b"".join(pieces)
@@ -410,15 +407,6 @@ class _Importer:
     def _chain(self, rows: Sequence[tuple[str, bytes]]) -> Protocol[None]:
         for key, raw in rows:
             yield from self._target.put_slot(key, raw)
-
-
-def _hashed(key: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    hasher = blake3()
-    for piece in pieces:
-        hasher.update(piece)
-        yield piece
-    if hasher.hexdigest() != blob_of(key):
-        raise Damaged(f"{key} in the export is not what its name says", code="export-damaged")
 
 
 def lines_of(file: IO[bytes]) -> Iterator[bytes]:

@@ -35,7 +35,6 @@ from tclog.store.base import Entry, Found
 from tclog.sync.audit import KINDS, blobs_in, ignored_events, merge_error, op_elsewhere
 from tclog.sync.objects import (
     AT_ONCE,
-    PAGES_MAX,
     Listing,
     batches,
     chain_in,
@@ -79,10 +78,7 @@ class ChainCheck:
     def check(self, folder: str, leave: str = "") -> Protocol[None]:
         """Check all versions below a folder: each, and each against the one before it."""
         listing = Listing(folder)
-        for _ in range(PAGES_MAX):
-            page = yield from listing.page()
-            if not page:
-                break
+        while page := (yield from listing.page()):
             kept = [row for row in page if not leave or not row.key.startswith(f"{leave}/")]
             kept = [row for row in kept if self._is_slot(row.key)]
             for batch in batches(kept):
@@ -119,7 +115,8 @@ class ChainCheck:
         if version is not None and "fills" in version.record:
             yield from self._fills(version)
         if version is not None:
-            self._checked(version)
+            with self.found.reading("version-damaged", Writer.of(version)):
+                self._note(version)
         self.versions += 1
         if found is not None:
             self.found.oldest = min(self.found.oldest or found.stored, found.stored)
@@ -177,38 +174,22 @@ class ChainCheck:
     def _decoded(self, key: str, seq: int, found: Found) -> Version | None:
         """Return a version that holds what it should by itself, or None and its damage told."""
         where = Writer(key, _chain_label(self._folder), seq)
-        try:
+        with self.found.reading("version-damaged", where):
             chain = chain_in(key, found.data)
             where = where._replace(chain=chain, agent=claimed(found.data, "by"))
-            version = decode_version(found.data, chain=chain, seq=seq, stored=found.stored)
-        except FormatNewer as error:
-            if _sum_holds(found.data):
-                self.found.unknown += 1
-            else:
-                self.found.damage("version-damaged", error.message, where)
-            return None
-        except TclogError as error:
-            self.found.damage("version-damaged", error.message, where)
-            return None
-        except Exception as error:  # noqa: BLE001 - whatever bytes there are, the check goes on
-            self.found.damage("version-damaged", f"{key} cannot be read: {error!r}", where)
-            return None
-        return version
-
-    def _checked(self, version: Version) -> None:
-        """Note a version; whatever is wrong with what it holds is damage, not a bug."""
-        where = Writer(slot_key(version.chain, version.seq), version.chain, version.seq, version.by)
-        try:
-            self._note(version)
-        except TclogError as error:
-            self.found.damage("version-damaged", error.message, where)
-        except Exception as error:  # noqa: BLE001 - whatever bytes there are, the check goes on
-            self.found.damage("version-damaged", f"{where.key} cannot be read: {error!r}", where)
+            with self.found.reading("version-damaged", where):
+                try:
+                    return decode_version(found.data, chain=chain, seq=seq, stored=found.stored)
+                except FormatNewer as error:
+                    if _sum_holds(found.data):
+                        raise
+                    raise Damaged(error.message) from None
+        return None
 
     def _judged(self, version: Version, *, newest: bool) -> Protocol[Version | None]:
         """Look at all slots of a transaction; None while it is undecided."""
         txn = version.txn or {}
-        where = Writer(slot_key(version.chain, version.seq), version.chain, version.seq, version.by)
+        where = Writer.of(version)
         replies = yield from read_each([slot_key(*slot) for slot in txn["slots"].items()])
         records = [_record_of(reply) for reply in replies]
         there = [record for record in records if record is not None]
@@ -237,7 +218,7 @@ class ChainCheck:
     def _fills(self, version: Version) -> Protocol[None]:
         """Check that a version which fills a slot ends a transaction that wanted this slot."""
         fills = version.record["fills"]
-        where = Writer(slot_key(version.chain, version.seq), version.chain, version.seq, version.by)
+        where = Writer.of(version)
         chain, seq = fills.get("chain"), fills.get("seq")
         named = isinstance(chain, str) and "/" in chain and type(seq) is int and seq > 0
         replies = (yield from read_each([slot_key(ChainId(chain), seq)])) if named else [None]
@@ -252,8 +233,7 @@ class ChainCheck:
 
     def _note(self, version: Version) -> None:
         """Note what a version names, to be compared with what there is."""
-        key = slot_key(version.chain, version.seq)
-        where = Writer(key, version.chain, version.seq, version.by)
+        where = Writer.of(version)
         self.found.seen.see_version(version)
         known = chain_kind(version.chain) in KINDS
         if not known:
@@ -292,7 +272,7 @@ class ChainCheck:
 
     def _link(self, version: Version, before: Version | None, found: Found | None) -> None:
         """Check a version against the one before it."""
-        where = Writer(slot_key(version.chain, version.seq), version.chain, version.seq, version.by)
+        where = Writer.of(version)
         what = f"version {version.seq} of {version.chain}"
         prev = None if found is None else digest(found.data)
         if version.prev != prev and not version.voids:
@@ -306,12 +286,8 @@ class ChainCheck:
             return
         if found is not None and before is None:
             return  # the damage of the one before was told; nothing can be folded onto it
-        try:
+        with self.found.reading("version-damaged", where, f"{what} cannot be folded"):
             self._fold(before, version, what, where)
-        except TclogError as error:
-            self.found.damage("version-damaged", error.message, where)
-        except Exception as error:  # noqa: BLE001 - whatever bytes there are, the check goes on
-            self.found.damage("version-damaged", f"{what} cannot be folded: {error!r}", where)
 
     def _fold(self, before: Version | None, version: Version, what: str, where: Writer) -> None:
         chain = version.chain

@@ -11,11 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from blake3 import blake3
-
 from tclog.chain.drive import Protocol
 from tclog.clock import SECOND_US, Stamp, parse_us
-from tclog.errors import Damaged, FormatNewer, StoreError, TclogError
+from tclog.errors import Damaged, FormatNewer, StoreError
 from tclog.event import (
     ALL,
     MARK,
@@ -30,6 +28,7 @@ from tclog.event import (
     pending_key_parts,
     slot_key,
 )
+from tclog.event.canonical import digest_pieces
 from tclog.maintenance.clocks import CODE as CLOCK_OFF
 from tclog.maintenance.clocks import Clocks
 from tclog.maintenance.fsck.chains import ChainCheck, tell_stamps
@@ -40,7 +39,6 @@ from tclog.store.base import Entry, Found, Get, GetFile, Stat, Store
 from tclog.sync.objects import (
     ALL_FOLDER,
     AT_ONCE,
-    PAGES_MAX,
     WHOLE_BYTES_MAX,
     Listing,
     Progress,
@@ -147,10 +145,7 @@ class _Rest:
     def check_pending(self) -> Protocol[None]:
         """Check the announcements; one may be removed at any moment, and one left over is sound."""
         listing = Listing("pending")
-        for _ in range(PAGES_MAX):
-            page = yield from listing.page()
-            if not page:
-                break
+        while page := (yield from listing.page()):
             for batch in batches(row for row in page if self._is_announcement(row.key)):
                 replies = yield from read_each([entry.key for entry in batch])
                 for entry, reply in zip(batch, replies, strict=True):
@@ -174,17 +169,13 @@ class _Rest:
             # Its name says where the event's object is, which its sender may have died before.
             return
         _, after, named = parts
-        try:
+        with self.found.reading("pending-damaged", where):
             event = decode_event(raw, expect=named, what=key)
             where = where._replace(agent=event.agent)
             if key not in {pending_key(chain, event.at, after, event.id) for chain in event.chains}:
                 self.found.damage(
                     "pending-damaged", f"{key} does not announce the event that it holds", where
                 )
-        except FormatNewer:
-            self.found.unknown += 1
-        except TclogError as error:
-            self.found.damage("pending-damaged", error.message, where)
 
     # -- events -------------------------------------------------------------------------------
 
@@ -222,20 +213,13 @@ class _Rest:
         committed = self.found.seen.committed_as(named)
         where = Writer(entry.key) if committed is None else committed._replace(key=entry.key)
         where = where._replace(agent=where.agent or claimed(found.data, "agent"))
-        try:
+        with self.found.reading("event-damaged", where):
             event = decode_event(found.data, expect=named, what=entry.key)
             key = event_key(event.at, event.chains[0], event.id)
             self.found.name_blobs(event, Writer(key, event.chains[0], None, event.agent))
             # A client whose clock turns out to be wrong leaves its first event as an attempt.
             if committed is not None:
                 self.clocks.see(event.agent, event.at, found.stored, key)
-        except FormatNewer:
-            self.found.unknown += 1
-        except TclogError as error:
-            self.found.damage("event-damaged", error.message, where)
-        except Exception as error:  # noqa: BLE001 - whatever bytes there are, the check goes on
-            self.found.damage("event-damaged", f"{entry.key} cannot be read: {error!r}", where)
-        else:
             if key != entry.key:
                 self.found.damage("event-misnamed", f"{entry.key} should be {key}", where)
 
@@ -248,10 +232,7 @@ class _Rest:
         gone: Callable[[Entry], None] | None = None,
     ) -> Protocol[None]:
         listing = Listing(folder)
-        for _ in range(PAGES_MAX):
-            page = yield from listing.page()
-            if not page:
-                break
+        while page := (yield from listing.page()):
             for batch in batches(row for row in page if wanted(row)):
                 for entry, found in (yield from self.found.read(batch, code, gone)):
                     if found is not None:
@@ -274,7 +255,7 @@ class _Rest:
 
     def _key(self, entry: Entry, found: Found) -> None:
         where = Writer(entry.key, None, None, claimed(found.data, "agent"))
-        try:
+        with self.found.reading("key-damaged", where):
             record = decode_record(found.data, "once", entry.key)
             chain = ChainId(record["chain"])
             key = once_key(record["agent"], f"{record['key']}#{digest(chain.encode())[:16]}")
@@ -284,10 +265,6 @@ class _Rest:
                 )
                 return
             self._binding(where._replace(chain=chain, version=record["after"]), record["key"])
-        except FormatNewer:
-            self.found.unknown += 1
-        except TclogError as error:
-            self.found.damage("key-damaged", error.message, where)
 
     def _binding(self, where: Writer, key: str) -> None:
         """Compare a key's object with the event that the key was used for.
@@ -311,10 +288,7 @@ class _Rest:
     def check_blobs(self) -> Protocol[None]:
         """Check all blobs, also those that nothing names: what is put later may rest on them."""
         listing = Listing("blobs")
-        for _ in range(PAGES_MAX):
-            page = yield from listing.page()
-            if not page:
-                break
+        while page := (yield from listing.page()):
             named = [row for row in page if self._see_blob(row)]
             small = [row for row in named if row.size <= WHOLE_BYTES_MAX]
             for batch in batches(small):
@@ -337,14 +311,12 @@ class _Rest:
         return True
 
     def _large_blob(self, entry: Entry) -> Protocol[None]:
-        hasher = blake3()
         try:
             pieces = yield GetFile(entry.key)
             if pieces is None:
                 self.found.unread(entry, None, "blob-damaged")
                 return
-            for piece in pieces:
-                hasher.update(piece)
+            found = digest_pieces(pieces)
         except (StoreError, OSError) as error:
             yield Get(MARK)
             why = error.message if isinstance(error, StoreError) else str(error.strerror)
@@ -352,7 +324,7 @@ class _Rest:
                 "blob-damaged", f"{entry.key} cannot be read: {why}", Writer(entry.key)
             )
             return
-        self._blob(entry, hasher.hexdigest())
+        self._blob(entry, found)
 
     def _blob(self, entry: Entry, found: str) -> None:
         blob = blob_of(entry.key)

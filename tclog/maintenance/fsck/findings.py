@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from tclog.chain.drive import Protocol
 from tclog.clock import Stamp
-from tclog.errors import StoreError
+from tclog.errors import FormatNewer, StoreError, TclogError
 from tclog.event import Event
 from tclog.event.canonical import decode_json
 from tclog.maintenance.fsck.seen import Seen, Writer
@@ -68,6 +69,21 @@ class Findings:
     def note(self, code: str, message: str, where: Writer) -> None:
         """Note something that is not damage."""
         self._report(Damage(code, message, where, harmless=True))
+
+    @contextmanager
+    def reading(self, code: str, where: Writer, cannot: str = "") -> Iterator[None]:
+        """Tell of whatever is wrong with a record: no bytes end the check.
+
+        ``cannot`` says what failed; by default that the object cannot be read.
+        """
+        try:
+            yield
+        except FormatNewer:
+            self.unknown += 1
+        except TclogError as error:
+            self.damage(code, error.message, where)
+        except Exception as error:  # noqa: BLE001 - whatever bytes there are, the check goes on
+            self.damage(code, f"{cannot or f'{where.key} cannot be read'}: {error!r}", where)
 
     def stray(self, key: str) -> None:
         """Tell of an object whose name is none of tclog's; readers pass over it."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tclog.chain.drive import Protocol
-from tclog.chain.fold import state_of
 from tclog.chain.slots import newest_slot
-from tclog.domain.packs import Pack, State
+from tclog.domain.packs import Pack
 from tclog.errors import TclogError
 from tclog.event import PACKS, decode_version, event_key, pack_key, slot_key
 from tclog.event.bodies import misfit
 from tclog.maintenance.fsck.findings import Findings
 from tclog.maintenance.fsck.seen import Writer
 from tclog.store.base import Found, Stat
-from tclog.sync.objects import PACKS_FOLDER, PAGES_MAX, Listing, pack_of, read_each
+from tclog.sync.objects import PACKS_FOLDER, Listing, pack_of, read_each
+from tclog.sync.packfiles import read_packs_state
 
 if TYPE_CHECKING:
     from tclog.event.packs import PackReader
@@ -34,10 +34,7 @@ class PackCheck:
         """Check all packs; every event in them is as good as one with an object of its own."""
         yield from self._check_named()
         listing = Listing("packs")
-        for _ in range(PAGES_MAX):
-            page = yield from listing.page()
-            if not page:
-                break
+        while page := (yield from listing.page()):
             for row in page:
                 if pack_of(row.key) is None:
                     self.found.stray(row.key)
@@ -50,7 +47,7 @@ class PackCheck:
         seen: set[str] = set()
         missing: list[Pack] = []
         for _ in range(TRIES_MAX):
-            state = yield from self._state()
+            state = yield from read_packs_state((yield from newest_slot(PACKS_FOLDER)))
             for one in missing:
                 if one in state.packs:
                     key = pack_key(one.pack)
@@ -65,22 +62,6 @@ class PackCheck:
                 if not (yield from self._pack(one)):
                     missing.append(one)
                 self.found.progress("packs", 1)
-
-    def _state(self) -> Protocol[State]:
-        """Return what the chain says; damage of it was told with the other chains."""
-        empty: State = state_of(PACKS, None)
-        seq = yield from newest_slot(PACKS_FOLDER)
-        if not seq:
-            return empty
-        (reply,) = yield from read_each([slot_key(PACKS, seq)])
-        try:
-            if isinstance(reply, Found):
-                version = decode_version(reply.data, chain=PACKS, seq=seq)
-                # No client packs in a transaction; of one that is forged nothing is taken.
-                return empty if version.txn is not None else state_of(PACKS, version)
-        except TclogError:
-            pass
-        return empty
 
     def _pack(self, one: Pack) -> Protocol[bool]:
         """Check a pack; False if it is not there."""

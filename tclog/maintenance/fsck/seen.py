@@ -42,6 +42,11 @@ class Writer(NamedTuple):
     version: int | None = None
     agent: str | None = None
 
+    @classmethod
+    def of(cls, version: Version) -> Writer:
+        """Return where a version stands."""
+        return cls(slot_key(version.chain, version.seq), version.chain, version.seq, version.by)
+
 
 class Seen(Scratch):
     """The objects that were seen, and what records say of other objects."""

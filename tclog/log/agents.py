@@ -27,7 +27,7 @@ from tclog.event import (
     event_named,
 )
 from tclog.event.canonical import decode_json
-from tclog.log.operation import operation
+from tclog.log.operation import Count, operation
 from tclog.log.steps import list_rows
 from tclog.store.base import Get, List
 
@@ -48,7 +48,7 @@ def join_project(client: Client) -> Protocol[None]:
 
 
 @operation("agent.list", acts=False)
-def list_agents(client: Client) -> Protocol[list[Agent]]:
+def list_agents(client: Client, *, limit: Count | None = None) -> Protocol[list[Agent]]:
     """Return every agent known, the one seen last first.
 
     Last seen is the stamp of the agent's newest event, attempts included. Events are read from the
@@ -83,7 +83,8 @@ def list_agents(client: Client) -> Protocol[list[Agent]]:
         for name in names | seen.keys()
     ]
     by_name = sorted(found, key=lambda agent: agent.name)
-    return sorted(by_name, key=lambda agent: agent.last_seen or "", reverse=True)
+    newest = sorted(by_name, key=lambda agent: agent.last_seen or "", reverse=True)
+    return newest[: limit or None]
 
 
 def _packed(client: Client) -> Protocol[dict[str, agents.Seen]]:

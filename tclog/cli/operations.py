@@ -66,8 +66,11 @@ class Asked(NamedTuple):
         """Call it; options that do not go together are named as in JSON."""
         try:
             return call(*args, **arguments)
-        except Misfit as misfit:
-            misfit.rename(lambda keyword: field_of(self.op, keyword))
+        except UsageError as error:
+            if isinstance(error, Misfit):
+                error.rename(lambda keyword: field_of(self.op, keyword))
+            elif "field" in error.details:
+                error.details["field"] = field_of(self.op, error.details["field"])
             raise
 
 

@@ -83,8 +83,8 @@ def list_agents(client: Client, *, limit: Count | None = None) -> Protocol[list[
         for name in names | seen.keys()
     ]
     by_name = sorted(found, key=lambda agent: agent.name)
-    newest = sorted(by_name, key=lambda agent: agent.last_seen or "", reverse=True)
-    return newest[: limit or None]
+    by_time = sorted(by_name, key=lambda agent: agent.last_seen or "", reverse=True)
+    return by_time[: limit or None]
 
 
 def _packed(client: Client) -> Protocol[dict[str, agents.Seen]]:

@@ -201,7 +201,7 @@ class Transaction:
         # What has lapsed is not taken over here.
         if step in self._claimed:
             raise UsageError(
-                f"the transaction claims step {step} twice", code="claimed-twice", field="id"
+                f"the transaction claims step {step} twice", code="claimed-twice", field="step"
             )
         claim = steps.Claim(
             step,

@@ -175,7 +175,7 @@ def test_a_cursor_goes_on_and_an_index_made_anew_repeats_but_leaves_nothing_out(
 
 def test_a_late_slot_is_not_lost_when_the_index_is_made_anew(scene: Scene) -> None:
     """Its stamp is older than that of an event which had come before."""
-    from history.test_sync import is_slot, until
+    from sync.test_sync import is_slot, until
 
     step = until(set_value(scene.clock.client("slow"), "late", "v"), scene.store, is_slot)
     ids = [scene.set("a"), scene.set("b")]
@@ -194,7 +194,7 @@ def test_a_late_slot_is_not_lost_when_the_index_is_made_anew(scene: Scene) -> No
 
 def test_from_an_event_nothing_late_is_lost_when_the_index_is_made_anew(scene: Scene) -> None:
     """A new index has the late one before the event that the follower had come to."""
-    from history.test_sync import is_slot, until
+    from sync.test_sync import is_slot, until
 
     step = until(set_value(scene.clock.client("slow"), "late", "v"), scene.store, is_slot)
     ids = [scene.set("a"), scene.set("b")]

@@ -61,12 +61,20 @@ MODULES = [
     "tclog/store/file.py",
     "tclog/sync/sync.py",
 ]  # fmt: skip
-NEAR = ("tests/unit", "tests/protocol", "tests/stores", "tests/history", "tests/vectors")
+NEAR = (
+    "tests/unit",
+    "tests/protocol",
+    "tests/stores",
+    "tests/history",
+    "tests/maintenance",
+    "tests/sync",
+    "tests/vectors",
+)
 FAR = ("tests/cli", "tests/story", "tests/simulation", "tests/fuzz", "tests/docs")
 LEFT_OUT = {
     "tests/stores/test_s3.py", "tests/stores/test_probe.py", "tests/protocol/test_crowd.py",
     "tests/simulation/test_teeth.py", "tests/simulation/test_schedules.py",
-    "tests/simulation/test_shrink.py", "tests/history/test_scale.py",
+    "tests/simulation/test_shrink.py", "tests/sync/test_scale.py",
 }  # fmt: skip
 SCHEDULES = (["--count", "300"], ["--count", "150", "--work", "txn"])
 # What the tests of one part may take by the time that they took when they were looked at.

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from history.filled import PROJECT, fill, filled_store, open_log
+from history.places import busy, given_project, given_seeds, given_store, objects  # noqa: F401
 from support.logs.generate import generate
 from support.project import Project
 from support.stores import Around, Counting, Server, fresh_bucket, open_s3
@@ -26,9 +28,6 @@ from tclog.maintenance.fsck.check import Checked, Patient, fsck
 from tclog.store.base import Created, Outcome, Store
 from tclog.store.file import FileStore
 from tclog.store.memory import MemoryStore
-
-from .filled import PROJECT, fill, filled_store, open_log
-from .places import busy, given_project, given_seeds, given_store, objects  # noqa: F401
 
 
 def clone(source: Store, target: Store, tell: Callable[..., Any] | None = None) -> Copied:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from history.filled import PROJECT, fill, filled_store, open_log
+from history.places import busy, given_project, given_seeds, given_store, objects  # noqa: F401
 from support.logs.generate import generate
 from support.project import Project
 from support.stores import Around
@@ -39,9 +41,6 @@ from tclog.maintenance.fsck.findings import Damage, Writer
 from tclog.store.base import Entry, Found, Store
 from tclog.store.file import FileStore
 from tclog.store.memory import MemoryStore
-
-from .filled import PROJECT, fill, filled_store, open_log
-from .places import busy, given_project, given_seeds, given_store, objects  # noqa: F401
 
 
 def check(store: Store, project: str = PROJECT) -> tuple[list[Damage], Checked]:

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+from history.filled import PROJECT, fill, filled_store, open_log
+from history.places import given_project, given_seeds, given_store, objects  # noqa: F401
 from support.logs.generate import generate
 from support.project import Project
 
@@ -22,9 +24,6 @@ from tclog.maintenance.copies.transfer import Imported, Reader, export, import_l
 from tclog.maintenance.fsck.check import Patient, fsck
 from tclog.store.base import Get, Store
 from tclog.store.memory import MemoryStore
-
-from .filled import PROJECT, fill, filled_store, open_log
-from .places import given_project, given_seeds, given_store, objects  # noqa: F401
 
 
 def exported(store: Store) -> list[bytes]:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.logs.generate import generate
-
 from history.clocks import Clock
 from history.truth import assert_numbers, assert_same, read_truth
+from support.logs.generate import generate
+
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, answer, run
 from tclog.clock import parse_us, stamp

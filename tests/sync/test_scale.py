@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from history.clocks import Clock
+from history.truth import assert_numbers, assert_same, read_truth
 from support.logs.generate import SPAN_S, generate, generate_project
 from support.stores import Server, fresh_bucket, open_s3
 
-from history.clocks import Clock
-from history.truth import assert_numbers, assert_same, read_truth
 from tclog.chain.drive import Protocol, answer, run
 from tclog.event import event_key_parts
 from tclog.index import Index

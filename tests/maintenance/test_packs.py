@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.logs.generate import BEGIN_US, generate
-
 from history.clocks import Clock
 from history.truth import Truth, assert_numbers, assert_same, read_truth
+from support.logs.generate import BEGIN_US, generate
+
 from tclog.chain.drive import Protocol, answer, run
 from tclog.clock import stamp
 from tclog.errors import Damaged, Refused

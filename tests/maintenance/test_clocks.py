@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from cli.conftest import User
-
 from history.looking import project_of
+
 from tclog.chain.drive import run
 from tclog.clock import HybridClock
 from tclog.log.log import Log

@@ -59,7 +59,7 @@ MODULES = [
     )),
     "tclog/moment.py",
     "tclog/store/file.py",
-    "tclog/sync/sync.py",
+    *(f"tclog/sync/{name}.py" for name in ("chains", "sync")),
 ]  # fmt: skip
 NEAR = (
     "tests/unit",

@@ -139,7 +139,7 @@ def test_what_is_said_of_steps(world: World) -> None:
     [
         (lambda t: t.memory_set("k", 1, value_type="text"), "field-wrong", "value"),
         (lambda t: t.memory_set("k", "1", if_absent=True, if_version=0), None, "if_absent"),
-        (lambda t: [t.step_claim("s"), t.step_claim("s")], "claimed-twice", "id"),
+        (lambda t: [t.step_claim("s"), t.step_claim("s")], "claimed-twice", "step"),
         (lambda t: t.step_claim("s", steal=True), "reason-missing", None),
         (lambda t: t.step_claim("s", lease_s=0.01), "bad-lease", None),
         (lambda t: t.step_renew("s", lease_s=0.01), "bad-lease", None),

@@ -26,14 +26,30 @@ from tclog.domain import memory
 from tclog.domain.content import Blob, make_content
 from tclog.errors import NotFound, Refused, UsageError, to_run
 from tclog.event import Version, chain_id, encode, validate_name
-from tclog.log.methods import Method, Operations
+from tclog.log.methods import Collected, Method, Operations
 from tclog.log.operation import Count, operation
 
 SEPARATOR_BYTES_MAX = 1024
 VALUE_SHOWN_MAX = 200
 
 
-@operation("memory.set", excludes=[("if_absent", "if_version")], together=True)
+def set_command(
+    value: Any, value_type: str | None, if_version: int | None, if_absent: bool
+) -> tuple[memory.Set, Sequence[Blob]]:
+    """Check what is to be set; return the command, and the blobs that it needs."""
+    if if_version is not None and if_version < 0:
+        raise UsageError(f"{if_version} is not a version", code="bad-version")
+    kind = value_type or ("text" if isinstance(value, str) else "json")
+    if kind == "text" and not isinstance(value, str):
+        raise UsageError(
+            "value is not a text, but value_type says so", code="field-wrong", field="value"
+        )
+    memory.check_value(kind, value)
+    content, blobs = make_content(kind, value)
+    return memory.Set(content, 0 if if_absent else if_version), blobs
+
+
+@operation("memory.set", excludes=[("if_absent", "if_version")], together=set_command)
 def set_value(
     client: Client,
     key: str,
@@ -56,23 +72,12 @@ def set_value(
     return _there((yield from _change(client, key, *command, id_key=id)))
 
 
-def set_command(
-    value: Any, value_type: str | None, if_version: int | None, if_absent: bool
-) -> tuple[memory.Set, Sequence[Blob]]:
-    """Check what is to be set; return the command, and the blobs that it needs."""
-    if if_version is not None and if_version < 0:
-        raise UsageError(f"{if_version} is not a version", code="bad-version")
-    kind = value_type or ("text" if isinstance(value, str) else "json")
-    if kind == "text" and not isinstance(value, str):
-        raise UsageError(
-            "value is not a text, but value_type says so", code="field-wrong", field="value"
-        )
-    memory.check_value(kind, value)
-    content, blobs = make_content(kind, value)
-    return memory.Set(content, 0 if if_absent else if_version), blobs
+def delete_command(if_version: int | None) -> tuple[memory.Delete, Sequence[Blob]]:
+    """Return the command, and no blobs."""
+    return memory.Delete(if_version), ()
 
 
-@operation("memory.delete", together=True)
+@operation("memory.delete", together=delete_command)
 def delete_value(
     client: Client, key: str, *, if_version: Count | None = None, id: str | None = None
 ) -> Protocol[Memory]:
@@ -87,17 +92,6 @@ def delete_value(
     return result
 
 
-def delete_command(if_version: int | None) -> tuple[memory.Delete, Sequence[Blob]]:
-    """Return the command, and no blobs."""
-    return memory.Delete(if_version), ()
-
-
-@operation("memory.incr", together=True)
-def incr_value(client: Client, key: str, by: int = 1, *, id: str | None = None) -> Protocol[Memory]:
-    """Add to an integer, as one operation: increments never conflict and none is lost."""
-    return _there((yield from _change(client, key, *incr_command(by), id_key=id)))
-
-
 def incr_command(by: int) -> tuple[memory.Incr, Sequence[Blob]]:
     """Check what is to be added; return the command, and no blobs."""
     if abs(by) > memory.INTEGER_MAX:
@@ -105,12 +99,10 @@ def incr_command(by: int) -> tuple[memory.Incr, Sequence[Blob]]:
     return memory.Incr(by), ()
 
 
-@operation("memory.append", together=True)
-def append_value(
-    client: Client, key: str, text: str, *, separator: str = "\n", id: str | None = None
-) -> Protocol[Memory]:
-    """Append to a text (on a new line), or an element to a JSON array, as one operation."""
-    return _there((yield from _change(client, key, *append_command(text, separator), id_key=id)))
+@operation("memory.incr", together=incr_command)
+def incr_value(client: Client, key: str, by: int = 1, *, id: str | None = None) -> Protocol[Memory]:
+    """Add to an integer, as one operation: increments never conflict and none is lost."""
+    return _there((yield from _change(client, key, *incr_command(by), id_key=id)))
 
 
 def append_command(text: str, separator: str) -> tuple[memory.Append, Sequence[Blob]]:
@@ -121,6 +113,14 @@ def append_command(text: str, separator: str) -> tuple[memory.Append, Sequence[B
         raise UsageError("the separator has over 1024 bytes", code="bad-value")
     added, blobs = make_content("text", text)
     return memory.Append(added, separator), blobs
+
+
+@operation("memory.append", together=append_command)
+def append_value(
+    client: Client, key: str, text: str, *, separator: str = "\n", id: str | None = None
+) -> Protocol[Memory]:
+    """Append to a text (on a new line), or an element to a JSON array, as one operation."""
+    return _there((yield from _change(client, key, *append_command(text, separator), id_key=id)))
 
 
 def _change(
@@ -328,3 +328,13 @@ class MemoryOperations(Operations):
     delete = Method(delete_value)
     incr = Method(incr_value)
     append = Method(append_value)
+
+
+class MemoryTogether:
+    """The same in a ``Transaction``."""
+
+    memory_set = Collected(set_value)
+    memory_get = Collected(get_value)
+    memory_delete = Collected(delete_value)
+    memory_incr = Collected(incr_value)
+    memory_append = Collected(append_value)

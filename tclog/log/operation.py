@@ -60,7 +60,8 @@ class Declaration(NamedTuple):
         excludes: groups of options of which one at most may be given.
         one_of: options of which exactly one is given.
         needs: options that need another one.
-        together: whether it may stand in a transaction.
+        together: whether it may stand in a transaction; or what makes its command and its blobs of
+            its options there.
         apart: options that no transaction takes.
         only_together: options that nothing but a transaction takes.
     """
@@ -71,7 +72,7 @@ class Declaration(NamedTuple):
     excludes: Sequence[Sequence[str]]
     one_of: Sequence[str]
     needs: Mapping[str, str]
-    together: bool
+    together: bool | Callable[..., Any]
     apart: Sequence[str]
     only_together: Sequence[str]
 
@@ -114,7 +115,7 @@ def operation(
     excludes: Sequence[Sequence[str]] = (),
     one_of: Sequence[str] = (),
     needs: Mapping[str, str] | None = None,
-    together: bool = False,
+    together: bool | Callable[..., Any] = False,
     apart: Sequence[str] = (),
     only_together: Sequence[str] = (),
 ) -> Callable[

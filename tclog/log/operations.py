@@ -20,7 +20,7 @@ from tclog.chain.drive import Protocol
 from tclog.clock import Hlc, parse_hlc
 from tclog.errors import UsageError
 from tclog.event import validate_name
-from tclog.log.operation import Count, Seconds, declared, field_of
+from tclog.log.operation import Count, Declaration, Seconds, declared, field_of
 from tclog.moment import DURATION_MAX_S, parse_duration_s
 
 T = TypeVar("T")
@@ -203,7 +203,7 @@ def method_of(
 
 
 def collector_of(
-    protocol: Callable[..., Protocol[Any]], collect: Callable[[str, Mapping[str, Any]], int]
+    protocol: Callable[..., Protocol[Any]], collect: Callable[[Declaration, dict[str, Any]], int]
 ) -> Callable[..., int]:
     """Make an operation a method of a transaction; ``collect`` gets it with all its arguments.
 
@@ -217,7 +217,7 @@ def collector_of(
         bound.apply_defaults()
         left_out = {"client", *said.apart}
         return collect(
-            said.name, {name: v for name, v in bound.arguments.items() if name not in left_out}
+            said, {name: v for name, v in bound.arguments.items() if name not in left_out}
         )
 
     return _named(call, protocol)

@@ -30,6 +30,7 @@ from tclog.log import claims, handoff, inbox
 from tclog.log import memory as memory_log
 from tclog.log import steps as steps_log
 from tclog.log.methods import Collected
+from tclog.log.operation import Declaration
 
 Result = Memory | Message | Step
 
@@ -49,7 +50,7 @@ class _Operation(NamedTuple):
     found: _Answer
 
 
-class Transaction:
+class Transaction(memory_log.MemoryTogether):
     """Collects operations that are committed together; each returns its number, from 0."""
 
     def __init__(self, client: Client) -> None:
@@ -60,11 +61,6 @@ class Transaction:
     def __len__(self) -> int:
         return len(self._operations)
 
-    memory_set = Collected(memory_log.set_value)
-    memory_get = Collected(memory_log.get_value)
-    memory_delete = Collected(memory_log.delete_value)
-    memory_incr = Collected(memory_log.incr_value)
-    memory_append = Collected(memory_log.append_value)
     message_send = Collected(inbox.send_message)
     step_add = Collected(steps_log.add_step)
     step_show = Collected(steps_log.show_step)
@@ -75,24 +71,14 @@ class Transaction:
     step_reopen = Collected(steps_log.reopen_step)
     step_complete = Collected(handoff.complete_step)
 
-    def collect(self, op: str, arguments: Mapping[str, Any]) -> int:
+    def collect(self, said: Declaration, arguments: dict[str, Any]) -> int:
         """Add an operation, whose arguments were checked; returns its number."""
-        nth: int = getattr(self, "_" + op.replace(".", "_"))(**arguments)
+        if callable(said.together):
+            return self._change_memory(arguments.pop("key"), *said.together(**arguments))
+        nth: int = getattr(self, "_" + said.name.replace(".", "_"))(**arguments)
         return nth
 
     # -- memory -------------------------------------------------------------------------------
-
-    def _memory_set(self, key: str, **options: Any) -> int:
-        return self._change_memory(key, *memory_log.set_command(**options))
-
-    def _memory_delete(self, key: str, if_version: int | None) -> int:
-        return self._change_memory(key, *memory_log.delete_command(if_version))
-
-    def _memory_incr(self, key: str, by: int) -> int:
-        return self._change_memory(key, *memory_log.incr_command(by))
-
-    def _memory_append(self, key: str, text: str, separator: str) -> int:
-        return self._change_memory(key, *memory_log.append_command(text, separator))
 
     def _memory_get(self, key: str, if_version: int | None) -> int:
         chain = chain_id("memory", validate_name("key", key))

@@ -20,6 +20,7 @@ from tclog.clock import Hlc
 from tclog.errors import Damaged, Forked, NotFound, RolledBack
 from tclog.event import ALL, ChainId, Version, chain_folder, decode_name, slot_key, slot_seq
 from tclog.event.bodies import RESERVED_OPS
+from tclog.event.names import chain_id, chain_name, folder_of, kind_folder, segment_of, slot_in
 from tclog.store.base import LIST_PAGE_MAX, Found, Get, List
 
 # After this many steps forward one listing is cheaper than more steps.
@@ -222,7 +223,7 @@ def _read_below(client: Client, chain: ChainId, damage: Damaged) -> Protocol[Ver
     rows = yield List(folder, "", LIST_PAGE_MAX)
     for row in rows:
         seq = slot_seq(row.key)
-        if not seq or row.key.rpartition("/")[0] != folder:
+        if not seq or folder_of(row.key) != folder:
             continue
         try:
             return (yield from read_version(client, chain, seq))
@@ -464,10 +465,10 @@ def list_chains(client: Client, kind: str, prefix: str = "") -> Protocol[list[Ch
     Folders of no chain are passed over.
     """
     chains: list[ChainId] = []
-    entries = yield List(f"chains/{kind}", limit=CHAINS_MAX, folders=True)
+    entries = yield List(kind_folder(kind), limit=CHAINS_MAX, folders=True)
     for entry in entries:
         folder = entry.key.rstrip("/")
-        segment = folder.rpartition("/")[2]
+        segment = segment_of(folder)
         if segment == "@all":
             continue
         try:
@@ -477,7 +478,7 @@ def list_chains(client: Client, kind: str, prefix: str = "") -> Protocol[list[Ch
             client.warn(f"{folder} is not the folder of a chain; tclog fsck looks at everything")
             continue
         if name is not None and name.startswith(prefix):
-            chains.append(ChainId(f"{kind}/{name}"))
+            chains.append(chain_id(kind, name))
     return sorted(chains, key=str.encode)
 
 
@@ -488,18 +489,17 @@ def full_name(folder: str) -> Protocol[str | None]:
         Damaged: none of the newest tells a name that is cut like this.
     """
     from tclog.event import VOIDS_MAX, decode, encode_name
-    from tclog.event.names import SEQ_MAX
 
     newest = yield from newest_slot(folder)
     for seq in range(newest, max(0, newest - 1 - VOIDS_MAX), -1):
-        key = f"{folder}/{SEQ_MAX - seq:010d}.json"
+        key = slot_in(folder, seq)
         found = yield Get(key)
         try:
             record = None if found is None else decode(found.data, key)
         except Damaged:
             continue
-        name = str(record.get("chain", "")).partition("/")[2] if isinstance(record, dict) else ""
-        if name and encode_name(name) == folder.rpartition("/")[2]:
+        name = chain_name(ChainId(str(record.get("chain")))) if isinstance(record, dict) else ""
+        if name and encode_name(name) == segment_of(folder):
             return name
     if newest:
         raise Damaged(f"{folder} holds no version that tells its name", hint="tclog fsck")

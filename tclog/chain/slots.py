@@ -9,6 +9,7 @@ from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep
 from tclog.errors import Damaged
 from tclog.event import ChainId, Version, slot_key, slot_seq
+from tclog.event.names import folder_of
 from tclog.store.base import LIST_PAGE_MAX, Found, Get, List
 
 # How often, and with which pauses, an object that must exist is asked for before it is missing.
@@ -65,7 +66,7 @@ def newest_slot(folder: str, mount: str = "") -> Protocol[int]:
     for _ in range(PAGES_MAX):
         entries = yield List(place, after, limit)
         for entry in entries:
-            if entry.key.rpartition("/")[0] == place and (seq := slot_seq(entry.key)):
+            if folder_of(entry.key) == place and (seq := slot_seq(entry.key)):
                 return seq
         if len(entries) < limit:
             break

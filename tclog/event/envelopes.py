@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from tclog.event.names import ALL
 from tclog.event.schema import Check, Schema, compile_schema
 
 TXN_CHAINS_MAX = 64
@@ -98,7 +99,7 @@ DEFS: dict[str, Schema] = {
     "merge": struct(
         "after chain count taken through",
         after=ref("before"),
-        chain={"const": "inbox/@all"},
+        chain={"const": ALL},
         count=ref("count"),
         taken=ref("count"),
         through=ref("seq"),

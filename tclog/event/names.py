@@ -27,6 +27,14 @@ KEY_BYTES_MAX = len("once//.json") + 2 * ENCODED_MAX
 
 # The mark of a project: it makes the project, and is never rewritten.
 MARK = "tclog.json"
+# The folders of a project's objects, one for each kind.
+BLOBS = "blobs"
+CHAINS = "chains"
+EVENTS = "events"
+ONCE = "once"
+PACK_OBJECTS = "packs"
+PENDING = "pending"
+REDACTED = "redacted"  # of a later release; what it holds is kept as it is
 ALL = ChainId("inbox/@all")
 # Names the packs of the whole log.
 PACKS = ChainId("pack/log")
@@ -128,17 +136,27 @@ def split_names(kind: str, word: str) -> list[str]:
 
 
 _NAMED_FOR = {"inbox": "agent", "read": "agent", "agent": "agent", "step": "step"}
+_KIND = "[a-z][a-z0-9_-]{0,31}"
+
+
+def validate_name_of(kind: str, name: str) -> str:
+    """Return ``name`` if a chain of this kind may have it.
+
+    Raises:
+        BadName: see ``validate_name``.
+    """
+    return validate_name(_NAMED_FOR.get(kind, "key"), name)
 
 
 def validate_chain(chain: str) -> bool:
     """Whether a text may be a chain's id: a kind, ``/`` and a name that such a chain may have."""
     kind, slash, name = chain.partition("/")
-    if not slash or not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", kind):
+    if not slash or not re.fullmatch(_KIND, kind):
         return False
     if chain == ALL:
         return True
     try:
-        validate_name(_NAMED_FOR.get(kind, "key"), name)
+        validate_name_of(kind, name)
     except BadName:
         return False
     return kind != "pack" or chain == PACKS
@@ -199,10 +217,69 @@ def _encode_chain(chain: ChainId) -> tuple[str, str]:
     return kind, "@all" if chain == ALL else encode_name(name)
 
 
+def folder_of(key: str) -> str:
+    """Return the folder that a key stands in, without a final slash."""
+    return key.rpartition("/")[0]
+
+
+def segment_of(key: str) -> str:
+    """Return the last segment of a key or a folder."""
+    return key.rpartition("/")[2]
+
+
+def kind_of(key: str) -> str:
+    """Return the folder of the kind of object that a key is of: ``EVENTS``, ``CHAINS``, ..."""
+    return key.partition("/")[0]
+
+
+def kind_folder(kind: str) -> str:
+    """Return the folder of all chains of a kind."""
+    return f"{CHAINS}/{kind}"
+
+
 def chain_folder(chain: ChainId) -> str:
     """Return the folder of a chain's slots, without a final slash."""
     kind, segment = _encode_chain(chain)
-    return f"chains/{kind}/{segment}"
+    return f"{CHAINS}/{kind}/{segment}"
+
+
+def chain_parts(folder: str) -> tuple[str, str]:
+    """Return the kind and the encoded name of the chain whose folder this is.
+
+    Raises:
+        Damaged: it is not the folder of a chain.
+    """
+    top, *parts = folder.split("/")
+    if top != CHAINS or len(parts) != 2:
+        raise Damaged(f"{folder} is not the folder of a chain", hint="tclog fsck")
+    return parts[0], parts[1]
+
+
+def chain_of_folder(folder: str) -> ChainId | None:
+    """Return the chain whose folder this is; None where its name was cut short.
+
+    Raises:
+        Damaged: it is not the folder of a chain.
+    """
+    kind, segment = chain_parts(folder)
+    if (kind, segment) == ("inbox", "@all"):
+        return ALL
+    name = decode_name(segment)
+    return None if name is None else chain_id(kind, name)
+
+
+def chain_of_slot(key: str) -> ChainId | None:
+    """Return the chain that a slot's key belongs to; see ``chain_of_folder``."""
+    return chain_of_folder(folder_of(key))
+
+
+def is_chain_folder(folder: str) -> bool:
+    """Whether a folder may be that of a chain."""
+    try:
+        chain_of_folder(folder)
+    except Damaged:
+        return False
+    return re.fullmatch(_KIND, chain_parts(folder)[0]) is not None
 
 
 @lru_cache(maxsize=4096)
@@ -214,12 +291,17 @@ def slot_key(chain: ChainId, seq: int) -> str:
     """
     if not 1 <= seq < SEQ_MAX:
         raise Damaged(f"{chain} can have no version {seq}", hint="tclog fsck")
-    return f"{chain_folder(chain)}/{SEQ_MAX - seq:010d}.json"
+    return slot_in(chain_folder(chain), seq)
+
+
+def slot_in(folder: str, seq: int) -> str:
+    """Return the object key of a version in the folder of its chain."""
+    return f"{folder}/{SEQ_MAX - seq:010d}.json"
 
 
 def slot_seq(key: str) -> int | None:
     """Return the version number that a slot's key stands for; None if it is no slot."""
-    stem, dot, suffix = key.rpartition("/")[2].partition(".")
+    stem, dot, suffix = segment_of(key).partition(".")
     if not (dot and suffix == "json" and len(stem) == 10 and stem.isascii() and stem.isdigit()):
         return None
     seq = SEQ_MAX - int(stem)
@@ -231,7 +313,30 @@ def event_key(at: Hlc, chain: ChainId, event: EventId) -> str:
     kind, segment = _encode_chain(chain)
     label = f"{kind}.{segment}"[:_LABEL_MAX]
     clock = at[11:26].replace(":", "")
-    return f"events/{at[:13]}/{clock}-{at[28:]}-{label}-{event}.json"
+    return f"{hour_folder(at[:13])}/{clock}-{at[28:]}-{label}-{event}.json"
+
+
+def hour_folder(hour: str) -> str:
+    """Return the folder of the events of an hour, such as ``2026-12-01T00``."""
+    return f"{EVENTS}/{hour}"
+
+
+def hour_of(key: str) -> str:
+    """Return the hour in whose folder the key of an event stands."""
+    return key.split("/")[1]
+
+
+def events_begin(at: str) -> str:
+    """Return a text that sorts right before the keys of events made at a time or later."""
+    return f"{hour_folder(at[:13])}/{at[11:26].replace(':', '')}"
+
+
+def event_of(key: str) -> EventId | None:
+    """Return the id at the end of an event's key; None if there is none.
+
+    It does not look at the rest of the key, as ``event_named`` does: a listing may be long.
+    """
+    return EventId(key[-69:-5]) if key.endswith(".json") and key[-70:-69] == "-" else None
 
 
 # Compiled when first needed: no command that acts reads the key of an event.
@@ -266,35 +371,40 @@ def event_named(key: str) -> EventId | None:
     return None if parts is None else parts[2]
 
 
-def chain_of_slot(key: str) -> ChainId | None:
-    """Return the chain that a slot's key belongs to; None where its name was cut short.
-
-    Raises:
-        Damaged: it is no key of a slot.
-    """
-    parts = key.split("/")
-    if len(parts) != 4 or parts[0] != "chains":
-        raise Damaged(f"{key} is not a slot of a chain", hint="tclog fsck")
-    if parts[1:3] == ["inbox", "@all"]:
-        return ALL
-    name = decode_name(parts[2])
-    return None if name is None else chain_id(parts[1], name)
-
-
 def blob_key(blob: BlobHash) -> str:
     """Return the object key of a blob."""
-    return f"blobs/{blob[:2]}/{blob}"
+    return f"{BLOBS}/{blob[:2]}/{blob}"
+
+
+_HASH = "[0-9a-f]{64}"
+
+
+def blob_of(key: str) -> BlobHash | None:
+    """Return the hash that a blob's key stands for; None if it is no such key."""
+    name = BlobHash(segment_of(key))
+    return name if re.fullmatch(_HASH, name) and key == blob_key(name) else None
 
 
 def pack_key(pack: str) -> str:
     """Return the object key of a pack, by its hash."""
-    return f"packs/{pack[:2]}/{pack}.jsonl.zst"
+    return f"{PACK_OBJECTS}/{pack[:2]}/{pack}.jsonl.zst"
+
+
+def pack_of(key: str) -> str | None:
+    """Return the hash that a pack's key stands for; None if it is no such key."""
+    name = segment_of(key).partition(".")[0]
+    return name if re.fullmatch(_HASH, name) and key == pack_key(name) else None
+
+
+def is_redacted_key(key: str) -> bool:
+    """Whether a key is one of those that a later release writes."""
+    return bool(re.fullmatch(rf"{REDACTED}/{_HASH}\.json", key))
 
 
 def pending_folder(chain: ChainId) -> str:
     """Return the folder of what is announced to a chain, without a final slash."""
     kind, segment = _encode_chain(chain)
-    return f"pending/{kind}/{segment}"
+    return f"{PENDING}/{kind}/{segment}"
 
 
 def pending_key(chain: ChainId, at: Hlc, after: int, event: EventId) -> str:
@@ -314,7 +424,7 @@ _PENDING_NAME = (
 
 def pending_key_parts(key: str) -> tuple[Hlc, int, EventId] | None:
     """Read the stamp, the version and the id out of an announcement's key; None if it is none."""
-    found = re.fullmatch(_PENDING_NAME, key.rpartition("/")[2], re.ASCII)
+    found = re.fullmatch(_PENDING_NAME, segment_of(key), re.ASCII)
     if found is None:
         return None
     hour, minute, second, after, event = found.groups()
@@ -323,4 +433,9 @@ def pending_key_parts(key: str) -> tuple[Hlc, int, EventId] | None:
 
 def once_key(agent: str, key: str) -> str:
     """Return the object key that an idempotency key of an agent is bound under."""
-    return f"once/{encode_name(agent)}/{encode_name(key)}.json"
+    return f"{ONCE}/{encode_name(agent)}/{encode_name(key)}.json"
+
+
+def is_once_key(key: str) -> bool:
+    """Whether a key may bind an idempotency key."""
+    return kind_of(key) == ONCE and key.count("/") == 2 and key.endswith(".json")

@@ -17,7 +17,7 @@ from tclog.errors import UPGRADE, BadValue, Damaged, FormatNewer
 from tclog.event.canonical import decode, digest, encode
 from tclog.event.envelopes import check_of
 from tclog.event.ids import ChainId, EventId, VersionId
-from tclog.event.names import ALL
+from tclog.event.names import ALL, chain_kind
 
 FORMAT = 1
 # The op of the one event that a version with ``voids`` holds; it changes no state.
@@ -415,7 +415,7 @@ def _last_txn_fits(record: Mapping[str, Any]) -> bool:
 
 def _merge_fits(record: Mapping[str, Any]) -> bool:
     chain: str = record["chain"]
-    return chain.startswith("inbox/") and chain != ALL
+    return chain_kind(chain) == "inbox" and chain != ALL
 
 
 _PLACES: dict[str, Callable[[Mapping[str, Any]], bool]] = {

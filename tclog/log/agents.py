@@ -27,6 +27,7 @@ from tclog.event import (
     event_named,
 )
 from tclog.event.canonical import decode_json
+from tclog.event.names import EVENTS
 from tclog.log.operation import Count, operation
 from tclog.log.steps import list_rows
 from tclog.store.base import Get, List
@@ -103,7 +104,7 @@ def _packed(client: Client) -> Protocol[dict[str, agents.Seen]]:
 
 
 def _newest_events(client: Client, names: set[str]) -> Protocol[Sequence[Event]]:
-    hours = yield List("events", limit=HOURS_MAX, folders=True)
+    hours = yield List(EVENTS, limit=HOURS_MAX, folders=True)
     events: list[Event] = []
     missing = set(names)
     for hour in reversed(hours):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tclog.chain.client import Client
 from tclog.errors import NotFound, to_run
+from tclog.event.names import ALL, chain_kind, chain_name
 
 # Words for everybody that agents try as a recipient.
 EVERYBODY = ("*", "all", "anybody", "anyone", "broadcast", "everybody", "everyone", "team")
@@ -112,7 +113,9 @@ def note_misnamed(client: Client) -> None:
     """Note that the client's own name, which never got a message, is close to another's."""
     seen = _seen(client)
     chains = [chain for chain, _ in client.heads.remembered()]
-    sent_to = {chain[6:] for chain in chains if chain.startswith("inbox/")} - {"@all"}
+    sent_to = {
+        chain_name(chain) for chain in chains if chain_kind(chain) == "inbox" and chain != ALL
+    }
     near = None if client.agent in seen else nearest(client.agent, seen | sent_to)
     if near is not None:
         client.warn(f"no message was ever sent to {client.agent}{meant(near)}")
@@ -123,8 +126,8 @@ def _seen(client: Client) -> set[str]:
     seen: set[str] = set()
     for chain, agents in client.heads.remembered():
         seen.update(agents)
-        if chain.startswith(("agent/", "read/")):
-            seen.add(chain.partition("/")[2])
+        if chain_kind(chain) in ("agent", "read"):
+            seen.add(chain_name(chain))
     return seen
 
 

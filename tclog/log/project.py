@@ -22,10 +22,11 @@ from tclog.event import (
     encode,
     validate_new,
 )
+from tclog.event.names import BLOBS, CHAINS, EVENTS, ONCE, PACK_OBJECTS
 from tclog.store.base import Create, Entry, Found, Get, List
 
 # What else a copy begins with.
-FOLDERS = ("blobs", "chains", "events", "once", "packs")
+FOLDERS = (BLOBS, CHAINS, EVENTS, ONCE, PACK_OBJECTS)
 # It also names the folder of the project's caches on each user's disk.
 PROJECT_ID_MAX = 64
 # How many of a store's folders are searched for projects, and how many at once.

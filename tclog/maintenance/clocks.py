@@ -14,6 +14,7 @@ from tclog.chain.drive import Protocol, settled
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Hlc, Stamp, format_us, parse_us
 from tclog.errors import TclogError
 from tclog.event import MARK, decode_event, event_key_parts
+from tclog.event.names import EVENTS, hour_folder
 from tclog.store.base import Entry, Found, Get, List, Stat
 
 CODE = "clock-off"
@@ -88,8 +89,8 @@ def read_clocks(now_us: int) -> Protocol[list[OffClock]]:
     clocks = Clocks(None if mark is None else mark.stored)
     first_us = now_us - HOURS_LOOKED_AT * _HOUR_US
     hours = [_hour(first_us + nth * _HOUR_US) for nth in range(HOURS_LOOKED_AT + 2)]
-    asked = [List(f"events/{hour}", "", _HOUR_ROWS) for hour in hours]
-    asked.append(List("events", f"events/{hours[-1]}~", _AHEAD_ROWS))
+    asked = [List(hour_folder(hour), "", _HOUR_ROWS) for hour in hours]
+    asked.append(List(EVENTS, f"{hour_folder(hours[-1])}~", _AHEAD_ROWS))
     pages: Sequence[Sequence[Entry]] = settled((yield tuple(asked)))
     off = [row for page in pages for row in page if _is_off(clocks, row)][-_READ_MAX:]
     for row, found in zip(off, settled((yield tuple(Get(row.key) for row in off))), strict=True):

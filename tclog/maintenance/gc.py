@@ -21,10 +21,11 @@ from tclog.clock import format_us, parse_us
 from tclog.domain.packs import RaiseFloor, State, decide
 from tclog.errors import Refused
 from tclog.event import PACKS, EventId
+from tclog.event.names import EVENTS, PACK_OBJECTS, PENDING, event_of, hour_folder, hour_of, pack_of
 from tclog.event.packs import events_of
 from tclog.maintenance.scratch import Scratch
 from tclog.store.base import Delete
-from tclog.sync.objects import Listing, Progress, event_of, pack_of, unseen
+from tclog.sync.objects import Listing, Progress, unseen
 from tclog.sync.packfiles import HOUR_US, after, need_pack, read_pack, read_packs_head
 
 AGE_US = 24 * HOUR_US
@@ -120,8 +121,8 @@ class _Collecting:
         before = yield from self._judge_events(state)
         unpacked = self.held.unheld()
         count, size, last = self.held.marked()
-        floor = max(state.floor, last.split("/")[1] if last else "")
-        announcements = yield from self._old("pending", before)
+        floor = max(state.floor, hour_of(last) if last else "")
+        announcements = yield from self._old(PENDING, before)
         packs = yield from self._replaced(state, before)
         if remove:
             if floor > state.floor:
@@ -148,8 +149,8 @@ class _Collecting:
     def _judge_events(self, state: State) -> Protocol[str]:
         """Mark the objects that are old; return the stamp that they are before."""
         newest = ""
-        bound = f"events/{after(state.through)}" if state.through else ""
-        listing = Listing("events")
+        bound = hour_folder(after(state.through)) if state.through else ""
+        listing = Listing(EVENTS)
         while page := (yield from listing.page()):
             newest = max([newest, *(row.stored or "" for row in page)])
             for row in page:
@@ -176,7 +177,7 @@ class _Collecting:
 
         One that it never named may still be named by a packer that was stopped for a day.
         """
-        old = yield from self._old("packs", before)
+        old = yield from self._old(PACK_OBJECTS, before)
         named = {one.pack for one in state.packs}
         spare = [key for key in old if pack_of(key) is not None and pack_of(key) not in named]
         once = (yield from self._ever_named()) if spare else set()

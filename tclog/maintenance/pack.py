@@ -38,11 +38,12 @@ from tclog.event import (
     pack_key,
     slot_key,
 )
+from tclog.event.names import EVENTS, event_of, hour_folder
 from tclog.event.packs import PackWriter, Row, decode_seen, encode_seen
 from tclog.index import Index
 from tclog.index.packed import held_before, newest_before
 from tclog.store.base import Entry, Found, Get, Keep
-from tclog.sync.objects import AT_ONCE, PAGES_MAX, Listing, Progress, event_of, unseen
+from tclog.sync.objects import AT_ONCE, PAGES_MAX, Listing, Progress, unseen
 from tclog.sync.packfiles import HOUR_US, after, hour_of, need_pack, read_packs_head
 from tclog.sync.sync import sync
 
@@ -176,10 +177,10 @@ class _Packing:
     def _unheld(self, packed: set[EventId]) -> Protocol[list[Entry]]:
         """List the events of closed hours that neither a pack nor a closed version holds."""
         bound = after(self.through)
-        listing = Listing("events")
+        listing = Listing(EVENTS)
         loose: list[Entry] = []
         for _ in range(PAGES_MAX):
-            page = yield from listing.until(f"events/{bound}", pages=1)
+            page = yield from listing.until(hour_folder(bound), pages=1)
             rows = {event: row for row in page if (event := event_of(row.key)) is not None}
             ids = [event for event in rows if event not in packed]
             held = held_before(self.index, ids, bound)

@@ -41,9 +41,8 @@ from tclog.event import (
     chain_name,
     digest,
     slot_key,
-    validate_name,
 )
-from tclog.event.names import SEQ_MAX
+from tclog.event.names import SEQ_MAX, chain_id, validate_name_of
 from tclog.index import Index
 from tclog.store.base import Get
 from tclog.sync.audit import KINDS
@@ -91,14 +90,11 @@ def check_chain(word: str) -> ChainId:
     Raises:
         BadName: it names none.
     """
-    kind, slash, name = word.partition("/")
-    if not slash or kind not in KINDS:
+    kind, name = chain_kind(ChainId(word)), chain_name(ChainId(word))
+    if kind not in KINDS or not name:
         kinds = ", ".join(KINDS)
         raise BadName(f"{word!r} is not a chain: write KIND/NAME, with a KIND of {kinds}")
-    return ALL if word == ALL else ChainId(f"{kind}/{validate_name(_NAMED.get(kind, 'key'), name)}")
-
-
-_NAMED = {"step": "step", "inbox": "agent", "read": "agent", "agent": "agent"}
+    return ALL if word == ALL else chain_id(kind, validate_name_of(kind, name))
 
 
 def void(

@@ -37,17 +37,24 @@ from tclog.event import (
     chain_folder,
     chain_id,
     chain_kind,
-    chain_of_slot,
     decode_event,
-    encode_name,
     event_key_parts,
     slot_key,
 )
 from tclog.event.bodies import RESERVED_KINDS
+from tclog.event.names import (
+    CHAINS,
+    EVENTS,
+    chain_of_folder,
+    chain_parts,
+    event_of,
+    events_begin,
+    kind_folder,
+)
 from tclog.index import Filter, Index, NotLinked
 from tclog.store.base import Entry, Found, Get, List
 from tclog.sync.audit import KINDS
-from tclog.sync.objects import Progress, event_of
+from tclog.sync.objects import Progress
 
 # The clocks of two agents may each be off by what is trusted, and stores stamp whole seconds.
 WINDOW_US = round(EVENT_AGE_MAX_S * SECOND_US) + 2 * AHEAD_TRUSTED_US + 60 * SECOND_US
@@ -95,7 +102,7 @@ class ChainSync:
 
     def read_every_chain(self) -> Protocol[None]:
         """Find every chain by its folder, and read what the index lacks of it."""
-        kinds: Sequence[Entry] = yield List("chains", limit=PAGES_MAX, folders=True)
+        kinds: Sequence[Entry] = yield List(CHAINS, limit=PAGES_MAX, folders=True)
         for kind in kinds:
             folders: Sequence[Entry] = yield List(kind.key[:-1], limit=PAGES_MAX, folders=True)
             chains = []
@@ -108,11 +115,11 @@ class ChainSync:
     def _chain_of(self, folder: str) -> Protocol[ChainId | None]:
         """Return the chain of a folder; None, and a warning, if it is none of ours."""
         try:
-            chain = chain_of_slot(f"{folder}/")
+            chain = chain_of_folder(folder)
             if chain is None:
                 # The name was cut short to make the folder's: a record holds it in full.
                 name = yield from full_name(folder)
-                chain = None if name is None else chain_id(folder.split("/")[1], name)
+                chain = None if name is None else chain_id(chain_parts(folder)[0], name)
         except Damaged:
             self.client.warn(f"{folder} is not a chain, and was left out; tclog fsck looks at all")
             return None
@@ -126,10 +133,10 @@ class ChainSync:
         Returns:
             The newest of the stamps that the store gave them.
         """
-        after = f"events/{start[:13]}/{start[11:26].replace(':', '')}" if start else ""
+        after = events_begin(start) if start else ""
         newest = ""
         for _ in range(PAGES_MAX):
-            entries: Sequence[Entry] = yield List("events", after, PAGE)
+            entries: Sequence[Entry] = yield List(EVENTS, after, PAGE)
             newest = max([newest, *(entry.stored or "" for entry in entries)])
             yield from self._read_named(entries)
             if len(entries) < PAGE:
@@ -211,9 +218,9 @@ class ChainSync:
         if through == 0:
             return
         known = {head.chain: state_of(head.chain, head) for head in self.index.inbox_heads()}
-        folders: Sequence[Entry] = yield List("chains/inbox", limit=PAGES_MAX, folders=True)
+        folders: Sequence[Entry] = yield List(kind_folder("inbox"), limit=PAGES_MAX, folders=True)
         segments = {folder.key[:-1] for folder in folders} - {chain_folder(ALL)}
-        names = {f"chains/inbox/{encode_name(chain.partition('/')[2])}" for chain in known}
+        names = {chain_folder(chain) for chain in known}
         lagging = [chain for chain in known if chain != ALL and known[chain].all_version < through]
         for folder in sorted(segments - names):
             chain = yield from self._chain_of(folder)

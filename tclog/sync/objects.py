@@ -13,20 +13,22 @@ from tclog.chain.drive import Protocol
 from tclog.errors import Damaged, StoreDenied, StoreError, StoreMissing, StoreUnreachable
 from tclog.event import (
     MARK,
-    BlobHash,
     ChainId,
-    EventId,
-    blob_key,
     chain_folder,
-    chain_id,
     decode,
-    pack_key,
 )
-from tclog.event.names import chain_of_slot
+from tclog.event.names import (
+    ALL,
+    PACKS,
+    chain_of_slot,
+    folder_of,
+    is_chain_folder,
+    validate_chain,
+)
 from tclog.store.base import Entry, Found, Get, List
 
-ALL_FOLDER = "chains/inbox/@all"
-PACKS_FOLDER = "chains/pack/log"
+ALL_FOLDER = chain_folder(ALL)
+PACKS_FOLDER = chain_folder(PACKS)
 PAGE = 5000
 PAGES_MAX = 10_000_000
 AT_ONCE = 256
@@ -118,46 +120,21 @@ def read_each(keys: Sequence[str], mark: str = MARK) -> Protocol[list[Found | St
     return replies
 
 
-def event_of(key: str) -> EventId | None:
-    """Return the id that an event's key stands for; None if it is no such key."""
-    return EventId(key[-69:-5]) if key.endswith(".json") and key[-70:-69] == "-" else None
-
-
-def blob_of(key: str) -> BlobHash | None:
-    """Return the hash that a blob's key stands for; None if it is no such key."""
-    name = key.rpartition("/")[2]
-    return BlobHash(name) if _BLOB.fullmatch(name) and key == blob_key(BlobHash(name)) else None
-
-
-def pack_of(key: str) -> str | None:
-    """Return the hash that a pack's key stands for; None if it is no such key."""
-    name = key.rpartition("/")[2].partition(".")[0]
-    return name if _BLOB.fullmatch(name) and key == pack_key(name) else None
-
-
-def is_chain(folder: str) -> bool:
-    """Whether a folder may be that of a chain."""
-    try:
-        chain_of_slot(f"{folder}/")
-    except Damaged:
-        return False
-    return _KIND.fullmatch(folder.split("/")[1]) is not None
-
-
 def chain_in(key: str, raw: bytes) -> ChainId:
     """Return the chain of a slot: by its key or, where that was cut short, by its record.
 
     Raises:
         Damaged: the key is no slot's, or the record belongs elsewhere.
     """
-    if not is_chain(key.rpartition("/")[0]):
+    if not is_chain_folder(folder_of(key)):
         raise Damaged(f"{key} is not a slot of a chain", hint="tclog fsck")
     chain = chain_of_slot(key)
     if chain is not None:
         return chain
     record = decode(raw, key)
     named = record.get("chain") if isinstance(record, dict) else None
-    kind, _, name = named.partition("/") if isinstance(named, str) else ("", "", "")
-    if not name or chain_folder(chain_id(kind, name)) != key.rpartition("/")[0]:
+    if not isinstance(named, str) or not validate_chain(named):
+        named = None
+    if named is None or chain_folder(ChainId(named)) != folder_of(key):
         raise Damaged(f"{key} does not name the chain that it stands in", hint="tclog fsck")
-    return chain_id(kind, name)
+    return ChainId(named)

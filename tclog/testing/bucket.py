@@ -6,11 +6,12 @@ from bisect import bisect_right, insort
 from collections.abc import Callable
 
 from tclog.clock import Stamp, stamp
+from tclog.event.names import CHAINS, PENDING, folder_of, kind_of
 from tclog.store.base import Created, Entry, Found, Outcome
 from tclog.store.memory import MemoryStore
 
 # Keys below these are KIND/NAME/OBJECT: the slots of a chain, and what is announced to it.
-_OF_CHAINS = ("chains/", "pending/")
+_OF_CHAINS = (CHAINS, PENDING)
 _EXISTS = Created(Outcome.EXISTS, cause="the object exists")
 
 
@@ -50,12 +51,12 @@ class Bucket(MemoryStore):
     def delete(self, *keys: str) -> None:
         """See ``Store``."""
         for key in keys:
-            if self._objects.pop(key, None) is not None and key.startswith(_OF_CHAINS):
-                self._folders[key.rpartition("/")[0]].remove(key)
+            if self._objects.pop(key, None) is not None and kind_of(key) in _OF_CHAINS:
+                self._folders[folder_of(key)].remove(key)
 
     def list(self, prefix: str, after: str, limit: int, folders: bool) -> list[Entry]:
         """See ``Store``."""
-        if folders or prefix.count("/") != 2 or not prefix.startswith(_OF_CHAINS):
+        if folders or prefix.count("/") != 2 or kind_of(prefix) not in _OF_CHAINS:
             return super().list(prefix, after, limit, folders)
         keys, objects = self._folders.get(prefix, []), self._objects
         start = bisect_right(keys, after)
@@ -75,5 +76,5 @@ class Bucket(MemoryStore):
             self._index(key)
 
     def _index(self, key: str) -> None:
-        if key.startswith(_OF_CHAINS):
-            insort(self._folders.setdefault(key.rpartition("/")[0], []), key)
+        if kind_of(key) in _OF_CHAINS:
+            insort(self._folders.setdefault(folder_of(key), []), key)

@@ -17,6 +17,7 @@ from tclog.chain.slots import Junk
 from tclog.clock import HybridClock
 from tclog.errors import Damaged, OutcomeUnknown, TclogError
 from tclog.event import ChainId, chain_folder, chain_id, slot_key
+from tclog.event.names import folder_of
 from tclog.store.base import Store
 from tclog.testing.foreign import AGENT
 from tclog.testing.oracles import Chains
@@ -56,7 +57,7 @@ def spots_of(
             sound.add(key)
             until_us |= {slot_key(chain, one["seq"]): created_us[key] for one in version.voids}
     return {
-        key: Spot(key, key.rpartition("/")[0], created_us[key], until_us.get(key, _NEVER))
+        key: Spot(key, folder_of(key), created_us[key], until_us.get(key, _NEVER))
         for key in foreign
         if key not in sound
     }

@@ -27,6 +27,7 @@ from tclog.event import (
     slot_key,
     slot_seq,
 )
+from tclog.event.names import EVENTS
 from tclog.store.base import Create, Found, Put, Store
 
 AGENT = "foreign"
@@ -44,7 +45,7 @@ def draw_foreign(
     chain = ALL if not chains or rng.random() < 0.1 else rng.choice(chains)
     what = rng.random()
     if what < 0.4:
-        folders = chain_folder(chain), chain_folder(chain), pending_folder(chain), "events"
+        folders = chain_folder(chain), chain_folder(chain), pending_folder(chain), EVENTS
         return [Put(f"{rng.choice(folders)}/{rng.choice(STRAYS)}", rng.choice(JUNK))]
     seq, found = _newest(store, chain)
     if what < 0.6:

@@ -35,6 +35,7 @@ from tclog.event import (
     slot_key,
     slot_seq,
 )
+from tclog.event.names import BLOBS, CHAINS, EVENTS, chain_kind, folder_of, segment_of
 from tclog.store.base import Found, Store
 from tclog.sync.chains import UNDECIDED_US
 from tclog.testing.scheduler import EVERYTHING, Operation, nonce_of
@@ -74,8 +75,8 @@ def read_chains(
     """
     broken: list[str] = []
     slots: dict[str, list[tuple[int, Found]]] = {}
-    for entry in store.list("chains", "", EVERYTHING, False):
-        folder, _, _ = entry.key.rpartition("/")
+    for entry in store.list(CHAINS, "", EVERYTHING, False):
+        folder = folder_of(entry.key)
         seq, found = slot_seq(entry.key), store.get(entry.key)
         if seq is None or found is None:
             broken += [] if foreign else [f"{entry.key} is no slot"]
@@ -85,7 +86,7 @@ def read_chains(
         elif created_us is not None and entry.stored != _stamp(created_us[entry.key]):
             broken.append(f"{entry.key} was written again after it was created")
         slots.setdefault(folder, []).append((seq, found))
-    events = store.list("events", "", EVERYTHING, False)
+    events = store.list(EVENTS, "", EVERYTHING, False)
     objects = {
         e.key[-69:-5]: e.key for e in events if not foreign or event_key_parts(e.key) is not None
     }
@@ -267,9 +268,9 @@ def _check_objects(store: Store, objects: Mapping[str, str], chains: Chains) -> 
                 decode_event(found.data)
             except TclogError as error:
                 yield f"{key}: {error.message}"
-    for entry in store.list("blobs", "", EVERYTHING, False):
+    for entry in store.list(BLOBS, "", EVERYTHING, False):
         found = store.get(entry.key)
-        if found is None or digest(found.data) != entry.key.rpartition("/")[2]:
+        if found is None or digest(found.data) != segment_of(entry.key):
             yield f"{entry.key} does not hold what its name says"
 
 
@@ -458,7 +459,7 @@ def check_guards(
 def check_leases(chains: Chains, created_us: Mapping[str, int]) -> Iterator[str]:
     """No takeover before the lease has ended in the store's true time; tokens only grow."""
     for chain, versions in chains.versions.items():
-        if not chain.startswith("step/"):
+        if chain_kind(chain) != "step":
             continue
         fence, held_us = 0, 0
         before = steps.EMPTY
@@ -587,7 +588,7 @@ def check_sessions(operations: Iterable[Operation], chains: Chains) -> Iterator[
 def _check_strangers(chains: Chains) -> Iterator[str]:
     """Nothing that is not the holder's renews its lease, or ends its claim without force."""
     for chain, versions in chains.versions.items():
-        if not chain.startswith("step/"):
+        if chain_kind(chain) != "step":
             continue
         for version in versions:
             before, after = chains.state(chain, version.seq - 1), chains.state(chain, version.seq)
@@ -688,7 +689,7 @@ def check_broadcasts(chains: Chains) -> Iterator[str]:
     """Every merge names a range of broadcasts that exists, right after the one before it."""
     broadcasts = len(chains.states.get(ALL, (None,))) - 1
     for chain, versions in chains.versions.items():
-        if not chain.startswith("inbox/") or chain == ALL:
+        if chain_kind(chain) != "inbox" or chain == ALL:
             continue
         through = 0
         for version in versions:

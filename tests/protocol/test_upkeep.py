@@ -10,6 +10,7 @@ import pytest
 from tclog.chain.slots import newest_slot
 from tclog.errors import Damaged
 from tclog.event import blob_key, chain_id, slot_key
+from tclog.event.names import pack_of
 from tclog.event.packs import PackReader, decode_seen, events_of
 from tclog.index import Index
 from tclog.log.memory import get_value, set_value
@@ -17,7 +18,7 @@ from tclog.maintenance.copies.copy import _Copy, _Keys, unseen_junk
 from tclog.maintenance.gc import _Collecting, _Held, collect
 from tclog.maintenance.pack import pack
 from tclog.maintenance.void import void
-from tclog.sync.objects import PACKS_FOLDER, pack_of, unseen
+from tclog.sync.objects import PACKS_FOLDER, unseen
 from tclog.sync.packfiles import read_packs_head
 from tclog.sync.sync import sync
 

@@ -18,6 +18,7 @@ from tclog.cli.output import (
     write_more,
     write_rows,
 )
+from tclog.event.names import chain_kind, chain_name
 
 if TYPE_CHECKING:
     from tclog.clock import Hlc
@@ -103,8 +104,8 @@ def _write_changes(here: Here, changes: list[Change], limit: int | None) -> None
         lines = line_changes(change.before, change.after) if terminal() else []
         what = lines_words(lines) if lines else change_words(change.before, change.after)
         last = change.last
-        name = change.chain.partition("/")[2] if terminal() else change.chain
-        if change.chain.startswith("read/"):
+        name = chain_name(change.chain) if terminal() else change.chain
+        if chain_kind(change.chain) == "read":
             name = change.chain
         by, at, event = (None, None, None)
         if last is not None:

@@ -19,7 +19,6 @@ which only the newest versions are missing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from typing import Protocol as Structural
@@ -49,7 +48,23 @@ from tclog.event import (
     slot_seq,
 )
 from tclog.event.canonical import verified
-from tclog.event.names import SEQ_MAX
+from tclog.event.names import (
+    BLOBS,
+    CHAINS,
+    EVENTS,
+    ONCE,
+    PACK_OBJECTS,
+    REDACTED,
+    blob_of,
+    folder_of,
+    hour_of,
+    is_chain_folder,
+    is_once_key,
+    is_redacted_key,
+    kind_of,
+    pack_of,
+    slot_in,
+)
 from tclog.maintenance.scratch import Scratch
 from tclog.store.base import Entry, Found, Get, GetFile, Stat
 from tclog.sync.audit import blobs_in
@@ -62,10 +77,7 @@ from tclog.sync.objects import (
     Listing,
     Progress,
     batches,
-    blob_of,
     chain_in,
-    is_chain,
-    pack_of,
     read_each,
     unseen,
 )
@@ -168,9 +180,9 @@ def _copy(copy: _Copy) -> Protocol[Copied]:
     yield from copy.sink.begin(found.data)
     for _ in range(TRIES_MAX):
         head = yield from copy.packs_head()
-        chains = yield from copy.plan("chains", (ALL_FOLDER, PACKS_FOLDER))
+        chains = yield from copy.plan(CHAINS, (ALL_FOLDER, PACKS_FOLDER))
         broadcasts = yield from copy.plan(ALL_FOLDER)
-        for folder in ("blobs", "redacted", "once", "events", "packs"):
+        for folder in (BLOBS, REDACTED, ONCE, EVENTS, PACK_OBJECTS):
             yield from copy.contents(folder)
         packs = yield from copy.plan(PACKS_FOLDER)
         if (yield from copy.packs_head()) == head:
@@ -223,12 +235,12 @@ class _Copy:
         ours, theirs = Listing(folder, self._mount), self.sink.listing(folder)
         for _ in range(PAGES_MAX):
             page = yield from ours.page()
-            kept = [row for row in page if row.key.rpartition("/")[0] not in leave]
+            kept = [row for row in page if folder_of(row.key) not in leave]
             have: dict[str, Entry] = {}
             if theirs is not None:
                 last = page[-1].key if page else "\U0010ffff"
                 rows = yield from theirs.until(last)
-                have = {row.key: row for row in rows if row.key.rpartition("/")[0] not in leave}
+                have = {row.key: row for row in rows if folder_of(row.key) not in leave}
             for entry in kept:
                 self._plan(ranges, entry, have.pop(entry.key, None))
             yield from self._foreign_slots(list(have.values()))
@@ -237,8 +249,8 @@ class _Copy:
         return ranges
 
     def _plan(self, ranges: list[Range], entry: Entry, there: Entry | None) -> None:
-        folder, seq = entry.key.rpartition("/")[0], slot_seq(entry.key)
-        if seq is None or not is_chain(folder):
+        folder, seq = folder_of(entry.key), slot_seq(entry.key)
+        if seq is None or not is_chain_folder(folder):
             self._count(foreign=self._seen.add(entry.key))
             return
         self._listed[folder] = max(seq, self._listed.get(folder, 0))
@@ -299,7 +311,7 @@ class _Copy:
                     there = yield Stat(self._mount + entry.key)
                     # What is not there at all is for ``fsck`` to find, here and in the copy.
                     late += [] if there is None else [entry._replace(size=there.size)]
-        yield from self._objects("blobs", late)
+        yield from self._objects(BLOBS, late)
 
     def _is_wanted(self, folder: str, entry: Entry, there: Entry | None) -> bool:
         if there is not None:
@@ -321,11 +333,11 @@ class _Copy:
                 if not why:
                     sound.append((entry.key, reply.data))
                     continue
-            elif reply is None and folder in ("events", "packs"):
+            elif reply is None and folder in (EVENTS, PACK_OBJECTS):
                 self._gone.append(entry.key)
                 continue
             self._damaged(entry.key, why)
-        if folder == "events":
+        if folder == EVENTS:
             yield from self._late_blobs(sound)
         yield from self.sink.put(sound)
         size = sum(len(raw) for _, raw in sound)
@@ -333,7 +345,7 @@ class _Copy:
         self._progress(_NAMES[folder], len(sound))
 
     def _large(self, folder: str, entry: Entry) -> Protocol[None]:
-        if folder != "blobs":
+        if folder != BLOBS:
             self._damaged(entry.key, f"has {entry.size} bytes, more than any record")
             return
         try:
@@ -358,7 +370,7 @@ class _Copy:
         state = yield from read_packs_state(head, self._mount)
         named = {pack_key(one.pack) for one in state.packs}
         for key in self._gone:
-            if key in named if pack_of(key) is not None else key.split("/")[1] > state.floor:
+            if key in named if pack_of(key) is not None else hour_of(key) > state.floor:
                 self._damaged(key, "is missing")
         for key in sorted(named):
             if self._seen.add(key):
@@ -424,7 +436,7 @@ class _Copy:
         junk = False  # whether the slot before holds junk
         if wanted.first > 1:
             seq = wanted.first - 1
-            key = _slot(wanted.folder, seq)
+            key = slot_in(wanted.folder, seq)
             before = yield from self.sink.slot_id(key)
             found = yield Get(self._mount + key)
             known = None if found is None else self._decoded(key, seq, found)
@@ -433,7 +445,7 @@ class _Copy:
             junk = isinstance(known, str) and digest(found.data) == before
         for start in range(wanted.first, wanted.last + 1, SLOTS_AT_ONCE):
             seqs = range(start, min(start + SLOTS_AT_ONCE, wanted.last + 1))
-            keys = [_slot(wanted.folder, seq) for seq in seqs]
+            keys = [slot_in(wanted.folder, seq) for seq in seqs]
             replies = yield from read_each([self._mount + key for key in keys], self.mark)
             for seq, key, reply in zip(seqs, keys, replies, strict=True):
                 if not isinstance(reply, Found):
@@ -467,7 +479,7 @@ class _Copy:
 
     def _parted(self, wanted: Range, seq: int, key: str) -> None:
         if wanted.first > 1 and seq == wanted.first:
-            other = _slot(wanted.folder, seq - 1)
+            other = slot_in(wanted.folder, seq - 1)
             raise Refused(
                 f"{other} differs in source and target: the two logs have parted",
                 code="object-differs",
@@ -497,21 +509,17 @@ class _Keys(Scratch):
 
 
 _NAMES = {
-    "blobs": "blobs",
-    "once": "keys",
-    "events": "events",
-    "packs": "packs",
-    "redacted": "redacted",
+    BLOBS: "blobs",
+    ONCE: "keys",
+    EVENTS: "events",
+    PACK_OBJECTS: "packs",
+    REDACTED: "redacted",
 }
 
 
 def _is_small(folder: str, entry: Entry) -> bool:
     """Whether an object is read whole; packs are cut so that they can be."""
-    return entry.size <= (RECORD_BYTES_MAX if folder == "packs" else WHOLE_BYTES_MAX)
-
-
-def _slot(folder: str, seq: int) -> str:
-    return f"{folder}/{SEQ_MAX - seq:010d}.json"
+    return entry.size <= (RECORD_BYTES_MAX if folder == PACK_OBJECTS else WHOLE_BYTES_MAX)
 
 
 def _same_size(ours: Entry, theirs: Entry) -> None:
@@ -526,15 +534,12 @@ def _same_size(ours: Entry, theirs: Entry) -> None:
 
 def _promise(folder: str, key: str) -> str | None:
     """Return the hash that a key promises, "" where it promises none; None for a foreign name."""
-    if folder == "blobs":
+    if folder == BLOBS:
         return blob_of(key)
-    if folder == "packs":
+    if folder == PACK_OBJECTS:
         return pack_of(key)
-    if folder == "once":
-        return "" if key.count("/") == 2 and key.endswith(".json") else None
-    if folder == "redacted":
-        # Of a later release: what it holds is kept as it is.
-        return "" if re.fullmatch(r"redacted/[0-9a-f]{64}\.json", key) else None
+    if folder in (ONCE, REDACTED):
+        return "" if is_once_key(key) or is_redacted_key(key) else None
     try:
         parts = event_key_parts(key)
     except Damaged:
@@ -544,13 +549,13 @@ def _promise(folder: str, key: str) -> str | None:
 
 def _broken(folder: str, key: str, raw: bytes) -> str:
     """Say why an object is not what its key promises; empty if it is."""
-    if folder == "redacted":
+    if folder == REDACTED:
         return ""
-    if folder == "once":
+    if folder == ONCE:
         return "" if binds(key, raw) else "does not bind an idempotency key"
     if digest(raw) != _promise(folder, key):
         return "does not hold what its name says"
-    if folder != "events" or _is_named(key, raw):
+    if folder != EVENTS or _is_named(key, raw):
         return ""
     return "is not named as its event says"
 
@@ -576,7 +581,7 @@ def binds(key: str, raw: bytes) -> bool:
 
 def broken(key: str, raw: bytes) -> str:
     """Say why an object that is no slot is not what its key promises; empty if it is."""
-    folder = key.partition("/")[0]
+    folder = kind_of(key)
     if folder not in _NAMES or _promise(folder, key) is None:
         return "is not the name of an object"
     return _broken(folder, key, raw)

@@ -15,6 +15,7 @@ from tclog.chain.drive import Protocol, Sleep
 from tclog.errors import OutcomeUnknown, Refused, StoreError, StoreUnfit
 from tclog.event import MARK, VersionId, digest
 from tclog.event.canonical import digest_pieces
+from tclog.event.names import blob_of
 from tclog.maintenance.tempfiles import write_temporary
 from tclog.store.base import (
     Create,
@@ -28,7 +29,7 @@ from tclog.store.base import (
     Stat,
     Store,
 )
-from tclog.sync.objects import Listing, blob_of
+from tclog.sync.objects import Listing
 
 TRIES_MAX = 8
 _WAIT_S = 0.1

@@ -22,6 +22,18 @@ from tclog.chain.drive import Protocol, together
 from tclog.errors import UPGRADE, BadValue, Damaged, FormatNewer, TclogError
 from tclog.event import MARK, VersionId, decode, decode_version, digest, encode, slot_seq
 from tclog.event.canonical import verified
+from tclog.event.names import (
+    BLOBS,
+    CHAINS,
+    EVENTS,
+    ONCE,
+    PACK_OBJECTS,
+    REDACTED,
+    blob_of,
+    folder_of,
+    is_chain_folder,
+    kind_of,
+)
 from tclog.maintenance.copies.copy import Copied, Tell, broken, copy_log, unseen_junk
 from tclog.maintenance.copies.destination import Target
 from tclog.maintenance.tempfiles import write_temporary
@@ -33,9 +45,7 @@ from tclog.sync.objects import (
     WHOLE_BYTES_MAX,
     Listing,
     Progress,
-    blob_of,
     chain_in,
-    is_chain,
     unseen,
 )
 
@@ -45,12 +55,12 @@ PIECE_BYTES = 768 << 10
 LINE_BYTES_MAX = 65 << 20
 
 _KINDS = {
-    "blobs": "blob",
-    "once": "key",
-    "redacted": "redacted",
-    "events": "event",
-    "packs": "pack",
-    "chains": "version",
+    BLOBS: "blob",
+    ONCE: "key",
+    REDACTED: "redacted",
+    EVENTS: "event",
+    PACK_OBJECTS: "pack",
+    CHAINS: "version",
 }
 Write = Callable[[bytes], None]
 
@@ -125,7 +135,7 @@ class _Lines:
             self._piece(key, raw, 0, len(raw), "junk")
         else:
             self._object(key, raw)
-        self._heads[key.rpartition("/")[0]] = VersionId(digest(raw))
+        self._heads[folder_of(key)] = VersionId(digest(raw))
         return
         yield
 
@@ -142,7 +152,7 @@ class _Lines:
 
     def slot_id(self, key: str) -> Protocol[VersionId | None]:
         """Return the id of the version of a chain that was written last."""
-        return self._heads.get(key.rpartition("/")[0])
+        return self._heads.get(folder_of(key))
         yield
 
     def end(self, mark: bytes) -> Protocol[None]:
@@ -155,7 +165,7 @@ class _Lines:
 
     def _object(self, key: str, raw: bytes) -> None:
         self._objects += 1
-        kind = _KINDS[key.partition("/")[0]]
+        kind = _KINDS[kind_of(key)]
         if kind not in ("blob", "pack"):
             try:
                 decode(raw, key)
@@ -172,7 +182,7 @@ class _Lines:
     def _piece(self, key: str, piece: bytes, offset: int, size: int, kind: str = "") -> None:
         record: dict[str, Any] = {
             "type": "object",
-            "kind": kind or _KINDS[key.partition("/")[0]],
+            "kind": kind or _KINDS[kind_of(key)],
             "key": key,
             "base64": b64encode(piece).decode(),
         }
@@ -360,10 +370,10 @@ class _Importer:
             self._progress("objects", 1)
             return
         raw = b"".join(pieces)
-        if key.startswith("chains/"):
+        if kind_of(key) == CHAINS:
             if self._contents:
                 yield from self.flush()
-            folder = key.rpartition("/")[0]
+            folder = folder_of(key)
             if folder != ALL_FOLDER and ALL_FOLDER in self._slots:
                 yield from self.flush()  # the other inboxes name what stands there
             self._check_slot(folder, key, raw, junk=junk)
@@ -381,7 +391,7 @@ class _Importer:
     def _check_slot(self, folder: str, key: str, raw: bytes, *, junk: bool) -> None:
         """Check that a slot follows the one before it; junk is taken as it is."""
         before = self._heads.get(folder, _Before(0, None, junk=False))
-        seq = slot_seq(key) if is_chain(folder) else None
+        seq = slot_seq(key) if is_chain_folder(folder) else None
         follows = seq == before.seq + 1
         try:
             if not junk:

@@ -28,7 +28,7 @@ from tclog.event import (
     slot_seq,
 )
 from tclog.event.bodies import misfit
-from tclog.event.names import SEQ_MAX
+from tclog.event.names import chain_id, chain_parts, folder_of, is_chain_folder, slot_in
 from tclog.maintenance.fsck.findings import Findings, claimed
 from tclog.maintenance.fsck.seen import Writer
 from tclog.store.base import Entry, Found
@@ -38,7 +38,6 @@ from tclog.sync.objects import (
     Listing,
     batches,
     chain_in,
-    is_chain,
     read_each,
 )
 
@@ -89,14 +88,14 @@ class ChainCheck:
 
     def _is_slot(self, key: str) -> bool:
         """Whether a key is that of a slot; any other is noted."""
-        if slot_seq(key) is not None and is_chain(key.rpartition("/")[0]):
+        if slot_seq(key) is not None and is_chain_folder(folder_of(key)):
             return True
         self.found.stray(key)
         return False
 
     def _slot(self, entry: Entry, found: Found | None) -> Protocol[None]:
         """Check one slot; they come with the newest of their chain first."""
-        folder = entry.key.rpartition("/")[0]
+        folder = folder_of(entry.key)
         seq = slot_seq(entry.key) or 0  # its name was looked at before it was read
         if folder != self._folder:
             yield from self._end_chain()
@@ -153,10 +152,10 @@ class ChainCheck:
 
     def _gap(self, first: int, last: int) -> Protocol[None]:
         """Tell of slots that are missing, unless they are there after all."""
-        keys = [f"{self._folder}/{SEQ_MAX - seq:010d}.json" for seq in (first, last)]
+        keys = [slot_in(self._folder, seq) for seq in (first, last)]
         missing = range(first, last + 1)
         if len(missing) <= GAP_ASKED_MAX:
-            asked = [f"{self._folder}/{SEQ_MAX - seq:010d}.json" for seq in missing]
+            asked = [slot_in(self._folder, seq) for seq in missing]
             replies: list[Any] = []
             for start in range(0, len(asked), AT_ONCE):
                 replies += yield from read_each(asked[start : start + AT_ONCE])
@@ -402,12 +401,12 @@ def _record_of(reply: Any) -> dict[str, Any] | None:
 
 def _chain_label(folder: str) -> ChainId:
     """Name a chain for people: by its folder, where that can be read."""
-    _, kind, segment = folder.split("/")
+    kind, segment = chain_parts(folder)
     try:
         name = None if segment == "@all" else decode_name(segment)
     except Damaged:
         name = None
-    return ChainId(f"{kind}/{name or segment}")
+    return chain_id(kind, name or segment)
 
 
 def _sum_holds(raw: bytes) -> bool:

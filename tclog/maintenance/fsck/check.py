@@ -17,6 +17,7 @@ from tclog.errors import Damaged, FormatNewer, StoreError
 from tclog.event import (
     ALL,
     MARK,
+    BlobHash,
     ChainId,
     decode_event,
     decode_record,
@@ -29,6 +30,7 @@ from tclog.event import (
     slot_key,
 )
 from tclog.event.canonical import digest_pieces
+from tclog.event.names import BLOBS, CHAINS, EVENTS, ONCE, PENDING, blob_key, blob_of, is_once_key
 from tclog.maintenance.clocks import CODE as CLOCK_OFF
 from tclog.maintenance.clocks import Clocks
 from tclog.maintenance.fsck.chains import ChainCheck, tell_stamps
@@ -43,7 +45,6 @@ from tclog.sync.objects import (
     Listing,
     Progress,
     batches,
-    blob_of,
     read_each,
     unseen,
 )
@@ -80,7 +81,7 @@ def fsck(
         findings = Findings(seen, report, progress or unseen)
         mark_stored = yield from _check_mark(project, findings)
         chains = ChainCheck(findings)
-        yield from chains.check("chains", leave=ALL_FOLDER)
+        yield from chains.check(CHAINS, leave=ALL_FOLDER)
         yield from chains.check(ALL_FOLDER)
         rest = _Rest(findings, Clocks(mark_stored))
         yield from rest.check_pending()
@@ -144,7 +145,7 @@ class _Rest:
 
     def check_pending(self) -> Protocol[None]:
         """Check the announcements; one may be removed at any moment, and one left over is sound."""
-        listing = Listing("pending")
+        listing = Listing(PENDING)
         while page := (yield from listing.page()):
             for batch in batches(row for row in page if self._is_announcement(row.key)):
                 replies = yield from read_each([entry.key for entry in batch])
@@ -182,7 +183,7 @@ class _Rest:
     def check_events(self) -> Protocol[None]:
         """Check all event objects."""
         yield from self._each(
-            "events", "event-damaged", self._see_name, self._event, self._gone.append
+            EVENTS, "event-damaged", self._see_name, self._event, self._gone.append
         )
 
     def tell_gone(self) -> None:
@@ -245,13 +246,13 @@ class _Rest:
         """Check all objects that bind idempotency keys."""
 
         def count(entry: Entry) -> bool:
-            if entry.key.count("/") != 2 or not entry.key.endswith(".json"):
+            if not is_once_key(entry.key):
                 self.found.stray(entry.key)
                 return False
             self.keys += 1
             return True
 
-        yield from self._each("once", "key-damaged", count, self._key)
+        yield from self._each(ONCE, "key-damaged", count, self._key)
 
     def _key(self, entry: Entry, found: Found) -> None:
         where = Writer(entry.key, None, None, claimed(found.data, "agent"))
@@ -287,7 +288,7 @@ class _Rest:
 
     def check_blobs(self) -> Protocol[None]:
         """Check all blobs, also those that nothing names: what is put later may rest on them."""
-        listing = Listing("blobs")
+        listing = Listing(BLOBS)
         while page := (yield from listing.page()):
             named = [row for row in page if self._see_blob(row)]
             small = [row for row in named if row.size <= WHOLE_BYTES_MAX]
@@ -373,7 +374,7 @@ class _Rest:
                 )
 
     def _named_blob(self, blob: str, size: int, there: int | None, by: Writer) -> Protocol[None]:
-        key = f"blobs/{blob[:2]}/{blob}"
+        key = blob_key(BlobHash(blob))
         if there is None:
             entry = yield Stat(key)
             if entry is None:

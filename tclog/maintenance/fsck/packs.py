@@ -10,10 +10,11 @@ from tclog.domain.packs import Pack
 from tclog.errors import TclogError
 from tclog.event import PACKS, decode_version, event_key, pack_key, slot_key
 from tclog.event.bodies import misfit
+from tclog.event.names import PACK_OBJECTS, pack_of
 from tclog.maintenance.fsck.findings import Findings
 from tclog.maintenance.fsck.seen import Writer
 from tclog.store.base import Found, Stat
-from tclog.sync.objects import PACKS_FOLDER, Listing, pack_of, read_each
+from tclog.sync.objects import PACKS_FOLDER, Listing, read_each
 from tclog.sync.packfiles import read_packs_state
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class PackCheck:
     def check(self) -> Protocol[None]:
         """Check all packs; every event in them is as good as one with an object of its own."""
         yield from self._check_named()
-        listing = Listing("packs")
+        listing = Listing(PACK_OBJECTS)
         while page := (yield from listing.page()):
             for row in page:
                 if pack_of(row.key) is None:

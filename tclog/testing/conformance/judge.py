@@ -16,6 +16,7 @@ from tclog.domain.content import content_blobs
 from tclog.errors import TclogError
 from tclog.event import ALL, ChainId, Event, blob_key, chain_id
 from tclog.event.canonical import decode_json
+from tclog.event.names import CHAINS
 from tclog.store.base import Store
 from tclog.testing import oracles
 from tclog.testing.conformance.member import Asked
@@ -64,7 +65,7 @@ def chains_of(asked: Asked) -> tuple[ChainId, ...]:
 def judge(rows: Sequence[Asked], store: Store) -> list[Judged]:
     """Check every promise on the log in a store."""
     chains, broken = oracles.read_chains(store)
-    entries = store.list("chains", "", EVERYTHING, False)
+    entries = store.list(CHAINS, "", EVERYTHING, False)
     stored_us = {entry.key: parse_us(entry.stored or "") for entry in entries}
     operations = [(asked, _operation(asked)) for asked in rows]
     appends, strange = _matched(operations, chains)

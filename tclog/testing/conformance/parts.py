@@ -19,7 +19,7 @@ from tclog.chain.read import read_newest, read_range
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, parse_us
 from tclog.errors import TclogError
 from tclog.event import ChainId, decode_event, digest, event_key_parts, slot_key
-from tclog.event.names import once_key
+from tclog.event.names import CHAINS, EVENTS, chain_id, kind_of, once_key
 from tclog.history.history import History
 from tclog.log.log import Log
 from tclog.maintenance.void import void
@@ -356,9 +356,9 @@ class _Dying:
 
     def create(self, key: str, data: bytes) -> Created:
         """See ``Store``."""
-        if key.startswith("chains/") and self._left == 0:
+        if kind_of(key) == CHAINS and self._left == 0:
             raise _Died
-        self._left -= key.startswith("chains/")
+        self._left -= kind_of(key) == CHAINS
         return self._store.create(key, data)
 
 
@@ -399,7 +399,7 @@ def _transact(log: Log, name: str) -> None:
 
 def _slots_of_last(trial: Trial, names: Sequence[str]) -> dict[str, bool]:
     """Return which keys have a second version, of a transaction that has one slot of two."""
-    slots = {name: slot_key(ChainId(f"memory/{name}"), 2) for name in names}
+    slots = {name: slot_key(chain_id("memory", name), 2) for name in names}
     return {name: trial.store.get(key) is not None for name, key in slots.items()}
 
 
@@ -435,7 +435,7 @@ def _move(log: Log, times: int) -> None:
 def junk(trial: Trial) -> Iterator[str]:
     """Put junk into a slot: the chain stops for the client, others go on, and then it is ended."""
     apart = trial.apart("junk")
-    chain = ChainId("memory/broken")
+    chain = chain_id("memory", "broken")
     ours, member = apart.log("witness"), apart.member("client")
     for key in ("broken", "sound"):
         ours.memory.set(key, "one")
@@ -489,16 +489,16 @@ def clocks(trial: Trial) -> Iterator[str]:
     history.sync()
     seen = {(commit.chain, commit.seq) for commit in history.index.commits()}
     head = reader.memory.get("clocked").version
-    unseen = [seq for seq in range(1, head + 1) if (ChainId("memory/clocked"), seq) not in seen]
+    unseen = [seq for seq in range(1, head + 1) if (chain_id("memory", "clocked"), seq) not in seen]
     if unseen:
         yield f"tclog log misses versions {unseen} of memory/clocked, which a wrong clock named"
 
 
 def _off_events(trial: Trial, session: str) -> tuple[list[str], int]:
     """Return the events of a session that are named by a wrong clock, and the worst committed."""
-    committed = _committed(trial, ChainId("memory/clocked"))
+    committed = _committed(trial, chain_id("memory", "clocked"))
     off, worst_us = [], 0
-    for entry in trial.store.list("events", "", EVERYTHING, False):
+    for entry in trial.store.list(EVENTS, "", EVERYTHING, False):
         parts, found = event_key_parts(entry.key), trial.store.get(entry.key)
         if parts is None or found is None or decode_event(found.data).session != session:
             continue

@@ -30,7 +30,7 @@ from tclog.domain import artifacts
 from tclog.errors import Damaged, NotFound, UsageError, quote, to_run
 from tclog.event import BlobHash, blob_key, chain_id, validate_name
 from tclog.log.methods import Method, Operations
-from tclog.log.operation import Count, operation
+from tclog.log.operation import Count, Positive, operation
 from tclog.log.outfile import file_to_write, unwritable, written
 from tclog.store.base import GetFile, PutFile, Stat, refuse_other
 
@@ -164,7 +164,7 @@ def fetch_artifact(
     name: str,
     out: str | os.PathLike[str],
     *,
-    version: Count | None = None,
+    version: Positive | None = None,
     at: Hlc | None = None,
     progress: Progress | None = None,
 ) -> Protocol[Artifact]:

@@ -27,7 +27,7 @@ from tclog.domain.content import Blob, make_content
 from tclog.errors import NotFound, Refused, UsageError, to_run
 from tclog.event import Version, chain_id, encode, validate_name
 from tclog.log.methods import Collected, Method, Operations
-from tclog.log.operation import Count, operation
+from tclog.log.operation import Count, Positive, operation
 
 SEPARATOR_BYTES_MAX = 1024
 VALUE_SHOWN_MAX = 200
@@ -79,7 +79,7 @@ def delete_command(if_version: int | None) -> tuple[memory.Delete, Sequence[Blob
 
 @operation("memory.delete", together=delete_command)
 def delete_value(
-    client: Client, key: str, *, if_version: Count | None = None, id: str | None = None
+    client: Client, key: str, *, if_version: Positive | None = None, id: str | None = None
 ) -> Protocol[Memory]:
     """Delete a key; its history stays.
 
@@ -93,9 +93,7 @@ def delete_value(
 
 
 def incr_command(by: int) -> tuple[memory.Incr, Sequence[Blob]]:
-    """Check what is to be added; return the command, and no blobs."""
-    if abs(by) > memory.INTEGER_MAX:
-        raise UsageError(f"{by} does not fit in 64 bits", code="bad-value")
+    """Return the command, and no blobs."""
     return memory.Incr(by), ()
 
 
@@ -219,7 +217,7 @@ def get_value(
     client: Client,
     key: str,
     *,
-    version: Count | None = None,
+    version: Positive | None = None,
     at: Hlc | None = None,
     if_version: Count | None = None,
 ) -> Protocol[Memory]:

@@ -25,22 +25,24 @@ T = TypeVar("T")
 
 # What JSON needs to know beside the type; ``tclog.log.operations`` reads them.
 Count = Annotated[int, "an integer from 0"]
+Positive = Annotated[int, "an integer from 1"]
 Seconds = Annotated[float, 'a duration such as "30m", or seconds']
 
 # How long a wait lasts by default.
 WAIT_S = 300.0
+INTEGER_MAX = 2**63 - 1
 
 
 class Misfit(UsageError):  # noqa: N818 - as in ``tclog.errors``
-    """Options that do not go together. A caller with other words for them calls ``rename``.
+    """Options that are wrong for every caller. One with other words for them calls ``rename``.
 
     Args:
         words: the message, with ``{}`` for each keyword.
         names: the keywords, in that order.
     """
 
-    def __init__(self, words: str, *names: str) -> None:
-        super().__init__(words.format(*names), field=names[0])
+    def __init__(self, words: str, *names: str, code: str | None = None) -> None:
+        super().__init__(words.format(*names), code=code, field=names[0])
         self.words = words
         self.names = names
 
@@ -80,9 +82,13 @@ class Declaration(NamedTuple):
         """Check what was given together; ``arguments`` need not hold defaults.
 
         Raises:
-            Misfit: options exclude or need each other, or one of them is missing.
+            Misfit: options exclude or need each other, or one of them is missing; or ``bad-value``,
+                for an integer that no record can hold.
             BadName: the idempotency key is not a name.
         """
+        for name, value in arguments.items():
+            if type(value) is int and abs(value) > INTEGER_MAX:
+                raise Misfit("{} does not fit in 64 bits", name, code="bad-value")
         given = {
             name for name, value in arguments.items() if value is not None and value is not False
         }

@@ -20,7 +20,7 @@ from tclog.chain.drive import Protocol
 from tclog.clock import Hlc, parse_hlc
 from tclog.errors import UsageError
 from tclog.event import validate_name
-from tclog.log.operation import Count, Declaration, Seconds, declared, field_of
+from tclog.log.operation import Count, Declaration, Positive, Seconds, declared, field_of
 from tclog.moment import DURATION_MAX_S, parse_duration_s
 
 T = TypeVar("T")
@@ -90,10 +90,13 @@ def _seconds(value: Any) -> float:
     return parse_duration_s(f"{min(value, 10 * DURATION_MAX_S):.9f}")
 
 
-def _count(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise TypeError
-    return value
+def _from(least: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if type(value) is not int or value < least:
+            raise TypeError
+        return value
+
+    return read
 
 
 def _moment(value: Any) -> Hlc:
@@ -121,7 +124,8 @@ _KINDS: Mapping[Any, Kind] = {
     str: TEXT,
     int: Kind("an integer", _exactly(int)),
     bool: Kind("true or false", _exactly(bool)),
-    Count: Kind("an integer from 0", _count),
+    Count: Kind("an integer from 0", _from(0)),
+    Positive: Kind("an integer from 1", _from(1)),
     Seconds: Kind('a duration such as "30m", or seconds', _seconds),
     Sequence[str]: Kind("a list of texts", _texts),
     str | os.PathLike[str]: Kind("the path of a file", _path),

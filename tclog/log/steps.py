@@ -26,7 +26,7 @@ from tclog.domain.content import make_content
 from tclog.domain.memory import check_value
 from tclog.errors import NotFound, Refused, StoreError, UsageError, WaitTimeout, to_run
 from tclog.event import Version, chain_id, chain_name, validate_name
-from tclog.log.operation import WAIT_S, Count, Seconds, operation
+from tclog.log.operation import WAIT_S, Count, Positive, Seconds, operation
 from tclog.log.waiting import poll
 
 DEPTH_MAX = 10_000
@@ -450,7 +450,7 @@ def wait_for_steps(
     client: Client,
     *ids: str,
     any: bool = False,
-    count: Count | None = None,
+    count: Positive | None = None,
     timeout_s: Seconds | None = WAIT_S,
     tell: Callable[[str], None] | None = None,
 ) -> Protocol[list[Step]]:

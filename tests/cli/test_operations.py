@@ -129,6 +129,9 @@ def test_the_options_of_a_command_are_the_keywords_of_its_operation(op: str):
         found = options.get(name) or argument_of(op, keyword)
         assert found is not None, (keyword, name)
         met.append(found)
+        if isinstance(found.type, click.IntRange):
+            least = found.type.min
+            assert parameter.kind.words == f"an integer from {least}", keyword
         default = inspect.signature(operations()[op]).parameters[keyword].default
         if (op, keyword) in OTHER_DEFAULTS or parameter.needed or found.multiple:
             continue
@@ -297,7 +300,9 @@ def as_words(value: Any) -> list[Any]:
 def test_what_cannot_stand_in_a_transaction_is_refused_there(log: tclog.Log, op: str):
     made = operations()[op]
     needed: dict[str, Any] = {
-        name: "x" for name, one in parameters_of(made).items() if one.needed or name == "step"
+        name: 1 if "integer" in one.kind.words else "x"
+        for name, one in parameters_of(made).items()
+        if one.needed or name == "step"
     }
     for name in declared(made).apart:
         given = {**needed, name: SAMPLES.get(name, True if name in ("next", "wait") else "x")}
@@ -341,6 +346,32 @@ def test_a_wait_takes_no_other_step(log: tclog.Log):
     assert log.steps.show("s").version == held.version
 
 
+INTEGERS = [
+    (op, name)
+    for op, made in operations().items()
+    for name, one in parameters_of(made).items()
+    if one.kind.words.startswith("an integer") and name not in declared(made).only_together
+]
+
+
+@pytest.mark.parametrize(("op", "keyword"), INTEGERS)
+def test_an_integer_that_no_record_can_hold_is_no_bug(
+    log: tclog.Log, project: User, op: str, keyword: str
+):
+    """With a key, such a fence ended as a bug, and ended all of batch."""
+    made = operations()[op]
+    given: dict[str, Any] = {n: "x" for n, one in parameters_of(made).items() if one.needed}
+    given |= {"step": "s"} if op == "step.claim" else {}
+    given |= {keyword: 2**63} | ({"id": "once"} if declared(made).writes else {})
+    names = given.pop("ids", ())
+    error = refusal(partial(made, log.client, *names, **given))
+    assert (error.code, error.details["field"]) == ("bad-value", keyword)
+    line = {"op": op, **{field_of(op, name): value for name, value in given.items()}}
+    line |= {"ids": ["s"]} if op == "step.wait" else {}
+    answer = json.loads(project("batch", stdin=json.dumps(line).encode()).out)
+    assert (answer["code"], answer["field"]) == ("bad-value", field_of(op, keyword))
+
+
 # -- types ----------------------------------------------------------------------------------------
 
 WRONG_TYPES: list[tuple[str, Callable[[Any], Any], str]] = [
@@ -350,7 +381,7 @@ WRONG_TYPES: list[tuple[str, Callable[[Any], Any], str]] = [
     ("key", lambda log: log.memory.get(7), "a text"),
     ("key", lambda log: log.memory.set("\ud800", 1), "a text"),
     ("if_absent", lambda log: log.memory.set("k", 1, if_absent="yes"), "true or false"),
-    ("if_version", lambda log: log.memory.delete("k", if_version=-1), "an integer from 0"),
+    ("if_version", lambda log: log.memory.delete("k", if_version=0), "an integer from 1"),
     ("value_type", lambda log: log.memory.set("k", 1, value_type="yaml"), "one of text, json"),
     ("at", lambda log: log.memory.get("k", at="10m"), "a point in time"),
     ("at", lambda log: log.steps.list(at=12), "a point in time"),

@@ -21,7 +21,17 @@ from tclog.chain.drive import Protocol, Sleep
 from tclog.chain.read import read_newest, read_range
 from tclog.clock import Stamp
 from tclog.errors import Damaged, Refused, StoreError, StoreUnreachable, quote
-from tclog.event import ChainId, Event, Version, decode_record, digest, encode, once_key, slot_key
+from tclog.event import (
+    ChainId,
+    Event,
+    Version,
+    decode_record,
+    digest,
+    encode,
+    once_key,
+    slot_key,
+    validate_name,
+)
 from tclog.store.base import Create, Found, Get, Outcome, Stat
 
 _RESUME = r"([0-9a-f]{16})\.([1-9][0-9]{0,9})"
@@ -43,8 +53,14 @@ class Applied(NamedTuple):
 
 
 def once(key: str | None, command: Mapping[str, Any]) -> Once | None:
-    """Bind a key to a command; ``command`` holds all arguments that make it what it is."""
-    return None if key is None else Once(key, digest(encode(command)))
+    """Bind a key to a command; ``command`` holds all arguments that make it what it is.
+
+    Raises:
+        BadName: the key is not a name.
+    """
+    if key is None:
+        return None
+    return Once(validate_name("idempotency key", key), digest(encode(command)))
 
 
 def bind_once(client: Client, chain: ChainId, bound: Once) -> Protocol[int]:

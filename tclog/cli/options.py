@@ -251,15 +251,6 @@ def one_text(text: str | None, message: str | None) -> str:
     return text if message is None else message  # type: ignore[return-value]
 
 
-def check_key(key: str | None) -> str | None:
-    """Return an idempotency key that may be used as a name."""
-    if key is not None:
-        from tclog.event import validate_name
-
-        validate_name("idempotency key", key)
-    return key
-
-
 def from_stdin(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a command, with standard input in place of a text given as ``-``.
 

@@ -324,8 +324,6 @@ class Transaction(memory_log.MemoryTogether):
             Refused, NotFound, UsageError: ``operation`` in the details says which was refused.
             OutcomeUnknown: with an ``id_key`` under which it may be repeated.
         """
-        if id_key is not None:
-            validate_name("idempotency key", id_key)
         bound = once(id_key, {"op": "txn", "operations": [one.words for one in self._operations]})
         acts = [one.act for one in self._operations]
         try:

@@ -34,10 +34,9 @@ def revert(here: Here, id_prefix: str, force: bool, id_key: str | None) -> None:
     from tclog.cli.wording import name_of
     from tclog.history.revert import revert_event
 
-    key = options.check_key(id_key)
     log = here.log()
     history = here.history()
-    done = log.run(revert_event(log.client, history.index, id_prefix, force=force, id_key=key))
+    done = log.run(revert_event(log.client, history.index, id_prefix, force=force, id_key=id_key))
     if not done.written:
         here.note("nothing was written: it is so already")
     what = f"Reverted {done.event.op} of {name_of(done.shown)} by {done.event.agent}"

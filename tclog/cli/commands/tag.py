@@ -56,17 +56,16 @@ def tag(
     from tclog.log import tags
     from tclog.moment import is_now
 
-    key = options.check_key(id_key)
     # Whoever writes has a name: the log is opened as that agent before a point is looked up.
     log = here.log()
     if delete:
-        gone = log.run(tags.delete_tag(log.client, name, id_key=key))
+        gone = log.run(tags.delete_tag(log.client, name, id_key=id_key))
         here.emit(gone.as_json(), f"Deleted tag {name}")
         return
     tags.check_tag_name(name)
     moment = None if point is None or is_now(point) else here.boundary(point)
     done = log.run(
-        tags.set_tag(log.client, name, moment, move=move, point=point or "@", id_key=key)
+        tags.set_tag(log.client, name, moment, move=move, point=point or "@", id_key=id_key)
     )
     here.emit(done.as_json(), f"Tag {name} stands for {done.moment}")
 

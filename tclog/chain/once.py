@@ -70,7 +70,7 @@ def bind_once(client: Client, chain: ChainId, bound: Once) -> Protocol[int]:
         Refused: the key stands for another command.
     """
     # One object for each chain, so that a message to several inboxes can be repeated as a whole.
-    key = once_key(client.agent, f"{bound.key}#{digest(chain.encode())[:16]}")
+    key = once_key(client.agent, bound.key, chain)
     found = there = yield Get(key)
     if found is None:
         known = client.known(chain)

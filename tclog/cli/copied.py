@@ -11,7 +11,7 @@ from tclog.cli.output import one_line, write_json, write_line
 from tclog.errors import Damaged
 
 if TYPE_CHECKING:
-    from tclog.maintenance.copies.copy import Copied
+    from tclog.maintenance.copies.job import Copied
 
 
 def tell_damage(here: Here) -> Callable[[str, str], None]:

@@ -431,9 +431,10 @@ def pending_key_parts(key: str) -> tuple[Hlc, int, EventId] | None:
     return Hlc(f"{hour}:{minute}:{second}"), int(after), EventId(event)
 
 
-def once_key(agent: str, key: str) -> str:
-    """Return the object key that an idempotency key of an agent is bound under."""
-    return f"{ONCE}/{encode_name(agent)}/{encode_name(key)}.json"
+def once_key(agent: str, key: str, chain: ChainId) -> str:
+    """Return the object key that an idempotency key of an agent is bound under, for a chain."""
+    bound = f"{key}#{digest(chain.encode())[:16]}"
+    return f"{ONCE}/{encode_name(agent)}/{encode_name(bound)}.json"
 
 
 def is_once_key(key: str) -> bool:

@@ -210,7 +210,7 @@ class Forger:
             "format": 1,
             "key": "again",
         }
-        key = once_key("alice", f"again#{digest(chain.encode())[:16]}")
+        key = once_key("alice", "again", chain)
         self._put(key, encode(self._changed(record)))
 
     def _mark(self) -> None:

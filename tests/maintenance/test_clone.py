@@ -22,8 +22,10 @@ from support.stores import Around, Counting, Server, fresh_bucket, open_s3
 from tclog.chain.drive import run
 from tclog.errors import Damaged, Refused, StoreError, StoreUnfit
 from tclog.event import MARK, digest, encode
-from tclog.maintenance.copies.copy import Copied, broken, copy_log
+from tclog.maintenance.copies.copy import copy_log
 from tclog.maintenance.copies.destination import Mounted, Target
+from tclog.maintenance.copies.job import Copied
+from tclog.maintenance.copies.promises import broken
 from tclog.maintenance.fsck.check import Checked, Patient, fsck
 from tclog.store.base import Created, Outcome, Store
 from tclog.store.file import FileStore

@@ -549,7 +549,7 @@ def test_a_keys_object_is_compared_with_its_event(
     chain = ChainId("memory/keyed")
     (mine,) = _version_at(store, chain, 2).events
     key = key.replace("ID", mine.id[:16])
-    name = once_key("alice", f"{key}#{digest(chain.encode())[:16]}")
+    name = once_key("alice", key, chain)
     fields = {"agent": "alice", "chain": chain, "command": "0" * 64, "format": 1, "key": key}
     store.put(name, encode({**fields, "after": after}))
     found, _ = check(store)
@@ -575,7 +575,7 @@ def test_a_transactions_key_is_compared_too(
     both.memory_incr("p")
     both.memory_incr("q")
     alice.transact(both, id="k")
-    name = once_key("alice", f"k#{digest(chain.encode())[:16]}")
+    name = once_key("alice", "k", chain)
     fields = {"agent": "alice", "chain": chain, "command": "0" * 64, "format": 1, "key": "k"}
     store.put(name, encode({**fields, "after": after}))
     assert [damage.code for damage in check(store)[0]] == codes

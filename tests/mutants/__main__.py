@@ -55,7 +55,7 @@ MODULES = [
     *(f"tclog/history/{name}.py" for name in ("diff", "revert", "snapshot")),
     *(f"tclog/log/{name}.py" for name in ("claims", "inbox", "transactions", "waiting")),
     *(f"tclog/maintenance/{name}.py" for name in (
-        "copies/copy", "fsck/chains", "gc", "pack", "void",
+        "copies/copy", "copies/slots", "fsck/chains", "gc", "pack", "void",
     )),
     "tclog/moment.py",
     "tclog/store/file.py",

@@ -15,7 +15,9 @@ from tclog.event import ALL, MARK, VersionId, chain_folder, chain_id, digest, en
 from tclog.log.inbox import send_message
 from tclog.log.memory import set_value
 from tclog.log.project import create_project
-from tclog.maintenance.copies.copy import Copied, Range, _Copy, _is_part, _is_small, _Keys, copy_log
+from tclog.maintenance.copies.copy import _Copy, _is_small, _Keys, copy_log
+from tclog.maintenance.copies.job import Copied, Job
+from tclog.maintenance.copies.slots import Range, SlotCopy, _is_part
 from tclog.store.base import Entry, Found
 
 from .world import World
@@ -76,6 +78,7 @@ class Told:
         self.damaged: dict[str, str] = {}
         self.noted: list[str] = []
         self.progress: Counter[str] = Counter()
+        self.job = Job(self.sink, self.tell, self.note, "", self.count)
 
     def tell(self, key: str, why: str) -> None:
         self.damaged[key] = why
@@ -147,12 +150,11 @@ def test_a_chain_ends_before_what_is_missing_or_does_not_follow(world: World, ho
     assert done.damaged == 1
     assert [key for key in told.sink.keys if key.startswith(chain_folder(A))] == [slot_key(A, 1)]
     told = Told()
-    with _Keys() as seen:
-        copy = _Copy(told.sink, told.tell, told.note, "", told.count, seen)
-        copy._listed = {chain_folder(A): 2, chain_folder(B): 1}
-        copy._owed = {chain_folder(A): 3, chain_folder(B): 3}
-        world.run(copy.slots([Range(chain_folder(A), 1, 2), Range(chain_folder(B), 1, 1)]))
-        world.run(copy.owed())
+    copy = SlotCopy(told.job)
+    copy.listed = {chain_folder(A): 2, chain_folder(B): 1}
+    copy._owed = {chain_folder(A): 3, chain_folder(B): 3}
+    world.run(copy.copy([Range(chain_folder(A), 1, 2), Range(chain_folder(B), 1, 1)]))
+    world.run(copy.copy_owed())
     assert list(told.damaged) == [slot_key(A, 2)]
     expected = {slot_key(A, 1), *(slot_key(B, seq) for seq in (1, 2, 3))}
     assert set(told.sink.objects) == expected
@@ -161,10 +163,9 @@ def test_a_chain_ends_before_what_is_missing_or_does_not_follow(world: World, ho
 def test_a_copy_that_goes_on_from_another_version_is_refused(world: World) -> None:
     told = Told()
     told.sink.objects[slot_key(A, 1)] = b"another"
-    with _Keys() as seen:
-        copy = _Copy(told.sink, told.tell, told.note, "", told.count, seen)
-        with pytest.raises(Refused) as refused:
-            world.run(copy.slots([Range(chain_folder(A), 2, 3)]))
+    copy = SlotCopy(told.job)
+    with pytest.raises(Refused) as refused:
+        world.run(copy.copy([Range(chain_folder(A), 2, 3)]))
     assert (refused.value.code, refused.value.details["object"]) == (
         "object-differs",
         slot_key(A, 1),
@@ -177,12 +178,11 @@ def test_the_broadcasts_that_an_inbox_has_taken_in_are_owed(world: World, missin
         world.run(send_message(world["alice"], "@all", f"all {nth}"))
     world.run(send_message(world["alice"], "bob", "direct"))
     told, inbox = Told(), chain_folder(chain_id("inbox", "bob"))
-    with _Keys() as seen:
-        copy = _Copy(told.sink, told.tell, told.note, "", told.count, seen)
-        copy._listed = {inbox: 1, chain_folder(ALL): 2 - missing}
-        world.run(copy.slots([Range(chain_folder(ALL), 1, 2 - missing)] if missing == 1 else []))
-        world.run(copy.slots([Range(inbox, 1, 1)]))
-        world.run(copy.owed())
+    copy = SlotCopy(told.job)
+    copy.listed = {inbox: 1, chain_folder(ALL): 2 - missing}
+    world.run(copy.copy([Range(chain_folder(ALL), 1, 2 - missing)] if missing == 1 else []))
+    world.run(copy.copy([Range(inbox, 1, 1)]))
+    world.run(copy.copy_owed())
     assert sorted(told.sink.keys) == sorted(
         [slot_key(chain_id("inbox", "bob"), 1), slot_key(ALL, 1), slot_key(ALL, 2)]
     )
@@ -192,7 +192,7 @@ def gone(world: World, *keys: str) -> dict[str, str]:
     """Return what is told of objects that were listed and then missing."""
     told = Told()
     with _Keys() as seen:
-        copy = _Copy(told.sink, told.tell, told.note, "", told.count, seen)
+        copy = _Copy(told.job, seen)
         copy._gone = list(keys)
         world.run(copy.tell_missing(0))
     return told.damaged

@@ -14,7 +14,8 @@ from tclog.event.names import pack_of
 from tclog.event.packs import PackReader, decode_seen, events_of
 from tclog.index import Index
 from tclog.log.memory import get_value, set_value
-from tclog.maintenance.copies.copy import _Copy, _Keys, unseen_junk
+from tclog.maintenance.copies.copy import _Copy, _Keys
+from tclog.maintenance.copies.job import Job
 from tclog.maintenance.gc import _Collecting, _Held, collect
 from tclog.maintenance.pack import pack
 from tclog.maintenance.void import void
@@ -181,7 +182,7 @@ def test_a_copy_tells_of_events_after_the_last_hour_of_which_some_may_be_missing
     told: list[str] = []
     gone = [f"events/{hour}/x.json" for hour in (floor[:-2] + "00", floor, floor[:-2] + "99")]
     with _Keys() as seen_keys:
-        copy = _Copy(Kept(), lambda key, _: told.append(key), unseen_junk, "", unseen, seen_keys)
+        copy = _Copy(Job(Kept(), lambda key, _: told.append(key)), seen_keys)
         copy._gone = gone
         head = world.run(newest_slot(PACKS_FOLDER))
         for row in world.store.list("packs", "", 9, False):

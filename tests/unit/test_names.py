@@ -71,8 +71,12 @@ def test_two_names_never_share_an_object_key(one, other):
     assume(one != other)
     assert encode_name(one) != encode_name(other)
     assert slot_key(chain_id("memory", one), 1) != slot_key(chain_id("memory", other), 1)
-    assert once_key("alice", one) != once_key("alice", other)
-    assert once_key(one, "key") != once_key(other, "key")
+    chain = chain_id("memory", "k")
+    assert once_key("alice", one, chain) != once_key("alice", other, chain)
+    assert once_key(one, "key", chain) != once_key(other, "key", chain)
+    assert once_key("alice", "key", chain_id("memory", one)) != once_key(
+        "alice", "key", chain_id("memory", other)
+    )
 
 
 @given(st.text("\u00e9\u4e2d", min_size=25, max_size=40), st.text("ab", max_size=3), st.data())
@@ -250,7 +254,8 @@ def test_event_keys_sort_by_time_whatever_the_chain(one, other, chain, another):
 def test_no_key_is_longer_than_the_longest():
     name, at, event = "k" * 200 + "#" * 13, hlc(1_795_448_525_512_345, 0), EventId("ab" * 32)
     assert len(encode_name(name)) == ENCODED_MAX
-    assert len(once_key(name, name)) == KEY_BYTES_MAX
+    # A digest of the chain is added to the key.
+    assert len(once_key(name, "k" * 202 + "#" * 6, chain_id("memory", name))) == KEY_BYTES_MAX
     for kind in ("artifact", "barrier", "memory", "inbox"):
         chain = chain_id(kind, name)
         assert len(slot_key(chain, 1)) < KEY_BYTES_MAX

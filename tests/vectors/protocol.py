@@ -294,7 +294,7 @@ def keys() -> dict[str, Any]:
 
 
 def _once(agent: str, key: str, chain: str) -> str:
-    return once_key(agent, f"{key}#{digest(chain.encode())[:16]}")
+    return once_key(agent, key, chain)
 
 
 def once_objects() -> dict[str, Any]:

@@ -34,8 +34,10 @@ from tclog.event.names import (
     is_chain_folder,
     kind_of,
 )
-from tclog.maintenance.copies.copy import Copied, Tell, broken, copy_log, unseen_junk
+from tclog.maintenance.copies.copy import copy_log
 from tclog.maintenance.copies.destination import Target
+from tclog.maintenance.copies.job import Copied, Tell, unseen_junk
+from tclog.maintenance.copies.promises import broken
 from tclog.maintenance.tempfiles import write_temporary
 from tclog.store.base import Entry
 from tclog.sync.objects import (

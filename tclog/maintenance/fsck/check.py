@@ -259,7 +259,7 @@ class _Rest:
         with self.found.reading("key-damaged", where):
             record = decode_record(found.data, "once", entry.key)
             chain = ChainId(record["chain"])
-            key = once_key(record["agent"], f"{record['key']}#{digest(chain.encode())[:16]}")
+            key = once_key(record["agent"], record["key"], chain)
             if key != entry.key:
                 self.found.damage(
                     "key-damaged", f"{entry.key} does not bind the key that it is named for", where

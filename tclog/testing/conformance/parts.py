@@ -18,7 +18,7 @@ from tclog.chain.drive import run
 from tclog.chain.read import read_newest, read_range
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, parse_us
 from tclog.errors import TclogError
-from tclog.event import ChainId, decode_event, digest, event_key_parts, slot_key
+from tclog.event import ChainId, decode_event, event_key_parts, slot_key
 from tclog.event.names import CHAINS, EVENTS, chain_id, kind_of, once_key
 from tclog.history.history import History
 from tclog.log.log import Log
@@ -286,7 +286,7 @@ def keys(trial: Trial) -> Iterator[str]:
     if other.exit != 4 or other.code != "key-reused":
         yield f"an id_key with another command is not refused (4, key-reused): {other}"
     member.close()
-    name = once_key("keeper", f"{word}#{digest(b'memory/keyed')[:16]}")
+    name = once_key("keeper", word, chain_id("memory", "keyed"))
     if trial.store.get(name) is None:
         yield f"the id_key {word!r} is not bound under {name}"
     ours = trial.log("keeper")

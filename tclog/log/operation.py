@@ -87,7 +87,7 @@ class Declaration(NamedTuple):
             BadName: the idempotency key is not a name.
         """
         for name, value in arguments.items():
-            if type(value) is int and abs(value) > INTEGER_MAX:
+            if (self.writes or together) and type(value) is int and abs(value) > INTEGER_MAX:
                 raise Misfit("{} does not fit in 64 bits", name, code="bad-value")
         given = {
             name for name, value in arguments.items() if value is not None and value is not False

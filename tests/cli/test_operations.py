@@ -350,7 +350,7 @@ INTEGERS = [
     (op, name)
     for op, made in operations().items()
     for name, one in parameters_of(made).items()
-    if one.kind.words.startswith("an integer") and name not in declared(made).only_together
+    if declared(made).writes and one.kind.words.startswith("an integer")
 ]
 
 
@@ -362,14 +362,18 @@ def test_an_integer_that_no_record_can_hold_is_no_bug(
     made = operations()[op]
     given: dict[str, Any] = {n: "x" for n, one in parameters_of(made).items() if one.needed}
     given |= {"step": "s"} if op == "step.claim" else {}
-    given |= {keyword: 2**63} | ({"id": "once"} if declared(made).writes else {})
-    names = given.pop("ids", ())
-    error = refusal(partial(made, log.client, *names, **given))
+    given |= {keyword: 2**63, "id": "once"}
+    error = refusal(partial(made, log.client, **given))
     assert (error.code, error.details["field"]) == ("bad-value", keyword)
     line = {"op": op, **{field_of(op, name): value for name, value in given.items()}}
-    line |= {"ids": ["s"]} if op == "step.wait" else {}
     answer = json.loads(project("batch", stdin=json.dumps(line).encode()).out)
     assert (answer["code"], answer["field"]) == ("bad-value", field_of(op, keyword))
+
+
+def test_an_expectation_in_a_transaction_fits_too(log: tclog.Log):
+    transaction = log.transaction()
+    error = refusal(lambda: transaction.memory_get("k", if_version=2**63))
+    assert error.code == "bad-value"
 
 
 # -- types ----------------------------------------------------------------------------------------

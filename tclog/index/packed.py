@@ -31,9 +31,3 @@ def held_before(index: Index, ids: Sequence[EventId], before: str) -> set[EventI
         )
         held.update(EventId(row[0].hex()) for row in rows)
     return held
-
-
-def count_attempts(index: Index) -> int:
-    """Count the events here that no chain holds."""
-    row = index._db.execute("SELECT count(*) FROM attempts").fetchone()  # noqa: SLF001 - as above
-    return int(row[0])

@@ -199,7 +199,7 @@ class Writing(Database):
         """Insert events without a slot: the event, its bytes, and the store's stamp of them.
 
         Returns:
-            How many of them no chain holds, as far as that is known before ``gather``; of the
+            How many are new and in no chain, as far as that is known before ``gather``; of the
             others it is noted which chains lack them.
         """
         gathered = self.gathered()
@@ -208,11 +208,10 @@ class Writing(Database):
             event_id = bytes.fromhex(event.id)
             committed = gathered and self._is_committed(event_id)
             if not committed:
-                count += 1
-                self._db.execute(
+                count += self._db.execute(
                     "INSERT OR IGNORE INTO attempts VALUES(?, ?, ?, ?, ?, ?)",
                     (event_id, event.at, event.chains[0], event.agent, event.op, raw),
-                )
+                ).rowcount
             lacking = [c for c in event.chains if not (gathered and self._holds(c, event_id))]
             self._note_open(lacking, event_id, stored, partial=committed)
         return count

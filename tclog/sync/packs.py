@@ -22,7 +22,6 @@ from tclog.errors import Damaged
 from tclog.event import PACKS, ChainId, decode_version, digest, pack_key, slot_key
 from tclog.event.summary import Summary, summarize
 from tclog.index import NotLinked
-from tclog.index.packed import count_attempts
 
 if TYPE_CHECKING:
     from tclog.event.packs import PackReader, Run
@@ -112,9 +111,7 @@ class PackSync:
     def _take(self, reader: PackReader, pack: str) -> Protocol[None]:
         """Insert what the index lacks of a pack."""
         firsts, apart = self._firsts(reader.header.chains)
-        before = count_attempts(self.index)
         yield from self._insert(reader, firsts)
-        self.chains.attempts += count_attempts(self.index) - before
         yield from self._compare(pack, firsts)
         # Only an index that lacks what an earlier pack holds: its slots have it.
         yield from self.chains.catch_up(apart)
@@ -178,7 +175,7 @@ class PackSync:
         lost = reader.events()
         while events := [(event, row.raw, row.stored) for event, row in islice(lost, BATCH)]:
             with self.index.writing():
-                self.index.add_attempts(events)
+                self.chains.attempts += self.index.add_attempts(events)
             self.progress("attempts", len(events))
 
     def _add(self, summaries: Iterable[Summary]) -> Protocol[None]:

@@ -105,7 +105,6 @@ class _Lines:
         self._write(line)
 
     def begin(self, mark: bytes) -> Protocol[None]:
-        """Write the first line."""
         record = decode(mark, MARK)
         head = {
             "type": "export",
@@ -119,19 +118,16 @@ class _Lines:
         yield
 
     def listing(self, folder: str) -> Listing | None:
-        """There is nothing to be listed."""
         del folder
         return None
 
     def put(self, objects: Sequence[tuple[str, bytes]]) -> Protocol[None]:
-        """Write whole objects."""
         for key, raw in objects:
             self._object(key, raw)
         return
         yield
 
     def put_slot(self, key: str, raw: bytes, *, junk: bool = False) -> Protocol[None]:
-        """Write a version, or the junk in its slot."""
         if junk:
             self._objects += 1
             self._piece(key, raw, 0, len(raw), "junk")
@@ -153,12 +149,10 @@ class _Lines:
         yield
 
     def slot_id(self, key: str) -> Protocol[VersionId | None]:
-        """Return the id of the version of a chain that was written last."""
         return self._heads.get(folder_of(key))
         yield
 
     def end(self, mark: bytes) -> Protocol[None]:
-        """Write the last line."""
         del mark
         last = {"type": "end", "objects": self._objects, "blake3": self._hasher.hexdigest()}
         self._write(orjson.dumps(last) + b"\n")

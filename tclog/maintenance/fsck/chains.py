@@ -185,10 +185,15 @@ class ChainCheck:
                     raise Damaged(error.message) from None
         return None
 
+    def _wrong(self, version: Version, code: str, why: str, agent: str | None = None) -> None:
+        """Tell of damage in a version, perhaps of another agent's event in it."""
+        where = Writer.of(version)
+        where = where if agent is None else where._replace(agent=agent)
+        self.found.damage(code, f"version {version.seq} of {version.chain} {why}", where)
+
     def _judged(self, version: Version, *, newest: bool) -> Protocol[Version | None]:
         """Look at all slots of a transaction; None while it is undecided."""
         txn = version.txn or {}
-        where = Writer.of(version)
         replies = yield from read_each([slot_key(*slot) for slot in txn["slots"].items()])
         records = [_record_of(reply) for reply in replies]
         there = [record for record in records if record is not None]
@@ -196,12 +201,8 @@ class ChainCheck:
             return version.judged(aborted=True)
         if len(there) < len(records):
             if not newest:
-                self.found.damage(
-                    "txn-open",
-                    f"version {version.seq} of {version.chain} is part of a transaction that is"
-                    " undecided, and others follow it",
-                    where,
-                )
+                why = "is part of a transaction that is undecided, and others follow it"
+                self._wrong(version, "txn-open", why)
                 return version.judged(aborted=True)  # as readers take it
             return None
         held = {digest(encode(event)) for record in there for event in record["events"]}
@@ -210,25 +211,20 @@ class ChainCheck:
                 "txn-torn",
                 f"the slots of the transaction at version {version.seq} of {version.chain} do not"
                 " hold the events that it names",
-                where,
+                Writer.of(version),
             )
         return version.judged(aborted=False)
 
     def _fills(self, version: Version) -> Protocol[None]:
         """Check that a version which fills a slot ends a transaction that wanted this slot."""
         fills = version.record["fills"]
-        where = Writer.of(version)
         chain, seq = fills.get("chain"), fills.get("seq")
         named = isinstance(chain, str) and "/" in chain and type(seq) is int and seq > 0
         replies = (yield from read_each([slot_key(ChainId(chain), seq)])) if named else [None]
         record = _record_of(replies[0]) or {}
         wanted = (record.get("txn") or {}).get("slots", {}).get(version.chain)
         if wanted is None or version.seq > wanted or not version.void:
-            self.found.damage(
-                "fill-wrong",
-                f"version {version.seq} of {version.chain} fills a slot of no transaction",
-                where,
-            )
+            self._wrong(version, "fill-wrong", "fills a slot of no transaction")
 
     def _note(self, version: Version) -> None:
         """Note what a version names, to be compared with what there is."""
@@ -238,14 +234,11 @@ class ChainCheck:
         if not known:
             self.found.unknown += 1
         for event in version.events:
-            why = misfit(event, version.chain)
+            why, named = misfit(event, version.chain), f"the event {event.id[:16]}"
             if version.chain not in event.chains:
-                self.found.damage(
-                    "event-elsewhere",
-                    f"version {version.seq} of {version.chain} holds the event {event.id[:16]},"
-                    f" which {event.agent!a} made for {', '.join(map(str, event.chains))}",
-                    where,
-                )
+                made_for = ", ".join(map(str, event.chains))
+                which = f"which {event.agent!a} made for {made_for}"
+                self._wrong(version, "event-elsewhere", f"holds {named}, {which}")
             elif why is not None:
                 self.found.damage(
                     "body-invalid",
@@ -254,12 +247,8 @@ class ChainCheck:
                     where._replace(agent=event.agent),
                 )
             if not self.found.seen.commit(version, event):
-                self.found.damage(
-                    "event-twice",
-                    f"version {version.seq} of {version.chain} holds the event {event.id[:16]},"
-                    " which stands in another version of this chain too",
-                    where,
-                )
+                which = "which stands in another version of this chain too"
+                self._wrong(version, "event-twice", f"holds {named}, {which}")
             if why is None:
                 self.found.name_blobs(event, where)
         if known:
@@ -271,71 +260,57 @@ class ChainCheck:
 
     def _link(self, version: Version, before: Version | None, found: Found | None) -> None:
         """Check a version against the one before it."""
-        where = Writer.of(version)
-        what = f"version {version.seq} of {version.chain}"
         prev = None if found is None else digest(found.data)
         if version.prev != prev and not version.voids:
             if before is not None or found is None:
                 named, there = str(version.prev)[:16], str(prev)[:16]
-                self.found.damage(
-                    "prev-mismatch",
-                    f"{what} names {named} as the version before it, and that is {there}",
-                    where,
-                )
+                why = f"names {named} as the version before it, and that is {there}"
+                self._wrong(version, "prev-mismatch", why)
             return
         if found is not None and before is None:
             return  # the damage of the one before was told; nothing can be folded onto it
-        with self.found.reading("version-damaged", where, f"{what} cannot be folded"):
-            self._fold(before, version, what, where)
+        cannot = f"version {version.seq} of {version.chain} cannot be folded"
+        with self.found.reading("version-damaged", Writer.of(version), cannot):
+            self._fold(before, version)
 
-    def _fold(self, before: Version | None, version: Version, what: str, where: Writer) -> None:
+    def _fold(self, before: Version | None, version: Version) -> None:
         chain = version.chain
         if before is not None and version.at <= before.at:
-            self.found.damage(
-                "stamp-order", f"{what} is not later than the version before it", where
-            )
+            self._wrong(version, "stamp-order", "is not later than the version before it")
         if version.record.get("last_txn") != last_txn_after(before):
-            self.found.damage("last-txn-wrong", f"{what} misnames the transaction before it", where)
+            self._wrong(version, "last-txn-wrong", "misnames the transaction before it")
         if chain_kind(chain) not in KINDS:
             return
         unknown = unknown_ops(chain, version)
         for op in unknown:
             if op_elsewhere(op):
-                self.found.damage(
-                    "rule-broken", f"{what} holds {op!a}, which is not one of its ops", where
-                )
+                why = f"holds {op!a}, which is not one of its ops"
+                self._wrong(version, "rule-broken", why)
         if unknown:
             self.found.unknown += 1
             return  # a later client's rules made this state; only it can recompute it
-        self._merge(before, version, what, where)
-        self._state(before, version, what, where)
+        self._merge(before, version)
+        self._state(before, version)
         self._stamp(before, version)
-        self._ignored(before, version, what, where)
+        self._ignored(before, version)
         if version.now is not None and before is not None and version.prev_stored == before.stored:
             # Only where the stamps are still those of the store that the versions were made in.
             for event in version.events:
                 self.found.seen.judge(version, event, version.now)
 
-    def _ignored(self, before: Version | None, version: Version, what: str, where: Writer) -> None:
+    def _ignored(self, before: Version | None, version: Version) -> None:
         for event in ignored_events(before, version):
             if misfit(event, version.chain) is not None:
                 continue  # told of with the version itself
-            self.found.damage(
-                "rule-broken",
-                f"{what} holds {event.op} by {event.agent!a}, which was not allowed there;"
-                " readers ignore it",
-                where._replace(agent=event.agent),
-            )
+            why = "which was not allowed there; readers ignore it"
+            why = f"holds {event.op} by {event.agent!a}, {why}"
+            self._wrong(version, "rule-broken", why, event.agent)
 
-    def _state(self, before: Version | None, version: Version, what: str, where: Writer) -> None:
+    def _state(self, before: Version | None, version: Version) -> None:
         if version.record.get("stands") != place_after(before).stands:
-            self.found.damage(
-                "stands-wrong", f"{what} misnames the version that stands before it", where
-            )
+            self._wrong(version, "stands-wrong", "misnames the version that stands before it")
         if not holds_its_state(before, version):
-            self.found.damage(
-                "state-mismatch", f"{what} holds a state that its events do not give", where
-            )
+            self._wrong(version, "state-mismatch", "holds a state that its events do not give")
 
     def _stamp(self, before: Version | None, version: Version) -> None:
         """Note a stamp of the slot before that is not the store's."""
@@ -349,12 +324,12 @@ class ChainCheck:
         if abs(parse_us(said) - parse_us(stored)) >= SECOND_US:
             self.found.seen.stamp(version, said, before)
 
-    def _merge(self, before: Version | None, version: Version, what: str, where: Writer) -> None:
+    def _merge(self, before: Version | None, version: Version) -> None:
         if version.merge is None:
             return
         wrong = merge_error(before, version)
         if wrong:
-            self.found.damage("merge-wrong", f"{what} {wrong}", where)
+            self._wrong(version, "merge-wrong", wrong)
         else:
             self.found.seen.merge(version, version.merge["through"], version.merge["count"])
 

@@ -145,33 +145,26 @@ class _Rest:
 
     def check_pending(self) -> Protocol[None]:
         """Check the announcements; one may be removed at any moment, and one left over is sound."""
-        listing = Listing(PENDING)
-        while page := (yield from listing.page()):
-            for batch in batches(row for row in page if self._is_announcement(row.key)):
-                replies = yield from read_each([entry.key for entry in batch])
-                for entry, reply in zip(batch, replies, strict=True):
-                    if isinstance(reply, Found):
-                        self.pending += 1
-                        self._announcement(entry.key, reply.data)
-                    elif reply is not None:
-                        self.found.unread(entry, reply, "pending-damaged")
-                self.found.progress("pending", len(batch))
+        yield from self._each(
+            PENDING, "pending-damaged", self._is_announcement, self._announcement, lambda _: None
+        )
 
-    def _is_announcement(self, key: str) -> bool:
-        if pending_key_parts(key) is not None:
+    def _is_announcement(self, entry: Entry) -> bool:
+        if pending_key_parts(entry.key) is not None:
             return True
-        self.found.stray(key)
+        self.found.stray(entry.key)
         return False
 
-    def _announcement(self, key: str, raw: bytes) -> None:
-        where = Writer(key)
+    def _announcement(self, entry: Entry, found: Found) -> None:
+        self.pending += 1
+        key, where = entry.key, Writer(entry.key)
         parts = pending_key_parts(key)
-        if not raw or parts is None:
+        if not found.data or parts is None:
             # Its name says where the event's object is, which its sender may have died before.
             return
         _, after, named = parts
         with self.found.reading("pending-damaged", where):
-            event = decode_event(raw, expect=named, what=key)
+            event = decode_event(found.data, expect=named, what=key)
             where = where._replace(agent=event.agent)
             if key not in {pending_key(chain, event.at, after, event.id) for chain in event.chains}:
                 self.found.damage(

@@ -88,7 +88,7 @@ def delete_value(
     """
     result = yield from _change(client, key, *delete_command(if_version), id_key=id)
     if result is None:
-        raise _missing(key)
+        raise missing(key)
     return result
 
 
@@ -233,7 +233,7 @@ def get_value(
     if version is not None:
         head = yield from read_head(client, chain)
         if head is None:
-            raise _missing(key)
+            raise missing(key)
         if not 1 <= version <= head.seq:
             raise _no_version(key, f"has versions 1 to {head.seq}, not {version}")
         found: Version | None = yield from read_version(client, chain, version)
@@ -245,10 +245,10 @@ def get_value(
         found = yield from read_head(client, chain)
     found = yield from read_standing(client, found)
     if found is None:
-        raise _missing(key, at is not None)
+        raise missing(key, at is not None)
     result = yield from show_memory(found)
     if result.deleted:
-        raise _missing(key, at is not None)
+        raise missing(key, at is not None)
     return result
 
 
@@ -258,7 +258,8 @@ def _no_version(key: str, why: str) -> NotFound:
     )
 
 
-def _missing(key: str, then: bool = False) -> NotFound:
+def missing(key: str, then: bool = False) -> NotFound:
+    """Return the error for a key without a value, now or ``then``."""
     return NotFound(
         f"{key} had no value then" if then else f"{key} has no value",
         code="key-missing",
@@ -304,7 +305,7 @@ def read_history(
     chain = chain_id("memory", validate_name("key", key))
     head = yield from (read_head(client, chain) if at is None else read_at(client, chain, at))
     if head is None:
-        raise _missing(key, at is not None)
+        raise missing(key, at is not None)
     versions: list[Version] = []
     first, wanted = head.seq + 1, limit or head.seq
     while first > 1 and len(versions) < wanted:
@@ -312,7 +313,7 @@ def read_history(
         older = yield from read_range(client, chain, first, last)
         versions = [version for version in older if not version.void] + versions
     if not versions:
-        raise _missing(key, at is not None)
+        raise missing(key, at is not None)
     return (yield from together(*(show_memory(version) for version in reversed(versions))))
 
 

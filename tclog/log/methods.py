@@ -40,6 +40,9 @@ class Operations:
     def __init__(self, log: Any) -> None:
         self._log = log
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._log!r})"
+
 
 class Collected(Generic[P]):
     """An operation as a method of a transaction, which holds it as ``collect`` takes it."""

@@ -203,7 +203,8 @@ def method_of(
         bound = _bound(protocol, args, kwargs)
         return run(lambda client: protocol(client, *bound.args[1:], **bound.kwargs))
 
-    return _named(call, protocol)
+    returns = inspect.signature(protocol).return_annotation
+    return _named(call, protocol, returns.removeprefix("Protocol[").removesuffix("]"))
 
 
 def collector_of(
@@ -224,14 +225,16 @@ def collector_of(
             said, {name: v for name, v in bound.arguments.items() if name not in left_out}
         )
 
-    return _named(call, protocol)
+    return _named(call, protocol, "int")
 
 
-def _named(method: Callable[..., T], protocol: Callable[..., Any]) -> Callable[..., T]:
-    signature = inspect.signature(protocol)
+def _named(
+    method: Callable[..., T], protocol: Callable[..., Any], returns: str
+) -> Callable[..., T]:
+    """Let ``help`` show of a method what its operation says."""
     method.__name__, method.__doc__ = protocol.__name__, protocol.__doc__
-    without_client = list(signature.parameters.values())[1:]
-    method.__signature__ = signature.replace(parameters=without_client)  # type: ignore[attr-defined]
+    without_client = list(inspect.signature(protocol).parameters.values())[1:]
+    method.__signature__ = inspect.Signature(without_client, return_annotation=returns)  # type: ignore[attr-defined]
     return method
 
 

@@ -24,7 +24,7 @@ from tclog.clock import rfc3339
 from tclog.domain import inbox as inbox_rules
 from tclog.domain import memory, steps
 from tclog.domain.decision import Unchanged
-from tclog.errors import NotFound, Refused, UsageError, to_run
+from tclog.errors import Refused, UsageError, to_run
 from tclog.event import ChainId, Event, Version, chain_id, chain_name, validate_name
 from tclog.log import claims, handoff, inbox
 from tclog.log import memory as memory_log
@@ -113,9 +113,7 @@ class Transaction(memory_log.MemoryTogether):
             if isinstance(decision, Refused):
                 return _about(decision, key)
             if isinstance(command, memory.Delete) and state.content is None:
-                raise NotFound(
-                    f"{key} has no value", code="key-missing", hint="tclog memory list", key=key
-                )
+                raise memory_log.missing(key)
             return decision
 
         def answer(

@@ -23,7 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "init": "Set up a project on a folder or a bucket; safe to repeat.",
     "projects": "List the projects that a store holds.",
     "where": "Show which configuration was found, and from where.",
-    "doctor": "Check the store, the clock and the configuration.",
+    "doctor": "Check the installation, the configuration, the store and the clock.",
     "status": "Show the project on one screen.",
     "memory": "Share facts: versioned values with conflict detection.",
     "send": "Send a message to an agent, several, or @all.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -138,14 +138,7 @@ attempts = click.option(
 )
 
 
-def s3_option(name: str, dest: str, help_text: str) -> Callable[[F], F]:
-    """Make an option for the bucket settings that have no option of their own."""
-    return click.option(
-        name, dest, multiple=True, metavar="NAME=VALUE", help=help_text, callback=_read_s3
-    )
-
-
-def _read_s3(_: click.Context, __: click.Parameter, words: Sequence[str]) -> dict[str, str]:
+def _read_s3(words: Sequence[str]) -> dict[str, str]:
     from tclog.store import KINDS
 
     names = KINDS["s3"].settings
@@ -214,18 +207,54 @@ def note_op(here: Here, pattern: str | None) -> None:
         here.note(f"no known op matches {pattern}{meant(nearest(pattern, BODIES))}")
 
 
-def place(command: F) -> F:
-    """Add the options for the place of a bucket and how it is reached."""
-    command = s3_option("--s3", "s3", "Another S3 setting, such as sse=AES256; repeatable.")(
-        command
-    )
-    for name, metavar, text in (
-        ("--profile", "P", "An AWS profile, instead of the standard chain."),
-        ("--region", "R", "The S3 region."),
-        ("--endpoint", "URL", "The S3 endpoint (default: AWS)."),
-    ):
-        command = click.option(name, metavar=metavar, help=text)(command)
-    return command
+class StoreArgument(NamedTuple):
+    """A store as the command line names it: its argument, and how its bucket is reached."""
+
+    word: str | None
+    settings: dict[str, str]
+
+
+def place(argument: str = "store", side: str = "") -> Callable[[F], F]:
+    """Add an argument for a store and the options for its bucket; the command gets both.
+
+    Args:
+        argument: what the command calls it.
+        side: where a command has two of them, FROM or TO: how its help calls this one.
+    """
+    begin, of = (f"--{side.lower()}-", f" of {side}") if side else ("--", "")
+
+    def gather(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+        made = ctx.params.setdefault(argument, StoreArgument(None, {}))
+        if isinstance(parameter, click.Argument):
+            ctx.params[argument] = made._replace(word=value)
+        elif value is not None:
+            name = parameter.opts[0].removeprefix(begin)
+            made.settings.update(_read_s3(value) if name == "s3" else {name: value})
+
+    def decorate(command: F) -> F:
+        for name, metavar, text in (
+            ("s3", "NAME=VALUE", f"Another S3 setting{of}, such as sse=AES256; repeatable."),
+            ("profile", "P", f"The AWS profile{of}, instead of the standard chain."),
+            ("region", "R", f"The S3 region{of}."),
+            ("endpoint", "URL", f"The S3 endpoint{of} (default: AWS)."),
+        ):
+            command = click.option(
+                begin + name,
+                metavar=metavar,
+                help=text,
+                multiple=name == "s3",
+                expose_value=False,
+                callback=gather,
+            )(command)
+        return click.argument(
+            argument,
+            metavar=side or "[STORE]",
+            required=bool(side),
+            expose_value=False,
+            callback=gather,
+        )(command)
+
+    return decorate
 
 
 def timeout(default: str | None = "5m") -> Callable[[F], F]:

@@ -240,6 +240,14 @@ def test_an_s3_setting_of_the_command_line_is_written_down(user: User, server: R
     assert "NAME=VALUE" in user("init", url, "--s3", "color=red").said(2)
 
 
+def test_the_last_option_that_names_a_setting_counts(user: User, server: Recorder) -> None:
+    """--s3 may name what has an option of its own."""
+    words = ("--endpoint", "http://127.0.0.1:1", "--s3", f"endpoint={server.url}")
+    user("init", "s3://bucket/x", *words, env=KEYS, agent="alice").ok()
+    written = tomllib.loads((user.work / ".tclog/config.toml").read_text())["s3"]
+    assert written["endpoint"] == server.url
+
+
 def wants_everything(request: Request) -> str | None:
     """Refuse what a bucket with Object Lock, Requester Pays and a policy of encryption refuses."""
     inside = request.path.strip("/").count("/") > 0

@@ -18,8 +18,9 @@ import pytest
 
 from docs.reading import ROOT, blocks, environment
 from tclog.clock import SETTLED_US
-from tclog.config import S3, Config, Flags, load
+from tclog.config import Config, Flags, load
 from tclog.errors import EXIT_STATUSES
+from tclog.store import KINDS
 
 CLI = ROOT / "docs" / "cli.md"
 
@@ -64,7 +65,8 @@ def test_every_exit_status_has_a_row_and_code_words() -> None:
 
 def test_no_variable_of_ours_is_missing() -> None:
     read = {f"TCLOG_{name.upper()}" for name in ("store", "project", "agent", "endpoint")}
-    read |= {f"TCLOG_{name.upper()}" for name in S3 if name != "client"}
+    for kind in KINDS.values():
+        read |= {kind.variables.get(name, f"TCLOG_{name.upper()}") for name in kind.settings}
     for path in (ROOT / "tclog").rglob("*.py"):
         read |= set(re.findall(r'"(TCLOG_[A-Z0-9_]+)"', path.read_text()))
     assert read == set(SCRIPT.VARIABLES)
@@ -77,11 +79,12 @@ def test_the_example_configuration_has_every_setting_and_no_other(tmp_path: Path
     (tmp_path / ".tclog" / "config.toml").write_text(text)
     found = load(Flags(), {"HOME": str(tmp_path)}, str(tmp_path))
     places = {"start", "file", "file_source", "user_file", "cache"}
-    settings = set(Config._fields) - places - {"session"}
-    for name in settings:
-        assert getattr(found, name).source == str(tmp_path / ".tclog" / "config.toml"), name
+    own = set(Config._fields) - places - {"session", "settings"}
+    said = {**found.settings, **{name: getattr(found, name) for name in own}}
+    for name, setting in said.items():
+        assert setting.source == str(tmp_path / ".tclog" / "config.toml"), name
     inner = {name for value in table.values() if isinstance(value, dict) for name in value}
-    assert {*table, *inner} - {"s3", "file"} == settings
+    assert {*table, *inner} - {kind.table for kind in KINDS.values()} == set(said)
 
 
 def test_the_bound_of_settling_is_as_told() -> None:

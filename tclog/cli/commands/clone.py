@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tclog import config
+from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.copied import end_copy, note_junk, tell_damage
 from tclog.cli.here import Here
-from tclog.cli.options import s3_option
 from tclog.cli.output import size
 from tclog.cli.places import of_machine, probe_new, set_up, source_of, target_of
 from tclog.errors import NotFound, UsageError
@@ -26,30 +26,11 @@ if TYPE_CHECKING:
     tclog clone . ./backup
     """,
 )
-@click.argument("source", metavar="FROM")
-@click.argument("target", metavar="TO")
+@options.place("source", "FROM")
+@options.place("target", "TO")
 @click.option("--project", metavar="NAME", help="Which project, where FROM holds several.")
-@click.option("--from-endpoint", metavar="URL", help="The S3 endpoint of FROM, if not AWS.")
-@click.option("--from-region", metavar="R", help="The S3 region of FROM.")
-@click.option("--from-profile", metavar="P", help="The AWS profile for FROM.")
-@click.option("--to-endpoint", metavar="URL", help="The S3 endpoint of TO, if not AWS.")
-@click.option("--to-region", metavar="R", help="The S3 region of TO.")
-@click.option("--to-profile", metavar="P", help="The AWS profile for TO.")
-@s3_option("--from-s3", "from_s3", "An S3 setting of FROM, such as sse=AES256; repeatable.")
-@s3_option("--to-s3", "to_s3", "An S3 setting of TO; repeatable.")
 def clone(
-    here: Here,
-    source: str,
-    target: str,
-    project: str | None,
-    from_endpoint: str | None,
-    from_region: str | None,
-    from_profile: str | None,
-    to_endpoint: str | None,
-    to_region: str | None,
-    to_profile: str | None,
-    from_s3: dict[str, str],
-    to_s3: dict[str, str],
+    here: Here, source: options.StoreArgument, target: options.StoreArgument, project: str | None
 ) -> None:
     """Copy a project to another store; again, to copy what is new.
 
@@ -63,14 +44,13 @@ def clone(
     from tclog.maintenance.copies.copy import copy_log
     from tclog.maintenance.copies.destination import Mounted, Target
 
-    begin = source_of(here, source, project or here.flags.project)
-    of_begin = _said(from_s3, endpoint=from_endpoint, region=from_region, profile=from_profile)
-    of_end = _said(to_s3, endpoint=to_endpoint, region=to_region, profile=to_profile)
+    begin = source_of(here, str(source.word), project or here.flags.project)
+    of_begin, of_end = _said(source.settings), _said(target.settings)
     machine = of_machine(begin.said)
     if of_begin:
         begin = begin._replace(said=machine | of_begin)
     begin = reached(begin, here.environ)
-    end, new = target_of(here, target, Location("", begin.project, machine | of_end))
+    end, new = target_of(here, str(target.word), Location("", begin.project, machine | of_end))
     end = reached(end, here.environ)
     if (begin.url, begin.server) == (end.url, end.server):
         raise UsageError(f"FROM and TO are the same store, {begin.url}")
@@ -107,10 +87,9 @@ def clone(
     end_copy(here, copied, "copy")
 
 
-def _said(s3: dict[str, str], **flags: str | None) -> dict[str, Any]:
+def _said(settings: dict[str, str]) -> dict[str, Any]:
     """Return the bucket settings of the command line, which go before all configured ones."""
-    said = {name: config.Setting(value, "--s3") for name, value in {**flags, **s3}.items()}
-    return config.said(said)
+    return config.said({name: config.Setting(value, "--s3") for name, value in settings.items()})
 
 
 def _look_at_source(begin: Location, ours: Store) -> None:

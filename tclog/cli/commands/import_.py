@@ -34,17 +34,8 @@ SOURCES = ("tracecraft",)
     """,
 )
 @click.argument("file", type=FILE_IN)
-@click.argument("store", required=False)
-@options.place
-def import_(
-    here: Here,
-    file: str,
-    store: str | None,
-    endpoint: str | None,
-    region: str | None,
-    profile: str | None,
-    s3: dict[str, str],
-) -> None:
+@options.place()
+def import_(here: Here, file: str, store: options.StoreArgument) -> None:
     """Read an export back: the same project, the same bytes.
 
     FILE is what tclog export wrote, or - for standard input. STORE is a folder or
@@ -62,8 +53,7 @@ def import_(
             code="not-there-yet",
             hint=to_run("tclog import", f"./{file}"),
         )
-    flags = {"store": store, "endpoint": endpoint, "region": region, "profile": profile}
-    here.say(**{name: value for name, value in flags.items() if value is not None}, **s3)
+    here.say(store=here.flags.store if store.word is None else store.word, **store.settings)
     new = None
     with _opened(file) as reader:
         wanted = here.flags.project
@@ -79,8 +69,8 @@ def import_(
         except NotFound as missing:
             missing.hint = to_run("tclog import", file, ".")
             raise
-        if store is not None:
-            location, new = target_of(here, store, location)
+        if store.word is not None:
+            location, new = target_of(here, store.word, location)
             location = reached(location, here.environ)
         opened = here.open_store(location, create=True)
         probe_new(opened)

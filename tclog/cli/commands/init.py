@@ -33,20 +33,15 @@ if TYPE_CHECKING:
     tclog init ./shared-store --project demo --as alice
     """,
 )
-@click.argument("store", required=False)
 @click.option("--project", metavar="NAME", help="Its name (default: this folder's).")
-@options.place
+@options.place()
 @click.option("--shared", is_flag=True, help="Let the folder's group read and write the store.")
 @click.option("--create-bucket", is_flag=True, help="Make the bucket if it does not exist.")
 def init(
     here: Here,
-    store: str | None,
+    store: options.StoreArgument,
     project: str | None,
-    endpoint: str | None,
-    region: str | None,
-    profile: str | None,
     shared: bool,
-    s3: dict[str, str],
     create_bucket: bool,
 ) -> None:
     """Set up a project on a folder or a bucket; safe to repeat.
@@ -60,19 +55,16 @@ def init(
     files get the mode 660, folders 2770. Choose the group with chgrp. Repeat the command to open
     existing files.
     """
-    if store == "":
+    if store.word == "":
         raise UsageError("the store is empty", code="bad-store")
     here.begins = True
     here.say(
-        store=store or here.flags.store,
+        store=store.word or here.flags.store,
         project=project or here.flags.project,
-        endpoint=endpoint,
-        region=region,
-        profile=profile,
-        **s3,
+        **store.settings,
     )
-    if store is not None:
-        _check_said(here, here.config.store.value or store)
+    if store.word is not None:
+        _check_said(here, here.config.store.value or store.word)
     folder = _folder(here)
     location, usual = _location(here, folder)
     if create_bucket:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import click
-
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.here import Here
@@ -19,16 +17,8 @@ from tclog.cli.output import Column, write_json, write_rows
     tclog projects .tclog/store
     """,
 )
-@click.argument("store", required=False)
-@options.place
-def projects(
-    here: Here,
-    store: str | None,
-    endpoint: str | None,
-    region: str | None,
-    profile: str | None,
-    s3: dict[str, str],
-) -> None:
+@options.place()
+def projects(here: Here, store: options.StoreArgument) -> None:
     """List the projects that a store holds.
 
     STORE is a folder or s3://bucket/prefix (default: the configured one). The list marks the
@@ -38,8 +28,7 @@ def projects(
     from tclog.log.project import read_projects
     from tclog.store import kind_of
 
-    said = {"endpoint": endpoint, "region": region, "profile": profile, **s3}
-    here.say(store=store or here.flags.store, **said)
+    here.say(store=store.word or here.flags.store, **store.settings)
     location = here.location()
     here.open_store(location)  # a missing folder is not an empty store
     found = run(read_projects(), kind_of(location.url).open_outer(location, here.environ))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from tclog.chain.client import Client
@@ -159,21 +160,21 @@ class Log:
         """What is damaged and was left out of answers: chains and objects, and why."""
         return self.client.left_out
 
-    @property
+    @cached_property
     def memory(self) -> MemoryOperations:
         """Versioned values with conflict detection."""
         from tclog.log.memory import MemoryOperations
 
         return MemoryOperations(self)
 
-    @property
+    @cached_property
     def steps(self) -> StepOperations:
         """Claims with leases and fencing tokens."""
         from tclog.log.groups import StepOperations
 
         return StepOperations(self)
 
-    @property
+    @cached_property
     def artifacts(self) -> ArtifactOperations:
         """Files by name and version, their bytes by hash."""
         from tclog.log.artifacts import ArtifactOperations

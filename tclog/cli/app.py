@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from tclog.cli import options
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import discard, open_streams, write_error, write_line
 from tclog.config import TRUE_WORDS
 from tclog.errors import EXIT_BUG, EXIT_DONE, TclogError, UsageError, quote
@@ -201,19 +201,19 @@ def group(
 def operation(
     name: str, *, example: str, hidden: bool = False
 ) -> Callable[[Callable[..., None]], Example]:
-    """Make a function a command: its first argument is ``Here``; --json and --as come with it."""
+    """Make a function a command of an ``Invocation``; --json and --as come with it."""
 
     def decorate(function: Callable[..., None]) -> Example:
-        def call(as_json: bool, as_agent: str | None, **arguments: Any) -> None:
+        def invoke(as_json: bool, as_agent: str | None, **arguments: Any) -> None:
             ctx = click.get_current_context()
-            here = ctx.find_object(Here)
-            assert here is not None  # noqa: S101 - the root sets it
-            here.json = here.json or as_json
+            call = ctx.find_object(Invocation)
+            assert call is not None  # noqa: S101 - the root sets it
+            call.json = call.json or as_json
             if as_agent is not None:
-                here.say(agent=as_agent)
-                here.given["--as"] = as_agent
+                call.say(agent=as_agent)
+                call.given["--as"] = as_agent
             try:
-                function(here, **options.from_stdin(arguments))
+                function(call, **options.from_stdin(arguments))
             except TclogError as error:
                 error.hint = _hint_of(error, ctx.command_path)
                 if isinstance(error, UsageError) and hasattr(error, "rename"):
@@ -221,23 +221,23 @@ def operation(
                 raise
             finally:
                 # Beside an error too: a claim that is refused may be where a clock is found wrong.
-                here.finish()
-            here.check_whole()
+                call.finish()
+            call.check_whole()
 
-        call.__doc__ = function.__doc__
-        call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+        invoke.__doc__ = function.__doc__
+        invoke.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
         # In listings --agent is a filter.
-        filters = any("--agent" in parameter.opts for parameter in call.__click_params__)  # type: ignore[attr-defined]
+        filters = any("--agent" in parameter.opts for parameter in invoke.__click_params__)  # type: ignore[attr-defined]
         names = ("--as",) if filters else ("--agent", "--as")
-        call = click.option(
+        invoke = click.option(
             *names, "as_agent", metavar="NAME", help="Act as this agent (else TCLOG_AGENT)."
-        )(call)
-        call = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")(
-            call
+        )(invoke)
+        invoke = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")(
+            invoke
         )
         return click.command(
             name, cls=Example, example=example, hidden=hidden, context_settings=SETTINGS
-        )(call)
+        )(invoke)
 
     return decorate
 
@@ -308,7 +308,7 @@ def _say_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 )
 @click.pass_obj
 def root(
-    here: Here,
+    call: Invocation,
     folder: str | None,
     store: str | None,
     project: str | None,
@@ -316,12 +316,12 @@ def root(
     as_json: bool,
 ) -> None:
     """Coordinate agents over a folder or a bucket: nothing is overwritten, everything is kept."""
-    here.json = here.json or as_json
-    here.say(agent=as_agent, store=store, project=project)
+    call.json = call.json or as_json
+    call.say(agent=as_agent, store=store, project=project)
     given = {"-C": folder, "--store": store, "--project": project, "--as": as_agent}
-    here.given = {option: word for option, word in given.items() if word is not None}
+    call.given = {option: word for option, word in given.items() if word is not None}
     if folder is not None:
-        here.move(folder)
+        call.move(folder)
 
 
 def run_command(argv: Sequence[str]) -> int:
@@ -332,11 +332,11 @@ def run_command(argv: Sequence[str]) -> int:
     # The form of errors must be known before the arguments are parsed. A text may be --json too.
     as_json = wanted or "--json" in before
     open_streams()
-    here = Here(os.environ, wanted, words)
+    call = Invocation(os.environ, wanted, words)
     try:
-        return _run(words, here)
+        return _run(words, call)
     except TclogError as error:
-        error.hint = _as_asked(error.hint, here)
+        error.hint = _as_asked(error.hint, call)
         return _told(_with_limit(error), as_json)
     except click.exceptions.NoArgsIsHelpError as error:
         if as_json:
@@ -364,25 +364,25 @@ def run_command(argv: Sequence[str]) -> int:
         return _told(shortage(error) or _bug(error), as_json)
 
 
-def _run(words: list[str], here: Here) -> int:
+def _run(words: list[str], call: Invocation) -> int:
     asked = os.environ.get(COMPLETE_VARIABLE)
     if asked:
         from click.shell_completion import shell_complete
 
-        return shell_complete(root, {"obj": here}, "tclog", COMPLETE_VARIABLE, asked)
-    with root.make_context("tclog", words, obj=here) as ctx:
+        return shell_complete(root, {"obj": call}, "tclog", COMPLETE_VARIABLE, asked)
+    with root.make_context("tclog", words, obj=call) as ctx:
         root.invoke(ctx)
     return EXIT_DONE
 
 
-def _as_asked(hint: str, here: Here) -> str:
+def _as_asked(hint: str, call: Invocation) -> str:
     """Make a hint act where and as whom the failed command did."""
     words = hint.split()
     if len(words) < 2 or words[0] != "tclog" or words[1][0] == "-" or words[1] == "init":
         return hint
     if words[-1] == "--help":
         return hint
-    given = {o: w for o, w in here.given.items() if o != "--as" or hint[6:].startswith(ACTING)}
+    given = {o: w for o, w in call.given.items() if o != "--as" or hint[6:].startswith(ACTING)}
     return "tclog" + "".join(f" {o} {quote(w)}" for o, w in given.items()) + hint[5:]
 
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.errors import Refused, TclogError, to_run
 
 if TYPE_CHECKING:
@@ -46,15 +46,15 @@ class Parted(NamedTuple):
     since: Hlc | None
 
 
-def export_git(here: Here, folder: Path) -> None:
+def export_git(call: Invocation, folder: Path) -> None:
     """Write what is new into the repository in a folder, which is made if need be."""
     from tclog.history.git import BRANCH, Stream
     from tclog.index import derived
     from tclog.index.ordered import versions_in_order
 
-    history = here.history()
-    project = here.log(reader=True).project
-    repository = Repository(folder, here.environ)
+    history = call.history()
+    project = call.log(reader=True).project
+    repository = Repository(folder, call.environ)
     repository.open(project.id)
     index = history.index
     with derived.reading(index):
@@ -65,7 +65,7 @@ def export_git(here: Here, folder: Path) -> None:
             kept = f"refs/heads/superseded-{str(old)[:12]}"
             repository.git("update-ref", kept, str(old))
         new = 0
-        with here.progress("Writing commits") as progress, repository.importing(kept) as write:
+        with call.progress("Writing commits") as progress, repository.importing(kept) as write:
             stream = Stream(index, write)
             if kept is not None:
                 write(_reset(BRANCH, parted.at))
@@ -79,7 +79,7 @@ def export_git(here: Here, folder: Path) -> None:
         tags = _tags(repository, history)
     repository.check_out(BRANCH, old)
     total = parted.common + new
-    here.emit(
+    call.emit(
         {
             "type": "git",
             "folder": str(folder),
@@ -92,7 +92,7 @@ def export_git(here: Here, folder: Path) -> None:
         f"{new} new commits in {folder}, {total} in all",
     )
     if kept is not None:
-        here.note(
+        call.note(
             f"versions came late and belong before commits of the last export: main restarts"
             f" after {parted.common} commits, the old one is {kept.removeprefix('refs/heads/')}"
         )

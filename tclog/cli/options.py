@@ -12,7 +12,7 @@ from tclog.cli.output import STDIN
 from tclog.errors import BadValue, UsageError
 
 if TYPE_CHECKING:
-    from tclog.cli.here import Here
+    from tclog.cli.invocation import Invocation
 
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -156,11 +156,11 @@ def _read_s3(words: Sequence[str]) -> dict[str, str]:
 
 def _be_strict(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked:
-        from tclog.cli.here import Here
+        from tclog.cli.invocation import Invocation
 
-        here = ctx.find_object(Here)
-        assert here is not None  # noqa: S101 - the root sets it
-        here.strict = True
+        call = ctx.find_object(Invocation)
+        assert call is not None  # noqa: S101 - the root sets it
+        call.strict = True
 
 
 strict = click.option(
@@ -196,7 +196,7 @@ def filters(command: F) -> F:
     return command
 
 
-def note_op(here: Here, pattern: str | None) -> None:
+def note_op(call: Invocation, pattern: str | None) -> None:
     """Note a pattern that no op of this release matches; a later one may have more."""
     from fnmatch import fnmatchcase
 
@@ -204,7 +204,7 @@ def note_op(here: Here, pattern: str | None) -> None:
     from tclog.log.nearby import meant, nearest
 
     if pattern is not None and not any(fnmatchcase(op, pattern) for op in BODIES):
-        here.note(f"no known op matches {pattern}{meant(nearest(pattern, BODIES))}")
+        call.note(f"no known op matches {pattern}{meant(nearest(pattern, BODIES))}")
 
 
 class StoreArgument(NamedTuple):

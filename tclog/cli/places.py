@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tclog import config
 from tclog.cli import configure
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.config.search import FOLDER, file_in, folder_of
 from tclog.errors import Damaged, NotFound, UsageError, to_run
 from tclog.store import Location, check_folder, scheme_of
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from tclog.store.base import Store
 
 
-def source_of(here: Here, word: str, project: str | None) -> Location:
+def source_of(call: Invocation, word: str, project: str | None) -> Location:
     """Return where a project is copied from: a store's URL, or a working folder's."""
     url = _folder_or_url(word)
     if _is_set_up(url):
-        return config.location_of(_configured(here, url, project))
-    mine = here.config
+        return config.location_of(_configured(call, url, project))
+    mine = call.config
     said = config.said(mine.settings)
     return Location(
         url,
@@ -37,11 +37,11 @@ def of_machine(said: Mapping[str, Any]) -> dict[str, Any]:
     return {name: said[name] for name in ("client", "fsync") if name in said}
 
 
-def target_of(here: Here, word: str, to: Location) -> tuple[Location, str | None]:
+def target_of(call: Invocation, word: str, to: Location) -> tuple[Location, str | None]:
     """Return where a project is copied to, and the folder that is to be set up for it, if any.
 
     Args:
-        here: where the command was started.
+        call: where the command was started.
         word: a store, or a working folder: one with a project, or the current one.
         to: the other options for it, and the project's name.
 
@@ -52,7 +52,7 @@ def target_of(here: Here, word: str, to: Location) -> tuple[Location, str | None
     if scheme_of(url):
         return to._replace(url=url), None
     if _is_set_up(url):
-        found = _configured(here, url)
+        found = _configured(call, url)
         if (found.project.value or config.PROJECT_DEFAULT) != to.project:
             raise UsageError(
                 f"{url} is set up for project {found.project.value}, not for {to.project}",
@@ -60,9 +60,9 @@ def target_of(here: Here, word: str, to: Location) -> tuple[Location, str | None
                 hint=to_run("cat", file_in(url)),
             )
         return config.location_of(found), None
-    if url != here.start:
+    if url != call.start:
         return to._replace(url=url), None
-    above = here.configured().file
+    above = call.configured().file
     if above is not None:
         raise UsageError(
             f"{url} is inside the working folder {folder_of(above)}: name that folder, or a store",
@@ -101,16 +101,16 @@ def _is_set_up(folder: str) -> bool:
     return not scheme_of(folder) and Path(file_in(folder)).is_file()
 
 
-def _configured(here: Here, folder: str, project: str | None = None) -> config.Config:
+def _configured(call: Invocation, folder: str, project: str | None = None) -> config.Config:
     """Return the configuration in the file of a working folder.
 
     Raises:
         NotFound: it names no store.
     """
-    found = here.configured(folder, project=project)
+    found = call.configured(folder, project=project)
     if found.store.value is None:
         raise NotFound(f"{found.file} names no store", code="project-missing", hint="tclog where")
-    fsync = here.config.settings["fsync"]
+    fsync = call.config.settings["fsync"]
     return found._replace(settings={**found.settings, "fsync": fsync})
 
 

@@ -6,7 +6,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 
 # More digits than a number of a message has belong to an id.
 NUMBER_DIGITS_MAX = 10
@@ -20,7 +20,7 @@ NUMBER_DIGITS_MAX = 10
 )
 @click.argument("which", nargs=-1, required=True, metavar="N|ID...")
 @options.id_key
-def ack(here: Here, which: tuple[str, ...], id_key: str | None) -> None:
+def ack(call: Invocation, which: tuple[str, ...], id_key: str | None) -> None:
     """Acknowledge messages by number or id.
 
     The number is its place in your inbox; of an id the beginning is enough. Up to ten digits are a
@@ -28,13 +28,13 @@ def ack(here: Here, which: tuple[str, ...], id_key: str | None) -> None:
     """
     from tclog.log.inbox import acknowledge
 
-    log = here.log()
+    log = call.log()
     for nth, word in enumerate(which):
         n, prefix = _number_or_id(word)
         key = id_key and (f"{id_key}/{nth}" if nth else id_key)
         message = log.run(acknowledge(log.client, n, message=prefix, id=key))
         assert message is not None  # noqa: S101 - only for a whole mailbox
-        here.emit(message.as_json(), f"Acknowledged message {message.n} from {message.sender}")
+        call.emit(message.as_json(), f"Acknowledged message {message.n} from {message.sender}")
 
 
 def _number_or_id(word: str) -> tuple[int | None, str | None]:

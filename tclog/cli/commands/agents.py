@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import Column, span, terminal, write_json, write_rows
 from tclog.clock import parse_us
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 @options.at
 @options.limit
 @options.strict
-def agents(here: Here, at: str | None, limit: int | None) -> None:
+def agents(call: Invocation, at: str | None, limit: int | None) -> None:
     """Show who is here: last seen, claims, lease left.
 
     The one seen last comes first. All of it is derived from the log, so it cannot lie.
     """
-    point = here.point(at)
+    point = call.point(at)
     if point is None:
         from tclog.log.agents import list_agents
 
-        log = here.log(reader=True)
+        log = call.log(reader=True)
         found = [agent.as_json() for agent in log.run(list_agents(log.client))]
     else:
-        found = _agents_at(here, point)
-    if here.json:
+        found = _agents_at(call, point)
+    if call.json:
         for row in found[: limit or None]:
             write_json(row)
         return
     # What is left of a lease is told as of then.
-    now_us = here.now_us() if point is None else parse_us(point)
+    now_us = call.now_us() if point is None else parse_us(point)
     columns = [Column("name"), Column("last seen", "time"), Column("claims"), Column("host")]
     rows = [
         [
@@ -53,14 +53,14 @@ def agents(here: Here, at: str | None, limit: int | None) -> None:
         ]
         for row in found
     ]
-    write_rows(columns, rows, now_us=now_us, limit=limit, more=here.all_rows())
+    write_rows(columns, rows, now_us=now_us, limit=limit, more=call.all_rows())
 
 
-def _agents_at(here: Here, point: Hlc) -> list[dict[str, Any]]:
+def _agents_at(call: Invocation, point: Hlc) -> list[dict[str, Any]]:
     from tclog.history.snapshot import agents_at
     from tclog.index import derived
 
-    history = here.history()
+    history = call.history()
 
     def read() -> list[dict[str, Any]]:
         with derived.reading(history.index):

@@ -6,7 +6,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 
 
 @operation(
@@ -21,7 +21,9 @@ from tclog.cli.here import Here
 )
 @options.timeout()
 @options.id_key
-def barrier(here: Here, name: str, parties: int, timeout: float | None, id_key: str | None) -> None:
+def barrier(
+    call: Invocation, name: str, parties: int, timeout: float | None, id_key: str | None
+) -> None:
     """Arrive, and wait until all parties have.
 
     Those are N different agents. Then the barrier can be used again: each passage is a generation
@@ -29,7 +31,7 @@ def barrier(here: Here, name: str, parties: int, timeout: float | None, id_key: 
     """
     from tclog.log.barriers import pass_barrier
 
-    log = here.log()
-    passing = pass_barrier(log.client, name, parties, timeout_s=timeout, id=id_key, tell=here.note)
+    log = call.log()
+    passing = pass_barrier(log.client, name, parties, timeout_s=timeout, id=id_key, tell=call.note)
     done = log.run(passing)
-    here.emit(done.as_json(), f"Passed barrier {done.name} (generation {done.generation})")
+    call.emit(done.as_json(), f"Passed barrier {done.name} (generation {done.generation})")

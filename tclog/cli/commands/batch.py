@@ -8,7 +8,7 @@ import click
 
 from tclog.cli.app import operation
 from tclog.cli.files import reading
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import STDIN, error_record, write_json
 from tclog.errors import EXIT_DONE, TclogError, UsageError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     tclog batch --as alice
     """,
 )
-def batch(here: Here) -> None:
+def batch(call: Invocation) -> None:
     """Do many operations in one process: lines of JSON in and out.
 
     In order: each line on standard input is an object with op and its fields, for example
@@ -32,12 +32,12 @@ def batch(here: Here) -> None:
     """
     from tclog.cli.operations import read_lines, read_operation
 
-    here.log(reader=True)
+    call.log(reader=True)
     status = EXIT_DONE
     with reading(STDIN) as lines:
         for number, raw in read_lines(lines):
             try:
-                answer = _carry_out(here, read_operation(number, raw))
+                answer = _carry_out(call, read_operation(number, raw))
             except TclogError as error:
                 status = status or error.exit
                 error.details.setdefault("line", number)
@@ -48,14 +48,14 @@ def batch(here: Here) -> None:
     click.get_current_context().exit(status)
 
 
-def _carry_out(here: Here, asked: Asked) -> dict[str, Any]:
-    log = here.log(reader=True)
+def _carry_out(call: Invocation, asked: Asked) -> dict[str, Any]:
+    log = call.log(reader=True)
     if asked.acts:
-        here.agent()
-    asked = asked.fenced(here.fence_of)
+        call.agent()
+    asked = asked.fenced(call.fence_of)
     # A point may name what was written since the last one was read.
-    here.look_again()
-    found = log.run(asked.protocol(log.client, here.point))
+    call.look_again()
+    found = log.run(asked.protocol(log.client, call.point))
     found = getattr(found, "messages", found)
     if isinstance(found, list | tuple) and not hasattr(found, "as_json"):
         return {"type": "list", "op": asked.op, "items": [row.as_json() for row in found]}

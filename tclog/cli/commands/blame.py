@@ -8,7 +8,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import (
     Column,
     json_text,
@@ -38,7 +38,7 @@ JSON_KINDS = ("member", "element", "value")
 @options.at
 @options.limit
 @options.strict
-def blame(here: Here, name: str, kind: str | None, at: str | None, limit: int | None) -> None:
+def blame(call: Invocation, name: str, kind: str | None, at: str | None, limit: int | None) -> None:
     """Show which event each line or field comes from.
 
     That is each line of a text, each member of a JSON object, each element of an array, each field
@@ -48,9 +48,9 @@ def blame(here: Here, name: str, kind: str | None, at: str | None, limit: int | 
     from tclog.history.blame import blame_memory, blame_step
     from tclog.history.snapshot import END
 
-    point = here.point(at) or END
-    history = here.history()
-    kind = kind or _kind_of(here, name, point)
+    point = call.point(at) or END
+    history = call.history()
+    kind = kind or _kind_of(call, name, point)
     ask = blame_step if kind == "step" else blame_memory
 
     def read() -> list[Blame]:
@@ -58,24 +58,24 @@ def blame(here: Here, name: str, kind: str | None, at: str | None, limit: int | 
             return history.run(ask(history.index, name, point))
 
     rows = history.asked(read)
-    if here.json:
+    if call.json:
         for row in rows[: limit or None]:
             write_json(row.as_json())
         return
-    _write_blame(here, rows, kind, limit)
+    _write_blame(call, rows, kind, limit)
 
 
-def _kind_of(here: Here, name: str, point: Hlc) -> str:
+def _kind_of(call: Invocation, name: str, point: Hlc) -> str:
     """Find out whether a name was a key or a step, then or ever; a key goes first."""
     from tclog.event import chain_id
 
-    index = here.history().index
+    index = call.history().index
     key, step = chain_id("memory", name), chain_id("step", name)
     is_key, is_step = (index.version_at(chain, point) is not None for chain in (key, step))
     if not is_key and not is_step:
         is_key, is_step = (index.head(chain) > 0 for chain in (key, step))
     if is_key and is_step:
-        here.note(f"{name} is also a step: {to_run('tclog blame', name, then='--step')}")
+        call.note(f"{name} is also a step: {to_run('tclog blame', name, then='--step')}")
     if not is_key and not is_step:
         raise NotFound(
             f"there is neither a key nor a step {name}",
@@ -86,7 +86,7 @@ def _kind_of(here: Here, name: str, point: Hlc) -> str:
     return "memory" if is_key else "step"
 
 
-def _write_blame(here: Here, rows: list[Blame], kind: str, limit: int | None) -> None:
+def _write_blame(call: Invocation, rows: list[Blame], kind: str, limit: int | None) -> None:
     from tclog.cli.wording import cut
     from tclog.history.rendering import short_id
 
@@ -99,7 +99,7 @@ def _write_blame(here: Here, rows: list[Blame], kind: str, limit: int | None) ->
         Column("op"),
         Column("id"),
     ]
-    index = here.history().index
+    index = call.history().index
     cells: list[list[Any]] = []
     ids: dict[str, str] = {}
     for row in rows:
@@ -120,4 +120,4 @@ def _write_blame(here: Here, rows: list[Blame], kind: str, limit: int | None) ->
         if event.id not in ids:
             ids[event.id] = short_id(index, event.id)
         cells[-1] += [version, event.agent, commit.at[:27], event.op, ids[event.id]]
-    write_rows(columns, cells, now_us=here.now_us(), limit=limit, more=here.all_rows())
+    write_rows(columns, cells, now_us=call.now_us(), limit=limit, more=call.all_rows())

@@ -8,7 +8,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 
 if TYPE_CHECKING:
     from tclog.chain.results import Step
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 )
 @options.id_key
 def claim(
-    here: Here,
+    call: Invocation,
     step_id: str | None,
     next_: bool,
     lease: float | None,
@@ -56,7 +56,7 @@ def claim(
     """
     from tclog.log import claims
 
-    log = here.log()
+    log = call.log()
     claiming = claims.claim(
         log.client,
         step_id,
@@ -70,7 +70,7 @@ def claim(
         id=id_key,
     )
     done = log.run(claiming)
-    here.emit(done.as_json(), lambda: held_line(here, _claimed(done), done))
+    call.emit(done.as_json(), lambda: held_line(call, _claimed(done), done))
 
 
 def _claimed(done: Step) -> str:
@@ -79,7 +79,7 @@ def _claimed(done: Step) -> str:
     return "Claimed new" if done.new else "Claimed"
 
 
-def held_line(here: Here, verb: str, done: Step) -> str:
+def held_line(call: Invocation, verb: str, done: Step) -> str:
     """Say until when a claim is held, and under which token."""
     until = f", until {done.lease_until}" if done.lease_until else ""
-    return f"{verb} step {done.id} as {here.agent()} (fence {done.fence}{until})"
+    return f"{verb} step {done.id} as {call.agent()} (fence {done.fence}{until})"

@@ -10,7 +10,7 @@ from tclog import config
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.copied import end_copy, note_junk, tell_damage
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import size
 from tclog.cli.places import of_machine, probe_new, set_up, source_of, target_of
 from tclog.errors import NotFound, UsageError
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 @options.place("target", "TO")
 @click.option("--project", metavar="NAME", help="Which project, where FROM holds several.")
 def clone(
-    here: Here, source: options.StoreArgument, target: options.StoreArgument, project: str | None
+    call: Invocation,
+    source: options.StoreArgument,
+    target: options.StoreArgument,
+    project: str | None,
 ) -> None:
     """Copy a project to another store; again, to copy what is new.
 
@@ -44,26 +47,26 @@ def clone(
     from tclog.maintenance.copies.copy import copy_log
     from tclog.maintenance.copies.destination import Mounted, Target
 
-    begin = source_of(here, str(source.word), project or here.flags.project)
+    begin = source_of(call, str(source.word), project or call.flags.project)
     of_begin, of_end = _said(source.settings), _said(target.settings)
     machine = of_machine(begin.said)
     if of_begin:
         begin = begin._replace(said=machine | of_begin)
-    begin = reached(begin, here.environ)
-    end, new = target_of(here, str(target.word), Location("", begin.project, machine | of_end))
-    end = reached(end, here.environ)
+    begin = reached(begin, call.environ)
+    end, new = target_of(call, str(target.word), Location("", begin.project, machine | of_end))
+    end = reached(end, call.environ)
     if (begin.url, begin.server) == (end.url, end.server):
         raise UsageError(f"FROM and TO are the same store, {begin.url}")
-    here.say(store=begin.url, project=begin.project)
-    ours = here.open_store(begin)
-    theirs = here.open_store(end, create=True)
+    call.say(store=begin.url, project=begin.project)
+    ours = call.open_store(begin)
+    theirs = call.open_store(end, create=True)
     _look_at_source(begin, ours)
     probe_new(theirs)
-    with here.progress("Cloning") as progress:
+    with call.progress("Cloning") as progress:
         sink = Target("to/")
         copied = run(
             copy_log(
-                sink, tell_damage(here), note=note_junk(here), mount="from/", progress=progress
+                sink, tell_damage(call), note=note_junk(call), mount="from/", progress=progress
             ),
             Mounted(**{"from": ours, "to": theirs}),
         )
@@ -71,7 +74,7 @@ def clone(
     contents = copied.blobs + copied.keys + copied.events + copied.packs
     objects = contents + copied.versions - sink.present
     present = copied.present + sink.present
-    here.emit(
+    call.emit(
         {
             "type": "clone",
             "project": begin.project,
@@ -84,7 +87,7 @@ def clone(
         f"Copied {objects} objects ({size(copied.bytes)}) of project {begin.project} to"
         f" {theirs.url}; {present} were there",
     )
-    end_copy(here, copied, "copy")
+    end_copy(call, copied, "copy")
 
 
 def _said(settings: dict[str, str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 )
 @options.id_key
 def complete(
-    here: Here,
+    call: Invocation,
     step_id: str,
     note: str | None,
     to: str | None,
@@ -75,8 +75,8 @@ def complete(
     chosen = [outcome for outcome, said in outcomes.items() if said]
     if len(chosen) > 1:
         raise UsageError("--blocked, --needs-review and --failed exclude each other")
-    fence = here.fence_of(step_id) if fence is None else fence
-    log = here.log()
+    fence = call.fence_of(step_id) if fence is None else fence
+    log = call.log()
     completing = complete_step(
         log.client,
         step_id,
@@ -87,7 +87,7 @@ def complete(
         note=note,
         to=to,
         next_action=next_action,
-        changed_files=_changed_files(here) if changed_files_from_git else None,
+        changed_files=_changed_files(call) if changed_files_from_git else None,
         id=id_key,
     )
     done = log.run(completing)
@@ -99,7 +99,7 @@ def complete(
     }
     line = f"{words[done.state]} step {done.id}"
     files = (done.handoff or {}).get("changed_files")
-    here.emit(
+    call.emit(
         done.as_json(),
         line
         + (f" → handed off to {to}" if to else "")
@@ -107,14 +107,14 @@ def complete(
     )
 
 
-def _changed_files(here: Here) -> list[str]:
+def _changed_files(call: Invocation) -> list[str]:
     """List what git sees changed in the working tree: modified, added, deleted, untracked."""
     import subprocess
 
     try:
         done = subprocess.run(
             ["git", "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames"],  # noqa: S607
-            cwd=here.start,
+            cwd=call.start,
             capture_output=True,
             check=True,
             timeout=30,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tclog.cli.app import operation, root
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 
 
 @operation(
@@ -15,7 +15,7 @@ from tclog.cli.here import Here
     """,
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(here: Here, shell: str) -> None:
+def completion(call: Invocation, shell: str) -> None:
     """Print the shell completion for bash, zsh or fish.
 
     Load it with: eval "$(tclog completion bash)".
@@ -29,4 +29,4 @@ def completion(here: Here, shell: str) -> None:
         "complete_var": "_TCLOG_COMPLETE",
         "prog_name": "tclog",
     }
-    here.emit({"type": "completion", "shell": shell, "script": script}, script)
+    call.emit({"type": "completion", "shell": shell, "script": script}, script)

@@ -11,7 +11,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import one_line, write_json, write_line
 from tclog.errors import NotFound, TclogError, UsageError, to_run
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     help="Do one part: alone, races, killed, keys, lapsed, transactions, junk, clocks.",
 )
 def conformance(
-    here: Here,
+    call: Invocation,
     command: tuple[str, ...],
     seed: int,
     rounds: int,
@@ -71,7 +71,7 @@ def conformance(
     folder = Path(tempfile.mkdtemp(prefix="tclog-conformance-"))
 
     def tell(check: Check) -> None:
-        if here.json:
+        if call.json:
             write_json({"type": "check", **check._asdict()})
         else:
             words = f"{'ok' if check.ok else 'failed'}\t{check.name}\t{one_line(check.detail)}"
@@ -80,7 +80,7 @@ def conformance(
     try:
         held = conform(
             command,
-            here.environ,
+            call.environ,
             folder,
             seed=seed,
             rounds=rounds,

@@ -8,7 +8,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import (
     Column,
     harmless,
@@ -42,7 +42,7 @@ EXIT_DIFFERENT = 1
 @options.limit
 @options.strict
 def diff(
-    here: Here, before: str, after: str | None, stat: bool, exit_code: bool, limit: int | None
+    call: Invocation, before: str, after: str | None, stat: bool, exit_code: bool, limit: int | None
 ) -> None:
     """Show what changed between two moments, and by whom.
 
@@ -54,8 +54,8 @@ def diff(
     from tclog.history.diff import count_changes, read_diff
     from tclog.index import derived
 
-    first, last = _points(here, before, after)
-    history = here.history()
+    first, last = _points(call, before, after)
+    history = call.history()
 
     def read() -> list[Change]:
         with derived.reading(history.index):
@@ -63,41 +63,41 @@ def diff(
 
     changes = history.asked(read)
     if stat:
-        _write_stats(here, count_changes(changes))
-    elif here.json:
+        _write_stats(call, count_changes(changes))
+    elif call.json:
         for change in changes[: limit or None]:
             write_json(change.as_json())
     else:
-        _write_changes(here, changes, limit)
+        _write_changes(call, changes, limit)
     if exit_code and changes:
         click.get_current_context().exit(EXIT_DIFFERENT)
 
 
-def _points(here: Here, before: str, after: str | None) -> tuple[Hlc, Hlc]:
+def _points(call: Invocation, before: str, after: str | None) -> tuple[Hlc, Hlc]:
     """Read both points; that they are not settled is said once."""
     from tclog.history.snapshot import END
 
-    points = [here.boundary(before), here.boundary(after) if after else None]
+    points = [call.boundary(before), call.boundary(after) if after else None]
     given = [point for point in points if point is not None]
-    here.say_settled(max(given))
+    call.say_settled(max(given))
     return points[0] or END, points[1] or END
 
 
-def _write_stats(here: Here, stats: list[Any]) -> None:
-    if here.json:
+def _write_stats(call: Invocation, stats: list[Any]) -> None:
+    if call.json:
         for row in stats:
             write_json(row.as_json())
         return
     columns = [Column(name) for name in ("group", "added", "removed", "changed", "events")]
-    write_rows(columns, [list(row) for row in stats], now_us=here.now_us(), limit=0)
+    write_rows(columns, [list(row) for row in stats], now_us=call.now_us(), limit=0)
 
 
-def _write_changes(here: Here, changes: list[Change], limit: int | None) -> None:
+def _write_changes(call: Invocation, changes: list[Change], limit: int | None) -> None:
     from tclog.cli.wording import change_words, line_changes, lines_words
     from tclog.history.rendering import short_id
 
-    index = here.history().index
-    shown = changes[: here.shown(limit)]
+    index = call.history().index
+    shown = changes[: call.shown(limit)]
     groups: dict[str, list[list[Any]]] = {}
     details: dict[str, list[tuple[str, list[str]]]] = {}
     for change in shown:
@@ -117,10 +117,10 @@ def _write_changes(here: Here, changes: list[Change], limit: int | None) -> None
     for nth, (group, rows) in enumerate(groups.items()):
         if nth and terminal():
             write_line("")
-        write_rows([Column(group), *columns], rows, now_us=here.now_us(), limit=0)
+        write_rows([Column(group), *columns], rows, now_us=call.now_us(), limit=0)
         for name, lines in details.get(group, ()):
             write_line(harmless(f"\n  {name}"))
             for line in lines:
                 write_line(harmless(f"  {line}"))
     if terminal() and len(shown) < len(changes):
-        write_more(len(changes) - len(shown), here.all_rows())
+        write_more(len(changes) - len(shown), call.all_rows())

@@ -20,7 +20,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.child import KILL_AFTER_S, Child, Watchdog
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import write_json
 from tclog.errors import NotFound, StoreError, TclogError, UsageError, to_run
 from tclog.log.holding import Keeper, finish, take
@@ -42,7 +42,7 @@ POLL_S = 0.02
 @click.argument("step_id", metavar="STEP")
 @options.lease
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
-def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...]) -> None:
+def exec_(call: Invocation, step_id: str, lease: float | None, command: tuple[str, ...]) -> None:
     """Run a command while holding a step.
 
     Claims STEP, or moves the claim of this named session to COMMAND; without TCLOG_SESSION or a
@@ -53,14 +53,14 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
     exec is stopped or killed, COMMAND ends before the lease can end. Otherwise exec ends with the
     exit status of COMMAND, or 128 + N when signal N ended it.
     """
-    caller, child = here.log(), Child()
+    caller, child = call.log(), Child()
     # From before the claim until its end is recorded, so that no signal leaves the step held.
     with child.forwarding():
         log, keeper = take(caller, step_id, lease)
         # What the command gets for an orderly end, and still is gone when the lease ends.
         keeper.grace_s = min(KILL_AFTER_S, keeper.lease_s / 6)
-        here.note(f"claimed step {step_id} as {log.agent} (fence {keeper.fence})")
-        watchdog = _start(here, log, child, keeper, command)
+        call.note(f"claimed step {step_id} as {log.agent} (fence {keeper.fence})")
+        watchdog = _start(call, log, child, keeper, command)
         status = _watch(child, keeper, watchdog)
         keeper.stop()
         if status is None:
@@ -74,22 +74,22 @@ def exec_(here: Here, step_id: str, lease: float | None, command: tuple[str, ...
             note=f"{command[0]} ended with status {status}",
             exit_status=status,
         )
-    if here.json:
+    if call.json:
         write_json(done.as_json())
     else:
         # What the command printed is the data; this stands beside it.
-        here.note(f"step {step_id} is {done.state} (exit status {status})")
+        call.note(f"step {step_id} is {done.state} (exit status {status})")
     if status:
         raise click.exceptions.Exit(status)
 
 
 def _start(
-    here: Here, log: Log, child: Child, keeper: Keeper, command: tuple[str, ...]
+    call: Invocation, log: Log, child: Child, keeper: Keeper, command: tuple[str, ...]
 ) -> Watchdog:
     """Start the command below a watchdog; give the claim back if it cannot start."""
     step, fence = keeper.step, keeper.fence
     environ = {
-        **here.environ_for_child(),
+        **call.environ_for_child(),
         "TCLOG_FENCE": str(fence),
         "TCLOG_STEP": step,
         "TCLOG_STEP_PROJECT": log.project.id,
@@ -113,7 +113,7 @@ def _start(
         keeper.start()
         watchdog = Watchdog()
         name = command[0]
-        child.start(command, environ, here.start, begun)
+        child.start(command, environ, call.start, begun)
         keeper.tell = lambda by_s: guard(child.target, by_s)
         keeper.tell(keeper.deadline_s)
     except subprocess.SubprocessError:

@@ -11,7 +11,7 @@ import click
 
 from tclog.cli.app import operation
 from tclog.cli.copied import end_copy, note_junk, tell_damage
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.options import FILE_KEPT, FILE_OUT
 from tclog.cli.output import STDIN, size, write_bytes
 from tclog.errors import UsageError
@@ -32,7 +32,7 @@ from tclog.errors import UsageError
     help="File to write (default, and for -: standard output).",
 )
 @click.option("--git", "git", type=FILE_KEPT, metavar="DIR", help="Write a git repository instead.")
-def export(here: Here, out: str | None, git: str | None) -> None:
+def export(call: Invocation, out: str | None, git: str | None) -> None:
     """Write the whole log as JSON lines or as a git repository.
 
     What tclog import reads back is the same byte for byte. With --git, every version becomes a
@@ -43,26 +43,26 @@ def export(here: Here, out: str | None, git: str | None) -> None:
             raise UsageError("--git and -o exclude each other")
         from tclog.cli.gitrepo import export_git
 
-        export_git(here, Path(git))
+        export_git(call, Path(git))
         return
     out = None if out == STDIN else out
     from tclog.chain.drive import run
     from tclog.log.log import SOFTWARE
     from tclog.maintenance.copies.transfer import export as write_log
 
-    store = here.open_store(here.location())
-    with _written(out) as write, here.progress("Exporting") as progress:
+    store = call.open_store(call.location())
+    with _written(out) as write, call.progress("Exporting") as progress:
         copied = run(
             write_log(
-                write, tell_damage(here), note=note_junk(here), software=SOFTWARE, progress=progress
+                write, tell_damage(call), note=note_junk(call), software=SOFTWARE, progress=progress
             ),
             store,
         )
     objects = copied.blobs + copied.keys + copied.events + copied.packs + copied.versions
     record = {"type": "export", "file": out, "objects": objects, "bytes": copied.bytes}
     if out is not None:
-        here.emit(record, f"Exported {objects} objects ({size(copied.bytes)}) to {out}")
-    end_copy(here, copied, "export")
+        call.emit(record, f"Exported {objects} objects ({size(copied.bytes)}) to {out}")
+    end_copy(call, copied, "export")
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import harmless, one_line, write_json, write_line
 from tclog.errors import Damaged, NotFound
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     tclog fsck
     """,
 )
-def fsck(here: Here) -> None:
+def fsck(call: Invocation) -> None:
     """Check every object in the store.
 
     It reads the store itself, not the local index: every id, every link between versions, that none
@@ -33,17 +33,17 @@ def fsck(here: Here) -> None:
     from tclog.maintenance.fsck.check import fsck as check
     from tclog.maintenance.fsck.findings import stray
 
-    location = here.location()
-    store = here.open_store(location)
+    location = call.location()
+    store = call.open_store(location)
     found: list[Damage] = []
-    with here.progress("Checking the store") as progress:
+    with call.progress("Checking the store") as progress:
 
         def report(damage: Damage) -> None:
             # Without its mark an empty place is no damaged project, but none.
             if damage.code == "mark-missing":
                 found.append(damage)
             else:
-                _write(here, damage)
+                _write(call, damage)
 
         checked = run(check(location.project, report, progress), Patient(store))
         for key in sorted(store.skipped):
@@ -55,15 +55,15 @@ def fsck(here: Here) -> None:
             hint="tclog where",
         )
     for damage in found:
-        _write(here, damage)
-    if here.json:
+        _write(call, damage)
+    if call.json:
         write_json({"type": "fsck", **checked._asdict()})
     else:
         write_line(_summary(checked))
     if checked.unknown:
-        here.note(f"{checked.unknown} records are of a later release and were not checked in full")
+        call.note(f"{checked.unknown} records are of a later release and were not checked in full")
     if checked.pending:
-        here.note(
+        call.note(
             f"{checked.pending} announced message(s) wait to be committed, or were left by senders"
             " that died; these do no harm"
         )
@@ -76,8 +76,8 @@ def fsck(here: Here) -> None:
         )
 
 
-def _write(here: Here, damage: Damage) -> None:
-    if here.json:
+def _write(call: Invocation, damage: Damage) -> None:
+    if call.json:
         write_json(damage.as_json())
         return
     by = f" (by {damage.where.agent})" if damage.where.agent else ""

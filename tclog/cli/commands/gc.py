@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import size
 from tclog.errors import UsageError
 
@@ -19,7 +19,7 @@ from tclog.errors import UsageError
 )
 @click.option("--delete", is_flag=True, help="Remove them; without it nothing is removed.")
 @click.option("--dry-run", is_flag=True, help="Only show what could be removed; the default.")
-def gc(here: Here, delete: bool, dry_run: bool) -> None:
+def gc(call: Invocation, delete: bool, dry_run: bool) -> None:
     """Show which event objects packs hold, or remove those.
 
     An object goes only if a pack was read back that holds the same event, and if it is older than a
@@ -29,8 +29,8 @@ def gc(here: Here, delete: bool, dry_run: bool) -> None:
         raise UsageError("--delete and --dry-run exclude each other", hint="tclog gc")
     from tclog.maintenance.gc import collect
 
-    log = here.log(reader=not delete)
-    with here.progress("Reading packs") as progress:
+    log = call.log(reader=not delete)
+    with call.progress("Reading packs") as progress:
         done = log.run(collect(log.client, remove=delete, progress=progress))
     more = [
         f"{count} {name}"
@@ -40,4 +40,4 @@ def gc(here: Here, delete: bool, dry_run: bool) -> None:
     what = " and ".join([f"{done.events} event objects ({size(done.bytes)})", *more])
     kept = f"; {done.unpacked} others as old are in no pack, and stay" if done.unpacked else ""
     verb = "Removed" if done.removed else "Could remove"
-    here.emit({"type": "gc", **done._asdict()}, f"{verb} {what}{kept}")
+    call.emit({"type": "gc", **done._asdict()}, f"{verb} {what}{kept}")

@@ -13,7 +13,7 @@ from tclog import config
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.files import reading, unreadable
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.options import FILE_IN
 from tclog.cli.output import STDIN
 from tclog.cli.places import probe_new, set_up, target_of
@@ -35,7 +35,7 @@ SOURCES = ("tracecraft",)
 )
 @click.argument("file", type=FILE_IN)
 @options.place()
-def import_(here: Here, file: str, store: options.StoreArgument) -> None:
+def import_(call: Invocation, file: str, store: options.StoreArgument) -> None:
     """Read an export back: the same project, the same bytes.
 
     FILE is what tclog export wrote, or - for standard input. STORE is a folder or
@@ -53,31 +53,31 @@ def import_(here: Here, file: str, store: options.StoreArgument) -> None:
             code="not-there-yet",
             hint=to_run("tclog import", f"./{file}"),
         )
-    here.say(store=here.flags.store if store.word is None else store.word, **store.settings)
+    call.say(store=call.flags.store if store.word is None else store.word, **store.settings)
     new = None
     with _opened(file) as reader:
-        wanted = here.flags.project
+        wanted = call.flags.project
         if wanted is not None and wanted != reader.head.project:
             raise UsageError(
                 f"the export is of project {reader.head.project}, not {wanted}; a project keeps"
                 " its name",
                 code="project-differs",
             )
-        here.say(project=reader.head.project)
+        call.say(project=reader.head.project)
         try:
-            location = here.location()
+            location = call.location()
         except NotFound as missing:
             missing.hint = to_run("tclog import", file, ".")
             raise
         if store.word is not None:
-            location, new = target_of(here, store.word, location)
-            location = reached(location, here.environ)
-        opened = here.open_store(location, create=True)
+            location, new = target_of(call, store.word, location)
+            location = reached(location, call.environ)
+        opened = call.open_store(location, create=True)
         probe_new(opened)
-        with here.progress("Importing") as progress:
+        with call.progress("Importing") as progress:
             done = run(import_log(reader, progress), opened)
     set_up(new, location)
-    here.emit(
+    call.emit(
         {
             "type": "import",
             "project": location.project,
@@ -88,7 +88,7 @@ def import_(here: Here, file: str, store: options.StoreArgument) -> None:
         f"Imported project {location.project} into {opened.url}: {done.objects} objects"
         + (f", {done.present} of them were there" if done.present else ""),
     )
-    _say_init(here, location)
+    _say_init(call, location)
 
 
 @contextlib.contextmanager
@@ -115,12 +115,12 @@ def _opened(file: str) -> Iterator[Reader]:
         yield Reader(lines_of(source))
 
 
-def _say_init(here: Here, location: Location) -> None:
+def _say_init(call: Invocation, location: Location) -> None:
     """Say how to work in what was just made, where that is not what is configured here."""
-    before = config.load(config.Flags(), here.environ, here.start)
+    before = config.load(config.Flags(), call.environ, call.start)
     if (before.store.value, before.project.value) != (location.url, location.project):
         words = ["tclog", "init", location.url, "--project", location.project]
         for name in ("endpoint", "region", "profile"):
             value = location.said.get(name) if name in registered(location.url).settings else None
             words += [] if value is None else [f"--{name}", value]
-        here.note(f"to work in it, in a folder of its own: {' '.join(map(quote, words))}")
+        call.note(f"to work in it, in a folder of its own: {' '.join(map(quote, words))}")

@@ -8,7 +8,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import (
     ID_SHOWN,
     Column,
@@ -39,7 +39,7 @@ from tclog.cli.output import (
 @options.limit
 @options.strict
 def inbox(
-    here: Here,
+    call: Invocation,
     everything: bool,
     ack: bool,
     wait: bool,
@@ -59,14 +59,14 @@ def inbox(
         {"all": everything, "wait": wait, "timeout_s": timeout, "at": at}
     )
     limits: Any = {} if timeout is None else {"timeout_s": timeout}
-    log = here.log()
+    log = call.log()
     reading = operations.read_mail(
-        log.client, all=everything, wait=wait, at=here.point(at), **limits
+        log.client, all=everything, wait=wait, at=call.point(at), **limits
     )
     mailbox = log.run(reading)
     messages = mailbox.messages
-    shown = messages[: here.shown(limit)]  # only what is shown is acknowledged
-    if here.json:
+    shown = messages[: call.shown(limit)]  # only what is shown is acknowledged
+    if call.json:
         for message in shown:
             write_json(message.as_json())
     elif not messages and terminal():
@@ -81,7 +81,7 @@ def inbox(
             Column("id"),
         ]
         rows = [[m.n, m.at, m.sender, m.to, m.text, m.id[:ID_SHOWN]] for m in messages]
-        write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())
+        write_rows(columns, rows, now_us=call.now_us(), limit=limit, more=call.all_rows())
     unread = sum(message.unread for message in messages)
     said = []
     if ack and shown:
@@ -92,4 +92,4 @@ def inbox(
         more = "; acknowledge them with --ack or tclog ack" if not ack else ""
         said.append(f"{unread} message(s) stay unread{more}")
     if said:
-        here.note("; ".join(said))
+        call.note("; ".join(said))

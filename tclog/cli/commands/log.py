@@ -10,7 +10,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import (
     Cell,
     Column,
@@ -58,7 +58,7 @@ COLUMNS = [
 @options.limit
 @options.strict
 def log(
-    here: Here,
+    call: Invocation,
     agent: str | None,
     op: str | None,
     chain: str | None,
@@ -78,10 +78,10 @@ def log(
     from tclog.history.log import read_log, read_on
     from tclog.index import Filter
 
-    options.note_op(here, op)
-    history = here.history()
-    wanted = Filter(agent, op, chain, here.boundary(since), here.boundary(until), text or None)
-    shown = min(here.shown(limit) or sys.maxsize, sys.maxsize)
+    options.note_op(call, op)
+    history = call.history()
+    wanted = Filter(agent, op, chain, call.boundary(since), call.boundary(until), text or None)
+    shown = min(call.shown(limit) or sys.maxsize, sys.maxsize)
 
     def read() -> list[Row]:
         with history.index.reading():
@@ -90,7 +90,7 @@ def log(
 
     first = history.asked(read)
     written = first[:shown]
-    _write(here, history, written, oneline)
+    _write(call, history, written, oneline)
     if len(first) <= min(shown, ROWS_AT_ONCE):
         return
     # A long log is streamed, so that its first lines come at once and memory stays small.
@@ -98,19 +98,19 @@ def log(
         rows = read_on(history.index, wanted, written, attempts=attempts, newest_first=not reverse)
         rest = islice(rows, shown - len(written))
         while part := list(islice(rest, ROWS_AT_ONCE)):
-            _write(here, history, part, oneline)
+            _write(call, history, part, oneline)
         # Who reads in a pipe has asked for so many and no more.
-        counted = terminal() and not here.json
+        counted = terminal() and not call.json
         left = sum(1 for _ in islice(rows, COUNTED_MAX + 1)) if counted else 0
     if left:
-        write_more(left if left <= COUNTED_MAX else f"over {COUNTED_MAX}", here.all_rows())
+        write_more(left if left <= COUNTED_MAX else f"over {COUNTED_MAX}", call.all_rows())
 
 
-def _write(here: Here, history: History, rows: list[Row], oneline: bool) -> None:
+def _write(call: Invocation, history: History, rows: list[Row], oneline: bool) -> None:
     from tclog.cli.wording import event_words
     from tclog.history.rendering import attempt_json, commit_json, short_ids
 
-    if here.json:
+    if call.json:
         for row in rows:
             if row.commit is not None:
                 write_json(commit_json(row.commit))
@@ -138,7 +138,7 @@ def _write(here: Here, history: History, rows: list[Row], oneline: bool) -> None
         for _, agent, op, chain, _, what, event_id in cells:
             write_line(" ".join(map(one_line, (event_id, agent, op, chain, what))).rstrip())
         return
-    write_rows(COLUMNS, cells, now_us=here.now_us(), limit=0)
+    write_rows(COLUMNS, cells, now_us=call.now_us(), limit=0)
 
 
 def _winner(row: Row) -> dict[str, Any]:

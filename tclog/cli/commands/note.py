@@ -6,7 +6,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 
 
 @operation(
@@ -21,7 +21,7 @@ from tclog.cli.here import Here
 @options.fence
 @options.id_key
 def note(
-    here: Here,
+    call: Invocation,
     step_id: str,
     text: str | None,
     message: str | None,
@@ -34,8 +34,8 @@ def note(
     """
     from tclog.log.steps import note_step
 
-    fence = here.fence_of(step_id) if fence is None else fence
+    fence = call.fence_of(step_id) if fence is None else fence
     said = options.one_text(text, message)
-    log = here.log()
+    log = call.log()
     done = log.run(note_step(log.client, step_id, said, fence=fence, id=id_key))
-    here.emit(done.as_json(), f"Noted on step {done.id}")
+    call.emit(done.as_json(), f"Noted on step {done.id}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import size
 
 
@@ -15,7 +15,7 @@ from tclog.cli.output import size
     """,
 )
 @options.strict
-def pack(here: Here) -> None:
+def pack(call: Invocation) -> None:
     """Fold closed hours of history into packs.
 
     A new machine then reads some packs instead of every event and version. Nothing is removed or
@@ -24,9 +24,9 @@ def pack(here: Here) -> None:
     """
     from tclog.maintenance.pack import pack as make_packs
 
-    log = here.log()
-    history = here.open_history()
-    with here.progress("Packing") as progress:
+    log = call.log()
+    history = call.open_history()
+    with call.progress("Packing") as progress:
         done = history.asked(
             lambda: log.run(make_packs(log.client, history.index, progress=progress))
         )
@@ -37,4 +37,4 @@ def pack(here: Here) -> None:
         )
     else:
         line = f"Nothing new to pack; packed through {done.through or 'no hour yet'}"
-    here.emit({"type": "pack", **done._asdict()}, line)
+    call.emit({"type": "pack", **done._asdict()}, line)

@@ -6,7 +6,7 @@ import time
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import Column, write_json, write_rows
 
 
@@ -18,7 +18,7 @@ from tclog.cli.output import Column, write_json, write_rows
     """,
 )
 @options.place()
-def projects(here: Here, store: options.StoreArgument) -> None:
+def projects(call: Invocation, store: options.StoreArgument) -> None:
     """List the projects that a store holds.
 
     STORE is a folder or s3://bucket/prefix (default: the configured one). The list marks the
@@ -28,13 +28,13 @@ def projects(here: Here, store: options.StoreArgument) -> None:
     from tclog.log.project import read_projects
     from tclog.store import kind_of
 
-    here.say(store=store.word or here.flags.store, **store.settings)
-    location = here.location()
-    here.open_store(location)  # a missing folder is not an empty store
-    found = run(read_projects(), kind_of(location.url).open_outer(location, here.environ))
-    mine = here.configured()
+    call.say(store=store.word or call.flags.store, **store.settings)
+    location = call.location()
+    call.open_store(location)  # a missing folder is not an empty store
+    found = run(read_projects(), kind_of(location.url).open_outer(location, call.environ))
+    mine = call.configured()
     name = mine.project.value if mine.store.value == location.url else None
-    if here.json:
+    if call.json:
         for row in found:
             write_json(
                 {

@@ -6,7 +6,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 
 
 @operation(
@@ -23,7 +23,7 @@ from tclog.cli.here import Here
 )
 @options.id_key
 def release(
-    here: Here,
+    call: Invocation,
     step_id: str,
     fence: int | None,
     force: bool,
@@ -36,9 +36,9 @@ def release(
     """
     from tclog.log.claims import release_step
 
-    fence = here.fence_of(step_id) if fence is None else fence
-    log = here.log()
+    fence = call.fence_of(step_id) if fence is None else fence
+    log = call.log()
     done = log.run(
         release_step(log.client, step_id, fence=fence, force=force, reason=reason, id=id_key)
     )
-    here.emit(done.as_json(), f"Released step {done.id}")
+    call.emit(done.as_json(), f"Released step {done.id}")

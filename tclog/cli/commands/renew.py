@@ -7,7 +7,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.commands.claim import held_line
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 
 
 @operation(
@@ -21,7 +21,7 @@ from tclog.cli.here import Here
 @options.fence
 @options.id_key
 def renew(
-    here: Here, step_id: str, lease: float | None, fence: int | None, id_key: str | None
+    call: Invocation, step_id: str, lease: float | None, fence: int | None, id_key: str | None
 ) -> None:
     """Extend the lease of a step that you hold.
 
@@ -29,7 +29,7 @@ def renew(
     """
     from tclog.log.claims import renew_step
 
-    fence = here.fence_of(step_id) if fence is None else fence
-    log = here.log()
+    fence = call.fence_of(step_id) if fence is None else fence
+    log = call.log()
     done = log.run(renew_step(log.client, step_id, lease_s=lease, fence=fence, id=id_key))
-    here.emit(done.as_json(), lambda: held_line(here, "Renewed", done))
+    call.emit(done.as_json(), lambda: held_line(call, "Renewed", done))

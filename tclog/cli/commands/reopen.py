@@ -6,7 +6,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 
 
 @operation(
@@ -17,13 +17,13 @@ from tclog.cli.here import Here
 )
 @click.argument("step_id", metavar="ID")
 @options.id_key
-def reopen(here: Here, step_id: str, id_key: str | None) -> None:
+def reopen(call: Invocation, step_id: str, id_key: str | None) -> None:
     """Make an ended or stuck step pending again.
 
     That is one that is complete, blocked, failed or in review.
     """
     from tclog.log.steps import reopen_step
 
-    log = here.log()
+    log = call.log()
     done = log.run(reopen_step(log.client, step_id, id=id_key))
-    here.emit(done.as_json(), f"Reopened step {done.id}")
+    call.emit(done.as_json(), f"Reopened step {done.id}")

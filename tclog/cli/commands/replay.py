@@ -14,8 +14,8 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
 from tclog.cli.interrupt import status_of
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import Cell, coloured, one_line, terminal, write_bytes, write_json
 from tclog.errors import TclogError, UsageError
 
@@ -58,7 +58,7 @@ ERASE_LINE = "\r\x1b[K"
 @options.attempts
 @options.strict
 def replay(
-    here: Here,
+    call: Invocation,
     since: str | None,
     until: str | None,
     speed: float | None,
@@ -86,15 +86,15 @@ def replay(
         )
     from tclog.history.replay import Standing, read_beats
 
-    history = here.history()
-    start, end = here.boundary(since), here.boundary(until)
+    history = call.history()
+    start, end = call.boundary(since), call.boundary(until)
     beats = read_beats(history.index, since=start, until=end, attempts=attempts, ask=history.asked)
-    if speed is None and terminal() and not here.json:
+    if speed is None and terminal() and not call.json:
         speed = SPEED
     standing = None
-    if terminal() and not here.json:
+    if terminal() and not call.json:
         standing = history.asked(lambda: Standing(history.index, end))
-    _play(beats, _Show(here, standing), by_key, speed, pause_max_s)
+    _play(beats, _Show(call, standing), by_key, speed, pause_max_s)
 
 
 def _play(
@@ -135,8 +135,8 @@ class _Show:
     No cursor is hidden, so that there is none to be brought back by whoever kills this.
     """
 
-    def __init__(self, here: Here, standing: Standing | None) -> None:
-        self._here = here
+    def __init__(self, call: Invocation, standing: Standing | None) -> None:
+        self._call = call
         self._standing = standing
         self._colours: dict[str, int] = {}
         self._coloured = coloured()
@@ -146,7 +146,7 @@ class _Show:
         """Print one event."""
         from tclog.history.replay import beat_json
 
-        if self._here.json:
+        if self._call.json:
             write_json(beat_json(beat))
             return
         cells = _cells(beat)
@@ -188,7 +188,7 @@ class _Show:
     def nothing(self) -> None:
         """Say that there was nothing to replay."""
         if self._standing is not None:
-            self._here.note("nothing happened in this range")
+            self._call.note("nothing happened in this range")
 
 
 def _cells(beat: Beat) -> list[str]:

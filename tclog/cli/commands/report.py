@@ -7,7 +7,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.files import write_whole
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import STDIN, size, write_bytes
 from tclog.errors import UsageError
 
@@ -29,25 +29,27 @@ from tclog.errors import UsageError
     help="The page's heading (default: the project's name).",
 )
 @options.strict
-def report(here: Here, out: str, since: str | None, until: str | None, title: str | None) -> None:
+def report(
+    call: Invocation, out: str, since: str | None, until: str | None, title: str | None
+) -> None:
     """Write a run as one web page, for people.
 
     A timeline with a lane for each agent (claims as bars, messages as arrows, memory writes and
     lost attempts as marks), the tables of steps, memory, messages and artifacts, and the details of
     each event on a click. The page is one file that loads nothing from anywhere; - prints it.
     """
-    if here.json and out == STDIN:
+    if call.json and out == STDIN:
         raise UsageError("- prints the page itself, which --json excludes")
     from tclog.history.report import Wanted, build_report, render_page
     from tclog.log.outfile import file_to_write
 
     target = None if out == STDIN else file_to_write(out, "report", "run.html")
-    history = here.history()
+    history = call.history()
     wanted = Wanted(
-        here.log(reader=True).project.name,
+        call.log(reader=True).project.name,
         title or None,
-        here.boundary(since),
-        here.boundary(until),
+        call.boundary(since),
+        call.boundary(until),
     )
 
     def read() -> dict[str, object]:
@@ -62,7 +64,7 @@ def report(here: Here, out: str, since: str | None, until: str | None, title: st
     _write(target, page)
     counts = found["counts"]
     assert isinstance(counts, dict)  # noqa: S101 - as build_report makes it
-    here.emit(
+    call.emit(
         {
             "type": "report",
             "path": target,
@@ -79,7 +81,7 @@ def report(here: Here, out: str, since: str | None, until: str | None, title: st
         f"Wrote {target} ({counts['events']} events, {size(len(page))})",
     )
     if counts["shown"] < counts["events"] + counts["attempts"]:
-        here.note(
+        call.note(
             f"thinned out to {counts['shown']} events; a shorter range shows all:"
             " tclog report --from POINT --to POINT"
         )

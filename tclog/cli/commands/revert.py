@@ -9,7 +9,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import one_line
 
 
@@ -22,7 +22,7 @@ from tclog.cli.output import one_line
 @click.argument("id_prefix", metavar="ID")
 @click.option("--force", is_flag=True, help="Also undo what later events changed there.")
 @options.id_key
-def revert(here: Here, id_prefix: str, force: bool, id_key: str | None) -> None:
+def revert(call: Invocation, id_prefix: str, force: bool, id_key: str | None) -> None:
     """Restore what an event changed, by one more event.
 
     A value becomes what it was before, a tag goes back, an artifact gets its version before as a
@@ -34,15 +34,15 @@ def revert(here: Here, id_prefix: str, force: bool, id_key: str | None) -> None:
     from tclog.cli.wording import name_of
     from tclog.history.revert import revert_event
 
-    log = here.log()
-    history = here.history()
+    log = call.log()
+    history = call.history()
     done = log.run(revert_event(log.client, history.index, id_prefix, force=force, id_key=id_key))
     if not done.written:
-        here.note("nothing was written: it is so already")
+        call.note("nothing was written: it is so already")
     what = f"Reverted {done.event.op} of {name_of(done.shown)} by {done.event.agent}"
     lines = [f"{what}: {_now(done.shown)}"]
     lines += [f"with it {name_of(shown)}: {_now(shown)}" for shown in done.others]
-    here.emit(done.as_json(), "\n".join(lines))
+    call.emit(done.as_json(), "\n".join(lines))
 
 
 def _now(shown: Mapping[str, Any]) -> str:

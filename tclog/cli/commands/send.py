@@ -6,7 +6,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 
 # Tracecraft's word for everybody. It means that only as a word of `send`: to every other command,
 # to the operations of batch and txn, and in Python, `_broadcast` is the name of an agent.
@@ -27,7 +27,7 @@ EVERYBODY_TOO = "_broadcast"
 @click.option("--step", metavar="S", help="The step that it is about.")
 @options.id_key
 def send(
-    here: Here,
+    call: Invocation,
     to: str,
     text: str | None,
     message: str | None,
@@ -44,7 +44,7 @@ def send(
     from tclog.log.inbox import EVERYBODY, send_message
 
     to = ",".join(EVERYBODY if name == EVERYBODY_TOO else name for name in to.split(","))
-    log = here.log()
+    log = call.log()
     sent = log.run(
         send_message(
             log.client,
@@ -55,4 +55,4 @@ def send(
             id=id_key,
         )
     )
-    here.emit(sent.as_json(), lambda: f"Sent to {sent.to}")
+    call.emit(sent.as_json(), lambda: f"Sent to {sent.to}")

@@ -6,7 +6,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import (
     Fact,
     json_text,
@@ -23,7 +23,7 @@ from tclog.cli.output import (
 )
 @click.argument("id_prefix", metavar="ID")
 @options.strict
-def show(here: Here, id_prefix: str) -> None:
+def show(call: Invocation, id_prefix: str) -> None:
     """Show one event or version by its id.
 
     The beginning of the id is enough. Shown are its fields, its place, what it changed and what it
@@ -31,9 +31,9 @@ def show(here: Here, id_prefix: str) -> None:
     """
     from tclog.history.show import show_id
 
-    history = here.history()
+    history = call.history()
     found = history.asked(lambda: history.run(show_id(history.index, id_prefix)))
-    if here.json:
+    if call.json:
         write_json(found)
         return
     facts = [
@@ -41,4 +41,4 @@ def show(here: Here, id_prefix: str) -> None:
         for name, value in found.items()
         if value is not None and name != "type"
     ]
-    write_facts(facts, now_us=here.now_us())
+    write_facts(facts, now_us=call.now_us())

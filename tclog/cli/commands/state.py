@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import (
     Column,
     terminal,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @options.at
 @options.limit
 @options.strict
-def state(here: Here, at: str | None, limit: int | None) -> None:
+def state(call: Invocation, at: str | None, limit: int | None) -> None:
     """Show everything as it was at a moment.
 
     That is memory, steps, inboxes, artifacts, barriers, agents and tags, from one consistent look.
@@ -42,12 +42,12 @@ def state(here: Here, at: str | None, limit: int | None) -> None:
     from tclog.history.snapshot import END
     from tclog.history.state import read_state
 
-    point = here.point(at) or END
-    history = here.history()
+    point = call.point(at) or END
+    history = call.history()
 
     def read() -> list[Item]:
         with history.index.reading():
-            return history.run(read_state(history.index, point, large=here.json))
+            return history.run(read_state(history.index, point, large=call.json))
 
     # Whatever is made now lives until it is printed: looking for garbage would find none.
     gc.disable()
@@ -55,17 +55,17 @@ def state(here: Here, at: str | None, limit: int | None) -> None:
         items = history.asked(read)
     finally:
         gc.enable()
-    if here.json:
+    if call.json:
         # Ten thousand lines, written one by one, would take as long as finding out what they say.
         lines = io.TextIOWrapper(io.BytesIO(), "utf-8")
         for item in items[: limit or None]:
             write_json(item.shown, lines)
         write_bytes(lines.detach().getvalue())
         return
-    _write_state(here, items, limit)
+    _write_state(call, items, limit)
 
 
-def _write_state(here: Here, items: list[Item], limit: int | None) -> None:
+def _write_state(call: Invocation, items: list[Item], limit: int | None) -> None:
     from tclog.cli.wording import name_of, words_of
 
     details = [Column("what", "state"), Column("version"), Column("agent"), Column("at", "time")]
@@ -80,4 +80,4 @@ def _write_state(here: Here, items: list[Item], limit: int | None) -> None:
         if nth and terminal():
             write_line("")
         columns = [Column(group), *details]
-        write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())
+        write_rows(columns, rows, now_us=call.now_us(), limit=limit, more=call.all_rows())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import Fact, shown_name, when, write_facts, write_json
 
 # How many steps a line names at most.
@@ -19,7 +19,7 @@ SHOWN_MAX = 10
 )
 @options.at
 @options.strict
-def status(here: Here, at: str | None) -> None:
+def status(call: Invocation, at: str | None) -> None:
     """Show the project on one screen.
 
     Your claims, the claims you lost to others, your unread messages, and all steps by state.
@@ -28,9 +28,9 @@ def status(here: Here, at: str | None) -> None:
     from tclog.log.lost import find_losses
     from tclog.log.steps import list_steps
 
-    log = here.log(reader=True)
-    agent = here.config.agent.value
-    point = here.point(at)
+    log = call.log(reader=True)
+    agent = call.config.agent.value
+    point = call.point(at)
     steps = log.run(list_steps(log.client, at=point))
     tally: dict[str, int] = {}
     for step in steps:
@@ -41,7 +41,7 @@ def status(here: Here, at: str | None) -> None:
     ready = [step.id for step in steps if step.state == "ready"]
     lapsed = [step for step in steps if step.lapsed]
     unread = None if agent is None else log.run(count_unread(log.client, at=point))
-    if here.json:
+    if call.json:
         write_json(
             {
                 "type": "status",
@@ -62,7 +62,7 @@ def status(here: Here, at: str | None) -> None:
         facts.append(Fact("unread", unread))
     for step in mine:
         ends = "ended" if step.lapsed else "ends"
-        until = when(step.lease_until, here.now_us()) if step.lease_until else "at an unknown time"
+        until = when(step.lease_until, call.now_us()) if step.lease_until else "at an unknown time"
         where = f"in session {step.session}" if step.fence is None else f"fence {step.fence}"
         facts.append(Fact("holding", f"{shown_name(step.id)} ({where}), lease {ends} {until}"))
     facts += [Fact("lost", f"{claim.step}: {claim.sentence()}") for claim in lost]
@@ -70,7 +70,7 @@ def status(here: Here, at: str | None) -> None:
     facts.append(Fact("steps", words or "none"))
     facts += _some("ready", [shown_name(name) for name in ready])
     facts += _some("lapsed", [f"{shown_name(step.id)} ({step.agent})" for step in lapsed])
-    write_facts(facts, now_us=here.now_us())
+    write_facts(facts, now_us=call.now_us())
 
 
 def _some(name: str, words: list[str]) -> list[Fact]:

@@ -6,7 +6,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 
 
 @operation(
@@ -21,19 +21,19 @@ from tclog.cli.here import Here
 )
 @click.option("--rebuild", is_flag=True, help="Delete the index and read the whole log again.")
 @options.strict
-def sync(here: Here, full: bool, rebuild: bool) -> None:
+def sync(call: Invocation, full: bool, rebuild: bool) -> None:
     """Bring the local index of the history commands up to date.
 
     Each of them does so by itself first. The index is a copy for quick answers, in the user's cache
     folder. It is never the truth and may be deleted at any moment.
     """
-    history = here.open_history()
+    history = call.open_history()
     if rebuild:
         history.index.renew()
-    with here.progress("Reading the log") as progress:
+    with call.progress("Reading the log") as progress:
         done = history.sync(full=full or rebuild, progress=progress)
     counts = history.index.counts()
-    here.emit(
+    call.emit(
         {"type": "sync", "new_versions": done.versions, "new_attempts": done.attempts, **counts},
         f"{done.versions} new versions; the index holds {counts['events']} events,"
         f" {counts['attempts']} attempts and {counts['chains']} chains",

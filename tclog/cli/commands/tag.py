@@ -6,7 +6,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import ID_SHOWN, Column, write_json, write_rows
 from tclog.errors import UsageError
 
@@ -29,7 +29,7 @@ from tclog.errors import UsageError
 @options.id_key
 @options.strict
 def tag(
-    here: Here,
+    call: Invocation,
     name: str | None,
     point: str | None,
     move: bool,
@@ -47,7 +47,7 @@ def tag(
     if name is None:
         if move or delete or id_key is not None:
             raise UsageError("give the tag's name", code="name-missing", hint="tclog tag")
-        _list(here, at, limit)
+        _list(call, at, limit)
         return
     if at is not None or limit is not None:
         raise UsageError("--at and -n apply only to the list of tags", hint="tclog tag")
@@ -57,25 +57,25 @@ def tag(
     from tclog.moment import is_now
 
     # Whoever writes has a name: the log is opened as that agent before a point is looked up.
-    log = here.log()
+    log = call.log()
     if delete:
         gone = log.run(tags.delete_tag(log.client, name, id_key=id_key))
-        here.emit(gone.as_json(), f"Deleted tag {name}")
+        call.emit(gone.as_json(), f"Deleted tag {name}")
         return
     tags.check_tag_name(name)
-    moment = None if point is None or is_now(point) else here.boundary(point)
+    moment = None if point is None or is_now(point) else call.boundary(point)
     done = log.run(
         tags.set_tag(log.client, name, moment, move=move, point=point or "@", id_key=id_key)
     )
-    here.emit(done.as_json(), f"Tag {name} stands for {done.moment}")
+    call.emit(done.as_json(), f"Tag {name} stands for {done.moment}")
 
 
-def _list(here: Here, at: str | None, limit: int | None) -> None:
+def _list(call: Invocation, at: str | None, limit: int | None) -> None:
     from tclog.log.tags import list_tags
 
-    log = here.log(reader=True)
-    found = log.run(list_tags(log.client, at=here.point(at)))
-    if here.json:
+    log = call.log(reader=True)
+    found = log.run(list_tags(log.client, at=call.point(at)))
+    if call.json:
         for row in found[: limit or None]:
             write_json(row.as_json())
         return
@@ -87,4 +87,4 @@ def _list(here: Here, at: str | None, limit: int | None) -> None:
         Column("id"),
     ]
     rows = [[tag.name, tag.moment, tag.agent, tag.at, tag.id[:ID_SHOWN]] for tag in found]
-    write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())
+    write_rows(columns, rows, now_us=call.now_us(), limit=limit, more=call.all_rows())

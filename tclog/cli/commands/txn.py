@@ -9,7 +9,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.files import reading, unreadable
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import STDIN, Column, write_json, write_rows
 from tclog.errors import TclogError, UsageError
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     help="Read the operations from a file; - is standard input.",
 )
 @options.id_key
-def txn(here: Here, file: str | None, id_key: str | None) -> None:
+def txn(call: Invocation, file: str | None, id_key: str | None) -> None:
     """Do several operations together, or none of them.
 
     Each line of standard input, or of FILE, is an object with op and its fields, as for tclog
@@ -55,16 +55,16 @@ def txn(here: Here, file: str | None, id_key: str | None) -> None:
         raise unreadable(file, error) from None
     if not asked:
         raise UsageError("there are no operations", code="bad-count", hint="tclog txn --help")
-    log = here.log()
-    here.agent()
+    log = call.log()
+    call.agent()
     collected = log.transaction()
     try:
         for one in asked:
-            one.fenced(here.fence_of).collect(collected)
+            one.fenced(call.fence_of).collect(collected)
         results = log.transact(collected, id=id_key)
     except TclogError as error:
         raise _of_line(error, asked, len(collected)) from None
-    _answer(here, asked, results)
+    _answer(call, asked, results)
 
 
 def _of_line(error: TclogError, asked: Sequence[Asked], collected: int) -> TclogError:
@@ -78,9 +78,9 @@ def _of_line(error: TclogError, asked: Sequence[Asked], collected: int) -> Tclog
     return error
 
 
-def _answer(here: Here, asked: Sequence[Asked], results: Sequence[Result]) -> None:
+def _answer(call: Invocation, asked: Sequence[Asked], results: Sequence[Result]) -> None:
     records = [result.as_json() for result in results]
-    if here.json:
+    if call.json:
         for record in records:
             write_json(record)
         return

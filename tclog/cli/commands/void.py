@@ -6,7 +6,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 
 
 @operation(
@@ -24,7 +24,7 @@ from tclog.cli.here import Here
     required=True,
     help="The reason, kept in the log.",
 )
-def void(here: Here, chain: str, number: int, reason: str) -> None:
+def void(call: Invocation, chain: str, number: int, reason: str) -> None:
     """End a slot that holds junk, so that its chain goes on.
 
     CHAIN is a kind and a name, such as memory/api.contract or inbox/@all; N is the number of the
@@ -37,7 +37,7 @@ def void(here: Here, chain: str, number: int, reason: str) -> None:
     from tclog.maintenance.void import void as end
 
     named = check_chain(chain)
-    history = here.history()
+    history = call.history()
     done = history.run(end(history.client, history.index, named, number, reason))
     history.client.left_out.pop(named, None)
     record = done.as_json()
@@ -45,6 +45,6 @@ def void(here: Here, chain: str, number: int, reason: str) -> None:
     line = f"Ended the junk in slot {slots} of {named} (version {done.version.seq})"
     if done.already:
         line = f"The junk in slot {slots} of {named} was ended by version {done.version.seq}"
-    here.emit(record, line)
+    call.emit(record, line)
     for txn in done.ends:
-        here.note(f"the transaction {txn} wanted this slot, and is aborted now")
+        call.note(f"the transaction {txn} wanted this slot, and is aborted now")

@@ -6,7 +6,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import harmless, write_json, write_line
 
 
@@ -22,7 +22,7 @@ from tclog.cli.output import harmless, write_json, write_line
 @click.option("--count", type=click.IntRange(1), metavar="K", help="K of them are enough.")
 @options.timeout()
 def wait_for(
-    here: Here, ids: tuple[str, ...], any_: bool, count: int | None, timeout: float | None
+    call: Invocation, ids: tuple[str, ...], any_: bool, count: int | None, timeout: float | None
 ) -> None:
     """Wait until steps are complete.
 
@@ -31,12 +31,12 @@ def wait_for(
     """
     from tclog.log.steps import wait_for_steps
 
-    log = here.log(reader=True)
+    log = call.log(reader=True)
     waiting = wait_for_steps(
-        log.client, *ids, any=any_, count=count, timeout_s=timeout, tell=here.note
+        log.client, *ids, any=any_, count=count, timeout_s=timeout, tell=call.note
     )
     done = log.run(waiting)
-    if here.json:
+    if call.json:
         for step in done:
             write_json(step.as_json())
     else:

@@ -14,8 +14,8 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.files import write_whole
-from tclog.cli.here import Here
 from tclog.cli.interrupt import interrupt_of, status_of
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import one_line, terminal, write_json, write_line
 from tclog.errors import TclogError, UsageError, to_run
 
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 @options.filters
 @options.strict
 def watch(
-    here: Here,
+    call: Invocation,
     since: str | None,
     cursor_file: str | None,
     command: str | None,
@@ -92,20 +92,20 @@ def watch(
 
     if interval_s <= 0:
         raise UsageError("the interval is not above 0", hint="tclog watch --interval 1s")
-    file = None if cursor_file is None else _CursorFile(Path(here.start, cursor_file))
-    options.note_op(here, op)
-    history = here.open_history()
-    history.synced = here.say_left_out
-    follower = Follower(history, Filter(agent, op, chain, None, None, text or None), here.note)
-    _begin(here, follower, since, file)
+    file = None if cursor_file is None else _CursorFile(Path(call.start, cursor_file))
+    options.note_op(call, op)
+    history = call.open_history()
+    history.synced = call.say_left_out
+    follower = Follower(history, Filter(agent, op, chain, None, None, text or None), call.note)
+    _begin(call, follower, since, file)
     pace = Pace(_pause, time.monotonic, history.client.jitter, interval_s, timeout_s)
-    commits = _saved(follow(follower, pace, here.note), follower, file)
+    commits = _saved(follow(follower, pace, call.note), follower, file)
     before = follower.cursor
     interrupt: KeyboardInterrupt | None = None
     try:
         for printed, commit in enumerate(commits, 1):
-            _print(here, follower, commit)
-            interrupt = None if command is None else _run(here, command, commit)
+            _print(call, follower, commit)
+            interrupt = None if command is None else _run(call, command, commit)
             if interrupt is not None or (count is not None and printed >= count):
                 break
     except KeyboardInterrupt as caught:
@@ -117,7 +117,9 @@ def watch(
         raise click.exceptions.Exit(status_of(interrupt))
 
 
-def _begin(here: Here, follower: Follower, since: str | None, file: _CursorFile | None) -> None:
+def _begin(
+    call: Invocation, follower: Follower, since: str | None, file: _CursorFile | None
+) -> None:
     from tclog.moment import is_now
 
     cursor = None if file is None else file.read()
@@ -126,7 +128,7 @@ def _begin(here: Here, follower: Follower, since: str | None, file: _CursorFile 
     elif since is None or is_now(since):
         follower.begin_now()
     else:
-        follower.begin_at(here.moment(since))
+        follower.begin_at(call.moment(since))
     if file is not None:
         # At once: what is committed between this start and the next must not be lost.
         file.write(follower.cursor)
@@ -190,11 +192,11 @@ def _pause(seconds: float) -> None:
         raise BrokenPipeError
 
 
-def _print(here: Here, follower: Follower, commit: Commit) -> None:
+def _print(call: Invocation, follower: Follower, commit: Commit) -> None:
     from tclog.cli.wording import event_words
     from tclog.history.rendering import commit_json, short_id
 
-    if here.json:
+    if call.json:
         write_json(commit_json(commit))
         return
     event = commit.event
@@ -208,7 +210,7 @@ def _print(here: Here, follower: Follower, commit: Commit) -> None:
         write_line("\t".join(one_line(cell) if cell is not place else cell for cell in cells))
 
 
-def _run(here: Here, command: str, commit: Commit) -> KeyboardInterrupt | None:
+def _run(call: Invocation, command: str, commit: Commit) -> KeyboardInterrupt | None:
     """Run the command for an event; if it succeeded, return a signal that came meanwhile."""
     import tempfile
 
@@ -228,8 +230,8 @@ def _run(here: Here, command: str, commit: Commit) -> KeyboardInterrupt | None:
         given.write(orjson.dumps(record) + b"\n")
         given.seek(0)
         child.check_wanted()
-        environ = {**here.environ_for_child(), **more}
-        child.start(("/bin/sh", "-c", command), environ, here.start, stdin=given)
+        environ = {**call.environ_for_child(), **more}
+        child.start(("/bin/sh", "-c", command), environ, call.start, stdin=given)
         status = child.wait_to_end()
     interrupt = None if child.ended_by is None else interrupt_of(child.ended_by)
     if status != 0:

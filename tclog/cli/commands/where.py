@@ -6,7 +6,7 @@ import os
 
 from tclog import config
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import Column, write_json, write_rows
 from tclog.errors import TclogError
 
@@ -17,15 +17,15 @@ from tclog.errors import TclogError
     tclog where
     """,
 )
-def where(here: Here) -> None:
+def where(call: Invocation) -> None:
     """Show which configuration was found, and from where."""
-    found = here.config
+    found = call.config
     rows: dict[str, tuple[str | None, str]] = {
         "config": (found.file, found.file_source),
         "user config": (found.user_file, _presence(found.user_file)),
         "cache": (
             found.cache,
-            "TCLOG_CACHE" if here.environ.get("TCLOG_CACHE") else "default",
+            "TCLOG_CACHE" if call.environ.get("TCLOG_CACHE") else "default",
         ),
     }
     named = {name: getattr(found, name) for name in ("store", "project", "agent", "session")}
@@ -33,11 +33,11 @@ def where(here: Here) -> None:
         rows[name] = (setting.value, setting.source)
     for file in filter(None, (found.file, found.user_file)):
         for name in config.unknown(file):
-            here.note(f"{file} has an unknown setting {name}")
+            call.note(f"{file} has an unknown setting {name}")
     rows |= dict.fromkeys(("proxy", "credentials"), (None, "default"))
     if found.store.value is not None:
-        rows |= _found(here)
-    if here.json:
+        rows |= _found(call)
+    if call.json:
         record = {
             name.replace(" ", "_"): {"value": v, "source": s} for name, (v, s) in rows.items()
         }
@@ -51,18 +51,18 @@ def where(here: Here) -> None:
     )
 
 
-def _found(here: Here) -> dict[str, tuple[str | None, str]]:
+def _found(call: Invocation) -> dict[str, tuple[str | None, str]]:
     """Return the settings that the store's kind finds outside tclog's own."""
     from tclog.store import kind_of
 
     try:
-        place = config.location_of(here.config)
-        found = kind_of(place.url).sources(place, here.environ)
+        place = config.location_of(call.config)
+        found = kind_of(place.url).sources(place, call.environ)
     except TclogError as error:
-        here.note(error.message)  # show what was found all the same: the user asked for it
+        call.note(error.message)  # show what was found all the same: the user asked for it
         return {}
     return {
-        name: (value, source or here.config.settings[name].source)
+        name: (value, source or call.config.settings[name].source)
         for name, (value, source) in found.items()
     }
 

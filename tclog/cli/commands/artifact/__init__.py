@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from tclog.cli.app import group
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import Column
 
 BAR_FROM_BYTES = 8 << 20
@@ -38,9 +38,11 @@ def artifact() -> None:
 
 
 @contextlib.contextmanager
-def transfer_bar(here: Here, label: str, total: int) -> Iterator[Callable[[int], None] | None]:
+def transfer_bar(
+    call: Invocation, label: str, total: int
+) -> Iterator[Callable[[int], None] | None]:
     """Show a bar on a terminal's stderr, for transfers that take a while."""
-    if here.json or total < BAR_FROM_BYTES or not sys.stderr.isatty():
+    if call.json or total < BAR_FROM_BYTES or not sys.stderr.isatty():
         yield None
         return
     with click.progressbar(length=total, label=label, file=sys.stderr) as bar:

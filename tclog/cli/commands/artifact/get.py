@@ -13,7 +13,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.commands.artifact import transfer_bar
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import (
     STDIN,
     size,
@@ -42,17 +42,17 @@ if TYPE_CHECKING:
 )
 @click.option("--version", type=click.IntRange(1), metavar="N", help="This version of it.")
 @options.at
-def get(here: Here, name: str, out: str | None, version: int | None, at: str | None) -> None:
+def get(call: Invocation, name: str, out: str | None, version: int | None, at: str | None) -> None:
     """Write an artifact to a file, which appears only when every byte was checked."""
-    if here.json and out == STDIN:
+    if call.json and out == STDIN:
         raise UsageError("-o - prints the artifact itself, which --json excludes")
     from tclog.log.artifacts import fetch_artifact, find_artifact, get_artifact, hash_file
     from tclog.log.operation import declared
     from tclog.log.outfile import file_to_write, is_plain, last_part, unwritable, written
 
     declared(fetch_artifact).check({"version": version, "at": at})
-    log = here.log(reader=True)
-    found = log.run(find_artifact(log.client, name, version=version, at=here.point(at)))
+    log = call.log(reader=True)
+    found = log.run(find_artifact(log.client, name, version=version, at=call.point(at)))
     if out == STDIN:
         _hand_on(log, found, write_bytes)
         return
@@ -62,7 +62,7 @@ def get(here: Here, name: str, out: str | None, version: int | None, at: str | N
         target = file_to_write(out, "artifact get", found.name, into=True)
     if out is None and os.path.lexists(target):
         if os.path.isfile(target) and hash_file(Path(target))[0] == found.blake3:  # noqa: PTH113
-            here.emit(found._replace(path=target).as_json(), f"{target} is up to date")
+            call.emit(found._replace(path=target).as_json(), f"{target} is up to date")
             return
         raise Refused(
             f"{target} exists and is not this artifact",
@@ -75,11 +75,11 @@ def get(here: Here, name: str, out: str | None, version: int | None, at: str | N
                 _hand_on(log, found, file.write)
         except OSError as error:
             raise unwritable(target, error) from None
-        here.emit(found._replace(path=target).as_json(), f"Wrote {target}")
+        call.emit(found._replace(path=target).as_json(), f"Wrote {target}")
         return
-    with transfer_bar(here, f"Fetching {found.name}", found.size) as progress:
+    with transfer_bar(call, f"Fetching {found.name}", found.size) as progress:
         done = log.run(get_artifact(found, Path(target), progress=progress))
-    here.emit(done.as_json(), f"Wrote {target} (version {done.version}, {size(done.size)})")
+    call.emit(done.as_json(), f"Wrote {target} (version {done.version}, {size(done.size)})")
 
 
 def _hand_on(log: Log, found: Artifact, write: Callable[[bytes], object]) -> None:

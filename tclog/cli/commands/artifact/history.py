@@ -7,7 +7,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.commands.artifact import COLUMNS
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import (
     terminal,
     write_json,
@@ -25,18 +25,18 @@ from tclog.cli.output import (
 @click.argument("name")
 @options.at
 @options.limit
-def history(here: Here, name: str, at: str | None, limit: int | None) -> None:
+def history(call: Invocation, name: str, at: str | None, limit: int | None) -> None:
     """Show the versions of an artifact, newest first."""
     from tclog.log.artifacts import read_history
 
-    log = here.log(reader=True)
-    found = log.run(read_history(log.client, name, limit=here.shown(limit), at=here.point(at)))
-    if here.json:
+    log = call.log(reader=True)
+    found = log.run(read_history(log.client, name, limit=call.shown(limit), at=call.point(at)))
+    if call.json:
         for row in found:
             write_json(row.as_json())
         return
     rows = [[r.name, r.version, r.size, r.agent, r.at, r.step, r.blake3] for r in found]
-    write_rows(COLUMNS, rows, now_us=here.now_us(), limit=0)
+    write_rows(COLUMNS, rows, now_us=call.now_us(), limit=0)
     left = found[-1].version - 1
     if left and terminal():
-        write_more(left, here.all_rows())
+        write_more(left, call.all_rows())

@@ -7,7 +7,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.commands.artifact import COLUMNS
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import (
     write_json,
     write_rows,
@@ -24,15 +24,15 @@ from tclog.cli.output import (
 @options.at
 @options.limit
 @options.strict
-def list_(here: Here, step: str | None, at: str | None, limit: int | None) -> None:
+def list_(call: Invocation, step: str | None, at: str | None, limit: int | None) -> None:
     """List the artifacts, each at its newest version."""
     from tclog.log.artifacts import list_artifacts
 
-    log = here.log(reader=True)
-    found = log.run(list_artifacts(log.client, step=step, at=here.point(at)))
-    if here.json:
+    log = call.log(reader=True)
+    found = log.run(list_artifacts(log.client, step=step, at=call.point(at)))
+    if call.json:
         for row in found[: limit or None]:
             write_json(row.as_json())
         return
     rows = [[r.name, r.version, r.size, r.agent, r.at, r.step, r.blake3] for r in found]
-    write_rows(COLUMNS, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())
+    write_rows(COLUMNS, rows, now_us=call.now_us(), limit=limit, more=call.all_rows())

@@ -13,7 +13,7 @@ from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.commands.artifact import transfer_bar
 from tclog.cli.files import reading, unreadable
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import (
     STDIN,
     size,
@@ -31,7 +31,9 @@ from tclog.errors import UsageError
 @click.option("--name", metavar="N", help="Its name (default: the file's).")
 @click.option("--step", metavar="S", help="The step that made it.")
 @options.id_key
-def put(here: Here, path: str, name: str | None, step: str | None, id_key: str | None) -> None:
+def put(
+    call: Invocation, path: str, name: str | None, step: str | None, id_key: str | None
+) -> None:
     """Store a file under a name. The same bytes are never sent twice.
 
     PATH is - for standard input, which needs --name.
@@ -46,8 +48,8 @@ def put(here: Here, path: str, name: str | None, step: str | None, id_key: str |
         )
     with _file_of(path) as file:
         total = size_of(file)
-        log = here.log()
-        with transfer_bar(here, f"Storing {name or file.name}", total) as progress:
+        log = call.log()
+        with transfer_bar(call, f"Storing {name or file.name}", total) as progress:
             done = log.run(
                 put_artifact(
                     log.client,
@@ -58,7 +60,7 @@ def put(here: Here, path: str, name: str | None, step: str | None, id_key: str |
                     id=id_key,
                 )
             )
-    here.emit(
+    call.emit(
         done.as_json(),
         f"Stored {done.name} (version {done.version}, {size(done.size)}, {done.blake3[:12]})",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tclog.cli.app import group
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import json_text
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ def memory() -> None:
     """Share facts: versioned values with conflict detection."""
 
 
-def confirm(here: Here, what: str, done: Memory) -> None:
+def confirm(call: Invocation, what: str, done: Memory) -> None:
     """Say which version a write made."""
-    here.emit(done.as_json(), lambda: f"{what} (version {done.version} by {done.agent})")
+    call.emit(done.as_json(), lambda: f"{what} (version {done.version} by {done.agent})")
 
 
 def value_text(found: Memory) -> str:

@@ -7,7 +7,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.commands.memory import confirm
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 
 
 @operation(
@@ -22,7 +22,7 @@ from tclog.cli.here import Here
     "--separator", type=options.TEXT, default="\n", help="The separator (default: a newline)."
 )
 @options.id_key
-def append(here: Here, key: str, text: str, separator: str, id_key: str | None) -> None:
+def append(call: Invocation, key: str, text: str, separator: str, id_key: str | None) -> None:
     """Append TEXT (or standard input, for -) to KEY as a new line. No append is ever lost.
 
     A newline at the end of TEXT or of the value is not doubled, so no empty line appears. If KEY
@@ -30,7 +30,7 @@ def append(here: Here, key: str, text: str, separator: str, id_key: str | None) 
     """
     from tclog.log.memory import append_value
 
-    log = here.log()
+    log = call.log()
     done = log.run(
         append_value(
             log.client,
@@ -40,4 +40,4 @@ def append(here: Here, key: str, text: str, separator: str, id_key: str | None) 
             id=id_key,
         )
     )
-    confirm(here, f"Appended to {done.key}", done)
+    confirm(call, f"Appended to {done.key}", done)

@@ -7,7 +7,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.commands.memory import confirm
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 
 
 @operation(
@@ -19,10 +19,10 @@ from tclog.cli.here import Here
 @click.argument("key")
 @click.option("--if-version", type=click.IntRange(1), metavar="N", help="Only if the key is at N.")
 @options.id_key
-def delete(here: Here, key: str, if_version: int | None, id_key: str | None) -> None:
+def delete(call: Invocation, key: str, if_version: int | None, id_key: str | None) -> None:
     """Remove the value of KEY. Its history stays, and so do its version numbers."""
     from tclog.log.memory import delete_value
 
-    log = here.log()
+    log = call.log()
     done = log.run(delete_value(log.client, key, if_version=if_version, id=id_key))
-    confirm(here, f"Deleted {done.key}", done)
+    confirm(call, f"Deleted {done.key}", done)

@@ -7,7 +7,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.commands.memory import value_text
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import (
     harmless,
     terminal,
@@ -27,7 +27,7 @@ from tclog.cli.output import (
 @click.argument("key")
 @click.option("--version", type=click.IntRange(1), metavar="N", help="This version of it.")
 @options.at
-def get(here: Here, key: str, version: int | None, at: str | None) -> None:
+def get(call: Invocation, key: str, version: int | None, at: str | None) -> None:
     """Print the value of KEY: now, at a version, or as it was at a time.
 
     In a pipe, a text is printed byte for byte as it was set, and JSON on one line.
@@ -36,9 +36,9 @@ def get(here: Here, key: str, version: int | None, at: str | None) -> None:
     from tclog.log.operation import declared
 
     declared(get_value).check({"version": version, "at": at})
-    log = here.log(reader=True)
-    found = log.run(get_value(log.client, key, version=version, at=here.point(at)))
-    if here.json:
+    log = call.log(reader=True)
+    found = log.run(get_value(log.client, key, version=version, at=call.point(at)))
+    if call.json:
         write_json(found.as_json())
         return
     text = value_text(found)

@@ -7,7 +7,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.commands.memory import value_text
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import (
     Column,
     terminal,
@@ -26,13 +26,13 @@ from tclog.cli.output import (
 @click.argument("key")
 @options.at
 @options.limit
-def history(here: Here, key: str, at: str | None, limit: int | None) -> None:
+def history(call: Invocation, key: str, at: str | None, limit: int | None) -> None:
     """Show the versions of KEY, newest first: who wrote what, and when."""
     from tclog.log.memory import read_history
 
-    log = here.log(reader=True)
-    found = log.run(read_history(log.client, key, limit=here.shown(limit), at=here.point(at)))
-    if here.json:
+    log = call.log(reader=True)
+    found = log.run(read_history(log.client, key, limit=call.shown(limit), at=call.point(at)))
+    if call.json:
         for row in found:
             write_json(row.as_json())
         return
@@ -47,8 +47,8 @@ def history(here: Here, key: str, at: str | None, limit: int | None) -> None:
         [row.version, row.at, row.agent, row.op, None if row.deleted else value_text(row)]
         for row in found
     ]
-    write_rows(columns, rows, now_us=here.now_us(), limit=0)
+    write_rows(columns, rows, now_us=call.now_us(), limit=0)
     left = found[-1].version - 1
     if left and terminal():
         # Some may be of transactions that did not come about; only reading them would tell.
-        write_more(f"up to {left}", here.all_rows())
+        write_more(f"up to {left}", call.all_rows())

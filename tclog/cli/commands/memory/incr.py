@@ -7,7 +7,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.commands.memory import confirm
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 
 
 @operation(
@@ -19,10 +19,10 @@ from tclog.cli.here import Here
 @click.argument("key")
 @click.option("--by", type=int, default=1, show_default=True, metavar="N", help="What to add.")
 @options.id_key
-def incr(here: Here, key: str, by: int, id_key: str | None) -> None:
+def incr(call: Invocation, key: str, by: int, id_key: str | None) -> None:
     """Add to the integer in KEY; a key without a value counts as 0. None is ever lost."""
     from tclog.log.memory import incr_value
 
-    log = here.log()
+    log = call.log()
     done = log.run(incr_value(log.client, key, by, id=id_key))
-    confirm(here, f"{done.key} = {done.value}", done)
+    confirm(call, f"{done.key} = {done.value}", done)

@@ -7,7 +7,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.commands.memory import value_text
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import (
     Column,
     write_json,
@@ -26,13 +26,13 @@ from tclog.cli.output import (
 @options.at
 @options.limit
 @options.strict
-def list_(here: Here, prefix: str, values: bool, at: str | None, limit: int | None) -> None:
+def list_(call: Invocation, prefix: str, values: bool, at: str | None, limit: int | None) -> None:
     """List the keys that begin with PREFIX and have a value."""
     from tclog.log.memory import list_values
 
-    log = here.log(reader=True)
-    found = log.run(list_values(log.client, prefix, values=values or here.json, at=here.point(at)))
-    if here.json:
+    log = call.log(reader=True)
+    found = log.run(list_values(log.client, prefix, values=values or call.json, at=call.point(at)))
+    if call.json:
         for row in found[: limit or None]:
             write_json(row.as_json())
         return
@@ -41,4 +41,4 @@ def list_(here: Here, prefix: str, values: bool, at: str | None, limit: int | No
     if values:
         columns.append(Column("value"))
         rows = [[*cells, value_text(row)] for cells, row in zip(rows, found, strict=True)]
-    write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())
+    write_rows(columns, rows, now_us=call.now_us(), limit=limit, more=call.all_rows())

@@ -9,7 +9,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.commands.memory import confirm
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.errors import UsageError
 
 
@@ -36,7 +36,7 @@ from tclog.errors import UsageError
 @click.option("--if-absent", is_flag=True, help="Only if the key has no value.")
 @options.id_key
 def set_(
-    here: Here,
+    call: Invocation,
     key: str,
     value: str | None,
     file: str | None,
@@ -62,7 +62,7 @@ def set_(
     content: Any = options.parse_json(text) if kind == "json" else text
     from tclog.log.memory import set_value
 
-    log = here.log()
+    log = call.log()
     done = log.run(
         set_value(
             log.client,
@@ -74,4 +74,4 @@ def set_(
             id=id_key,
         )
     )
-    confirm(here, f"Set {done.key}", done)
+    confirm(call, f"Set {done.key}", done)

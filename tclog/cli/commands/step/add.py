@@ -6,7 +6,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 
 
 @operation(
@@ -27,7 +27,7 @@ from tclog.cli.here import Here
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher goes first.")
 @options.id_key
 def add(
-    here: Here,
+    call: Invocation,
     step_id: str,
     after: tuple[str, ...],
     title: str | None,
@@ -42,7 +42,7 @@ def add(
     from tclog.log.steps import add_step
 
     names = [name for words in after for name in split_names("step", words)]
-    log = here.log()
+    log = call.log()
     done = log.run(
         add_step(
             log.client,
@@ -53,4 +53,4 @@ def add(
             id=id_key,
         )
     )
-    here.emit(done.as_json(), f"Added step {done.id} ({done.state})")
+    call.emit(done.as_json(), f"Added step {done.id} ({done.state})")

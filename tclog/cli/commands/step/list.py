@@ -8,7 +8,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import Column, write_json, write_rows
 
 if TYPE_CHECKING:
@@ -33,15 +33,15 @@ STATES = [
 @options.limit
 @options.strict
 def list_(
-    here: Here, state: StepState | None, ready: bool, at: str | None, limit: int | None
+    call: Invocation, state: StepState | None, ready: bool, at: str | None, limit: int | None
 ) -> None:
     """List the steps in the order in which claim --next would take them."""
     from tclog.log.steps import list_steps
 
-    log = here.log(reader=True)
-    asked = list_steps(log.client, state=state, ready=ready, at=here.point(at))
+    log = call.log(reader=True)
+    asked = list_steps(log.client, state=state, ready=ready, at=call.point(at))
     found = log.run(asked)
-    if here.json:
+    if call.json:
         for row in found[: limit or None]:
             write_json(row.as_json())
         return
@@ -56,4 +56,4 @@ def list_(
     rows = [
         [s.id, s.word, s.agent, s.lease_until, ",".join(s.waiting) or None, s.title] for s in found
     ]
-    write_rows(columns, rows, now_us=here.now_us(), limit=limit, more=here.all_rows())
+    write_rows(columns, rows, now_us=call.now_us(), limit=limit, more=call.all_rows())

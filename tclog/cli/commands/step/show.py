@@ -8,7 +8,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import Fact, shown_name, write_facts, write_json
 
 if TYPE_CHECKING:
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 )
 @click.argument("step_id", metavar="ID")
 @options.at
-def show(here: Here, step_id: str, at: str | None) -> None:
+def show(call: Invocation, step_id: str, at: str | None) -> None:
     """Show one step: state, holder, lease, fencing token, last note, hand-off."""
     from tclog.log.steps import show_step
 
-    log = here.log(reader=True)
-    found = log.run(show_step(log.client, step_id, at=here.point(at)))
-    if here.json:
+    log = call.log(reader=True)
+    found = log.run(show_step(log.client, step_id, at=call.point(at)))
+    if call.json:
         write_json(found.as_json())
     else:
-        write_facts(_facts(found), now_us=here.now_us())
+        write_facts(_facts(found), now_us=call.now_us())
 
 
 def _facts(found: Step) -> list[Fact]:

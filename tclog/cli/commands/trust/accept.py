@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tclog.cli.app import operation
-from tclog.cli.here import Here
+from tclog.cli.invocation import Invocation
 from tclog.cli.output import harmless, write_json, write_line
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     tclog trust accept
     """,
 )
-def accept(here: Here) -> None:
+def accept(call: Invocation) -> None:
     """Accept the store as it is, though it lacks what this machine has seen.
 
     Commands end with 8 (forked, rolled-back) when the store lacks a version that this machine has
@@ -33,18 +33,18 @@ def accept(here: Here) -> None:
     from tclog.log.project import is_project_id, read_project
     from tclog.maintenance.accept import find_lost, keep_aside, open_index
 
-    location = here.location()
-    store = here.open_store(location)
+    location = call.location()
+    store = call.open_store(location)
     project = run(read_project(location.project), store)
-    mark = Path(here.mark_path(location))
+    mark = Path(call.mark_path(location))
     try:
         remembered = mark.read_text()
     except (OSError, UnicodeDecodeError):
         remembered = project.id
-    here.keep_mark(location, project)
+    call.keep_mark(location, project)
     if is_project_id(remembered) and remembered != project.id:
-        here.note(f"the project was made again: its id was {remembered} and is {project.id}")
-    folder = Path(here.config.cache, location.digest(project.id))
+        call.note(f"the project was made again: its id was {remembered} and is {project.id}")
+    folder = Path(call.config.cache, location.digest(project.id))
     index = open_index(folder)
     try:
         lost = run(find_lost(folder, index), store)
@@ -55,7 +55,7 @@ def accept(here: Here) -> None:
     if lost:
         kept = keep_aside(folder, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
     record = {"type": "trust", "kept": kept and os.fspath(kept)}
-    if here.json:
+    if call.json:
         write_json({**record, "lost": [one.as_json() for one in lost]})
         return
     for one in lost:

@@ -1,4 +1,4 @@
-"""``Here``: one command's surroundings: configuration, the log once it is opened, how to print."""
+"""``Invocation``: one run of a command: its configuration, the log that it opens, how it prints."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from tclog.store.base import Store
 
 
-class Here:
-    """The surroundings of one command."""
+class Invocation:
+    """One run of a command."""
 
     def __init__(
         self, environ: Mapping[str, str], as_json: bool, words: Sequence[str] = ()

@@ -136,7 +136,7 @@ def blame_memory(index: Index, key: str, at: Hlc) -> Protocol[list[Blame]]:
     if head is None or content is None:
         raise NotFound(
             f"{key} has no value then"
-            + (f": {_says(head)} took it away" if head is not None and head.events else ""),
+            + (f": {_event_of(head)} took it away" if head is not None and head.events else ""),
             code="key-missing",
             hint=to_run("tclog memory history", key) if head is not None else "tclog memory list",
         )
@@ -154,7 +154,7 @@ def blame_memory(index: Index, key: str, at: Hlc) -> Protocol[list[Blame]]:
     ]
 
 
-def _says(version: Version) -> str:
+def _event_of(version: Version) -> str:
     event = version.events[-1]
     return f"{event.agent} ({event.op} {event.id[:12]})"
 

@@ -368,12 +368,7 @@ class ChainSync:
         """Judge transactions; what is undecided is left out, and asked for by the next sync."""
         if all(version.settled for version in versions):
             return list(versions)
-        from tclog.chain.judge import judge
-
-        try:
-            judged = yield from judge(self.client, versions)
-        except Damaged:
-            judged = yield from self._judged_singly(versions)
+        judged = yield from self._judged(versions)
         open_ = {v.chain: v.seq for v, one in zip(versions, judged, strict=True) if one is None}
         for version in judged:
             slots = () if version is None or version.txn is None else version.txn["slots"].items()
@@ -381,19 +376,20 @@ class ChainSync:
                 self._slots[chain] = max(seq, self._slots.get(chain, 0))
         return [v for v in judged if v is not None and v.seq < open_.get(v.chain, v.seq + 1)]
 
-    def _judged_singly(self, versions: Sequence[Version]) -> Protocol[list[Version | None]]:
-        """Judge transactions, of which one names a slot that is damaged: its chains end before."""
+    def _judged(self, versions: Sequence[Version]) -> Protocol[list[Version | None]]:
+        """Judge transactions; the chain of one that names a damaged slot ends before it."""
         from tclog.chain.judge import judge
 
+        try:
+            return (yield from judge(self.client, versions))
+        except Damaged as error:
+            if len(versions) == 1:
+                self._end(versions[0].chain, error)
+                return [None]
         judged: list[Version | None] = []
         for version in versions:
-            one = None
-            if version.chain not in self.damaged:
-                try:
-                    (one,) = yield from judge(self.client, [version])
-                except Damaged as error:
-                    self._end(version.chain, error)
-            judged.append(one)
+            ended = version.chain in self.damaged
+            judged += [None] if ended else (yield from self._judged([version]))
         return judged
 
     def explain(self, chain: ChainId, seq: int) -> Protocol[None]:

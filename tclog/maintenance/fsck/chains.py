@@ -79,19 +79,11 @@ class ChainCheck:
         listing = Listing(folder)
         while page := (yield from listing.page()):
             kept = [row for row in page if not leave or not row.key.startswith(f"{leave}/")]
-            kept = [row for row in kept if self._is_slot(row.key)]
-            for batch in batches(kept):
+            for batch in batches(self.found.named(kept, _is_slot)):
                 for entry, found in (yield from self.found.read(batch, "version-damaged")):
                     yield from self._slot(entry, found)
                 self.found.progress("versions", len(batch))
         yield from self._end_chain()
-
-    def _is_slot(self, key: str) -> bool:
-        """Whether a key is that of a slot; any other is noted."""
-        if slot_seq(key) is not None and is_chain_folder(folder_of(key)):
-            return True
-        self.found.stray(key)
-        return False
 
     def _slot(self, entry: Entry, found: Found | None) -> Protocol[None]:
         """Check one slot; they come with the newest of their chain first."""
@@ -332,6 +324,10 @@ class ChainCheck:
             self._wrong(version, "merge-wrong", wrong)
         else:
             self.found.seen.merge(version, version.merge["through"], version.merge["count"])
+
+
+def _is_slot(entry: Entry) -> bool:
+    return slot_seq(entry.key) is not None and is_chain_folder(folder_of(entry.key))
 
 
 def tell_stamps(found: Findings, mark_stored: Stamp | None) -> None:

@@ -146,14 +146,8 @@ class _Rest:
     def check_pending(self) -> Protocol[None]:
         """Check the announcements; one may be removed at any moment, and one left over is sound."""
         yield from self._each(
-            PENDING, "pending-damaged", self._is_announcement, self._announcement, lambda _: None
+            PENDING, "pending-damaged", _is_announcement, self._announcement, lambda _: None
         )
-
-    def _is_announcement(self, entry: Entry) -> bool:
-        if pending_key_parts(entry.key) is not None:
-            return True
-        self.found.stray(entry.key)
-        return False
 
     def _announcement(self, entry: Entry, found: Found) -> None:
         self.pending += 1
@@ -197,9 +191,7 @@ class _Rest:
         event = event_named(entry.key)
         if event is not None:
             self.found.seen.see_event(event)
-            return True
-        self.found.stray(entry.key)
-        return False
+        return event is not None
 
     def _event(self, entry: Entry, found: Found) -> None:
         named = event_named(entry.key)
@@ -221,13 +213,13 @@ class _Rest:
         self,
         folder: str,
         code: str,
-        wanted: Callable[[Entry], bool],
+        is_ours: Callable[[Entry], bool],
         check: Callable[[Entry, Found], None],
         gone: Callable[[Entry], None] | None = None,
     ) -> Protocol[None]:
         listing = Listing(folder)
         while page := (yield from listing.page()):
-            for batch in batches(row for row in page if wanted(row)):
+            for batch in batches(self.found.named(page, is_ours)):
                 for entry, found in (yield from self.found.read(batch, code, gone)):
                     if found is not None:
                         check(entry, found)
@@ -239,11 +231,8 @@ class _Rest:
         """Check all objects that bind idempotency keys."""
 
         def count(entry: Entry) -> bool:
-            if not is_once_key(entry.key):
-                self.found.stray(entry.key)
-                return False
-            self.keys += 1
-            return True
+            self.keys += is_once_key(entry.key)
+            return is_once_key(entry.key)
 
         yield from self._each(ONCE, "key-damaged", count, self._key)
 
@@ -283,7 +272,7 @@ class _Rest:
         """Check all blobs, also those that nothing names: what is put later may rest on them."""
         listing = Listing(BLOBS)
         while page := (yield from listing.page()):
-            named = [row for row in page if self._see_blob(row)]
+            named = list(self.found.named(page, self._see_blob))
             small = [row for row in named if row.size <= WHOLE_BYTES_MAX]
             for batch in batches(small):
                 for entry, found in (yield from self.found.read(batch, "blob-damaged")):
@@ -297,12 +286,10 @@ class _Rest:
 
     def _see_blob(self, entry: Entry) -> bool:
         blob = blob_of(entry.key)
-        if blob is None:
-            self.found.stray(entry.key)
-            return False
-        self.blobs += 1
-        self.found.seen.see_blob(blob, entry.size)
-        return True
+        if blob is not None:
+            self.blobs += 1
+            self.found.seen.see_blob(blob, entry.size)
+        return blob is not None
 
     def _large_blob(self, entry: Entry) -> Protocol[None]:
         try:
@@ -379,6 +366,10 @@ class _Rest:
             self.found.damage(
                 "blob-size", f"{by.key} says that {key} has {size} bytes; it has {there}", by
             )
+
+
+def _is_announcement(entry: Entry) -> bool:
+    return pending_key_parts(entry.key) is not None
 
 
 class Patient:

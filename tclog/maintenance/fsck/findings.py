@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -88,6 +88,14 @@ class Findings:
     def stray(self, key: str) -> None:
         """Tell of an object whose name is none of tclog's; readers pass over it."""
         self._report(stray(key))
+
+    def named(self, page: Iterable[Entry], is_ours: Callable[[Entry], object]) -> Iterator[Entry]:
+        """Yield the entries whose names are ours, and tell of the others."""
+        for entry in page:
+            if is_ours(entry):
+                yield entry
+            else:
+                self.stray(entry.key)
 
     def name_blobs(self, event: Event, where: Writer) -> None:
         """Note the blobs that an event names, as far as its op is known."""

@@ -36,9 +36,8 @@ class PackCheck:
         yield from self._check_named()
         listing = Listing(PACK_OBJECTS)
         while page := (yield from listing.page()):
-            for row in page:
-                if pack_of(row.key) is None:
-                    self.found.stray(row.key)
+            for _ in self.found.named(page, lambda row: pack_of(row.key)):
+                pass
 
     def _check_named(self) -> Protocol[None]:
         """Check what the chain names, until it names nothing new.

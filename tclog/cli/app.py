@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,12 +10,13 @@ import click
 
 from tclog.cli import options
 from tclog.cli.invocation import Invocation
-from tclog.cli.output import discard, open_streams, write_error, write_line
+from tclog.cli.output import open_streams, write_line
 from tclog.config import TRUE_WORDS
-from tclog.errors import EXIT_BUG, EXIT_DONE, TclogError, UsageError, quote
+from tclog.errors import EXIT_DONE, TclogError, UsageError
 from tclog.version import __version__
 
 COMPLETE_VARIABLE = "_TCLOG_COMPLETE"
+
 
 # The commands in the order in which a user meets them. Each loads from the file of its name.
 COMMANDS: Mapping[str, str] = {
@@ -76,11 +76,6 @@ ALIASES: Mapping[str, str] = {
 }
 # Aliases of several words.
 PHRASES: Mapping[str, Sequence[str]] = {"ready": ("step", "list", "--ready")}
-# How commands begin that act as an agent; a hint to run one of them repeats ``--as``.
-ACTING = (
-    *("claim", "renew", "note", "release", "reopen", "complete", "send", "inbox", "ack"),
-    *("barrier", "revert", "tag ", "step add", "memory set", "artifact put"),
-)
 HIDDEN: Mapping[str, str] = {"step-status": "Show the state of one step."}
 
 
@@ -133,7 +128,7 @@ class Group(Example, click.Group):
         """See click; the hint names what was probably meant."""
         name = args[0]
         if self.get_command(ctx, name) is None and not ctx.resilient_parsing:
-            from tclog.cli.words import hint_for
+            from tclog.cli.suggestions import hint_for
 
             path, names = ctx.command_path, self.list_commands(ctx)
             hint = hint_for(path, name, names, list(COMMANDS))
@@ -215,7 +210,9 @@ def operation(
             try:
                 function(call, **options.from_stdin(arguments))
             except TclogError as error:
-                error.hint = _hint_of(error, ctx.command_path)
+                from tclog.cli.failures import hint_of
+
+                error.hint = hint_of(error, ctx.command_path)
                 if isinstance(error, UsageError) and hasattr(error, "rename"):
                     error.rename(lambda keyword: _option_of(ctx.command, keyword))
                 raise
@@ -249,22 +246,6 @@ def _option_of(command: click.Command, keyword: str) -> str:
         return option
     argument = next(one for one in command.params if isinstance(one, click.Argument))
     return argument.make_metavar(click.get_current_context()).strip("[]")
-
-
-# A hint must not name the command that failed, or one that cannot work yet.
-_INSTEAD: Mapping[tuple[str, str], str] = {
-    ("tclog doctor", "tclog doctor"): "tclog where",
-    ("tclog fsck", "tclog fsck"): "tclog doctor",
-    ("tclog init", "tclog doctor"): "tclog init --help",
-    ("tclog where", "tclog where"): "tclog where --help",
-}
-
-
-def _hint_of(error: TclogError, path: str) -> str:
-    """Return what to run after a command failed."""
-    usual = f"{path} --help" if isinstance(error, UsageError) else "tclog doctor"
-    hint = error.hint or usual
-    return _INSTEAD.get((path, hint), hint)
 
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -335,33 +316,12 @@ def run_command(argv: Sequence[str]) -> int:
     call = Invocation(os.environ, wanted, words)
     try:
         return _run(words, call)
-    except TclogError as error:
-        error.hint = _as_asked(error.hint, call)
-        return _told(_with_limit(error), as_json)
-    except click.exceptions.NoArgsIsHelpError as error:
-        if as_json:
-            return _told(UsageError("a command is missing", hint="tclog --help"), as_json)
-        write_line(error.format_message(), sys.stderr)
-        return UsageError.exit
     except click.exceptions.Exit as leave:
         return leave.exit_code
-    except click.ClickException as error:
-        return _told(_from_click(error), as_json)
-    except (KeyboardInterrupt, click.exceptions.Abort) as interrupt:
-        return _told(_interrupted(interrupt), as_json)
-    except BrokenPipeError:
-        # Whoever read our output has left; there is nobody to tell.
-        discard(sys.stdout)
-        return TclogError.exit
-    except BaseException as error:
-        # A panic of a Rust library is not an Exception.
-        if os.environ.get("TCLOG_DEBUG") or not (
-            isinstance(error, Exception) or type(error).__name__ == "PanicException"
-        ):
-            raise
-        from tclog.store.room import shortage
+    except BaseException as error:  # noqa: BLE001 - end_of raises what is not for the user
+        from tclog.cli.failures import end_of
 
-        return _told(shortage(error) or _bug(error), as_json)
+        return end_of(error, call, as_json=as_json)
 
 
 def _run(words: list[str], call: Invocation) -> int:
@@ -373,68 +333,3 @@ def _run(words: list[str], call: Invocation) -> int:
     with root.make_context("tclog", words, obj=call) as ctx:
         root.invoke(ctx)
     return EXIT_DONE
-
-
-def _as_asked(hint: str, call: Invocation) -> str:
-    """Make a hint act where and as whom the failed command did."""
-    words = hint.split()
-    if len(words) < 2 or words[0] != "tclog" or words[1][0] == "-" or words[1] == "init":
-        return hint
-    if words[-1] == "--help":
-        return hint
-    given = {o: w for o, w in call.given.items() if o != "--as" or hint[6:].startswith(ACTING)}
-    return "tclog" + "".join(f" {o} {quote(w)}" for o, w in given.items()) + hint[5:]
-
-
-def _told(error: TclogError, as_json: bool) -> int:
-    if not error.hint:
-        error.hint = "tclog --help" if isinstance(error, UsageError) else "tclog doctor"
-    write_error(error, as_json=as_json)
-    return error.exit
-
-
-def _from_click(error: click.ClickException) -> UsageError:
-    path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "tclog"
-    message = " ".join(error.format_message().split()).rstrip(".")  # click lists words in lines
-    if isinstance(error, click.NoSuchOption):
-        message += " (a word that begins with - but is not an option goes after --)"
-    return UsageError(message[:1].lower() + message[1:], hint=f"{path} --help")
-
-
-def _interrupted(interrupt: BaseException) -> TclogError:
-    from tclog.cli.interrupt import Interrupted, status_of
-
-    by = ""
-    if isinstance(interrupt, Interrupted):
-        from signal import strsignal
-
-        by = f" by signal {interrupt.number} ({strsignal(interrupt.number)})"
-    error = TclogError(
-        f"interrupted{by}; a write in progress may or may not have been committed",
-        code="interrupted",
-        hint="tclog status",
-    )
-    error.exit = status_of(interrupt)
-    return error
-
-
-def _with_limit(error: TclogError) -> TclogError:
-    """Add to an error the limit of this machine that caused it, if one did."""
-    if error.__cause__ is None and error.__context__ is None:
-        return error
-    from tclog.store.room import shortage
-
-    found = shortage(error)
-    if found is not None and found.message not in error.message:
-        error.message, error.hint = f"{error.message}; {found.message}", found.hint
-    return error
-
-
-def _bug(error: BaseException) -> TclogError:
-    told = TclogError(
-        f"a bug in tclog: {type(error).__name__}: {error}",
-        code="bug",
-        hint="run the same command again with TCLOG_DEBUG=1",
-    )
-    told.exit = EXIT_BUG
-    return told

@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from tclog.cli.app import _hint_of
+from tclog.cli.failures import hint_of
 from tclog.errors import TclogError
 
 from .conftest import Done, User
@@ -130,8 +130,8 @@ def test_no_command_hints_at_itself(user: User, command: str) -> None:
     told = user(command, "--json")
     if told.code:
         assert json.loads(told.err.splitlines()[-1])["hint"] != f"tclog {command}"
-    assert _hint_of(TclogError("x"), f"tclog {command}") != f"tclog {command}"
-    assert _hint_of(TclogError("x", hint=f"tclog {command}"), f"tclog {command}").count(command) < 2
+    assert hint_of(TclogError("x"), f"tclog {command}") != f"tclog {command}"
+    assert hint_of(TclogError("x", hint=f"tclog {command}"), f"tclog {command}").count(command) < 2
 
 
 def test_no_hint_begins_a_project_in_the_place_of_one_that_is_gone(project: User) -> None:

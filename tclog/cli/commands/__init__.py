@@ -1,1 +1,1 @@
-"""One file for each command or group of commands."""
+"""One file for each command: ``tclog X`` is in ``x.py``, ``tclog X Y`` in ``x/y.py``."""

@@ -87,7 +87,7 @@ def _kind_of(call: Invocation, name: str, point: Hlc) -> str:
 
 
 def _write_blame(call: Invocation, rows: list[Blame], kind: str, limit: int | None) -> None:
-    from tclog.cli.wording import cut
+    from tclog.cli.descriptions import cut
     from tclog.history.rendering import short_id
 
     columns = [

@@ -9,8 +9,8 @@ import click
 from tclog import config
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.copied import end_copy, note_junk, tell_damage
 from tclog.cli.invocation import Invocation
+from tclog.cli.left_out import end_copy, note_junk, tell_damage
 from tclog.cli.output import size
 from tclog.cli.places import of_machine, probe_new, set_up, source_of, target_of
 from tclog.errors import NotFound, UsageError

@@ -93,7 +93,7 @@ def _write_stats(call: Invocation, stats: list[Any]) -> None:
 
 
 def _write_changes(call: Invocation, changes: list[Change], limit: int | None) -> None:
-    from tclog.cli.wording import change_words, line_changes, lines_words
+    from tclog.cli.descriptions import change_words, line_changes, lines_words
     from tclog.history.rendering import short_id
 
     index = call.history().index

@@ -10,8 +10,8 @@ from typing import IO
 import click
 
 from tclog.cli.app import operation
-from tclog.cli.copied import end_copy, note_junk, tell_damage
 from tclog.cli.invocation import Invocation
+from tclog.cli.left_out import end_copy, note_junk, tell_damage
 from tclog.cli.options import FILE_KEPT, FILE_OUT
 from tclog.cli.output import STDIN, size, write_bytes
 from tclog.errors import UsageError

@@ -107,7 +107,7 @@ def log(
 
 
 def _write(call: Invocation, history: History, rows: list[Row], oneline: bool) -> None:
-    from tclog.cli.wording import event_words
+    from tclog.cli.descriptions import event_words
     from tclog.history.rendering import attempt_json, commit_json, short_ids
 
     if call.json:

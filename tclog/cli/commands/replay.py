@@ -192,7 +192,7 @@ class _Show:
 
 
 def _cells(beat: Beat) -> list[str]:
-    from tclog.cli.wording import event_words
+    from tclog.cli.descriptions import event_words
 
     row, event = beat.row, beat.event
     what = event_words(event)

@@ -31,7 +31,7 @@ def revert(call: Invocation, id_prefix: str, force: bool, id_key: str | None) ->
     the same since, and where there is no way back, as for a message; then the hint says what helps
     instead.
     """
-    from tclog.cli.wording import name_of
+    from tclog.cli.descriptions import name_of
     from tclog.history.revert import revert_event
 
     log = call.log()
@@ -46,7 +46,7 @@ def revert(call: Invocation, id_prefix: str, force: bool, id_key: str | None) ->
 
 
 def _now(shown: Mapping[str, Any]) -> str:
-    from tclog.cli.wording import words_of
+    from tclog.cli.descriptions import words_of
 
     now = "no value" if shown.get("deleted") else one_line(words_of(shown))
     return f"now {now} (version {shown['version']})"

@@ -66,7 +66,7 @@ def state(call: Invocation, at: str | None, limit: int | None) -> None:
 
 
 def _write_state(call: Invocation, items: list[Item], limit: int | None) -> None:
-    from tclog.cli.wording import name_of, words_of
+    from tclog.cli.descriptions import name_of, words_of
 
     details = [Column("what", "state"), Column("version"), Column("agent"), Column("at", "time")]
     groups: dict[str, list[list[Any]]] = {}

@@ -91,7 +91,7 @@ def _answer(call: Invocation, asked: Sequence[Asked], results: Sequence[Result])
 
 def _cells(record: dict[str, Any]) -> list[str | None]:
     """Return what a line is about, how that stands now, and its value."""
-    from tclog.cli.wording import value_text
+    from tclog.cli.descriptions import value_text
 
     match record["type"]:
         case "memory" if record.get("deleted"):

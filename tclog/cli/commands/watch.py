@@ -193,7 +193,7 @@ def _pause(seconds: float) -> None:
 
 
 def _print(call: Invocation, follower: Follower, commit: Commit) -> None:
-    from tclog.cli.wording import event_words
+    from tclog.cli.descriptions import event_words
     from tclog.history.rendering import commit_json, short_id
 
     if call.json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tclog.cli.app import ALIASES, COMMANDS, HIDDEN, PHRASES
-from tclog.cli.words import MEANT, MEANT_IN
+from tclog.cli.suggestions import MEANT, MEANT_IN
 
 from .conftest import User
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from tclog.cli.invocation import Invocation
+from tclog.cli.progress import counting
 from tclog.errors import Refused, TclogError, to_run
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def export_git(call: Invocation, folder: Path) -> None:
             kept = f"refs/heads/superseded-{str(old)[:12]}"
             repository.git("update-ref", kept, str(old))
         new = 0
-        with call.progress("Writing commits") as progress, repository.importing(kept) as write:
+        with counting(call, "Writing commits") as progress, repository.importing(kept) as write:
             stream = Stream(index, write)
             if kept is not None:
                 write(_reset(BRANCH, parted.at))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tclog import config
@@ -289,7 +288,9 @@ class Invocation:
         if self._history is None:
             self._history = self.open_history()
         if not self._synced:
-            with self.progress("Reading the log") as progress:
+            from tclog.cli.progress import counting
+
+            with counting(self, "Reading the log") as progress:
                 self._history.sync(progress=progress)
             self._synced = True
         return self._history
@@ -317,32 +318,6 @@ class Invocation:
             f"the cache {self.config.cache} cannot be written ({reason}), so each command reads the"
             f" whole log into memory; to use another folder: export TCLOG_CACHE={quote(better)}"
         )
-
-    @contextlib.contextmanager
-    def progress(self, label: str) -> Iterator[Callable[[str, int], None] | None]:
-        """Show on a terminal how much was read, for what takes a while."""
-        if self.json or not sys.stderr.isatty():
-            yield None
-            return
-        counts: dict[str, int] = {}
-        shown_s = [time.monotonic() + 1.0]
-
-        def tell(what: str, count: int) -> None:
-            counts[what] = counts.get(what, 0) + count
-            if time.monotonic() >= shown_s[0]:
-                shown_s[0] = time.monotonic() + 0.2
-                words = ", ".join(f"{n} {name}" for name, n in counts.items())
-                sys.stderr.write(f"\r{label}: {words} \x1b[K")
-                sys.stderr.flush()
-                told.append(True)
-
-        told: list[bool] = []
-        try:
-            yield tell
-        finally:
-            if told:
-                sys.stderr.write("\r\x1b[K")
-                sys.stderr.flush()
 
     def boundary(self, text: str | None) -> Hlc | None:
         """Read ``--since`` and ``--until``."""

@@ -13,6 +13,7 @@ from tclog.cli.invocation import Invocation
 from tclog.cli.left_out import end_copy, note_junk, tell_damage
 from tclog.cli.output import size
 from tclog.cli.places import of_machine, probe_new, set_up, source_of, target_of
+from tclog.cli.progress import counting
 from tclog.errors import NotFound, UsageError
 from tclog.store import Location, reached
 
@@ -62,7 +63,7 @@ def clone(
     theirs = call.open_store(end, create=True)
     _look_at_source(begin, ours)
     probe_new(theirs)
-    with call.progress("Cloning") as progress:
+    with counting(call, "Cloning") as progress:
         sink = Target("to/")
         copied = run(
             copy_log(

@@ -14,6 +14,7 @@ from tclog.cli.invocation import Invocation
 from tclog.cli.left_out import end_copy, note_junk, tell_damage
 from tclog.cli.options import FILE_KEPT, FILE_OUT
 from tclog.cli.output import STDIN, size, write_bytes
+from tclog.cli.progress import counting
 from tclog.errors import UsageError
 
 
@@ -51,7 +52,7 @@ def export(call: Invocation, out: str | None, git: str | None) -> None:
     from tclog.maintenance.copies.transfer import export as write_log
 
     store = call.open_store(call.location())
-    with _written(out) as write, call.progress("Exporting") as progress:
+    with _written(out) as write, counting(call, "Exporting") as progress:
         copied = run(
             write_log(
                 write, tell_damage(call), note=note_junk(call), software=SOFTWARE, progress=progress

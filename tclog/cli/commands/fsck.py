@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tclog.cli.app import operation
 from tclog.cli.invocation import Invocation
 from tclog.cli.output import harmless, one_line, write_json, write_line
+from tclog.cli.progress import counting
 from tclog.errors import Damaged, NotFound
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def fsck(call: Invocation) -> None:
     location = call.location()
     store = call.open_store(location)
     found: list[Damage] = []
-    with call.progress("Checking the store") as progress:
+    with counting(call, "Checking the store") as progress:
 
         def report(damage: Damage) -> None:
             # Without its mark an empty place is no damaged project, but none.

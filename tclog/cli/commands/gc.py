@@ -7,6 +7,7 @@ import click
 from tclog.cli.app import operation
 from tclog.cli.invocation import Invocation
 from tclog.cli.output import size
+from tclog.cli.progress import counting
 from tclog.errors import UsageError
 
 
@@ -30,7 +31,7 @@ def gc(call: Invocation, delete: bool, dry_run: bool) -> None:
     from tclog.maintenance.gc import collect
 
     log = call.log(reader=not delete)
-    with call.progress("Reading packs") as progress:
+    with counting(call, "Reading packs") as progress:
         done = log.run(collect(log.client, remove=delete, progress=progress))
     more = [
         f"{count} {name}"

@@ -17,6 +17,7 @@ from tclog.cli.invocation import Invocation
 from tclog.cli.options import FILE_IN
 from tclog.cli.output import STDIN
 from tclog.cli.places import probe_new, set_up, target_of
+from tclog.cli.progress import counting
 from tclog.errors import NotFound, UsageError, quote, to_run
 from tclog.store import Location, reached, registered
 
@@ -74,7 +75,7 @@ def import_(call: Invocation, file: str, store: options.StoreArgument) -> None:
             location = reached(location, call.environ)
         opened = call.open_store(location, create=True)
         probe_new(opened)
-        with call.progress("Importing") as progress:
+        with counting(call, "Importing") as progress:
             done = run(import_log(reader, progress), opened)
     set_up(new, location)
     call.emit(

@@ -6,6 +6,7 @@ from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.invocation import Invocation
 from tclog.cli.output import size
+from tclog.cli.progress import counting
 
 
 @operation(
@@ -26,7 +27,7 @@ def pack(call: Invocation) -> None:
 
     log = call.log()
     history = call.open_history()
-    with call.progress("Packing") as progress:
+    with counting(call, "Packing") as progress:
         done = history.asked(
             lambda: log.run(make_packs(log.client, history.index, progress=progress))
         )

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tclog.history.replay import Beat, Standing
 
 SPEED = 60.0
-PAUSE_MAX_S = 2.0
 # Not red, which stands for what was lost, nor black and white, of which one is the background.
 AGENT_COLOURS = (36, 33, 35, 32, 34, 96, 93, 95, 92, 94)
 FAINT, LOST, PLAIN = "\x1b[2m", "\x1b[31m", "\x1b[0m"

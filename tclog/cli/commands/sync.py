@@ -7,6 +7,7 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.invocation import Invocation
+from tclog.cli.progress import counting
 
 
 @operation(
@@ -30,7 +31,7 @@ def sync(call: Invocation, full: bool, rebuild: bool) -> None:
     history = call.open_history()
     if rebuild:
         history.index.renew()
-    with call.progress("Reading the log") as progress:
+    with counting(call, "Reading the log") as progress:
         done = history.sync(full=full or rebuild, progress=progress)
     counts = history.index.counts()
     call.emit(

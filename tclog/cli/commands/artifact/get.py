@@ -12,13 +12,13 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.commands.artifact import transfer_bar
 from tclog.cli.invocation import Invocation
 from tclog.cli.output import (
     STDIN,
     size,
     write_bytes,
 )
+from tclog.cli.progress import bar
 from tclog.errors import Refused, UsageError, to_run
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def get(call: Invocation, name: str, out: str | None, version: int | None, at: s
             raise unwritable(target, error) from None
         call.emit(found._replace(path=target).as_json(), f"Wrote {target}")
         return
-    with transfer_bar(call, f"Fetching {found.name}", found.size) as progress:
+    with bar(call, f"Fetching {found.name}", found.size) as progress:
         done = log.run(get_artifact(found, Path(target), progress=progress))
     call.emit(done.as_json(), f"Wrote {target} (version {done.version}, {size(done.size)})")
 

@@ -11,13 +11,13 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.commands.artifact import transfer_bar
 from tclog.cli.files import reading, unreadable
 from tclog.cli.invocation import Invocation
 from tclog.cli.output import (
     STDIN,
     size,
 )
+from tclog.cli.progress import bar
 from tclog.errors import UsageError
 
 
@@ -49,7 +49,7 @@ def put(
     with _file_of(path) as file:
         total = size_of(file)
         log = call.log()
-        with transfer_bar(call, f"Storing {name or file.name}", total) as progress:
+        with bar(call, f"Storing {name or file.name}", total) as progress:
             done = log.run(
                 put_artifact(
                     log.client,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tclog.log.inbox import acknowledge, read_mail, send_message
     from tclog.log.memory import MemoryOperations
     from tclog.log.steps import wait_for_steps
+    from tclog.log.tags import TagOperations
     from tclog.log.transactions import Result, Transaction
 
 T = TypeVar("T")
@@ -180,6 +181,13 @@ class Log:
         from tclog.log.artifacts import ArtifactOperations
 
         return ArtifactOperations(self)
+
+    @cached_property
+    def tags(self) -> TagOperations:
+        """Names for moments."""
+        from tclog.log.tags import TagOperations
+
+        return TagOperations(self)
 
     if TYPE_CHECKING:
         send = Method(send_message)

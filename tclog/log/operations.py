@@ -26,7 +26,9 @@ from tclog.moment import DURATION_MAX_S, parse_duration_s
 T = TypeVar("T")
 
 # The modules that declare operations, in the order in which a reader meets them.
-MODULES = ("memory", "inbox", "steps", "claims", "handoff", "barriers", "artifacts", "agents")
+MODULES = (
+    "memory", "inbox", "steps", "claims", "handoff", "barriers", "artifacts", "agents", "tags",
+)  # fmt: skip
 SHOWN_MAX = 60
 
 

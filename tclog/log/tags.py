@@ -6,7 +6,7 @@ more event: where it stood is in its history.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NewType
 
 from tclog.chain.append import Appended, append
 from tclog.chain.client import Client
@@ -19,7 +19,12 @@ from tclog.clock import Hlc, last_of
 from tclog.domain import tags
 from tclog.errors import BadName, NotFound, UsageError, to_run
 from tclog.event import ChainId, chain_id, validate_name
+from tclog.log.methods import Method, Operations
+from tclog.log.operation import Count, operation
 from tclog.moment import Moment, parse_moment
+
+# A moment in the words of a user, which JSON writes as ``at``.
+Written = NewType("Written", str)
 
 
 def check_tag_name(name: str) -> str:
@@ -49,14 +54,15 @@ def now_of(client: Client) -> Hlc:
     return max(last_of(client.clock.now_us()), client.clock.last)
 
 
+@operation("tag.set")
 def set_tag(
     client: Client,
     name: str,
-    at: Hlc | None = None,
     *,
+    at: Hlc | None = None,
     move: bool = False,
-    point: str = "@",
-    id_key: str | None = None,
+    point: Written | None = None,
+    id: str | None = None,
 ) -> Protocol[Tag]:
     """Let a tag stand for a moment, by default for now.
 
@@ -65,8 +71,8 @@ def set_tag(
         name: the tag.
         at: the moment.
         move: also where the tag stands for another one.
-        point: the moment as it was written, which is what ``id_key`` stands for.
-        id_key: the idempotency key.
+        point: the moment as a user wrote it, which is what ``id`` binds; by default ``at``.
+        id: the idempotency key.
 
     Raises:
         BadName: see ``check_tag_name``.
@@ -82,7 +88,8 @@ def set_tag(
             hint=to_run("tclog tag", name),
         )
     command = tags.SetTag(name, at or now, move)
-    bound = once(id_key, {"op": "tag.set", "name": name, "point": point, "move": move})
+    written = point or at or "@"
+    bound = once(id, {"op": "tag.set", "name": name, "point": written, "move": move})
     done: Appended = yield from append(
         client, chain, lambda state, place: tags.decide(state, command, place), once=bound
     )
@@ -90,7 +97,13 @@ def set_tag(
     return show_tag(done.version)
 
 
-def delete_tag(client: Client, name: str, *, id_key: str | None = None) -> Protocol[Tag]:
+@operation("tag.delete")
+def delete_tag(
+    client: Client,
+    name: str,
+    *,
+    id: str | None = None,
+) -> Protocol[Tag]:
     """Take a tag away; returns what it was, with ``deleted``. Its history stays.
 
     Raises:
@@ -104,17 +117,29 @@ def delete_tag(client: Client, name: str, *, id_key: str | None = None) -> Proto
         stood = state.at
         return tags.decide(state, tags.DeleteTag(name), place)
 
-    bound = once(id_key, {"op": "tag.delete", "name": name})
+    bound = once(id, {"op": "tag.delete", "name": name})
     done: Appended = yield from append(client, chain, decide, once=bound)
     if done.version is None or done.event is None:
         raise NotFound(f"there is no tag {name}", code="tag-missing", hint="tclog tag", name=name)
     return show_tag(done.version)._replace(hlc=stood)
 
 
-def list_tags(client: Client, *, at: Hlc | None = None) -> Protocol[list[Tag]]:
+@operation("tag.list", acts=False)
+def list_tags(
+    client: Client, *, limit: Count | None = None, at: Hlc | None = None
+) -> Protocol[list[Tag]]:
     """Return all tags, or those that there were at a time, by the moments that they stand for."""
     chains: list[ChainId] = yield from list_chains(client, "tag")
     heads = yield from read_sound(client, chains, at)
     standing = yield from together(*(read_standing(client, head) for head in heads))
     shown = [show_tag(head) for head in standing if head is not None]
-    return sorted((one for one in shown if not one.deleted), key=lambda tag: (tag.hlc, tag.name))
+    found = sorted((one for one in shown if not one.deleted), key=lambda tag: (tag.hlc, tag.name))
+    return found[: limit or None]
+
+
+class TagOperations(Operations):
+    """``log.tags``: names for moments."""
+
+    set = Method(set_tag)
+    delete = Method(delete_tag)
+    list = Method(list_tags)

@@ -120,9 +120,19 @@ PAIRS: list[tuple[list[str], dict[str, Any]]] = [
     (["wait-for", "w", "--timeout", "1s"], {"op": "step.wait", "ids": ["w"], "timeout": "1s"}),
     (["barrier", "g", "--parties", "1"], {"op": "barrier.pass", "name": "g", "parties": 1}),
     (["agents"], {"op": "agent.list"}),
+    (
+        ["tag", "t", "2026-11-30T10:00:00Z", "--id", "t1"],
+        {"op": "tag.set", "name": "t", "at": "2026-11-30T10:00:00Z", "id_key": "t1"},
+    ),
+    (
+        ["tag", "t", "2026-11-30T11:00:00Z", "--move"],
+        {"op": "tag.set", "name": "t", "at": "2026-11-30T11:00:00Z", "move": True},
+    ),
+    (["tag"], {"op": "tag.list"}),
+    (["tag", "t", "--delete"], {"op": "tag.delete", "name": "t"}),
 ]
 LISTS = {"memory.list", "memory.history", "inbox.read", "step.list", "artifact.list",
-         "artifact.history", "agent.list", "step.wait"}  # fmt: skip
+         "artifact.history", "agent.list", "step.wait", "tag.list"}  # fmt: skip
 
 
 def test_each_operation_answers_as_its_command(project: User, tmp_path_factory: Any):

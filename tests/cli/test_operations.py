@@ -51,6 +51,9 @@ PLACES = {
     "artifact.list": ("artifact list", "artifacts.list"),
     "artifact.history": ("artifact history", "artifacts.history"),
     "agent.list": ("agents", "agents"),
+    "tag.set": ("tag", "tags.set"),
+    "tag.delete": ("tag", "tags.delete"),
+    "tag.list": ("tag", "tags.list"),
 }
 TOGETHER = [op for op, made in operations().items() if declared(made).together]
 # A keyword whose option has another name, or is an argument of the command: why.
@@ -66,6 +69,7 @@ OTHER_OPTIONS = {
     ("step.complete", "changed_files"): "--changed-files-from-git",  # a shell has no lists
     ("step.complete", "exit_status"): None,  # `tclog exec` gives it
     ("artifact.get", "out"): "-o",
+    ("tag.set", "at"): "point",  # --at is that of the list
 }
 # An option that is no keyword of the operation: why.
 MORE_OPTIONS = {
@@ -75,6 +79,15 @@ MORE_OPTIONS = {
     ("step.complete", "blocked"): "an outcome",
     ("step.complete", "needs_review"): "an outcome",
     ("step.complete", "failed"): "an outcome",
+    **{
+        (op, option): "tag, tag --delete and the list of tags are one command"
+        for op, options in {
+            "tag.set": ("delete", "at", "limit"),
+            "tag.delete": ("point", "move", "delete", "at", "limit"),
+            "tag.list": ("name", "point", "move", "delete", "id_key"),
+        }.items()
+        for option in options
+    },
     ("agent.list", "at"): "read from the index of history, not from the store",
 }
 EVERYWHERE = {"as_json", "as_agent", "strict", "help"}
@@ -160,7 +173,7 @@ def test_every_operation_is_a_method_and_every_method_of_a_group_an_operation(lo
         same(method, op)
         assert method.__doc__ == operations()[op].__doc__
     more = {"hold"}  # a context manager, made of several operations
-    for group in ("memory", "steps", "artifacts"):
+    for group in ("memory", "steps", "artifacts", "tags"):
         names = {name for name in dir(getattr(log, group)) if name[0] != "_"} - more
         assert {f"{group}.{name}" for name in names} <= {path for _, path in PLACES.values()}
 

@@ -59,13 +59,15 @@ def tag(
     # Whoever writes has a name: the log is opened as that agent before a point is looked up.
     log = call.log()
     if delete:
-        gone = log.run(tags.delete_tag(log.client, name, id_key=id_key))
+        gone = log.run(tags.delete_tag(log.client, name, id=id_key))
         call.emit(gone.as_json(), f"Deleted tag {name}")
         return
     tags.check_tag_name(name)
     moment = None if point is None or is_now(point) else call.boundary(point)
     done = log.run(
-        tags.set_tag(log.client, name, moment, move=move, point=point or "@", id_key=id_key)
+        tags.set_tag(
+            log.client, name, at=moment, move=move, point=tags.Written(point or "@"), id=id_key
+        )
     )
     call.emit(done.as_json(), f"Tag {name} stands for {done.moment}")
 

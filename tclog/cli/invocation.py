@@ -349,6 +349,21 @@ class Invocation:
         else:
             output.write_line(output.harmless(line if isinstance(line, str) else line()))
 
+    def emit_list(
+        self,
+        found: Sequence[Any],
+        columns: Sequence[output.Column],
+        cells: Callable[[Any], Sequence[Any]],
+        limit: int | None,
+    ) -> None:
+        """Print a listing: the JSON objects, or a row of cells for each result."""
+        if self.json:
+            for one in found[: limit or None]:
+                output.write_json(one.as_json())
+            return
+        rows = [cells(one) for one in found]
+        output.write_rows(columns, rows, now_us=self.now_us(), limit=limit, more=self.all_rows())
+
     def note(self, text: str, left_out: str = "", error: TclogError | None = None) -> None:
         """Say something beside the data, on stderr; of what is left out also what it is."""
         if self.json:

@@ -211,6 +211,12 @@ class User:
         return self.work / ".tclog" / "store" / "work"
 
 
+def git(folder: Path, *words: str) -> None:
+    """Run git as somebody."""
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.invalid"]
+    subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True)
+
+
 @pytest.fixture
 def user(tmp_path: Path) -> User:
     """Give a user in an empty folder, who has not said who acts."""

@@ -18,7 +18,7 @@ from tclog.config import read_plain
 from tclog.config.identity import VARIABLES, find_session
 from tclog.errors import UsageError
 
-from .conftest import User
+from .conftest import User, git
 
 SETTINGS = {
     # name in `where`: (flag, variable, table in the file, name there)
@@ -166,11 +166,6 @@ def test_a_tree_that_was_moved_finds_its_store(project: User):
     shutil.move(project.work, moved)
     assert project("memory", "get", "k", cwd=moved).out == "v"
     assert project("-C", str(moved), "memory", "get", "k", cwd=project.folder).out == "v"
-
-
-def git(folder: Path, *words: str) -> None:
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.invalid"]
-    subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True)
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")

@@ -19,7 +19,7 @@ from tclog.log.opening import open_log
 from tclog.log.project import read_projects
 from tclog.store.base import Entry, Found, Get
 
-from .conftest import User
+from .conftest import User, git
 
 
 def folder(user: User, name: str) -> Path:
@@ -210,11 +210,6 @@ def test_a_project_that_is_closed_to_this_user_is_left_out() -> None:
 def who(user: User, cwd: Path | None = None, **env: str) -> tuple[str, str]:
     found = user("where", "--json", cwd=cwd, env=env).object()["agent"]
     return found["value"], found["source"]
-
-
-def git(cwd: Path, *words: str) -> None:
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.invalid"]
-    subprocess.run(["git", *identity, *words], cwd=cwd, check=True, capture_output=True)
 
 
 def test_init_as_says_that_the_variable_goes_before(user: User) -> None:

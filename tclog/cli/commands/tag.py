@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.invocation import Invocation
-from tclog.cli.output import ID_SHOWN, Column, write_json, write_rows
+from tclog.cli.output import ID_SHOWN, Column
 from tclog.errors import UsageError
+
+if TYPE_CHECKING:
+    from tclog.chain.results import Tag
 
 
 @operation(
@@ -77,10 +82,6 @@ def _list(call: Invocation, at: str | None, limit: int | None) -> None:
 
     log = call.log(reader=True)
     found = log.run(list_tags(log.client, at=call.point(at)))
-    if call.json:
-        for row in found[: limit or None]:
-            write_json(row.as_json())
-        return
     columns = [
         Column("name"),
         Column("moment", "time"),
@@ -88,5 +89,8 @@ def _list(call: Invocation, at: str | None, limit: int | None) -> None:
         Column("at", "time"),
         Column("id"),
     ]
-    rows = [[tag.name, tag.moment, tag.agent, tag.at, tag.id[:ID_SHOWN]] for tag in found]
-    write_rows(columns, rows, now_us=call.now_us(), limit=limit, more=call.all_rows())
+
+    def cells(tag: Tag) -> list[str | None]:
+        return [tag.name, tag.moment, tag.agent, tag.at, tag.id[:ID_SHOWN]]
+
+    call.emit_list(found, columns, cells, limit)

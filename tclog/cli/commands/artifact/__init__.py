@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from tclog.cli.app import group
 from tclog.cli.output import Column
+
+if TYPE_CHECKING:
+    from tclog.chain.results import Artifact
 
 COLUMNS = [
     Column("name"),
@@ -14,6 +19,11 @@ COLUMNS = [
     Column("step"),
     Column("blake3"),
 ]
+
+
+def cells_of(row: Artifact) -> list[Any]:
+    """Return what a listing shows of an artifact."""
+    return [row.name, row.version, row.size, row.agent, row.at, row.step, row.blake3]
 
 
 @group(

@@ -6,13 +6,11 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.commands.artifact import COLUMNS
+from tclog.cli.commands.artifact import COLUMNS, cells_of
 from tclog.cli.invocation import Invocation
 from tclog.cli.output import (
     terminal,
-    write_json,
     write_more,
-    write_rows,
 )
 
 
@@ -31,12 +29,7 @@ def history(call: Invocation, name: str, at: str | None, limit: int | None) -> N
 
     log = call.log(reader=True)
     found = log.run(read_history(log.client, name, limit=call.shown(limit), at=call.point(at)))
-    if call.json:
-        for row in found:
-            write_json(row.as_json())
-        return
-    rows = [[r.name, r.version, r.size, r.agent, r.at, r.step, r.blake3] for r in found]
-    write_rows(COLUMNS, rows, now_us=call.now_us(), limit=0)
+    call.emit_list(found, COLUMNS, cells_of, limit=0)
     left = found[-1].version - 1
-    if left and terminal():
+    if left and terminal() and not call.json:
         write_more(left, call.all_rows())

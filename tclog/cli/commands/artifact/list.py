@@ -6,12 +6,8 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.commands.artifact import COLUMNS
+from tclog.cli.commands.artifact import COLUMNS, cells_of
 from tclog.cli.invocation import Invocation
-from tclog.cli.output import (
-    write_json,
-    write_rows,
-)
 
 
 @operation(
@@ -30,9 +26,4 @@ def list_(call: Invocation, step: str | None, at: str | None, limit: int | None)
 
     log = call.log(reader=True)
     found = log.run(list_artifacts(log.client, step=step, at=call.point(at)))
-    if call.json:
-        for row in found[: limit or None]:
-            write_json(row.as_json())
-        return
-    rows = [[r.name, r.version, r.size, r.agent, r.at, r.step, r.blake3] for r in found]
-    write_rows(COLUMNS, rows, now_us=call.now_us(), limit=limit, more=call.all_rows())
+    call.emit_list(found, COLUMNS, cells_of, limit)

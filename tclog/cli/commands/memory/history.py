@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from tclog.cli import options
@@ -11,10 +13,11 @@ from tclog.cli.invocation import Invocation
 from tclog.cli.output import (
     Column,
     terminal,
-    write_json,
     write_more,
-    write_rows,
 )
+
+if TYPE_CHECKING:
+    from tclog.chain.results import Memory
 
 
 @operation(
@@ -32,10 +35,6 @@ def history(call: Invocation, key: str, at: str | None, limit: int | None) -> No
 
     log = call.log(reader=True)
     found = log.run(read_history(log.client, key, limit=call.shown(limit), at=call.point(at)))
-    if call.json:
-        for row in found:
-            write_json(row.as_json())
-        return
     columns = [
         Column("version"),
         Column("at", "time"),
@@ -43,12 +42,12 @@ def history(call: Invocation, key: str, at: str | None, limit: int | None) -> No
         Column("op"),
         Column("value"),
     ]
-    rows = [
-        [row.version, row.at, row.agent, row.op, None if row.deleted else value_text(row)]
-        for row in found
-    ]
-    write_rows(columns, rows, now_us=call.now_us(), limit=0)
+
+    def cells(row: Memory) -> list[Any]:
+        return [row.version, row.at, row.agent, row.op, None if row.deleted else value_text(row)]
+
+    call.emit_list(found, columns, cells, limit=0)
     left = found[-1].version - 1
-    if left and terminal():
+    if left and terminal() and not call.json:
         # Some may be of transactions that did not come about; only reading them would tell.
         write_more(f"up to {left}", call.all_rows())

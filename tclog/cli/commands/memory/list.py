@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from tclog.cli import options
@@ -10,9 +12,10 @@ from tclog.cli.commands.memory import value_text
 from tclog.cli.invocation import Invocation
 from tclog.cli.output import (
     Column,
-    write_json,
-    write_rows,
 )
+
+if TYPE_CHECKING:
+    from tclog.chain.results import Memory
 
 
 @operation(
@@ -32,13 +35,11 @@ def list_(call: Invocation, prefix: str, values: bool, at: str | None, limit: in
 
     log = call.log(reader=True)
     found = log.run(list_values(log.client, prefix, values=values or call.json, at=call.point(at)))
-    if call.json:
-        for row in found[: limit or None]:
-            write_json(row.as_json())
-        return
     columns = [Column("key"), Column("version"), Column("agent"), Column("at", "time")]
-    rows = [[row.key, row.version, row.agent, row.at] for row in found]
     if values:
         columns.append(Column("value"))
-        rows = [[*cells, value_text(row)] for cells, row in zip(rows, found, strict=True)]
-    write_rows(columns, rows, now_us=call.now_us(), limit=limit, more=call.all_rows())
+
+    def cells(row: Memory) -> list[Any]:
+        return [row.key, row.version, row.agent, row.at, *([value_text(row)] if values else [])]
+
+    call.emit_list(found, columns, cells, limit)

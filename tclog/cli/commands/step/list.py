@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.invocation import Invocation
-from tclog.cli.output import Column, write_json, write_rows
+from tclog.cli.output import Column
 
 if TYPE_CHECKING:
+    from tclog.chain.results import Step
     from tclog.log.steps import StepState
 
 STATES = [
@@ -41,10 +42,6 @@ def list_(
     log = call.log(reader=True)
     asked = list_steps(log.client, state=state, ready=ready, at=call.point(at))
     found = log.run(asked)
-    if call.json:
-        for row in found[: limit or None]:
-            write_json(row.as_json())
-        return
     columns = [
         Column("id"),
         Column("state", "state"),
@@ -53,7 +50,9 @@ def list_(
         Column("waiting for"),
         Column("title"),
     ]
-    rows = [
-        [s.id, s.word, s.agent, s.lease_until, ",".join(s.waiting) or None, s.title] for s in found
-    ]
-    write_rows(columns, rows, now_us=call.now_us(), limit=limit, more=call.all_rows())
+
+    def cells(step: Step) -> list[Any]:
+        waiting = ",".join(step.waiting) or None
+        return [step.id, step.word, step.agent, step.lease_until, waiting, step.title]
+
+    call.emit_list(found, columns, cells, limit)

@@ -53,7 +53,7 @@ def export_git(call: Invocation, folder: Path) -> None:
     from tclog.index import derived
     from tclog.index.ordered import versions_in_order
 
-    history = call.history()
+    history = call.history().fresh()
     project = call.log(reader=True).project
     repository = Repository(folder, call.environ)
     repository.open(project.id)

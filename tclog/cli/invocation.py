@@ -14,10 +14,9 @@ from tclog.errors import StoreMissing, TclogError, UsageError, quote, to_run
 
 if TYPE_CHECKING:
     from tclog.clock import Hlc
-    from tclog.history.history import History
+    from tclog.log.history import HistoryOperations
     from tclog.log.log import Log
     from tclog.log.project import Project
-    from tclog.moment import Moment
     from tclog.store import Location
     from tclog.store.base import Store
 
@@ -38,8 +37,6 @@ class Invocation:
         self._config: config.Config | None = None
         self._located: tuple[config.Config, Location] | None = None
         self._log: Log | None = None
-        self._history: History | None = None
-        self._synced = False
         # Whether a look at what is damaged in parts ends with 8 (``--strict``).
         self.strict = False
         # What the user was told is left out.
@@ -247,68 +244,27 @@ class Invocation:
         """The present by the agent's corrected clock; every relative moment is counted from it."""
         return self.log(reader=True).client.clock.now_us()
 
-    def moment(self, text: str) -> Moment:
-        """Read a point in time, relative ones to ``now_us``.
+    def history(self, *points: str | None) -> HistoryOperations:
+        """Return what looks back; it syncs once in a command, when it is first asked.
 
         Raises:
-            UsageError: it is not one. This needs no log.
+            UsageError: one of the points in time that were given is not one. This needs no log.
         """
-        from tclog.moment import parse_moment
+        for text in points:
+            if text is not None:
+                from tclog.moment import parse_moment
 
-        parse_moment(text, 0)
-        return parse_moment(text, self.now_us())
+                parse_moment(text, 0)
+        from tclog.cli.progress import counting
+
+        history = self.log(reader=True).history
+        history.once, history.say, history.say_in_memory = True, self.note, self._say_in_memory
+        history.progress = lambda: counting(self, "Reading the log")
+        return history
 
     def point(self, text: str | None) -> Hlc | None:
-        """Read ``--at``; a moment that is not settled yet is answered, and said to be so.
-
-        Raises:
-            NotFound: it names an event, a version or a tag that does not exist.
-        """
-        if text is None:
-            return None
-        moment = self.moment(text)
-        if moment.us is not None:
-            from tclog.clock import last_of
-
-            at = last_of(moment.us)
-        else:
-            at = self.history().resolve(moment)
-        self.say_settled(at)
-        return at
-
-    def say_settled(self, at: Hlc) -> None:
-        """Say of a moment that is not settled yet that it is not."""
-        from tclog.clock import SETTLED_US, parse_us
-
-        if self.now_us() - parse_us(at) < SETTLED_US:
-            self.note("this moment is not settled: writes on their way may still belong to it")
-
-    def history(self) -> History:
-        """Open the history of the project, brought up to date."""
-        if self._history is None:
-            self._history = self.open_history()
-        if not self._synced:
-            from tclog.cli.progress import counting
-
-            with counting(self, "Reading the log") as progress:
-                self._history.sync(progress=progress)
-            self._synced = True
-        return self._history
-
-    def look_again(self) -> None:
-        """Make the next question bring the history up to date again."""
-        self._synced = False
-
-    def open_history(self) -> History:
-        """Open the history of the project as far as the local index knows it."""
-        from pathlib import Path
-
-        from tclog.history.history import History
-
-        log = self.log(reader=True)
-        location = self.location()
-        folder = Path(self.config.cache, location.digest(log.project.id))
-        return History(log.store, log.client, folder, run=log.run, tell=self._say_in_memory)
+        """Read ``--at``; see ``HistoryOperations.point``."""
+        return None if text is None else self.history(text).point(text)
 
     def _say_in_memory(self, reason: str) -> None:
         """Print a note that the cache cannot be written, with the variable that helps."""
@@ -318,13 +274,6 @@ class Invocation:
             f"the cache {self.config.cache} cannot be written ({reason}), so each command reads the"
             f" whole log into memory; to use another folder: export TCLOG_CACHE={quote(better)}"
         )
-
-    def boundary(self, text: str | None) -> Hlc | None:
-        """Read ``--since`` and ``--until``."""
-        if text is None:
-            return None
-        moment = self.moment(text)
-        return self.history().resolve(moment)
 
     # -- printing -----------------------------------------------------------------------------
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from heapq import merge
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tclog.chain.fold import state_of
+from tclog.clock import Hlc
 from tclog.domain import steps
-from tclog.event import ChainId, Version, chain_kind, encode
+from tclog.event import ChainId, Event, Version, chain_kind, encode
+from tclog.history.rendering import attempt_json, commit_json
 from tclog.index import Attempt, Commit, Filter, Index
 
 # Within this an attempt and the version that it lost to belong to one race; else it was refused by
@@ -25,6 +27,27 @@ class Row(NamedTuple):
     commit: Commit | None
     attempt: Attempt | None = None
     lost_to: Commit | None = None
+
+    @property
+    def event(self) -> Event:
+        """The event itself."""
+        return (self.commit or self.attempt).event  # type: ignore[union-attr]
+
+    @property
+    def at(self) -> Hlc:
+        """When it was committed, or else made."""
+        return (self.commit or self.attempt).at  # type: ignore[union-attr]
+
+    def as_json(self) -> dict[str, Any]:
+        """The pinned event object."""
+        if self.commit is not None:
+            return commit_json(self.commit)
+        assert self.attempt is not None  # noqa: S101 - a row is the one or the other
+        won = self.lost_to
+        lost = None if won is None else {
+            "id": won.event.id, "op": won.event.op, "agent": won.event.agent, "version": won.seq,
+        }  # fmt: skip
+        return attempt_json(self.attempt) | {"lost_to": lost}
 
 
 def read_log(
@@ -68,11 +91,11 @@ def read_on(
 
 
 def _id(row: Row) -> str:
-    return (row.commit or row.attempt).event.id  # type: ignore[union-attr]
+    return row.event.id
 
 
 def _stamp(row: Row) -> str:
-    return (row.commit or row.attempt).at  # type: ignore[union-attr]
+    return row.at
 
 
 def _has_text(commit: Commit, wanted: Filter) -> bool:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from tclog.clock import Hlc, format_us, parse_us
 from tclog.event import Event
 from tclog.history.log import Row, read_log
-from tclog.history.rendering import attempt_json, commit_json
 from tclog.history.report.claims import HELD, TAKEN_OVER, Claim, read_claims
 from tclog.history.report.messages import read_deliveries
 from tclog.index import Filter, Index
@@ -41,12 +40,11 @@ class Beat(NamedTuple):
     @property
     def at(self) -> Hlc:
         """Its stamp."""
-        return stamp_of(self.row)
+        return self.row.at
 
-
-def stamp_of(row: Row) -> Hlc:
-    """Return the stamp of a commit or an attempt."""
-    return (row.commit or row.attempt).at  # type: ignore[union-attr]
+    def as_json(self) -> dict[str, Any]:
+        """The event object as ``tclog log`` prints it, with the time since the first."""
+        return self.row.as_json() | {"elapsed_s": round(self.elapsed_s, 6)}
 
 
 def read_beats(
@@ -62,7 +60,7 @@ def read_beats(
     first_us: int | None = None
     before_us = 0
     for row in _rows(index, since, until, attempts, ask, page):
-        at_us = parse_us(stamp_of(row))
+        at_us = parse_us(row.at)
         first_us = at_us if first_us is None else first_us
         before_us = before_us or at_us
         yield Beat(row, (at_us - first_us) / SECOND_US, max(0, at_us - before_us) / SECOND_US)
@@ -82,7 +80,7 @@ def _rows(
         yield from rows
         if not rows:
             return
-        since = stamp_of(rows[-1])
+        since = rows[-1].at
 
 
 def _page(
@@ -93,25 +91,10 @@ def _page(
     with index.reading():
         wanted = Filter(since=since, until=until)
         for row in read_log(index, wanted, attempts=attempts, newest_first=False):
-            if len(found) >= page and stamp_of(row) != stamp_of(found[-1]):
+            if len(found) >= page and row.at != found[-1].at:
                 break
             found.append(row)
     return found
-
-
-def beat_json(beat: Beat) -> dict[str, Any]:
-    """Return the event object as ``tclog log`` prints it, with the time since the first."""
-    row = beat.row
-    if row.commit is not None:
-        record = commit_json(row.commit)
-    else:
-        assert row.attempt is not None  # noqa: S101 - a row is the one or the other
-        won = row.lost_to
-        lost = None if won is None else {
-            "id": won.event.id, "op": won.event.op, "agent": won.event.agent, "version": won.seq,
-        }  # fmt: skip
-        record = attempt_json(row.attempt) | {"lost_to": lost}
-    return record | {"elapsed_s": round(beat.elapsed_s, 6)}
 
 
 # -- what stood at a moment -----------------------------------------------------------------------

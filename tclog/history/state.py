@@ -28,6 +28,10 @@ class Item(NamedTuple):
     chain: ChainId
     shown: Snapshot
 
+    def as_json(self) -> Snapshot:
+        """The object that the command for it prints."""
+        return self.shown
+
 
 def read_state(index: Index, at: Hlc, *, large: bool = True) -> Protocol[list[Item]]:
     """Return everything at a moment, by groups, in byte order of chains within each.

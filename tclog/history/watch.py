@@ -17,6 +17,7 @@ from tclog.clock import Hlc, Stamp, format_us, last_of, parse_us, rfc3339
 from tclog.errors import StoreUnreachable, TclogError, UsageError, WaitTimeout
 from tclog.event import Event, EventId, Version, decode, encode
 from tclog.history.history import History
+from tclog.history.log import Row
 from tclog.history.moments import find_id
 from tclog.index import Commit, Filter
 from tclog.moment import Moment
@@ -245,6 +246,25 @@ class Pace(NamedTuple):
     jitter: Callable[[], float]
     interval_s: float = 1.0
     timeout_s: float | None = None
+
+
+class Watching:
+    """What a watch gives: the events as they come; ``cursor`` says how far it has got."""
+
+    def __init__(self, follower: Follower, pace: Pace, say: Callable[[str], None]) -> None:
+        self._follower = follower
+        self._commits = watch(follower, pace, say)
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """Where it stands: behind the event that it gave last. Keep it to go on there later."""
+        return self._follower.cursor
+
+    def __iter__(self) -> Watching:
+        return self
+
+    def __next__(self) -> Row:
+        return Row(next(self._commits))
 
 
 def watch(follower: Follower, pace: Pace, say: Callable[[str], None]) -> Iterator[Commit]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tclog.log.artifacts import ArtifactOperations
     from tclog.log.barriers import pass_barrier
     from tclog.log.groups import StepOperations
+    from tclog.log.history import HistoryOperations
     from tclog.log.inbox import acknowledge, read_mail, send_message
     from tclog.log.memory import MemoryOperations
     from tclog.log.steps import wait_for_steps
@@ -106,6 +107,21 @@ class Log:
     def close(self) -> None:
         """End the use of this log; every later call of it raises ``UsageError``."""
         self._closed = True
+        if "history" in self.__dict__:
+            self.history.close()
+
+    def check_open(self) -> None:
+        """Refuse to work if this log was closed.
+
+        Raises:
+            UsageError: ``log-closed``.
+        """
+        if self._closed:
+            raise UsageError(
+                f"the log of project {self.project.name} is closed: open it again",
+                code="log-closed",
+                hint="tclog where",
+            )
 
     def twin(self, *, session: str | None = None) -> Log:
         """Return a log of the same project and agent for another thread."""
@@ -133,12 +149,7 @@ class Log:
         Raises:
             UsageError: ``log-closed``.
         """
-        if self._closed:
-            raise UsageError(
-                f"the log of project {self.project.name} is closed: open it again",
-                code="log-closed",
-                hint="tclog where",
-            )
+        self.check_open()
         try:
             return run(guard(self.client, protocol), self.store)  # type: ignore[no-any-return]
         except NotFound as missing:
@@ -188,6 +199,13 @@ class Log:
         from tclog.log.tags import TagOperations
 
         return TagOperations(self)
+
+    @cached_property
+    def history(self) -> HistoryOperations:
+        """What happened, what was so at a moment, and which event made it so."""
+        from tclog.log.history import HistoryOperations
+
+        return HistoryOperations(self, self._cache)
 
     if TYPE_CHECKING:
         send = Method(send_message)

@@ -24,7 +24,7 @@ from cli.conftest import TCLOG, User, earlier_build
 import tclog
 from tclog.clock import HybridClock, parse_us
 from tclog.history.history import History
-from tclog.history.replay import Standing, beat_json, read_beats
+from tclog.history.replay import Standing, read_beats
 from tclog.history.report.messages import read_deliveries
 
 from .looking import Team
@@ -170,9 +170,9 @@ def test_pages_lose_and_repeat_nothing(tmp_path: Path):
         team["alice"].memory.incr("n")
         team[f"a{nth % 3}"].send("alice,bob", "hi")
     index = team.look().index
-    whole = [beat_json(beat) for beat in read_beats(index)]
+    whole = [beat.as_json() for beat in read_beats(index)]
     for page in (1, 2, 7, 1000):
-        assert [beat_json(beat) for beat in read_beats(index, page=page)] == whole
+        assert [beat.as_json() for beat in read_beats(index, page=page)] == whole
     assert len(whole) == len({e["id"] for e in whole}) == 60
 
 
@@ -185,10 +185,10 @@ def test_events_of_one_stamp_stay_together(tmp_path: Path):
             team[name].client.clock = HybridClock(lambda: now_us)
             team[name].memory.incr(name)
     index = team.look().index
-    whole = [beat_json(beat) for beat in read_beats(index)]
+    whole = [beat.as_json() for beat in read_beats(index)]
     assert len({e["hlc"] for e in whole}) < len(whole) == 12
     for page in (1, 2, 4):
-        assert [beat_json(beat) for beat in read_beats(index, page=page)] == whole
+        assert [beat.as_json() for beat in read_beats(index, page=page)] == whole
 
 
 def test_an_empty_project_replays_nothing(tmp_path: Path):

@@ -23,7 +23,7 @@ from support.logs.generate import generate_project
 import tclog
 from tclog.clock import hlc
 from tclog.event import chain_id, event_key, seal_event
-from tclog.history.replay import beat_json, read_beats
+from tclog.history.replay import read_beats
 from tclog.history.report import Wanted, build_report, render_page
 
 from .chromium import Chromium, Page, find_chromium, run_chromium
@@ -340,7 +340,7 @@ def test_an_event_that_makes_no_sense_hides_no_other(tmp_path: Path):
     data = build_report(index, Wanted("p"))
     assert data["counts"]["attempts"] == 4
     assert render_page(data)
-    shown = [beat_json(beat) for beat in read_beats(index, attempts=True)]
+    shown = [beat.as_json() for beat in read_beats(index, attempts=True)]
     assert len(shown) == data["counts"]["events"] + 4
 
 

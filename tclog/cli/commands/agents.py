@@ -60,7 +60,7 @@ def _agents_at(call: Invocation, point: Hlc) -> list[dict[str, Any]]:
     from tclog.history.snapshot import agents_at
     from tclog.index import derived
 
-    history = call.history()
+    history = call.history().fresh()
 
     def read() -> list[dict[str, Any]]:
         with derived.reading(history.index):

@@ -54,7 +54,7 @@ def _carry_out(call: Invocation, asked: Asked) -> dict[str, Any]:
         call.agent()
     asked = asked.fenced(call.fence_of)
     # A point may name what was written since the last one was read.
-    call.look_again()
+    log.history.look_again()
     found = log.run(asked.protocol(log.client, call.point))
     found = getattr(found, "messages", found)
     if isinstance(found, list | tuple) and not hasattr(found, "as_json"):

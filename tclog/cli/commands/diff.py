@@ -21,7 +21,6 @@ from tclog.cli.output import (
 from tclog.event.names import chain_kind, chain_name
 
 if TYPE_CHECKING:
-    from tclog.clock import Hlc
     from tclog.history.diff import Change
 
 EXIT_DIFFERENT = 1
@@ -51,17 +50,9 @@ def diff(
     as a step that became ready. With --exit-code the exit status says, as in git, whether
     there is a difference: 0 for none, 1 for some.
     """
-    from tclog.history.diff import count_changes, read_diff
-    from tclog.index import derived
+    from tclog.history.diff import count_changes
 
-    first, last = _points(call, before, after)
-    history = call.history()
-
-    def read() -> list[Change]:
-        with derived.reading(history.index):
-            return history.run(read_diff(history.index, first, last))
-
-    changes = history.asked(read)
+    changes = call.history(before, after or None).diff(before, after or None)
     if stat:
         _write_stats(call, count_changes(changes))
     elif call.json:
@@ -71,16 +62,6 @@ def diff(
         _write_changes(call, changes, limit)
     if exit_code and changes:
         click.get_current_context().exit(EXIT_DIFFERENT)
-
-
-def _points(call: Invocation, before: str, after: str | None) -> tuple[Hlc, Hlc]:
-    """Read both points; that they are not settled is said once."""
-    from tclog.history.snapshot import END
-
-    points = [call.boundary(before), call.boundary(after) if after else None]
-    given = [point for point in points if point is not None]
-    call.say_settled(max(given))
-    return points[0] or END, points[1] or END
 
 
 def _write_stats(call: Invocation, stats: list[Any]) -> None:
@@ -96,7 +77,7 @@ def _write_changes(call: Invocation, changes: list[Change], limit: int | None) -
     from tclog.cli.descriptions import change_words, line_changes, lines_words
     from tclog.history.rendering import short_id
 
-    index = call.history().index
+    index = call.history().opened().index
     shown = changes[: call.shown(limit)]
     groups: dict[str, list[list[Any]]] = {}
     details: dict[str, list[tuple[str, list[str]]]] = {}

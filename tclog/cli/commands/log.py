@@ -23,7 +23,6 @@ from tclog.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from tclog.history.history import History
     from tclog.history.log import Row
 
 ROWS_AT_ONCE = 500
@@ -75,54 +74,44 @@ def log(
     The order is that of the hybrid logical clock: cause comes before effect, and the events of one
     chain stand in the order of its versions.
     """
-    from tclog.history.log import read_log, read_on
-    from tclog.index import Filter
-
     options.note_op(call, op)
-    history = call.history()
-    wanted = Filter(agent, op, chain, call.boundary(since), call.boundary(until), text or None)
     shown = min(call.shown(limit) or sys.maxsize, sys.maxsize)
-
-    def read() -> list[Row]:
-        with history.index.reading():
-            rows = read_log(history.index, wanted, attempts=attempts, newest_first=not reverse)
-            return list(islice(rows, min(shown, ROWS_AT_ONCE) + 1))
-
-    first = history.asked(read)
-    written = first[:shown]
-    _write(call, history, written, oneline)
-    if len(first) <= min(shown, ROWS_AT_ONCE):
-        return
+    rows = call.history(since, until).log(
+        agent=agent,
+        op=op,
+        chain=chain,
+        text=text,
+        since=since,
+        until=until,
+        attempts=attempts,
+        reverse=reverse,
+        at_once=min(shown, ROWS_AT_ONCE) + 1,
+    )
     # A long log is streamed, so that its first lines come at once and memory stays small.
-    with history.index.reading():
-        rows = read_on(history.index, wanted, written, attempts=attempts, newest_first=not reverse)
-        rest = islice(rows, shown - len(written))
-        while part := list(islice(rest, ROWS_AT_ONCE)):
-            _write(call, history, part, oneline)
-        # Who reads in a pipe has asked for so many and no more.
-        counted = terminal() and not call.json
-        left = sum(1 for _ in islice(rows, COUNTED_MAX + 1)) if counted else 0
+    rest = islice(rows, shown)
+    _write(call, list(islice(rest, ROWS_AT_ONCE)), oneline)
+    while part := list(islice(rest, ROWS_AT_ONCE)):
+        _write(call, part, oneline)
+    # Who reads in a pipe has asked for so many and no more.
+    counted = terminal() and not call.json
+    left = sum(1 for _ in islice(rows, COUNTED_MAX + 1)) if counted else 0
     if left:
         write_more(left if left <= COUNTED_MAX else f"over {COUNTED_MAX}", call.all_rows())
 
 
-def _write(call: Invocation, history: History, rows: list[Row], oneline: bool) -> None:
+def _write(call: Invocation, rows: list[Row], oneline: bool) -> None:
     from tclog.cli.descriptions import event_words
-    from tclog.history.rendering import attempt_json, commit_json, short_ids
+    from tclog.history.rendering import short_ids
 
     if call.json:
         for row in rows:
-            if row.commit is not None:
-                write_json(commit_json(row.commit))
-            elif row.attempt is not None:
-                won = None if row.lost_to is None else _winner(row)
-                write_json(attempt_json(row.attempt) | {"lost_to": won})
+            write_json(row.as_json())
         return
-    ids = short_ids(history.index, [(row.commit or row.attempt).event.id for row in rows])  # type: ignore[union-attr]
+    ids = short_ids(call.history().opened().index, [row.event.id for row in rows])
     cells = []
     for row in rows:
         commit, attempt = row.commit, row.attempt
-        event = (commit or attempt).event  # type: ignore[union-attr]
+        event = row.event
         version: Any = None if commit is None else commit.seq
         what = event_words(event, short=oneline)
         if row.lost_to is not None:
@@ -130,7 +119,7 @@ def _write(call: Invocation, history: History, rows: list[Row], oneline: bool) -
             what = Cell(f"{lost} ({what})") if what else lost
         elif attempt is not None:
             what = Cell(f"not committed ({what})" if what else "not committed")
-        at = (commit or attempt).at[:27]  # type: ignore[union-attr]
+        at = row.at[:27]
         chain = event.chains[0] if commit is None else commit.chain
         op = event.op if commit is not None else f"{event.op} (attempt)"
         cells.append([at, event.agent, op, chain, version, what, ids[event.id]])
@@ -139,14 +128,3 @@ def _write(call: Invocation, history: History, rows: list[Row], oneline: bool) -
             write_line(" ".join(map(one_line, (event_id, agent, op, chain, what))).rstrip())
         return
     write_rows(COLUMNS, cells, now_us=call.now_us(), limit=0)
-
-
-def _winner(row: Row) -> dict[str, Any]:
-    assert row.lost_to is not None  # noqa: S101 - the caller has looked
-    won = row.lost_to
-    return {
-        "id": won.event.id,
-        "op": won.event.op,
-        "agent": won.event.agent,
-        "version": won.seq,
-    }

@@ -26,7 +26,7 @@ def pack(call: Invocation) -> None:
     from tclog.maintenance.pack import pack as make_packs
 
     log = call.log()
-    history = call.open_history()
+    history = call.history().opened()
     with counting(call, "Packing") as progress:
         done = history.asked(
             lambda: log.run(make_packs(log.client, history.index, progress=progress))

@@ -83,15 +83,15 @@ def replay(
             code="no-terminal",
             hint="tclog replay --speed 60",
         )
-    from tclog.history.replay import Standing, read_beats
+    from tclog.history.replay import Standing
 
-    history = call.history()
-    start, end = call.boundary(since), call.boundary(until)
-    beats = read_beats(history.index, since=start, until=end, attempts=attempts, ask=history.asked)
+    looking = call.history(since, until)
+    beats = looking.replay(since=since, until=until, attempts=attempts)
     if speed is None and terminal() and not call.json:
         speed = SPEED
     standing = None
     if terminal() and not call.json:
+        history, end = looking.opened(), looking.boundary(until)
         standing = history.asked(lambda: Standing(history.index, end))
     _play(beats, _Show(call, standing), by_key, speed, pause_max_s)
 
@@ -143,10 +143,8 @@ class _Show:
 
     def beat(self, beat: Beat) -> None:
         """Print one event."""
-        from tclog.history.replay import beat_json
-
         if self._call.json:
-            write_json(beat_json(beat))
+            write_json(beat.as_json())
             return
         cells = _cells(beat)
         if self._standing is None:

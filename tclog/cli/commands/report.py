@@ -44,12 +44,13 @@ def report(
     from tclog.log.outfile import file_to_write
 
     target = None if out == STDIN else file_to_write(out, "report", "run.html")
-    history = call.history()
+    looking = call.history(since, until)
+    history = looking.fresh()
     wanted = Wanted(
         call.log(reader=True).project.name,
         title or None,
-        call.boundary(since),
-        call.boundary(until),
+        looking.boundary(since),
+        looking.boundary(until),
     )
 
     def read() -> dict[str, object]:

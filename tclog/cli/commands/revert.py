@@ -32,11 +32,9 @@ def revert(call: Invocation, id_prefix: str, force: bool, id_key: str | None) ->
     instead.
     """
     from tclog.cli.descriptions import name_of
-    from tclog.history.revert import revert_event
 
-    log = call.log()
-    history = call.history()
-    done = log.run(revert_event(log.client, history.index, id_prefix, force=force, id_key=id_key))
+    call.log()  # whoever writes has a name
+    done = call.history().revert(id_prefix, force=force, id=id_key)
     if not done.written:
         call.note("nothing was written: it is so already")
     what = f"Reverted {done.event.op} of {name_of(done.shown)} by {done.event.agent}"

@@ -29,10 +29,7 @@ def show(call: Invocation, id_prefix: str) -> None:
     The beginning of the id is enough. Shown are its fields, its place, what it changed and what it
     followed.
     """
-    from tclog.history.show import show_id
-
-    history = call.history()
-    found = history.asked(lambda: history.run(show_id(history.index, id_prefix)))
+    found = call.history().show(id_prefix)
     if call.json:
         write_json(found)
         return

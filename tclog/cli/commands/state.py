@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -39,27 +38,12 @@ def state(call: Invocation, at: str | None, limit: int | None) -> None:
     What a step waits for is judged at that moment. With --json these are the very objects that the
     commands for each of them print.
     """
-    from tclog.history.snapshot import END
-    from tclog.history.state import read_state
-
-    point = call.point(at) or END
-    history = call.history()
-
-    def read() -> list[Item]:
-        with history.index.reading():
-            return history.run(read_state(history.index, point, large=call.json))
-
-    # Whatever is made now lives until it is printed: looking for garbage would find none.
-    gc.disable()
-    try:
-        items = history.asked(read)
-    finally:
-        gc.enable()
+    items = call.history(at).state(at, large=call.json)
     if call.json:
         # Ten thousand lines, written one by one, would take as long as finding out what they say.
         lines = io.TextIOWrapper(io.BytesIO(), "utf-8")
         for item in items[: limit or None]:
-            write_json(item.shown, lines)
+            write_json(item.as_json(), lines)
         write_bytes(lines.detach().getvalue())
         return
     _write_state(call, items, limit)

@@ -7,7 +7,6 @@ import click
 from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.invocation import Invocation
-from tclog.cli.progress import counting
 
 
 @operation(
@@ -28,12 +27,11 @@ def sync(call: Invocation, full: bool, rebuild: bool) -> None:
     Each of them does so by itself first. The index is a copy for quick answers, in the user's cache
     folder. It is never the truth and may be deleted at any moment.
     """
-    history = call.open_history()
+    history = call.history()
     if rebuild:
-        history.index.renew()
-    with counting(call, "Reading the log") as progress:
-        done = history.sync(full=full or rebuild, progress=progress)
-    counts = history.index.counts()
+        history.opened().index.renew()
+    done = history.sync(full=full or rebuild)
+    counts = history.opened().index.counts()
     call.emit(
         {"type": "sync", "new_versions": done.versions, "new_attempts": done.attempts, **counts},
         f"{done.versions} new versions; the index holds {counts['events']} events,"

@@ -68,7 +68,7 @@ def tag(
         call.emit(gone.as_json(), f"Deleted tag {name}")
         return
     tags.check_tag_name(name)
-    moment = None if point is None or is_now(point) else call.boundary(point)
+    moment = None if point is None or is_now(point) else call.history(point).boundary(point)
     done = log.run(
         tags.set_tag(
             log.client, name, at=moment, move=move, point=tags.Written(point or "@"), id=id_key
@@ -78,10 +78,7 @@ def tag(
 
 
 def _list(call: Invocation, at: str | None, limit: int | None) -> None:
-    from tclog.log.tags import list_tags
-
-    log = call.log(reader=True)
-    found = log.run(list_tags(log.client, at=call.point(at)))
+    found = call.history(at).tags(at)
     columns = [
         Column("name"),
         Column("moment", "time"),

@@ -37,7 +37,7 @@ def void(call: Invocation, chain: str, number: int, reason: str) -> None:
     from tclog.maintenance.void import void as end
 
     named = check_chain(chain)
-    history = call.history()
+    history = call.history().fresh()
     done = history.run(end(history.client, history.index, named, number, reason))
     history.client.left_out.pop(named, None)
     record = done.as_json()

@@ -20,8 +20,8 @@ from tclog.cli.output import one_line, terminal, write_json, write_line
 from tclog.errors import TclogError, UsageError, to_run
 
 if TYPE_CHECKING:
-    from tclog.history.watch import Cursor, Follower
-    from tclog.index import Commit
+    from tclog.history.log import Row
+    from tclog.history.watch import Cursor, Watching
 
 
 @operation(
@@ -86,62 +86,49 @@ def watch(
     1, and the cursor stays before the event. CMD must not react to its own events: select events
     with --op or --agent.
     """
-    from tclog.history.watch import Follower, Pace
-    from tclog.history.watch import watch as follow
-    from tclog.index import Filter
-
     if interval_s <= 0:
         raise UsageError("the interval is not above 0", hint="tclog watch --interval 1s")
     file = None if cursor_file is None else _CursorFile(Path(call.start, cursor_file))
     options.note_op(call, op)
-    history = call.open_history()
-    history.synced = call.say_left_out
-    follower = Follower(history, Filter(agent, op, chain, None, None, text or None), call.note)
-    _begin(call, follower, since, file)
-    pace = Pace(_pause, time.monotonic, history.client.jitter, interval_s, timeout_s)
-    commits = _saved(follow(follower, pace, call.note), follower, file)
-    before = follower.cursor
+    history = call.history(since)
+    history.opened().synced = call.say_left_out
+    watching = history.watch(
+        since=since,
+        cursor=None if file is None else file.read(),
+        agent=agent,
+        op=op,
+        chain=chain,
+        text=text,
+        interval_s=interval_s,
+        timeout_s=timeout_s,
+        pause=_pause,
+    )
+    if file is not None:
+        # At once: what is committed between this start and the next must not be lost.
+        file.write(watching.cursor)
+    before = watching.cursor
     interrupt: KeyboardInterrupt | None = None
     try:
-        for printed, commit in enumerate(commits, 1):
-            _print(call, follower, commit)
-            interrupt = None if command is None else _run(call, command, commit)
+        for printed, row in enumerate(_saved(watching, file), 1):
+            _print(call, row)
+            interrupt = None if command is None else _run(call, command, row)
             if interrupt is not None or (count is not None and printed >= count):
                 break
     except KeyboardInterrupt as caught:
         # The usual end of a watch, about which there is nothing to say.
         raise click.exceptions.Exit(status_of(caught)) from None
-    if file is not None and follower.cursor != before:
-        file.write(follower.cursor)
+    if file is not None and watching.cursor != before:
+        file.write(watching.cursor)
     if interrupt is not None:
         raise click.exceptions.Exit(status_of(interrupt))
 
 
-def _begin(
-    call: Invocation, follower: Follower, since: str | None, file: _CursorFile | None
-) -> None:
-    from tclog.moment import is_now
-
-    cursor = None if file is None else file.read()
-    if cursor is not None:
-        follower.begin_after(cursor)
-    elif since is None or is_now(since):
-        follower.begin_now()
-    else:
-        follower.begin_at(call.moment(since))
-    if file is not None:
-        # At once: what is committed between this start and the next must not be lost.
-        file.write(follower.cursor)
-
-
-def _saved(
-    commits: Iterator[Commit], follower: Follower, file: _CursorFile | None
-) -> Iterator[Commit]:
+def _saved(watching: Watching, file: _CursorFile | None) -> Iterator[Row]:
     """Keep the cursor when the one who takes the events has done with each."""
-    for commit in commits:
-        yield commit
+    for row in watching:
+        yield row
         if file is not None:
-            file.write(follower.cursor)
+            file.write(watching.cursor)
 
 
 class _CursorFile:
@@ -192,15 +179,16 @@ def _pause(seconds: float) -> None:
         raise BrokenPipeError
 
 
-def _print(call: Invocation, follower: Follower, commit: Commit) -> None:
+def _print(call: Invocation, row: Row) -> None:
     from tclog.cli.descriptions import event_words
-    from tclog.history.rendering import commit_json, short_id
+    from tclog.history.rendering import short_id
 
     if call.json:
-        write_json(commit_json(commit))
+        write_json(row.as_json())
         return
-    event = commit.event
-    found = short_id(follower.history.index, event.id)
+    event, commit = row.event, row.commit
+    assert commit is not None  # noqa: S101 - a watch gives what is committed
+    found = short_id(call.history().opened().index, event.id)
     place = f"{commit.chain} {commit.seq}" if terminal() else f"{commit.chain}\t{commit.seq}"
     cells = (f"{commit.at[:27]}", event.agent, event.op, place, event_words(event), found)
     if terminal():
@@ -210,16 +198,15 @@ def _print(call: Invocation, follower: Follower, commit: Commit) -> None:
         write_line("\t".join(one_line(cell) if cell is not place else cell for cell in cells))
 
 
-def _run(call: Invocation, command: str, commit: Commit) -> KeyboardInterrupt | None:
+def _run(call: Invocation, command: str, row: Row) -> KeyboardInterrupt | None:
     """Run the command for an event; if it succeeded, return a signal that came meanwhile."""
     import tempfile
 
     import orjson
 
     from tclog.cli.child import Child
-    from tclog.history.rendering import commit_json
 
-    record: Mapping[str, Any] = commit_json(commit)
+    record: Mapping[str, Any] = row.as_json()
     more = {
         f"TCLOG_EVENT_{name.upper()}": str(record[name])
         for name in ("id", "op", "agent", "chain", "version", "at")

@@ -1,4 +1,4 @@
-"""Starting and ending fast: an agent runs thousands of commands, each of a tenth of a second.
+"""Starting and ending fast: an agent runs thousands of commands, and waits for each.
 
 Most of a command's time goes into loading modules, so every trick here is about those. Each line
 says what the trick saves of a ``tclog memory get``, which takes 35 ms of CPU time (Python 3.11):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 
+from tclog.cli import commands
 from tclog.cli.app import COMMANDS, HIDDEN, Example, Group, root
 
 from .conftest import User
@@ -60,6 +63,20 @@ def test_the_list_of_commands_says_what_each_says_of_itself(name: str):
     command = command_at((name,))
     assert (command.help or "").splitlines()[0] == text
     assert command.hidden == (name in HIDDEN)
+
+
+def test_each_command_is_alone_in_the_file_of_its_name():
+    folder = Path(commands.__file__).parent
+    files = {path.relative_to(folder) for path in folder.rglob("*.py")} - {Path("__init__.py")}
+    found = {}
+    for file in files:
+        parts = [part for part in file.with_suffix("").parts if part != "__init__"]
+        held = vars(importlib.import_module(".".join([commands.__name__, *parts]))).values()
+        name = parts[-1].rstrip("_").replace("_", "-")
+        (found[file],) = [one for one in held if isinstance(one, Example) and one.name == name]
+        assert (*(part.rstrip("_").replace("_", "-") for part in parts),) in PATHS
+    assert len(set(map(id, found.values()))) == len(files)
+    assert set(map(id, found.values())) == {id(command_at(path)) for path in PATHS if path}
 
 
 def test_every_option_has_help():

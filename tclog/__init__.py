@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tclog.version import __version__
 
 if TYPE_CHECKING:
-    from tclog.chain.results import Agent, Artifact, Barrier, Memory, Message, Step
+    from tclog.chain.results import Agent, Artifact, Barrier, Memory, Message, Step, Tag
     from tclog.errors import (
         BadName,
         BadValue,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         UsageError,
         WaitTimeout,
     )
+    from tclog.log.holding import Hold
     from tclog.log.log import Log
     from tclog.log.opening import open_log as open  # noqa: A004 - as in tclog.open(...)
 
@@ -47,6 +48,7 @@ __all__ = [
     "Damaged",
     "Forked",
     "FormatNewer",
+    "Hold",
     "Log",
     "Memory",
     "Message",
@@ -61,6 +63,7 @@ __all__ = [
     "StoreMissing",
     "StoreUnfit",
     "StoreUnreachable",
+    "Tag",
     "TclogError",
     "UsageError",
     "WaitTimeout",
@@ -68,7 +71,7 @@ __all__ = [
     "open",
 ]
 
-_RESULTS = ("Agent", "Artifact", "Barrier", "Memory", "Message", "Step")
+_RESULTS = ("Agent", "Artifact", "Barrier", "Memory", "Message", "Step", "Tag")
 
 
 def __getattr__(name: str) -> Any:
@@ -76,6 +79,8 @@ def __getattr__(name: str) -> Any:
 
     if name == "open":
         return import_module("tclog.log.opening").open_log
+    if name == "Hold":
+        return import_module("tclog.log.holding").Hold
     if name == "Log":
         return import_module("tclog.log.log").Log
     if name in _RESULTS:

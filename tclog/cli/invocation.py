@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tclog import config
 from tclog.cli import output
-from tclog.errors import StoreMissing, TclogError, UsageError, quote, to_run
+from tclog.errors import TclogError, UsageError, quote, to_run
 
 if TYPE_CHECKING:
     from tclog.clock import Hlc
@@ -192,20 +192,12 @@ class Invocation:
             StoreMissing: its folder does not: a disk that is not mounted, perhaps.
         """
         from tclog.cli.interrupt import raise_again
-        from tclog.store import kind_of, open_store
+        from tclog.store import check_there, open_store
 
         raise_again()
         store = open_store(location, self.environ, create=create)
-        if create:
-            return store
-        folder = kind_of(location.url).folder(location)
-        if folder is not None and not os.path.isdir(folder):
-            source = self.config.store.source
-            if source == "flag":  # or an argument: the words that were typed
-                said, hint = "", to_run("ls -ld", folder)
-            else:
-                said, hint = f", the store from {source}", "tclog where"
-            raise StoreMissing(f"there is no folder {folder}{said}", hint=hint)
+        if not create:
+            check_there(location, self.config.store.source)
         return store
 
     def _project(self, location: Location, store: Store) -> Project:

@@ -19,7 +19,7 @@ from tclog.log.project import (
     create_project,
     read_project,
 )
-from tclog.store import Location, open_store, reached
+from tclog.store import Location, check_there, open_store, reached
 from tclog.store.base import Store
 
 
@@ -69,6 +69,7 @@ def open_log(
     """
     flags = config.Flags(agent=agent, project=project)
     location = None if url is None else Location(os.fspath(url), project or config.PROJECT_DEFAULT)
+    found = None
     if location is None or agent is None:
         found = config.load(flags, os.environ, config.working_folder())
         agent = config.need_agent(found, "agent=NAME")
@@ -79,6 +80,8 @@ def open_log(
     said = {name: value for name, value in said.items() if value is not None}
     location = location._replace(said={**location.said, **said})
     location = reached(location, os.environ)
+    if found is not None and url is None and not create:
+        check_there(location, found.store.source)
     store = open_store(location, os.environ)
     made = _found(location, store, create=create)
     folder = None if cache is None else os.path.join(cache, location.digest(made.id))  # noqa: PTH118

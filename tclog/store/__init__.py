@@ -6,10 +6,11 @@ rest of the package asks the ``Kind`` of a location, or the ``Store``, what it c
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tclog.errors import UsageError
+from tclog.errors import StoreMissing, UsageError, to_run
 
 if TYPE_CHECKING:
     from tclog.store.base import Kind, Store
@@ -164,3 +165,23 @@ def open_store(
         create: whether what can be made without asking, a folder, is made by the first write.
     """
     return kind_of(location.url).open(location, environ or {}, create=create)
+
+
+def check_there(location: Location, source: str) -> None:
+    """Refuse a store whose folder is missing: its disk is not mounted, perhaps.
+
+    Args:
+        location: where it should be.
+        source: what names it; ``flag`` for the words that were typed.
+
+    Raises:
+        StoreMissing: there is no such folder.
+    """
+    folder = kind_of(location.url).folder(location)
+    if folder is None or os.path.isdir(folder):  # noqa: PTH112 - loading pathlib costs
+        return
+    if source == "flag":
+        said, hint = "", to_run("ls -ld", folder)
+    else:
+        said, hint = f", the store from {source}", "tclog where"
+    raise StoreMissing(f"there is no folder {folder}{said}", hint=hint)

@@ -93,13 +93,15 @@ def test_a_bucket_is_reached_as_the_configuration_says(bucket: User):
         tclog.open(region="no region")  # an argument goes before the file
 
 
-@pytest.mark.parametrize("missing", ["project", "agent"])
+@pytest.mark.parametrize("missing", ["project", "agent", "store"])
 def test_a_program_is_told_what_is_missing(project: User, missing: str):
     if missing == "project":
         (project.work / ".tclog" / "config.toml").unlink()
         (project.work / ".tclog" / "store").rename(project.folder / "store")
         (project.work / ".tclog" / ".gitignore").unlink()
         (project.work / ".tclog").rmdir()
+    elif missing == "store":  # its disk is not mounted, perhaps
+        (project.work / ".tclog" / "store").rename(project.folder / "store")
     else:
         del project.environ["TCLOG_AGENT"]
     refused = project("memory", "set", "k", "v", "--json")

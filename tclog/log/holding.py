@@ -1,9 +1,11 @@
 """Holding a step while work goes on: ``log.steps.hold`` for a block, ``tclog exec`` for a command.
 
 Invariant: a claim counts as lost once a renewal is refused, or once the lease may have ended
-without one, and stays lost. The end of a lease is counted on this machine's clock (``now_s``) from
-*before* the claim or the last renewal that succeeded was sent. So it is never later than the end by
-the store's clock.
+without one. What was called lost stays lost. A renewal that succeeds late proves that nobody held
+the step meanwhile: the token is the same. A claim that nothing has called lost goes on then.
+
+The end of a lease is counted on this machine's clock (``now_s``) from *before* the claim or the
+last renewal that succeeded was sent. So it is never later than the end by the store's clock.
 """
 
 from __future__ import annotations

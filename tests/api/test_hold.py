@@ -196,6 +196,16 @@ def test_a_lease_that_may_have_ended_counts_as_lost(team: Team) -> None:
     assert team.log("bob").steps.show("build").state == "claimed", "nobody else has it by now"
 
 
+def test_a_late_renewal_proves_that_nobody_held_the_step_meanwhile(team: Team) -> None:
+    """The token is the same; had another agent claimed the step, the renewal would be refused."""
+    alice = team.log("alice")
+    with team.hold(alice) as claim:
+        team.now_s += LEASE_S + 1
+        assert claim._keeper.renew() == LEASE_S / 3
+        claim.check()
+    assert alice.steps.show("build").state == "complete"
+
+
 def test_each_renewal_counts_from_before_it_was_sent(team: Team) -> None:
     """The answer may take long; the lease began when the store took the renewal, or later."""
     alice = team.log("alice")

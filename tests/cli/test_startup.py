@@ -30,8 +30,9 @@ HOT = [line.split() for line in DOMAIN]
 # What no hot command needs, except where it says so.
 ELSEWHERE = {
     "tclog.chain.combine", "tclog.cli.files", "tclog.cli.operations", "tclog.history",
-    "tclog.index", "tclog.maintenance", "tclog.moment", "tclog.store.memory", "tclog.store.probe",
-    "tclog.sync", "tclog.testing",
+    "tclog.index", "tclog.log.history", "tclog.log.holding", "tclog.log.opening",
+    "tclog.maintenance", "tclog.moment", "tclog.store.memory", "tclog.store.probe", "tclog.sync",
+    "tclog.testing",
 }  # fmt: skip
 LOADS = {
     "inbox": {"tclog.moment"},  # its --timeout has a default

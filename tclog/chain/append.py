@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep, settled
-from tclog.chain.fold import place_after, state_of
+from tclog.chain.fold import place_after, rules_of, state_of
 from tclog.chain.once import Once, bind_once, find_once
 from tclog.chain.race import Decide, Race, Sealed, write_event
 from tclog.chain.read import accept, read_broadcasts, read_head, read_newest, read_on, read_onward
@@ -33,7 +33,7 @@ from tclog.clock import SECOND_US, Hlc, parse_us
 from tclog.domain.content import Blob
 from tclog.domain.decision import Decision, Draft, Place
 from tclog.errors import NotFound, Refused, StoreUnreachable
-from tclog.event import ChainId, Event, Version, blob_key, chain_kind
+from tclog.event import ChainId, Event, Version, blob_key
 from tclog.store.base import Found, Keep
 
 RACES_MAX = 10_000
@@ -227,12 +227,9 @@ def _version(race: Race, head: Version | None, state: Any, place: Place) -> Prot
     events = (race.sealed.event,)
     if race.changes:
         check_effect(chain, state, events[0], place)
-    if chain_kind(chain) == "memory":
-        from tclog.domain.memory import blobs_of
-
-        spilled = blobs_of(state, events[0])
-        if spilled:
-            settled((yield tuple(Keep(blob_key(blob.hash), blob.data) for blob in spilled)))
+    spilled = rules_of(chain).spilled(state, events[0])
+    if spilled:
+        settled((yield tuple(Keep(blob_key(blob.hash), blob.data) for blob in spilled)))
     at = Hlc(place.at) if place.at else None
     merge = merge_of(state, race.broadcasts)
     return seal_next(client, chain, head, place, events, merge, at=at)

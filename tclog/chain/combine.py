@@ -51,6 +51,7 @@ from tclog.chain.resolve import resolve
 from tclog.chain.seal import EVENT_AGE_MAX_S, is_old, merge_of, seal_next
 from tclog.chain.settle import settle
 from tclog.clock import SECOND_US, Hlc, parse_us, stamp
+from tclog.domain import misfit
 from tclog.errors import (
     OutcomeUnknown,
     StoreDenied,
@@ -74,7 +75,6 @@ from tclog.event import (
     pending_key_parts,
     slot_key,
 )
-from tclog.event.bodies import misfit
 from tclog.store.base import Delete, Entry, Found, Get, Keep, List, Put
 
 BATCH_MAX = 256

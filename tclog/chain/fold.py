@@ -2,84 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from tclog.domain.decision import Place
-from tclog.errors import UPGRADE, Damaged, FormatNewer
-from tclog.event import VOID, ChainId, Event, Version, chain_kind, encode
-from tclog.event.bodies import misfit, misfit_state
-
-
-class Rules(NamedTuple):
-    """The rules of one kind of chain.
-
-    ``stamped``: each version records the store's stamp of the one before (leases rest on it).
-    ``rest`` folds a version without events.
-    """
-
-    empty: Any
-    evolve: Callable[[Any, Event, Place], Any]
-    pack: Callable[[Any, Sequence[Event]], Mapping[str, Any]]
-    unpack: Callable[[Mapping[str, Any], Sequence[Event]], Any]
-    ops: frozenset[str]
-    stamped: bool = False
-    rest: Callable[[Any, Place], Any] = lambda state, place: state  # noqa: ARG005 - one shape
+from tclog.domain import kind_of, misfit, misfit_state
+from tclog.domain.decision import Kind, Place
+from tclog.errors import Damaged
+from tclog.event import ALL, VOID, ChainId, Event, Version, chain_kind, encode
 
 
-_RULES: dict[str, Rules] = {}
+def rules_of(chain: ChainId) -> Kind:
+    """Return the rules of a chain's kind."""
+    return kind_of(chain_kind(chain))
 
 
-def rules_of(chain: ChainId) -> Rules:
-    """Return the rules of a chain's kind; its module is loaded when first needed."""
-    kind = chain_kind(chain)
-    return _RULES.get(kind) or _RULES.setdefault(kind, _load(kind))
-
-
-def _load(kind: str) -> Rules:
-    match kind:
-        case "memory":
-            from tclog.domain import memory as m
-
-            ops = {"memory.set", "memory.delete", "memory.incr", "memory.append"}
-            return Rules(m.EMPTY, m.evolve, m.pack, m.unpack, frozenset(ops))
-        case "step":
-            from tclog.domain import steps as s
-
-            names = "add withdraw claim takeover move renew note release complete reopen"
-            ops = {f"step.{name}" for name in names.split()}
-            return Rules(s.EMPTY, s.evolve, s.pack, s.unpack, frozenset(ops), True, s.rest)
-        case "inbox":
-            from tclog.domain import inbox as i
-
-            return Rules(i.EMPTY, i.evolve, i.pack, i.unpack, frozenset({"message.send"}))
-        case "read":
-            from tclog.domain import inbox as i
-
-            ops = {"message.ack"}
-            return Rules(i.READ_EMPTY, i.evolve_ack, i.pack_read, i.unpack_read, frozenset(ops))
-        case "barrier":
-            from tclog.domain import barriers as b
-
-            ops = {"barrier.arrive", "barrier.leave"}
-            return Rules(b.EMPTY, b.evolve, b.pack, b.unpack, frozenset(ops))
-        case "artifact":
-            from tclog.domain import artifacts as a
-
-            return Rules(a.EMPTY, a.evolve, a.pack, a.unpack, frozenset({"artifact.put"}))
-        case "agent":
-            from tclog.domain import agents as g
-
-            return Rules(g.EMPTY, g.evolve, g.pack, g.unpack, frozenset({"agent.join"}))
-        case "tag":
-            from tclog.domain import tags as t
-
-            return Rules(t.EMPTY, t.evolve, t.pack, t.unpack, frozenset({"tag.set", "tag.delete"}))
-        case "pack":
-            from tclog.domain import packs as p
-
-            return Rules(p.EMPTY, p.evolve, p.pack, p.unpack, frozenset({"pack.add", "pack.floor"}))
-    raise FormatNewer(f"chains of the kind {kind!r} need a later release", hint=UPGRADE)
+def takes_in(chain: ChainId) -> bool:
+    """Whether a chain takes broadcasts in; their own chain does not."""
+    return chain != ALL and rules_of(chain).merge is not None
 
 
 def state_of(chain: ChainId, head: Version | None) -> Any:
@@ -109,15 +48,20 @@ def fold(
 ) -> Any:
     """Fold one version's merge and events onto the state before it."""
     if merge is not None:
-        from tclog.domain import inbox
-
-        state = inbox.merge(state, merge["through"], merge["count"])
+        state = merged(chain, state, merge)
     if not events:
         return rules_of(chain).rest(state, place)
     for index, event in enumerate(events):
         at = place if index == place.index else place._replace(index=index)
         state = evolve(chain, state, event, at)
     return state
+
+
+def merged(chain: ChainId, state: Any, merge: Mapping[str, Any]) -> Any:
+    """Fold the broadcasts that a version takes in."""
+    take = rules_of(chain).merge
+    assert take is not None, f"{chain} takes no broadcasts in"  # noqa: S101 - decoding refuses these
+    return take(state, merge["through"], merge["count"])
 
 
 def evolve(chain: ChainId, state: Any, event: Event, place: Place) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, settled
+from tclog.chain.fold import takes_in
 from tclog.chain.once import Once
 from tclog.chain.read import known_broadcasts, read_broadcasts, read_on
 from tclog.chain.seal import EVENT_AGE_MAX_S, is_old, misleads, seal_draft
@@ -14,7 +15,7 @@ from tclog.chain.trust import stamp_of_put
 from tclog.clock import Stamp
 from tclog.domain.content import Blob
 from tclog.domain.decision import Decision, Draft, Place, Unchanged
-from tclog.event import ALL, ChainId, Event, Version, blob_key, chain_kind, event_key, slot_key
+from tclog.event import ALL, ChainId, Event, Version, blob_key, event_key, slot_key
 from tclog.store.base import Get, Keep, Stat
 
 Decide = Callable[[Any, Place], Decision]
@@ -49,7 +50,7 @@ class Race:
         self.once = once
         self.sealed = sealed
         self.broadcasts: Version | None = None
-        self.merges = chain_kind(chain) == "inbox" and chain != ALL
+        self.merges = takes_in(chain)
         self.looked = not self.merges
         self.placed = sealed is not None
         # Whether the proposal changes the state; if not, it only binds the idempotency key.

@@ -14,6 +14,7 @@ from tclog.chain.fold import fold, is_ignored, last_txn_after, place_after, rule
 from tclog.chain.remembered import Remembered
 from tclog.chain.trust import look
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Hlc, Stamp, parse_us
+from tclog.domain import misfit_body
 from tclog.domain.decision import Draft, Place
 from tclog.errors import BadValue, Refused, StoreUnreachable
 from tclog.event import (
@@ -29,7 +30,6 @@ from tclog.event import (
     validate_new_chain,
     why_odd,
 )
-from tclog.event.bodies import misfit_body
 from tclog.store.base import Stat
 
 # Sync looks for an event among those named by times not long before it was committed.

@@ -13,9 +13,9 @@ from tclog.chain.drive import Protocol
 from tclog.chain.fold import state_of
 from tclog.chain.results import Artifact, Barrier, Memory, Message, Step, Tag
 from tclog.clock import Hlc, format_us, parse_us, rfc3339
+from tclog.domain import counting
 from tclog.errors import StoreError
 from tclog.event import Event, Version, chain_name
-from tclog.event.bodies import counting
 
 if TYPE_CHECKING:
     from tclog.domain import artifacts, steps

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol, Sleep, settled, together
+from tclog.chain.fold import takes_in
 from tclog.chain.judge import mark_of
 from tclog.chain.once import Once, bind_once, stands_for
 from tclog.chain.read import accept, read_head, read_range, read_version
@@ -50,7 +51,6 @@ from tclog.event import (
     Event,
     Version,
     blob_key,
-    chain_kind,
     event_key,
 )
 from tclog.store.base import Found, Keep
@@ -217,7 +217,7 @@ class _Transaction:
                 f" not {len(view.chains)}",
                 code="bad-count",
             )
-        if ALL in view.chains and any(_takes_in(chain) for chain in view.chains):
+        if ALL in view.chains and any(takes_in(chain) for chain in view.chains):
             raise UsageError(
                 "a transaction sends to @all or to agents by name, not both: which of the messages"
                 " is first would not be the same in all inboxes",
@@ -397,10 +397,6 @@ def _settled(client: Client, version: Version) -> Protocol[_Outcome]:
         return (yield from settle(client, version))
     except (StoreError, OutcomeUnknown) as error:
         return error
-
-
-def _takes_in(chain: ChainId) -> bool:
-    return chain_kind(chain) == "inbox" and chain != ALL
 
 
 def _read_back(client: Client, txn: Mapping[str, Any]) -> Protocol[Transacted]:

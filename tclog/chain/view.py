@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
-from tclog.chain.fold import evolve, place_after, state_of
+from tclog.chain.fold import evolve, merged, place_after, rules_of, state_of, takes_in
 from tclog.chain.read import read_broadcasts, read_head, read_newest
 from tclog.chain.seal import check_effect, merge_of, refusing, seal_draft
 from tclog.domain.content import Blob
 from tclog.domain.decision import Decision, Draft, Place
 from tclog.errors import NotFound, Refused, UsageError
-from tclog.event import ALL, ChainId, Event, Version, chain_kind
+from tclog.event import ChainId, Event, Version
 
 Decide = Callable[[Any, Place], Decision]
 
@@ -83,12 +83,10 @@ class View:
             head = yield from self._head(chain)
             state = state_of(chain, head)
             merge = None
-            if chain_kind(chain) == "inbox" and chain != ALL:
-                from tclog.domain import inbox
-
+            if takes_in(chain):
                 merge = merge_of(state, (yield from read_broadcasts(self.client)))
                 if merge is not None:
-                    state = inbox.merge(state, merge["through"], merge["count"])
+                    state = merged(chain, state, merge)
             known = self.chains[chain] = Chain(head, state, merge)
         return known.state, known.place._replace(index=len(known.events))
 
@@ -131,10 +129,7 @@ class View:
 
     def _fold(self, chain: ChainId, event: Event) -> None:
         found = self.chains[chain]
-        if chain_kind(chain) == "memory":
-            from tclog.domain.memory import blobs_of
-
-            self.blobs += blobs_of(found.state, event)
+        self.blobs += rules_of(chain).spilled(found.state, event)
         place = found.place._replace(index=len(found.events))
         check_effect(chain, found.state, event, place)
         found.state = evolve(chain, found.state, event, place)

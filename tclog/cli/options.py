@@ -200,11 +200,12 @@ def note_op(call: Invocation, pattern: str | None) -> None:
     """Note a pattern that no op of this release matches; a later one may have more."""
     from fnmatch import fnmatchcase
 
-    from tclog.event.bodies import BODIES
+    from tclog.domain import body_schemas
     from tclog.log.nearby import meant, nearest
 
-    if pattern is not None and not any(fnmatchcase(op, pattern) for op in BODIES):
-        call.note(f"no known op matches {pattern}{meant(nearest(pattern, BODIES))}")
+    ops = body_schemas()
+    if pattern is not None and not any(fnmatchcase(op, pattern) for op in ops):
+        call.note(f"no known op matches {pattern}{meant(nearest(pattern, ops))}")
 
 
 class StoreArgument(NamedTuple):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tclog.domain.decision import Decision, Draft, Place, Unchanged
+from tclog.domain.decision import Decision, Draft, Kind, NoWayBack, Op, Place, Unchanged
+from tclog.event.bodies import body
+from tclog.event.envelopes import struct
 from tclog.event.records import Event
 
 
@@ -71,3 +73,33 @@ def last_seen(events: Sequence[Event]) -> dict[str, Seen]:
                 event.agent, event.at, event.op, event.record["host"], event.session
             )
     return seen
+
+
+OPS = {
+    "agent.join": Op(
+        body(),
+        lambda event: f"on {event.record['host']}",
+        NoWayBack("an agent cannot be removed from the past", lambda *_: "tclog agents"),
+        common=True,
+    )
+}
+KINDS = {
+    "agent": Kind(
+        EMPTY,
+        decide,
+        evolve,
+        pack,
+        unpack,
+        struct(
+            "",
+            host={"type": "string", "maxLength": 255},
+            joined={"type": "boolean"},
+            session={"type": "string", "maxLength": 200},
+        ),
+        OPS,
+        group="agents",
+        # The file of an agent holds its claims, which its own chain does not know.
+        file="",
+        tallied=False,
+    )
+}

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tclog.domain.decision import Decision, Draft, Place
+from tclog.domain.decision import (
+    Decision,
+    Draft,
+    Kind,
+    NoWayBack,
+    Op,
+    Past,
+    Place,
+    Unchanged,
+    Undo,
+)
+from tclog.errors import to_run
+from tclog.event.bodies import SIZED, body
+from tclog.event.envelopes import ref, struct
 from tclog.event.ids import BlobHash
 from tclog.event.records import Event
 
@@ -52,3 +65,37 @@ def pack(state: State, events: Sequence[Event]) -> Mapping[str, Any]:  # noqa: A
 def unpack(packed: Mapping[str, Any], events: Sequence[Event]) -> State:  # noqa: ARG001 - one shape for all
     """Read what ``pack`` wrote."""
     return State(packed.get("blob"), packed.get("size", 0), packed.get("step"))
+
+
+def _undo(past: Past) -> Undo | NoWayBack:
+    before: State = past.before
+    if before.blob is None:
+        return NoWayBack(
+            "there was no version before, and artifacts are kept",
+            lambda _, name: to_run("tclog artifact history", name),
+        )
+    put = Draft("artifact.put", pack(before, ()))
+    return lambda now, _: Unchanged(put) if now == before else put
+
+
+OPS = {
+    "artifact.put": Op(
+        body("blob size", **SIZED, step=ref("step")),
+        lambda event: f"{event.body.get('size')} bytes, {str(event.body.get('blob'))[:12]}",
+        _undo,
+    )
+}
+KINDS = {
+    "artifact": Kind(
+        EMPTY,
+        decide,
+        evolve,
+        pack,
+        unpack,
+        struct("", **SIZED, step=ref("step")),
+        OPS,
+        group="artifacts",
+        file="artifacts/{}.json",
+        tallied=True,
+    )
+}

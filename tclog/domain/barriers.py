@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tclog.domain.decision import Decision, Draft, Place, Unchanged
-from tclog.errors import Refused
+from tclog.domain.decision import (
+    Decision,
+    Draft,
+    Kind,
+    NoWayBack,
+    Op,
+    Place,
+    Unchanged,
+    silent,
+)
+from tclog.errors import Refused, to_run
+from tclog.event.bodies import body
+from tclog.event.envelopes import array, counted, ref, struct
 from tclog.event.records import Event
 
 PARTIES_MAX = 1000
@@ -88,3 +99,45 @@ def pack(state: State, events: Sequence[Event]) -> Mapping[str, Any]:  # noqa: A
 def unpack(packed: Mapping[str, Any], events: Sequence[Event]) -> State:  # noqa: ARG001 - one shape for all
     """Read what ``pack`` wrote."""
     return State(packed["generation"], packed["parties"], tuple(packed["arrived"]))
+
+
+def _show(event: Event, _: str) -> str:
+    return to_run("tclog show", event.id[:12])
+
+
+def _has_arrived(state: State, event: Event) -> bool:
+    return event.agent in state.arrived and bool(state.parties == event.body["parties"])
+
+
+OPS = {
+    "barrier.arrive": Op(
+        body("parties", parties=counted(1, PARTIES_MAX)),
+        lambda event: f"of {event.body.get('parties')}",
+        NoWayBack("others may have gone on because of it", _show),
+        is_idle=_has_arrived,
+    ),
+    "barrier.leave": Op(
+        body("generation", generation=counted(1)),
+        silent,
+        NoWayBack("only the agent itself can arrive again", _show),
+    ),
+}
+KINDS = {
+    "barrier": Kind(
+        EMPTY,
+        decide,
+        evolve,
+        pack,
+        unpack,
+        struct(
+            "arrived generation parties",
+            arrived=array(ref("agent"), PARTIES_MAX, uniqueItems=True),
+            generation=counted(1),
+            parties=counted(0, PARTIES_MAX),
+        ),
+        OPS,
+        group="barriers",
+        file="barriers/{}.json",
+        tallied=False,
+    )
+}

@@ -140,3 +140,15 @@ def content_size(content: Content) -> int:
         return blobs
     value = content["value"]
     return blobs + len(value.encode() if content["type"] == "text" else encode(value))
+
+
+def words_of(content: Content) -> str:
+    """Return a value as text for people; of one in a blob only its size."""
+    if "blob" in content:
+        return f"({content_size(content)} bytes)"
+    value = inline_value(content)
+    if isinstance(value, str):
+        return value
+    import orjson
+
+    return orjson.dumps(value).decode()

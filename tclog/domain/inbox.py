@@ -11,8 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tclog.domain.decision import Decision, Draft, Place, Unchanged
+from tclog.domain.content import words_of
+from tclog.domain.decision import Decision, Draft, Kind, NoWayBack, Op, Place, Unchanged
+from tclog.errors import to_run
 from tclog.event import ALL
+from tclog.event.bodies import SHORT, body
+from tclog.event.envelopes import array, ref, struct
 from tclog.event.records import VOID, Event
 
 
@@ -151,3 +155,81 @@ def join(ranges: Iterable[Range], more: Iterable[Range]) -> tuple[Range, ...]:
         else:
             joined.append((first, last))
     return tuple(joined)
+
+
+# -- what the other layers ask --------------------------------------------------------------------
+
+
+def _words_of_send(event: Event) -> str:
+    body = event.body
+    return f"to {', '.join(body.get('to', []))}: {words_of(body.get('text', {}))}"
+
+
+def _words_of_ack(event: Event) -> str:
+    ranges = event.body.get("ranges", [])
+    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in ranges)
+
+
+def _backward(body: Mapping[str, Any]) -> str | None:
+    backward = any(first > last for first, last in body["ranges"])
+    return ".ranges has one that ends before it begins" if backward else None
+
+
+_SEND = Op(
+    body(
+        "text to",
+        answer=SHORT,
+        choices=array(SHORT, 20),
+        deadline=ref("stamp"),
+        intent={"enum": ["ack", "inform", "request"]},
+        reply_to={"type": "string", "maxLength": 200},
+        step=ref("step"),
+        text=ref("text"),
+        thread={"type": "string", "maxLength": 200},
+        to=array(ref("recipient"), 100, minItems=1, uniqueItems=True),
+        urgent={"type": "boolean"},
+    ),
+    _words_of_send,
+    NoWayBack(
+        "a sent message cannot be taken back; send another with --reply-to",
+        lambda event, _: to_run("tclog show", event.id[:12]),
+    ),
+    common=True,
+)
+_ACK = Op(
+    body("ranges", ranges=ref("ranges"), version=ref("before")),
+    _words_of_ack,
+    NoWayBack(
+        "an acknowledged message stays acknowledged; it can be shown again",
+        lambda *_: "tclog inbox --all",
+    ),
+    common=True,
+    misfit=_backward,
+)
+KINDS = {
+    "inbox": Kind(
+        EMPTY,
+        decide,
+        evolve,
+        pack,
+        unpack,
+        struct("", all_count=ref("count"), all_version=ref("before"), count=ref("count")),
+        {"message.send": _SEND},
+        group="inboxes",
+        file="inboxes/{}/inbox.json",
+        tallied=False,
+        merge=merge,
+    ),
+    "read": Kind(
+        READ_EMPTY,
+        decide_ack,
+        evolve_ack,
+        pack_read,
+        unpack_read,
+        struct("", ranges=ref("ranges"), version=ref("before")),
+        {"message.ack": _ACK},
+        group="inboxes",
+        file="inboxes/{}/read.json",
+        tallied=False,
+    ),
+}

@@ -18,10 +18,23 @@ from tclog.domain.content import (
     append_text,
     content_size,
     inline_value,
+    words_of,
 )
-from tclog.domain.decision import Decision, Draft, Place, Unchanged
-from tclog.errors import BadValue, Refused
-from tclog.event.bodies import misfit_body
+from tclog.domain.decision import (
+    Decision,
+    Draft,
+    Kind,
+    Op,
+    Past,
+    Place,
+    Unchanged,
+    Undo,
+    silent,
+)
+from tclog.errors import BadValue, Refused, to_run
+from tclog.event.bodies import TEXT, body
+from tclog.event.canonical import encode
+from tclog.event.envelopes import check_of, counted, ref, struct
 from tclog.event.records import Event
 
 INTEGER_MAX = 2**63 - 1
@@ -215,10 +228,75 @@ def unpack(packed: Mapping[str, Any], events: Sequence[Event]) -> State:
     if "in" in packed:
         index = packed["in"]
         sets = index < len(events) and events[index].op == "memory.set"
-        if not sets or misfit_body("memory.set", events[index].body) is not None:
+        if not sets or check_of("content")(events[index].body) is not None:
             raise ValueError("in points at no event that sets a value")
         return State(events[index].body)
     return State(packed.get("content"))
+
+
+def _undo(past: Past) -> Undo:
+    content: Content | None = past.before.content
+
+    def restore(now: State, place: Place) -> Decision:
+        expect = {"version": place.base}
+        if content is None:
+            delete = Draft("memory.delete", {}, expect)
+            return Unchanged(delete) if now.content is None else delete
+        plain = _plain(content)
+        undo = Draft("memory.set", plain, expect)
+        # Not the values themselves: to Python true is 1.
+        same = now.content is not None and encode(_plain(now.content)) == encode(plain)
+        return Unchanged(undo) if same else undo
+
+    return restore
+
+
+def _plain(content: Content) -> Content:
+    return {key: value for key, value in content.items() if key != "reverts"}
+
+
+def _words_of_incr(event: Event) -> str:
+    by = event.body["by"]
+    return f"{by:+d}" if isinstance(by, int) else ""
+
+
+OPS = {
+    "memory.set": Op(ref("content"), lambda event: words_of(event.body), _undo, common=True),
+    "memory.delete": Op(
+        body(), silent, _undo, is_idle=lambda state, _: bool(state.content is None)
+    ),
+    "memory.incr": Op(
+        body("by", by=counted(-(2**63), 2**63 - 1)),
+        _words_of_incr,
+        _undo,
+        common=True,
+        instead=lambda event, key: to_run(
+            "tclog memory incr", key, then=f"--by {-event.body['by']}"
+        ),
+    ),
+    "memory.append": Op(
+        body("added separator", added=ref("text"), separator=TEXT),
+        lambda event: words_of(event.body.get("added", {})),
+        _undo,
+        common=True,
+    ),
+}
+KINDS = {
+    "memory": Kind(
+        EMPTY,
+        decide,
+        evolve,
+        pack,
+        unpack,
+        struct("", **{"in": counted(0, 999)}, content=ref("content")),
+        OPS,
+        group="memory",
+        file="memory/{}",
+        tallied=True,
+        spilled=blobs_of,
+        restored=True,
+    )
+}
 
 
 def check_value(kind: str, value: Any) -> None:

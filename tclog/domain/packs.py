@@ -11,8 +11,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tclog.domain.decision import Decision, Draft, Place, Unchanged
+from tclog.domain.decision import (
+    Decision,
+    Draft,
+    Kind,
+    NoWayBack,
+    Op,
+    Place,
+    Unchanged,
+    silent,
+)
 from tclog.errors import Refused
+from tclog.event.bodies import body
+from tclog.event.envelopes import array, ref, struct
 from tclog.event.records import Event
 
 
@@ -131,3 +142,40 @@ def unpack(packed: Mapping[str, Any], events: Sequence[Event]) -> State:  # noqa
 
 def _pack(record: Mapping[str, Any]) -> Pack:
     return Pack(**{name: record[name] for name in Pack._fields})
+
+
+_NO_WAY_BACK = NoWayBack("there is no way back from it")
+OPS = {
+    "pack.add": Op(
+        body(
+            "agents packs replaces through",
+            agents=ref("blob"),
+            packs=array(ref("packed")),
+            replaces=ref("count"),
+            through=ref("hour"),
+        ),
+        silent,
+        _NO_WAY_BACK,
+    ),
+    "pack.floor": Op(body("floor", floor=ref("hour")), silent, _NO_WAY_BACK),
+}
+KINDS = {
+    "pack": Kind(
+        EMPTY,
+        decide,
+        evolve,
+        pack,
+        unpack,
+        struct(
+            "",
+            agents=ref("blob"),
+            floor=ref("hour"),
+            packs=array(ref("packed")),
+            through=ref("hour"),
+        ),
+        OPS,
+        group="",  # packs are how the store keeps its history, nothing that agents share
+        file="",
+        tallied=False,
+    )
+}

@@ -11,15 +11,30 @@ claim on a held step, a completion by another agent without force, a stale token
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Stamp, format_us, parse_us, stamp
-from tclog.domain.content import Content
-from tclog.domain.decision import Decision, Draft, Place, Unchanged
+from tclog.domain.content import Content, words_of
+from tclog.domain.decision import (
+    Decision,
+    Draft,
+    Kind,
+    NoWayBack,
+    Op,
+    Past,
+    Place,
+    Unchanged,
+    Undo,
+    silent,
+)
 from tclog.errors import NotFound, Refused, to_run
+from tclog.event.bodies import PRIORITY, SHORT, body
+from tclog.event.envelopes import array, counted, ref, struct
 from tclog.event.records import Event
+from tclog.event.schema import Schema
 
+KIND = "step"
 PENDING = "pending"
 CLAIMED = "claimed"
 COMPLETE = "complete"
@@ -99,6 +114,13 @@ def is_same(state: State, agent: str, session: str | None, fence: int | None = N
 def holds(state: State, agent: str, session: str | None, fence: int | None = None) -> bool:
     """Whether a session of an agent holds a step: the one rule of ``decide`` and ``evolve``."""
     return state.state == CLAIMED and is_same(state, agent, session, fence)
+
+
+def claim_of(state: State) -> tuple[str, int] | None:
+    """Return which agent holds a step, and by which token; None if it is not claimed."""
+    if state.state != CLAIMED or state.agent is None or state.fence is None:
+        return None
+    return state.agent, state.fence
 
 
 def is_known(state: State) -> bool:
@@ -730,3 +752,213 @@ def find_cycle(step: str, graph: Mapping[str, Sequence[str]]) -> list[str] | Non
                 seen.add(dependency)
                 stack.append((dependency, [*path, dependency]))
     return None
+
+
+# -- what the other layers ask --------------------------------------------------------------------
+
+
+def _words_of_add(event: Event) -> str:
+    title, after = event.body.get("title") or "", event.body.get("after", [])
+    return " ".join(filter(None, (title, f"after {', '.join(after)}" if after else "")))
+
+
+def _words_of_force(event: Event) -> str:
+    return f"by force: {event.body.get('reason')}" if event.body.get("force") else ""
+
+
+def _words_of_lease(event: Event) -> str:
+    body = event.body
+    lease = f"lease {body.get('lease_ms', 0) / 1000:g} s"
+    lease = f"from {body['from']}, {lease}" if "from" in body else lease
+    return ", ".join(filter(None, (lease, _words_of_force(event))))
+
+
+def _words_of_end(event: Event) -> str:
+    handoff = event.body.get("handoff", {})
+    note = words_of(handoff["note"]) if "note" in handoff else ""
+    return " ".join(filter(None, (event.body.get("outcome", ""), note)))
+
+
+def _is_added(state: State, event: Event) -> bool:
+    body = event.body
+    words = (body.get("title"), body["priority"], tuple(body["after"]))
+    return state.added and words == (state.title, state.priority, state.after)
+
+
+def _was_ended(state: State, event: Event) -> bool:
+    fence = event.expect.get("fence")
+    return is_ended(state, event.body["outcome"], event.agent, event.session, fence)
+
+
+def _undo_add(past: Past) -> Undo:
+    event, step, agent = past.event, past.name, past.agent
+
+    def undo(now: State, place: Place) -> Decision:
+        if not now.added:
+            return Unchanged(Draft("step.withdraw", {}))
+        decision = decide(now, Withdraw(step, agent), place)
+        if isinstance(decision, Draft):
+            return decision
+        who = f"only {now.added_by} can take its definition back"
+        why = who if now.added_by != agent else f"it is {now.state}"
+        return Refused(
+            f"step.add {event.id[:12]} of step {step} cannot be reverted: {why}",
+            code="not-revertible",
+            hint=to_run("tclog step show", step),
+        )
+
+    return undo
+
+
+def _undo_claim(past: Past) -> Undo | NoWayBack:
+    if past.event.agent != past.agent:
+        return NoWayBack(f"only {past.event.agent} can give the claim back", _to("step show"))
+    release = Release(past.name, past.agent, past.seq)
+    return lambda now, place: decide(now, release, place)
+
+
+def _undo_end(past: Past) -> Undo:
+    return lambda now, place: decide(now, Reopen(past.name), place)
+
+
+def _to(command: str) -> Callable[[Event, str], str]:
+    return lambda _, step: to_run(f"tclog {command}", step)
+
+
+_LEASE: dict[str, Schema] = {"lease_ms": counted(LEASE_MS_MIN, LEASE_MS_MAX)}
+_FORCED: dict[str, Schema] = {"force": {"type": "boolean"}, "reason": SHORT}
+OPS = {
+    "step.add": Op(
+        body(
+            "after priority",
+            **{"for": ref("agent")},
+            after=ref("after"),
+            approval={"type": "object"},
+            body=ref("content"),
+            labels=ref("labels"),
+            priority=PRIORITY,
+            requires=array(SHORT, 100),
+            title=SHORT,
+        ),
+        _words_of_add,
+        _undo_add,
+        is_idle=_is_added,
+        beside=frozenset({"step.note"}),
+    ),
+    "step.withdraw": Op(
+        body(),
+        silent,
+        NoWayBack("a step is defined by adding it", _to("step add")),
+        is_idle=lambda state, _: not state.added,
+    ),
+    "step.claim": Op(
+        body(
+            "lease_ms",
+            **_LEASE,
+            seen={
+                "type": "object",
+                "propertyNames": ref("step"),
+                "additionalProperties": ref("seq"),
+                "maxProperties": AFTER_MAX,
+            },
+        ),
+        _words_of_lease,
+        _undo_claim,
+        beside=frozenset({"step.note", "step.renew"}),
+    ),
+    "step.takeover": Op(
+        body(
+            "fence from lease_ms", **{"from": ref("agent")}, **_LEASE, **_FORCED, fence=ref("seq")
+        ),
+        _words_of_lease,
+        NoWayBack("the claim before it had lapsed", _to("step show")),
+    ),
+    "step.move": Op(
+        body("lease_ms", **_LEASE),
+        _words_of_lease,
+        NoWayBack("a stale fencing token stays stale", _to("step show")),
+    ),
+    "step.renew": Op(
+        body("lease_ms", **_LEASE),
+        _words_of_lease,
+        NoWayBack("a lease runs on", _to("step show")),
+        common=True,
+    ),
+    "step.note": Op(
+        body("note", note=ref("text")),
+        lambda event: words_of(event.body.get("note", {})),
+        NoWayBack("a note cannot be taken back; add another note", _to("step show")),
+        common=True,
+    ),
+    "step.release": Op(
+        body("", **_FORCED),
+        _words_of_force,
+        NoWayBack("nobody else can claim for the holder", _to("claim")),
+    ),
+    "step.complete": Op(
+        body(
+            "outcome",
+            **_FORCED,
+            evidence=ref("evidence"),
+            handoff=ref("handoff"),
+            outcome={"enum": list(OUTCOMES)},
+        ),
+        _words_of_end,
+        _undo_end,
+        is_idle=_was_ended,
+        beside=frozenset({"step.note"}),
+    ),
+    "step.reopen": Op(
+        body(),
+        silent,
+        NoWayBack("only an agent that works on a step can end it", _to("claim")),
+        is_idle=lambda state, _: bool(state.state == PENDING),
+    ),
+}
+_FIELD_FORMS: dict[str, Schema] = {
+    "added": {"type": "boolean"},
+    "added_at": ref("hlc"),
+    "added_by": ref("agent"),
+    "after": ref("after"),
+    "agent": ref("agent"),
+    "approval": {"type": "object"},
+    "body_version": ref("seq"),
+    "fence": ref("seq"),
+    "for": ref("agent"),
+    "handoff_version": ref("seq"),
+    "held_version": ref("seq"),
+    "labels": ref("labels"),
+    "lease_from": ref("stamp"),
+    **_LEASE,
+    "note_version": ref("seq"),
+    "priority": PRIORITY,
+    "reopened_version": ref("seq"),
+    "requires": array(SHORT, 100),
+    "session": ref("name"),
+    "title": SHORT,
+}
+_STATE: Schema = {
+    "anyOf": [
+        struct(
+            "agent fence held_version lease_ms session state",
+            **_FIELD_FORMS | {"state": {"const": CLAIMED}},
+        ),
+        struct("", **_FIELD_FORMS | {"state": {"enum": [PENDING, *OUTCOMES, CANCELLED]}}),
+    ]
+}
+KINDS = {
+    KIND: Kind(
+        EMPTY,
+        decide,
+        evolve,
+        pack,
+        unpack,
+        _STATE,
+        OPS,
+        group="steps",
+        file="steps/{}.json",
+        tallied=True,
+        rest=rest,
+        stamped=True,
+    )
+}

@@ -6,8 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tclog.clock import Hlc
-from tclog.domain.decision import Decision, Draft, Place, Unchanged
+from tclog.domain.decision import (
+    Decision,
+    Draft,
+    Kind,
+    Op,
+    Past,
+    Place,
+    Unchanged,
+    Undo,
+    silent,
+)
 from tclog.errors import Refused
+from tclog.event.bodies import body
+from tclog.event.envelopes import ref, struct
 from tclog.event.records import Event
 
 
@@ -72,3 +84,31 @@ def pack(state: State, events: Sequence[Event]) -> Mapping[str, Any]:  # noqa: A
 def unpack(packed: Mapping[str, Any], events: Sequence[Event]) -> State:  # noqa: ARG001 - one shape for all
     """Read what ``pack`` wrote."""
     return State(packed.get("at"))
+
+
+def _undo(past: Past) -> Undo:
+    at = past.before.at
+    restore = Draft("tag.delete", {}) if at is None else Draft("tag.set", {"at": at})
+    return lambda now, _: Unchanged(restore) if now.at == at else restore
+
+
+OPS = {
+    "tag.set": Op(
+        body("at", at=ref("hlc")), lambda event: f"at {str(event.body.get('at'))[:27]}", _undo
+    ),
+    "tag.delete": Op(body(), silent, _undo),
+}
+KINDS = {
+    "tag": Kind(
+        EMPTY,
+        decide,
+        evolve,
+        pack,
+        unpack,
+        struct("", at=ref("hlc")),
+        OPS,
+        group="tags",
+        file="tags/{}.json",
+        tallied=False,
+    )
+}

@@ -29,7 +29,7 @@ from tclog.chain.drive import Protocol
 from tclog.chain.fold import state_of
 from tclog.chain.show import show_message, show_step
 from tclog.clock import SECOND_US, Hlc, parse_us
-from tclog.domain import steps
+from tclog.domain import MODULES, kind_of, steps
 from tclog.event import (
     ALL,
     ChainId,
@@ -46,7 +46,6 @@ from tclog.index import Index, derived
 
 BRANCH = "refs/heads/main"
 VERSION_TRAILER = "Tclog-Version"
-_FOLDERS = {"step": "steps", "artifact": "artifacts", "barrier": "barriers", "tag": "tags"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 # What git takes off the ends of a name.
 _CRUD = " .,:;<>\"\\'"
@@ -65,6 +64,13 @@ def segment_of(name: str) -> str:
     """Return a name as one part of a path; another name never has the same."""
     segment = "@all" if name == "@all" else encode_name(name)
     return f"%2E{segment[1:]}" if segment.startswith(".") else segment
+
+
+def file_of(chain: ChainId) -> str:
+    """Return the path of a chain's file, "" if it has none; unknown kinds have a folder each."""
+    kind = chain_kind(chain)
+    path = kind_of(kind).file if kind in MODULES else f"{encode_name(kind)}/{{}}.json"
+    return path.format(segment_of(chain_name(chain)))
 
 
 def tag_ref(name: str) -> str:
@@ -131,23 +137,16 @@ class Stream:
                 changes += yield from self._messages(before, version)
             case "step":
                 changes += yield from self._dependants(before, version)
-        if chain_kind(chain) not in ("agent", "pack"):
+        if file_of(chain):
             changes.append((yield from self._file(chain, version, at)))
         changes += self._claims(before, version)
         return changes
 
     def _file(self, chain: ChainId, head: Version | None, at: Hlc) -> Protocol[Change]:
         shown = yield from show_chain(self._index, chain, head, at)
-        kind, name = chain_kind(chain), segment_of(chain_name(chain))
-        if kind == "memory":
-            return _value(f"memory/{name}", shown)
-        match kind:
-            case "inbox":
-                path = f"inboxes/{name}/inbox.json"
-            case "read":
-                path = f"inboxes/{name}/read.json"
-            case _:
-                path = f"{_FOLDERS.get(kind, encode_name(kind))}/{name}.json"
+        path = file_of(chain)
+        if not path.endswith(".json"):
+            return _value(path, shown)
         return Change(path, None if shown is None else _fields(shown))
 
     def _dependants(self, before: Version | None, version: Version) -> Protocol[list[Change]]:

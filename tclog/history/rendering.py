@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from tclog.clock import rfc3339
-from tclog.domain.content import content_size, inline_value
+from tclog.domain import op_of
+from tclog.domain.content import inline_value
 from tclog.event import ChainId, Event, EventId
 from tclog.index import Attempt, Commit, Index
 
@@ -72,67 +73,12 @@ def json_set(event: Event) -> Any:
 def words(event: Event, chars_max: int | None = WORDS_MAX) -> str:
     """Say in a few words what an event did, without its agent and chain."""
     try:
-        said = _words(event.op, event.body, event)[:chars_max]
+        known = op_of(event.op)
+        said = "" if known is None else known.words(event)[:chars_max]
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         said = ""  # a body that no client of ours writes; fsck judges it
     reverts = event.body.get("reverts")
     return f"{said} (reverts {str(reverts)[:ID_SAID]})".strip() if reverts else said
-
-
-def _words(op: str, body: Mapping[str, Any], event: Event) -> str:  # noqa: C901, PLR0912 - one line an op
-    match op:
-        case "memory.set":
-            return _text(body)
-        case "memory.incr":
-            return f"{body['by']:+d}" if isinstance(body.get("by"), int) else ""
-        case "memory.append":
-            return _text(body.get("added", {}))
-        case "message.send":
-            return f"to {', '.join(body.get('to', []))}: {_text(body.get('text', {}))}"
-        case "message.ack":
-            ranges = body.get("ranges", [])
-            return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in ranges)
-        case "step.add":
-            after = body.get("after", [])
-            return " ".join(
-                part
-                for part in (body.get("title") or "", f"after {', '.join(after)}" if after else "")
-                if part
-            )
-        case "step.claim" | "step.renew" | "step.takeover" | "step.move":
-            lease = f"lease {body.get('lease_ms', 0) / 1000:g} s"
-            lease = f"from {body['from']}, {lease}" if "from" in body else lease
-            return f"{lease}, by force: {body.get('reason')}" if body.get("force") else lease
-        case "step.release":
-            return f"by force: {body.get('reason')}" if body.get("force") else ""
-        case "step.note":
-            return _text(body.get("note", {}))
-        case "step.complete":
-            handoff = body.get("handoff", {})
-            said = _text(handoff["note"]) if "note" in handoff else ""
-            return " ".join(part for part in (body.get("outcome", ""), said) if part)
-        case "barrier.arrive":
-            return f"of {body.get('parties')}"
-        case "artifact.put":
-            return f"{body.get('size')} bytes, {str(body.get('blob'))[:12]}"
-        case "agent.join":
-            return f"on {event.record['host']}"
-        case "chain.void":
-            return f"ends junk: {body.get('reason')}"
-        case "tag.set":
-            return f"at {str(body.get('at'))[:27]}"
-    return ""
-
-
-def _text(content: Mapping[str, Any]) -> str:
-    if "blob" in content:
-        return f"({content_size(content)} bytes)"
-    value = inline_value(content)
-    if isinstance(value, str):
-        return value
-    import orjson
-
-    return orjson.dumps(value).decode()
 
 
 def short_id(index: Index, event: EventId) -> str:

@@ -9,83 +9,26 @@ An event of a transaction is reverted with all others of it, in one transaction,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from tclog.chain import show
 from tclog.chain.append import Appended, append
 from tclog.chain.client import Client
 from tclog.chain.drive import Protocol
-from tclog.chain.fold import fold, place_of, state_of
+from tclog.chain.fold import fold, place_of, rules_of, state_of
 from tclog.chain.once import Once, once
 from tclog.chain.read import read_standing
 from tclog.chain.transact import transact
 from tclog.chain.view import Act
-from tclog.domain import steps
-from tclog.domain.decision import Decision, Draft, Place, Unchanged
-from tclog.errors import Refused, quote, to_run
-from tclog.event import ChainId, Event, Version, chain_kind, chain_name, encode
+from tclog.domain import op_of
+from tclog.domain.decision import Decision, Draft, NoWayBack, Op, Past, Place, Unchanged, Undo
+from tclog.errors import Refused, quote
+from tclog.event import ChainId, Event, Version, chain_kind, chain_name
 from tclog.history.moments import need_id
 from tclog.history.snapshot import END, Snapshot, show_chain
 from tclog.index import Commit, Index
 from tclog.sync.audit import vain_events
-
-# Why there is no way back from an op, and what to do instead.
-NO_WAY_BACK: Mapping[str, tuple[str, Callable[[Event, str], str]]] = {
-    "message.send": (
-        "a sent message cannot be taken back; send another with --reply-to",
-        lambda event, _: to_run("tclog show", event.id[:12]),
-    ),
-    "message.ack": (
-        "an acknowledged message stays acknowledged; it can be shown again",
-        lambda *_: "tclog inbox --all",
-    ),
-    "step.takeover": (
-        "the claim before it had lapsed",
-        lambda _, name: to_run("tclog step show", name),
-    ),
-    "step.move": (
-        "a stale fencing token stays stale",
-        lambda _, name: to_run("tclog step show", name),
-    ),
-    "step.renew": (
-        "a lease runs on",
-        lambda _, name: to_run("tclog step show", name),
-    ),
-    "step.note": (
-        "a note cannot be taken back; add another note",
-        lambda _, name: to_run("tclog step show", name),
-    ),
-    "step.release": (
-        "nobody else can claim for the holder",
-        lambda _, name: to_run("tclog claim", name),
-    ),
-    "step.reopen": (
-        "only an agent that works on a step can end it",
-        lambda _, name: to_run("tclog claim", name),
-    ),
-    "step.withdraw": (
-        "a step is defined by adding it",
-        lambda _, name: to_run("tclog step add", name),
-    ),
-    "barrier.arrive": (
-        "others may have gone on because of it",
-        lambda event, _: to_run("tclog show", event.id[:12]),
-    ),
-    "barrier.leave": (
-        "only the agent itself can arrive again",
-        lambda event, _: to_run("tclog show", event.id[:12]),
-    ),
-    "agent.join": ("an agent cannot be removed from the past", lambda *_: "tclog agents"),
-}
-# What happens to a step without changing what another event did to it.
-_BESIDE: Mapping[str, frozenset[str]] = {
-    "step.complete": frozenset({"step.note"}),
-    "step.add": frozenset({"step.note"}),
-    "step.claim": frozenset({"step.note", "step.renew"}),
-}
-
-Undo = Callable[[Any, Place], Decision]
 
 
 class Reverted(NamedTuple):
@@ -192,7 +135,7 @@ def _is_vain(index: Index, commit: Commit) -> bool:
 def _of_transaction(index: Index, commit: Commit) -> list[Commit]:
     """Return the first effective event of the same transaction in each chain, the rest with it.
 
-    To undo the first one of a key is to undo all of them; of other things there is one only.
+    To undo the first one of a key is to undo all of them. Other things have one only.
     """
     version, _ = _around(index, commit)
     if version.txn is None:
@@ -203,7 +146,7 @@ def _of_transaction(index: Index, commit: Commit) -> list[Commit]:
         if _is_vain(index, one):
             continue
         first = found.setdefault(one.chain, one)
-        if first is not one and chain_kind(one.chain) != "memory":
+        if first is not one and not rules_of(one.chain).restored:
             _refuse(
                 commit.event,
                 f"it is part of a transaction, which did several things to {one.chain}",
@@ -280,7 +223,7 @@ def _refuse(event: Event, why: str, hint: str = "") -> NoReturn:
 
 def _later(index: Index, commit: Commit, version: Version) -> Commit | None:
     """Return the newest later event that changed the same; those that had no effect do not."""
-    beside = _BESIDE.get(commit.event.op, frozenset())
+    beside = _known(commit.event).beside
     # What its own transaction did to the same is undone with it.
     first = commit.seq if version.txn is None else commit.seq + 1
     for seq in range(index.head(commit.chain), first - 1, -1):
@@ -299,15 +242,13 @@ def _later(index: Index, commit: Commit, version: Version) -> Commit | None:
 
 def _conflict(commit: Commit, later: Commit) -> Refused:
     name = chain_name(commit.chain)
-    hint = f"tclog show {later.event.id[:12]}"
-    if commit.event.op == "memory.incr":
-        hint = to_run("tclog memory incr", name, then=f"--by {-commit.event.body['by']}")
+    instead = _known(commit.event).instead(commit.event, name)
     return Refused(
         f"{commit.chain} was changed since, by {later.event.agent} ({later.event.op}"
         f" {later.event.id[:12]}, version {later.seq}, {later.at[:27]});"
         " --force undoes that too",
         code="revert-conflict",
-        hint=hint,
+        hint=instead or f"tclog show {later.event.id[:12]}",
         id=later.event.id,
         agent=later.event.agent,
         op=later.event.op,
@@ -322,66 +263,18 @@ def _conflict(commit: Commit, later: Commit) -> Refused:
 def _way_back(client: Client, commit: Commit, state: Any) -> Undo:
     """Return what undoes an event: a decision on the state now, by the state before the event."""
     event, name = commit.event, chain_name(commit.chain)
-    match chain_kind(commit.chain):
-        case "memory":
-            return lambda now, place: _restore_value(now, place, state.content)
-        case "tag":
-            return lambda now, _: _restore_tag(now, state.at)
-        case "artifact":
-            if state.blob is None:
-                hint = to_run("tclog artifact history", name)
-                _refuse(event, "there was no version before, and artifacts are kept", hint)
-            body = {k: v for k, v in state._asdict().items() if v is not None}
-            put = Draft("artifact.put", body)
-            return lambda now, _: Unchanged(put) if now == state else put
-        case "step" if event.op == "step.complete":
-            return lambda now, place: steps.decide(now, steps.Reopen(name), place)
-        case "step" if event.op == "step.claim":
-            if event.agent != client.agent:
-                hint = to_run("tclog step show", name)
-                _refuse(event, f"only {event.agent} can give the claim back", hint)
-            release = steps.Release(name, client.agent, commit.seq)
-            return lambda now, place: steps.decide(now, release, place)
-        case "step" if event.op == "step.add":
-            return lambda now, place: _withdraw(client, event, name, now, place)
-    why, hint = NO_WAY_BACK.get(event.op, ("there is no way back from it", lambda *_: ""))
-    _refuse(event, why, hint(event, name))
+    way = _known(event).undo
+    past = Past(event, name, commit.seq, state, client.agent)
+    undo = way if isinstance(way, NoWayBack) else way(past)
+    if isinstance(undo, NoWayBack):
+        _refuse(event, undo.why, undo.hint(event, name))
+    return undo
 
 
-def _restore_value(now: Any, place: Place, content: Mapping[str, Any] | None) -> Decision:
-    expect = {"version": place.base}
-    if content is None:
-        delete = Draft("memory.delete", {}, expect)
-        return Unchanged(delete) if now.content is None else delete
-    plain = _plain(content)
-    restore = Draft("memory.set", plain, expect)
-    # Not the values themselves: to Python true is 1.
-    same = now.content is not None and encode(_plain(now.content)) == encode(plain)
-    return Unchanged(restore) if same else restore
-
-
-def _plain(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {key: value for key, value in content.items() if key != "reverts"}
-
-
-def _restore_tag(now: Any, at: str | None) -> Decision:
-    restore = Draft("tag.delete", {}) if at is None else Draft("tag.set", {"at": at})
-    return Unchanged(restore) if now.at == at else restore
-
-
-def _withdraw(client: Client, event: Event, step: str, now: steps.State, place: Place) -> Decision:
-    if not now.added:
-        return Unchanged(Draft("step.withdraw", {}))
-    decision = steps.decide(now, steps.Withdraw(step, client.agent), place)
-    if isinstance(decision, Draft):
-        return decision
-    who = f"only {now.added_by} can take its definition back"
-    why = who if now.added_by != client.agent else f"it is {now.state}"
-    return Refused(
-        f"step.add {event.id[:12]} of step {step} cannot be reverted: {why}",
-        code="not-revertible",
-        hint=to_run("tclog step show", step),
-    )
+def _known(event: Event) -> Op:
+    known = op_of(event.op)
+    assert known is not None  # noqa: S101 - an unknown op has no effect, so it is refused before
+    return known
 
 
 def _shown(client: Client, index: Index, version: Version) -> Protocol[Snapshot]:

@@ -14,7 +14,7 @@ from tclog.chain.drive import Protocol
 from tclog.chain.fold import state_of
 from tclog.chain.results import Agent
 from tclog.clock import Hlc, rfc3339
-from tclog.domain import steps
+from tclog.domain import MODULES, kind_of, steps
 from tclog.domain.content import content_blobs, content_size
 from tclog.event import ALL, ChainId, Version, chain_id, chain_kind, chain_name
 from tclog.index import Commit, Filter, Index, derived
@@ -24,24 +24,15 @@ Snapshot = dict[str, Any]
 # After every stamp: what is asked for at this moment is what the newest versions say.
 END = Hlc("9999-12-31T23:59:59.999999Z-ffff")
 
-# The groups in which everything is shown, with the kinds of chains in each. An agent's object is
-# derived from what it did, not from its chain alone.
-GROUPS: dict[str, tuple[str, ...]] = {
-    "memory": ("memory",),
-    "steps": ("step",),
-    "inboxes": ("inbox", "read"),
-    "artifacts": ("artifact",),
-    "barriers": ("barrier",),
-    "agents": ("agent",),
-    "tags": ("tag",),
-}
-_GROUP_OF = {kind: group for group, kinds in GROUPS.items() for kind in kinds}
+# The groups in which everything is shown. An agent's object is derived from what it did, not from
+# its chain alone.
+GROUPS = tuple(dict.fromkeys(group for kind in MODULES if (group := kind_of(kind).group)))
 
 
 def group_of(chain: ChainId) -> str:
     """Return the group that a chain is shown in; a kind that is not known is one of its own."""
     kind = chain_kind(chain)
-    return _GROUP_OF.get(kind, kind)
+    return kind_of(kind).group if kind in MODULES else kind
 
 
 def show_chain(
@@ -64,8 +55,8 @@ def show_chain(
         large: whether to fetch what only the store has: large values, and a step's notes.
     """
     head = standing(index, head)
-    if head is None or chain_kind(chain) == "pack":
-        return None  # packs are how the store keeps its history, and nothing that agents share
+    if head is None or not group_of(chain):
+        return None
     match chain_kind(chain):
         case "memory":
             return (yield from _memory(head, large))

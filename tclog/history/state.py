@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 from tclog.chain.drive import Protocol, together
 from tclog.clock import Hlc
-from tclog.domain import steps
+from tclog.domain import misfit_state, steps
 from tclog.event import ChainId, chain_id, chain_kind
-from tclog.event.bodies import misfit_state
 from tclog.history.snapshot import (
     GROUPS,
     Snapshot,

@@ -84,13 +84,14 @@ class Asking(Database):
         )
         return [ChainId(chain) for (chain,) in rows]
 
-    def inbox_heads(self) -> list[Version]:
-        """Return the newest version of every inbox, that of broadcasts first."""
+    def heads_of(self, kind: str) -> list[Version]:
+        """Return the newest version of every chain of a kind, in byte order of their names."""
         rows = self._db.execute(
             "SELECT versions.raw, versions.stored, versions.at FROM chains CROSS JOIN versions"
             " ON versions.chain=chains.id AND versions.seq=chains.head"
-            " WHERE chains.name>='inbox/' AND chains.name<'inbox0' AND chains.kind='inbox'"
-            " ORDER BY chains.name"
+            # Among the names, which are sorted, those with the kind and a slash stand together.
+            " WHERE chains.name>=? AND chains.name<? AND chains.kind=? ORDER BY chains.name",
+            (f"{kind}/", f"{kind}0", kind),
         )
         return [decode_stored_version(*row) for row in rows]
 

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tclog.clock import Hlc
+from tclog.domain import misfit_state, steps
 from tclog.event import ChainId, Version, chain_name, decode_stored_version
-from tclog.event.bodies import misfit_state
 from tclog.event.records import decode_stored_state
 from tclog.index.database import DERIVED
 
@@ -81,8 +81,8 @@ def _derive(index: Index) -> None:
     touched = db.execute(
         "SELECT versions.chain, chains.name, min(seq) FROM versions"
         " JOIN chains ON chains.id=versions.chain"
-        " WHERE versions.rowid>? AND chains.kind='step' GROUP BY versions.chain",
-        (mark,),
+        " WHERE versions.rowid>? AND chains.kind=? GROUP BY versions.chain",
+        (mark, steps.KIND),
     ).fetchall()
     for number, chain, first in touched:
         _derive_step(db, number, chain_name(ChainId(chain)), first)
@@ -100,10 +100,11 @@ def _derive_step(db: sqlite3.Connection, number: int, step: str, first: int) -> 
     after: set[str] = set()
     for seq, at, raw in rows:
         state = decode_stored_state(raw)
-        if misfit_state("step", state) is not None:
+        if misfit_state(steps.KIND, state) is not None:
             continue  # what damage says of holders is not believed
-        after.update(state.get("after", ()))
-        now = (state["agent"], state["fence"]) if state.get("state") == "claimed" else None
+        found = steps.unpack(state, ())
+        after.update(found.after)
+        now = steps.claim_of(found)
         if seq >= first and now != held:
             db.execute(
                 "UPDATE step_held SET until=? WHERE chain=? AND until=?", (at, number, STILL)

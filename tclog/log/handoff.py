@@ -15,12 +15,11 @@ from tclog.chain.drive import Protocol
 from tclog.chain.read import read_version
 from tclog.chain.results import Step
 from tclog.chain.show import read_handoff
-from tclog.domain import steps
+from tclog.domain import counting, steps
 from tclog.domain.content import Blob, make_content
 from tclog.domain.memory import check_value
 from tclog.errors import Refused, UsageError, to_run
 from tclog.event import chain_id, digest, encode, validate_name
-from tclog.event.bodies import counting
 from tclog.log.inbox import check_recipients, send_message
 from tclog.log.operation import operation
 from tclog.log.steps import change_step, check_forced, check_short, read_result

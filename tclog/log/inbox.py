@@ -23,7 +23,7 @@ from tclog.chain.results import Message
 from tclog.chain.seal import merge_of
 from tclog.chain.show import show_message
 from tclog.clock import Hlc
-from tclog.domain import inbox
+from tclog.domain import counting, inbox
 from tclog.domain.content import Blob, make_content
 from tclog.domain.decision import Draft
 from tclog.domain.memory import check_value
@@ -41,7 +41,6 @@ from tclog.event import (
     validate_new,
     why_odd,
 )
-from tclog.event.bodies import counting
 from tclog.log.operation import WAIT_S, Count, Seconds, operation
 from tclog.log.waiting import poll
 from tclog.store.base import Get

@@ -15,10 +15,9 @@ from tclog.chain.fold import state_of
 from tclog.chain.read import read_head, read_range, read_version
 from tclog.chain.results import Step
 from tclog.clock import rfc3339
-from tclog.domain import steps
+from tclog.domain import counting, steps
 from tclog.errors import Damaged, Refused, StoreError
 from tclog.event import ChainId, Event, Version, chain_id
-from tclog.event.bodies import counting
 
 # How many takeovers in a row to look back through, and how many versions since a claim.
 TAKEOVERS_MAX = 8

@@ -18,6 +18,7 @@ from tclog.chain.resolve import resolve
 from tclog.chain.seal import seal_next, stamp_of
 from tclog.chain.settle import settle
 from tclog.chain.slots import Junk, decode_slot
+from tclog.domain import MODULES
 from tclog.domain.decision import Draft
 from tclog.domain.memory import check_value
 from tclog.errors import (
@@ -45,7 +46,6 @@ from tclog.event import (
 from tclog.event.names import SEQ_MAX, chain_id, validate_name_of
 from tclog.index import Index
 from tclog.store.base import Get
-from tclog.sync.audit import KINDS
 from tclog.sync.packfiles import read_pack, read_packs_head
 
 REASON_BYTES_MAX = 4096
@@ -91,8 +91,8 @@ def check_chain(word: str) -> ChainId:
         BadName: it names none.
     """
     kind, name = chain_kind(ChainId(word)), chain_name(ChainId(word))
-    if kind not in KINDS or not name:
-        kinds = ", ".join(KINDS)
+    if kind not in MODULES or not name:
+        kinds = ", ".join(MODULES)
         raise BadName(f"{word!r} is not a chain: write KIND/NAME, with a KIND of {kinds}")
     return ALL if word == ALL else chain_id(kind, validate_name_of(kind, name))
 
@@ -320,7 +320,7 @@ def _seal(
 
 def _lost(index: Index, found: _Survey) -> int:
     """Return how many broadcasts inboxes have taken in from what is junk by now."""
-    heads = [head for head in index.inbox_heads() if chain_name(head.chain) != "@all"]
+    heads = [head for head in index.heads_of("inbox") if chain_name(head.chain) != "@all"]
     states = [state_of(head.chain, head) for head in heads]
     lowest = found.junk[0].seq
     counts = [state.all_count for state in states if state.all_version >= lowest]

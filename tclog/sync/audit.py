@@ -10,69 +10,43 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tclog.chain.fold import evolve, is_ignored, place_of, rules_of, state_of
-from tclog.domain import steps
+from tclog.chain.fold import evolve, is_ignored, merged, place_of, rules_of, state_of, takes_in
+from tclog.domain import misfit, op_of
 from tclog.domain.decision import Place
-from tclog.event import ALL, BlobHash, Event, Version, chain_kind
-from tclog.event.bodies import misfit
+from tclog.event import ALL, VOID, BlobHash, Event, Version
 from tclog.event.envelopes import check_of
 
-KINDS = ("memory", "step", "inbox", "read", "barrier", "artifact", "agent", "tag", "pack")
 _DEPTH_MAX = 100
 
 
 def op_elsewhere(op: str) -> bool:
     """Whether an op belongs to some kind of chain that this client knows."""
-    return any(op in rules_of(_any_of(kind)).ops for kind in KINDS)
-
-
-def _any_of(kind: str) -> Any:
-    return f"{kind}/x"
+    return op != VOID and op_of(op) is not None
 
 
 def ignored_events(before: Version | None, version: Version) -> Iterator[Event]:
     """Yield the events of a version that the fold ignores: they were not allowed at their place."""
-    rules = rules_of(version.chain)
+    ops = rules_of(version.chain).ops
     for event, state, place in in_turn(before, version):
-        if event.op not in rules.ops:
+        known = ops.get(event.op)
+        if known is None:
             continue
         if misfit(event, version.chain) is not None:
             yield event
-        elif event.key is not None and is_idle(state, event):
+        elif event.key is not None and known.is_idle(state, event):
+            # It was committed all the same, so that the key is found.
             continue
         elif is_ignored(version.chain, state, event, place):
             yield event
 
 
-def is_idle(state: Any, event: Event) -> bool:
-    """Whether the state already was what an event asks for.
-
-    Under an idempotency key such an event is committed all the same, so that the key is found.
-    """
-    body = event.body
-    match event.op:
-        case "step.add":
-            words = (body.get("title"), body["priority"], tuple(body["after"]))
-            return state.added and words == (state.title, state.priority, state.after)
-        case "step.complete":
-            proof = event.expect.get("fence")
-            return steps.is_ended(state, body["outcome"], event.agent, event.session, proof)
-        case "step.reopen":
-            return bool(state.state == steps.PENDING)
-        case "step.withdraw":
-            return not state.added
-        case "barrier.arrive":
-            return event.agent in state.arrived and state.parties == body["parties"]
-    return False
-
-
 def vain_events(before: Version | None, version: Version) -> Iterator[Event]:
     """Yield the events that changed nothing: those ignored, unknown, or that delete nothing."""
-    rules, kind = rules_of(version.chain), chain_kind(version.chain)
+    ops = rules_of(version.chain).ops
     for event, state, place in in_turn(before, version):
-        nothing_there = kind == "memory" and state.content is None
-        vain = event.op not in rules.ops or misfit(event, version.chain) is not None
-        vain = vain or (event.op == "memory.delete" and nothing_there)
+        known = ops.get(event.op)
+        vain = known is None or misfit(event, version.chain) is not None
+        vain = vain or (known is not None and known.is_idle(state, event))
         if vain or is_ignored(version.chain, state, event, place):
             yield event
 
@@ -80,10 +54,8 @@ def vain_events(before: Version | None, version: Version) -> Iterator[Event]:
 def in_turn(before: Version | None, version: Version) -> Iterator[tuple[Event, Any, Place]]:
     """Yield each event of a version with the state that it finds, and its place."""
     state = state_of(version.chain, before)
-    if version.merge is not None and chain_kind(version.chain) == "inbox":
-        from tclog.domain import inbox
-
-        state = inbox.merge(state, version.merge["through"], version.merge["count"])
+    if version.merge is not None:
+        state = merged(version.chain, state, version.merge)
     for index, event in enumerate(version.events):
         place = place_of(version, before)._replace(index=index)
         yield event, state, place
@@ -95,7 +67,7 @@ def merge_error(before: Version | None, version: Version) -> str:
     merge = version.merge
     if merge is None:
         return ""
-    if chain_kind(version.chain) != "inbox" or version.chain == ALL or merge.get("chain") != ALL:
+    if not takes_in(version.chain) or merge.get("chain") != ALL:
         return "takes in messages where there is nothing to take in"
     numbers = [merge.get(name) for name in ("after", "through", "count", "taken")]
     if any(type(number) is not int for number in numbers):

@@ -27,6 +27,7 @@ from tclog.clock import (
     last_of,
     parse_us,
 )
+from tclog.domain import MODULES
 from tclog.errors import Damaged, Forked, RolledBack
 from tclog.event import (
     ALL,
@@ -53,7 +54,6 @@ from tclog.event.names import (
 )
 from tclog.index import Filter, Index, NotLinked
 from tclog.store.base import Entry, Found, Get, List
-from tclog.sync.audit import KINDS
 from tclog.sync.objects import Progress
 
 # The clocks of two agents may each be off by what is trusted, and stores stamp whole seconds.
@@ -217,7 +217,7 @@ class ChainSync:
         through = self.index.head(ALL)
         if through == 0:
             return
-        known = {head.chain: state_of(head.chain, head) for head in self.index.inbox_heads()}
+        known = {head.chain: state_of(head.chain, head) for head in self.index.heads_of("inbox")}
         folders: Sequence[Entry] = yield List(kind_folder("inbox"), limit=PAGES_MAX, folders=True)
         segments = {folder.key[:-1] for folder in folders} - {chain_folder(ALL)}
         names = {chain_folder(chain) for chain in known}
@@ -296,7 +296,7 @@ class ChainSync:
 
     def _read_slots(self, news: Sequence[_Slot]) -> Protocol[None]:
         versions = yield from self._whole((yield from self._read_sound(news)))
-        for kind in {chain_kind(one.chain) for one in versions}.difference(KINDS, RESERVED_KINDS):
+        for kind in {chain_kind(one.chain) for one in versions}.difference(MODULES, RESERVED_KINDS):
             self.client.warn(
                 f"chains of the kind {kind!r} are of a later release; they are kept, not understood"
             )

@@ -186,7 +186,7 @@ def test_every_op_stands_in_the_document_under_its_kind() -> None:
     assert tuple(rows) == KINDS
     for kind, cell in rows.items():
         told = set(re.findall(r"`([a-z.]+)`", cell))
-        assert told == rules_of(ChainId(f"{kind}/x")).ops
+        assert told == rules_of(ChainId(f"{kind}/x")).ops.keys()
     body = FORMAT.read_text().split("\n## Chains\n")[1]
     for kind in KINDS:
         for op in rules_of(ChainId(f"{kind}/x")).ops:

@@ -347,8 +347,8 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 
 def ill_bodied(store: MemoryStore) -> list[str]:
     """Return the slots whose version is valid and holds an event that does not count."""
+    from tclog.domain import misfit
     from tclog.errors import TclogError
-    from tclog.event.bodies import misfit
 
     found = []
     for key in set(store._objects) - set(base()):

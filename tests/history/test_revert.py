@@ -10,12 +10,13 @@ import pytest
 from cli.conftest import User
 from simulation.transfers import Walker, filled, finish, warm
 from support.logs.generate import generate
+from support.primitives import NO_WAY_BACK
 from support.stores import Around
 
 from history.looking import Team, newest_id, project_of, state_at
 from tclog.errors import NotFound, Refused, StoreError, TclogError
 from tclog.event import ChainId, chain_id, decode, slot_key
-from tclog.history.revert import NO_WAY_BACK, revert_event
+from tclog.history.revert import revert_event
 from tclog.index import Index
 from tclog.log import memory
 from tclog.log.log import Log

@@ -41,7 +41,7 @@ from tclog.chain import transact as transact_module
 from tclog.chain import trust as trust_module
 from tclog.chain.race import Sealed
 from tclog.clock import HybridClock, stamp
-from tclog.domain import inbox, steps
+from tclog.domain import inbox, misfit_body, steps
 from tclog.domain.decision import Draft
 from tclog.errors import OutcomeUnknown, Refused, StoreUnreachable
 from tclog.event import (
@@ -57,7 +57,6 @@ from tclog.event import (
     slot_seq,
 )
 from tclog.event import records as records_module
-from tclog.event.bodies import misfit_body
 from tclog.log import barriers as barriers_log
 from tclog.log import claims as claims_log
 from tclog.log import inbox as inbox_log
@@ -601,7 +600,7 @@ def broadcasts_merged_from_the_beginning_each_time(patch):
     def merge(state, all_version, all_count):
         return real(state._replace(all_count=0), all_version, all_count)
 
-    patch.setattr(inbox, "merge", merge)
+    patch_rules(patch, "inbox", merge=merge)
 
 
 def duplicate_broadcast_not_removed(patch):
@@ -664,7 +663,9 @@ def store_that_remembers_an_absence(patch):
 def patch_rules(patch, kind, **changes):
     """Change one of the rules that the fold looks up by kind of chain."""
     rules = fold_module.rules_of(ChainId(f"{kind}/x"))
-    patch.setitem(fold_module._RULES, kind, rules._replace(**changes))
+    known = fold_module.kind_of
+    changed = rules._replace(**changes)
+    patch.setattr(fold_module, "kind_of", lambda name: changed if name == kind else known(name))
 
 
 # -- combining ------------------------------------------------------------------------------------

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from support.primitives import NO_WAY_BACK, OPS
 
 import tclog
 from tclog.errors import to_run
 from tclog.event import Event, EventId
-from tclog.history.revert import NO_WAY_BACK
 
 ROOT = Path(tclog.__file__).parent
 
@@ -177,6 +177,11 @@ def undo_hints() -> Iterator[tuple[str, str]]:
     for op, (_, hint) in NO_WAY_BACK.items():
         event = Event(EventId("0" * 64), {"op": op, "body": {"to": ["qq"]}})
         yield f"no way back from {op}", hint(event, "qq").replace("0" * 12, "*").replace("qq", "*")
+    for op, known in OPS.items():
+        event = Event(EventId("0" * 64), {"op": op, "body": {"by": 77}})
+        told = known.instead(event, "qq")
+        if told:
+            yield f"instead of {op}", told.replace("-77", "*").replace("qq", "*")
 
 
 HINTS = [*hints(), *undo_hints()]

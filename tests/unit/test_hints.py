@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.primitives import NO_WAY_BACK
 
 import tclog
 from tclog.domain import steps
 from tclog.domain.decision import Place
 from tclog.errors import Refused, quote, to_run
 from tclog.event import Event, EventId
-from tclog.history.revert import NO_WAY_BACK
 
 ROOT = Path(tclog.__file__).parent
 # What needs no quotes: numbers, ids that are cut, and words of ours.

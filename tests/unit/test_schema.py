@@ -9,9 +9,9 @@ from docs.reading import ROOT
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tclog.domain import misfit_body, misfit_state
+from tclog.domain.documents import documents
 from tclog.event import decode, encode
-from tclog.event.bodies import misfit_body, misfit_state
-from tclog.event.documents import documents
 from tclog.event.envelopes import DEFS, check_of
 from tclog.event.schema import FORMATS, compile_schema
 

@@ -11,23 +11,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from tclog.clock import Hlc
+from tclog.domain import MODULES, kind_of, op_of
 from tclog.event import ChainId, Event, chain_kind
 from tclog.history.log import Row
-
-# What there are many of, and what is missed least. Claims are drawn from their own list.
-COMMON_OPS = frozenset(
-    {
-        "step.renew",
-        "step.note",
-        "message.ack",
-        "message.send",
-        "memory.incr",
-        "memory.append",
-        "memory.set",
-        "agent.join",
-    }
-)
-_TALLIED = frozenset({"step", "memory", "artifact"})
 
 
 class Tally:
@@ -68,14 +54,16 @@ class Survey:
         self.lost_races += lost
         self.messages += committed and event.op == "message.send"
         self.sent = self.sent or event.op == "message.send"
-        self.common.append(committed and event.op in COMMON_OPS)
+        known = op_of(event.op)
+        self.common.append(committed and known is not None and known.common)
         record = event.record
         mine = self.people.setdefault(record["agent"], {"events": 0, "lost": 0})
         mine["events"] += committed
         mine["lost"] += lost
         mine |= {name: record[name] for name in ("session", "host", "client")}
         chain = row.commit.chain if row.commit is not None else (*event.chains, "")[0]
-        if chain and chain_kind(ChainId(chain)) in _TALLIED:
+        kind = chain.partition("/")[0]
+        if kind in MODULES and kind_of(kind).tallied:
             self._tally(self._chains[ChainId(chain)], record["agent"], committed, lost)
 
     @staticmethod

@@ -13,6 +13,7 @@ from tclog.chain.fold import (
     unknown_ops,
 )
 from tclog.clock import AHEAD_TRUSTED_US, SECOND_US, Stamp, parse_us
+from tclog.domain import MODULES, misfit
 from tclog.errors import Damaged, FormatNewer, TclogError
 from tclog.event import (
     ALL,
@@ -27,12 +28,11 @@ from tclog.event import (
     slot_key,
     slot_seq,
 )
-from tclog.event.bodies import misfit
 from tclog.event.names import chain_id, chain_parts, folder_of, is_chain_folder, slot_in
 from tclog.maintenance.fsck.findings import Findings, claimed
 from tclog.maintenance.fsck.seen import Writer
 from tclog.store.base import Entry, Found
-from tclog.sync.audit import KINDS, blobs_in, ignored_events, merge_error, op_elsewhere
+from tclog.sync.audit import blobs_in, ignored_events, merge_error, op_elsewhere
 from tclog.sync.objects import (
     AT_ONCE,
     Listing,
@@ -222,7 +222,7 @@ class ChainCheck:
         """Note what a version names, to be compared with what there is."""
         where = Writer.of(version)
         self.found.seen.see_version(version)
-        known = chain_kind(version.chain) in KINDS
+        known = chain_kind(version.chain) in MODULES
         if not known:
             self.found.unknown += 1
         for event in version.events:
@@ -271,7 +271,7 @@ class ChainCheck:
             self._wrong(version, "stamp-order", "is not later than the version before it")
         if version.record.get("last_txn") != last_txn_after(before):
             self._wrong(version, "last-txn-wrong", "misnames the transaction before it")
-        if chain_kind(chain) not in KINDS:
+        if chain_kind(chain) not in MODULES:
             return
         unknown = unknown_ops(chain, version)
         for op in unknown:

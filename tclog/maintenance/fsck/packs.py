@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from tclog.chain.drive import Protocol
 from tclog.chain.slots import newest_slot
+from tclog.domain import misfit
 from tclog.domain.packs import Pack
 from tclog.errors import TclogError
 from tclog.event import PACKS, decode_version, event_key, pack_key, slot_key
-from tclog.event.bodies import misfit
 from tclog.event.names import PACK_OBJECTS, pack_of
 from tclog.maintenance.fsck.findings import Findings
 from tclog.maintenance.fsck.seen import Writer

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tclog.event.bodies import BODIES, STATES
+from tclog.domain import MODULES, body_schemas, kind_of
 from tclog.event.envelopes import DEFS, struct
 from tclog.event.schema import Schema
 
@@ -22,9 +22,9 @@ _RECORDS = {
 def documents() -> dict[str, str]:
     """Return the text of each document by the name of its file."""
     texts = {f"{name}.json": _text(title, DEFS[name]) for name, title in _RECORDS.items()}
-    by_op = struct("", **BODIES)
+    by_op = struct("", **body_schemas())
     texts["bodies.json"] = _text("The body of an event, under the name of its op", by_op)
-    by_kind = struct("", **STATES)
+    by_kind = struct("", **{kind: kind_of(kind).state for kind in sorted(MODULES)})
     texts["states.json"] = _text("The state in a version, under the kind of its chain", by_kind)
     return texts
 

@@ -95,7 +95,7 @@ KINDS = {
         struct("", **SIZED, step=ref("step")),
         OPS,
         group="artifacts",
-        file="artifacts/{}.json",
+        file="{}.json",
         tallied=True,
     )
 }

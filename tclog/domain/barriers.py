@@ -137,7 +137,7 @@ KINDS = {
         ),
         OPS,
         group="barriers",
-        file="barriers/{}.json",
+        file="{}.json",
         tallied=False,
     )
 }

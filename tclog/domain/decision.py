@@ -128,8 +128,8 @@ class Kind(NamedTuple):
 
     ``empty``, ``decide``, ``evolve``, ``pack`` and ``unpack`` are its rules; ``state`` is the
     schema of a packed state. ``group`` is the heading under which it is shown, "" for none.
-    ``file`` is its path in a git export, with ``{}`` for the name, "" for none; a ``.json`` file
-    holds the object, any other one the value.
+    ``file`` is its path in a git export below the folder of the group, with ``{}`` for the name, ""
+    for none; a ``.json`` file holds the object, any other one the value.
 
     ``tallied`` chains have a table in reports. ``rest`` folds a version without events. ``merge``
     takes broadcasts into a state, if chains of this kind do. ``spilled`` names the blobs that

@@ -216,7 +216,7 @@ KINDS = {
         struct("", all_count=ref("count"), all_version=ref("before"), count=ref("count")),
         {"message.send": _SEND},
         group="inboxes",
-        file="inboxes/{}/inbox.json",
+        file="{}/inbox.json",
         tallied=False,
         merge=merge,
     ),
@@ -229,7 +229,7 @@ KINDS = {
         struct("", ranges=ref("ranges"), version=ref("before")),
         {"message.ack": _ACK},
         group="inboxes",
-        file="inboxes/{}/read.json",
+        file="{}/read.json",
         tallied=False,
     ),
 }

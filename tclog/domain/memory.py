@@ -291,7 +291,7 @@ KINDS = {
         struct("", **{"in": counted(0, 999)}, content=ref("content")),
         OPS,
         group="memory",
-        file="memory/{}",
+        file="{}",
         tallied=True,
         spilled=blobs_of,
         restored=True,

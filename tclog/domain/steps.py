@@ -956,7 +956,7 @@ KINDS = {
         _STATE,
         OPS,
         group="steps",
-        file="steps/{}.json",
+        file="{}.json",
         tallied=True,
         rest=rest,
         stamped=True,

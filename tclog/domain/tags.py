@@ -108,7 +108,7 @@ KINDS = {
         struct("", at=ref("hlc")),
         OPS,
         group="tags",
-        file="tags/{}.json",
+        file="{}.json",
         tallied=False,
     )
 }

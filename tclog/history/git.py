@@ -41,7 +41,7 @@ from tclog.event import (
     encode_name,
 )
 from tclog.history.rendering import words
-from tclog.history.snapshot import show_chain
+from tclog.history.snapshot import group_of, show_chain
 from tclog.index import Index, derived
 
 BRANCH = "refs/heads/main"
@@ -69,8 +69,9 @@ def segment_of(name: str) -> str:
 def file_of(chain: ChainId) -> str:
     """Return the path of a chain's file, "" if it has none; unknown kinds have a folder each."""
     kind = chain_kind(chain)
-    path = kind_of(kind).file if kind in MODULES else f"{encode_name(kind)}/{{}}.json"
-    return path.format(segment_of(chain_name(chain)))
+    file = kind_of(kind).file if kind in MODULES else "{}.json"
+    folder = encode_name(group_of(chain))
+    return file and f"{folder}/{file.format(segment_of(chain_name(chain)))}"
 
 
 def tag_ref(name: str) -> str:

@@ -62,7 +62,7 @@ class Survey:
         mine["lost"] += lost
         mine |= {name: record[name] for name in ("session", "host", "client")}
         chain = row.commit.chain if row.commit is not None else (*event.chains, "")[0]
-        kind = chain.partition("/")[0]
+        kind = chain_kind(ChainId(chain))
         if kind in MODULES and kind_of(kind).tallied:
             self._tally(self._chains[ChainId(chain)], record["agent"], committed, lost)
 

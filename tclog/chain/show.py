@@ -59,7 +59,6 @@ def show_step(
     # Loaded here, because what shows a value or a message does without the rules of steps.
     from tclog.domain import steps
 
-    shown = steps.READY if state.state == steps.PENDING and not waiting else state.state
     lease_until = None
     if state.state == steps.CLAIMED and head is not None:
         ends_us = steps.lease_ends_us(state, head.seq, head.stored, head.at)
@@ -70,7 +69,7 @@ def show_step(
         lease_until = format_us(ends_us)
     return Step(
         id=step,
-        state=shown,
+        state=steps.shown_state(state, waiting),
         agent=state.agent,
         fence=state.fence,
         lease_until=lease_until,

@@ -133,6 +133,21 @@ def is_known(state: State) -> bool:
     )
 
 
+def waits_for(state: State, is_complete: Callable[[str], bool]) -> tuple[str, ...]:
+    """Return which steps a pending step still waits for; another one waits for none."""
+    return tuple(name for name in state.after if state.state == PENDING and not is_complete(name))
+
+
+def shown_state(state: State, waiting: Sequence[str]) -> str:
+    """Return the state that is shown: a pending step that waits for nothing is ready."""
+    return READY if state.state == PENDING and not waiting else state.state
+
+
+def is_complete(state: State) -> bool:
+    """Whether a step is complete, so that no other one waits for it."""
+    return state.state == COMPLETE
+
+
 # -- commands -------------------------------------------------------------------------------------
 
 

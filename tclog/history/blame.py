@@ -360,7 +360,7 @@ def _made_ready(
         other = chain_id("step", name)
         head = index.version_at(other, at)
         if head is not None:
-            seq = _since(index, head, lambda one: one.state == steps.COMPLETE)
+            seq = _since(index, head, steps.is_complete)
             commit = _made(index, other, seq, _passed_on)
             found += [] if commit is None else [commit]
     return max(found, key=lambda commit: commit.at, default=None)

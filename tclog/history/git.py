@@ -152,9 +152,9 @@ class Stream:
 
     def _dependants(self, before: Version | None, version: Version) -> Protocol[list[Change]]:
         """Return the steps that became ready, or ceased to be, by what a version did."""
-        was, now = (state_of(version.chain, one).state for one in (before, version))
+        was, now = (steps.is_complete(state_of(version.chain, one)) for one in (before, version))
         changes: list[Change] = []
-        if (was == steps.COMPLETE) != (now == steps.COMPLETE):
+        if was != now:
             for name in derived.steps_after(self._index, chain_name(version.chain)):
                 chain = chain_id("step", name)
                 head = self._index.version_at(chain, version.moment)

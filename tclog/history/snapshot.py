@@ -104,12 +104,13 @@ def _step(index: Index, head: Version, at: Hlc, large: bool) -> Protocol[Snapsho
     state: steps.State = state_of(head.chain, head)
     if not steps.is_known(state):
         return None
-    waiting = []
-    for name in state.after if state.state == steps.PENDING else ():
+
+    def is_complete(name: str) -> bool:
         other = chain_id("step", name)
-        if state_of(other, index.version_at(other, at)).state != steps.COMPLETE:
-            waiting.append(name)
-    result = show.show_step(chain_name(head.chain), head, state, tuple(waiting))
+        return steps.is_complete(state_of(other, index.version_at(other, at)))
+
+    waiting = steps.waits_for(state, is_complete)
+    result = show.show_step(chain_name(head.chain), head, state, waiting)
 
     def read(seq: int) -> Protocol[Version]:
         found = index.version(head.chain, seq)

@@ -354,7 +354,10 @@ def _claim_picked(
 def _ready(rows: Sequence[Row]) -> list[Row]:
     done = {row.id for row in rows if is_complete(row)}
     ready = [
-        row for row in rows if row.state.state == steps.PENDING and done.issuperset(row.state.after)
+        row
+        for row in rows
+        if steps.shown_state(row.state, steps.waits_for(row.state, done.__contains__))
+        == steps.READY
     ]
     return sorted(ready, key=claim_order)
 

@@ -187,7 +187,7 @@ def claim_order(row: Row) -> tuple[int, str, str]:
 
 def is_complete(row: Row) -> bool:
     """Whether a step is complete."""
-    return row.state.state == steps.COMPLETE
+    return steps.is_complete(row.state)
 
 
 def list_rows(client: Client, *, at: Hlc | None = None) -> Protocol[list[Row]]:
@@ -239,7 +239,7 @@ def list_steps(
             row.id,
             row.head,
             row.state,
-            _waiting(row.state, done) if row.state.state == steps.PENDING else (),
+            steps.waits_for(row.state, done.__contains__),
         )._replace(lapsed=has_lapsed(client, row, at))
         for row in rows
     ]
@@ -256,10 +256,6 @@ def is_own(client: Client, step: Step) -> bool:
     """Whether a step is free, or claimed by this very session."""
     mine = (step.agent, step.session) == (client.agent, client.session)
     return step.state != steps.CLAIMED or mine
-
-
-def _waiting(state: steps.State, done: set[str]) -> tuple[str, ...]:
-    return tuple(name for name in state.after if name not in done)
 
 
 @operation("step.show", acts=False, together=True, apart=("at",))
@@ -300,7 +296,8 @@ def read_result(
     if state.state == steps.PENDING and state.after:
         try:
             rows = yield from read_rows(client, state.after, at=at)
-            waiting = _waiting(state, {row.id for row in rows if is_complete(row)})
+            done = {row.id for row in rows if is_complete(row)}
+            waiting = steps.waits_for(state, done.__contains__)
         except StoreError:
             if notes:
                 raise

@@ -209,7 +209,7 @@ class Transaction(memory_log.MemoryTogether):
                 waiting=tuple(
                     f"{name} ({steps_log.says(found)})"
                     for name, found, _ in rows
-                    if found.state != steps.COMPLETE
+                    if not steps.is_complete(found)
                 ),
                 seen={name: place.seq for name, _, place in rows},
             )

@@ -124,6 +124,7 @@ BODY_SAMPLES = {
         "reason": "r",
     },
     "step.move": LEASE,
+    "step.renew": LEASE,
     "step.note": {"note": {"parts": [{"blob": H, "size": 1}], "type": "text", "value": "x"}},
     "step.release": {"force": True, "reason": "r"},
     "step.takeover": {**LEASE, "fence": 3, "from": "bob"},

@@ -47,20 +47,19 @@ def step_rows(
             continue
         state: steps.State = state_of(chain, head)
         mine = held.get(name, ())
-        waiting = [other for other in state.after if other not in complete]
-        ready = state.state == steps.PENDING and not waiting
+        waiting = steps.waits_for(state, complete.__contains__)
         found.append(
             {
                 "id": name,
                 "title": state.title,
-                "state": steps.READY if ready else state.state,
+                "state": steps.shown_state(state, waiting),
                 "agent": state.agent,
                 "held_us": sum(claim["end"] - claim["start"] for claim in mine),
                 "claims": len(mine),
                 "takeovers": sum(1 for claim in mine if claim["takeover"]),
                 "lost": tried.get(chain, untouched).lost,
                 "after": list(state.after),
-                "waiting": waiting if state.state == steps.PENDING else [],
+                "waiting": list(waiting),
                 "events": tried.get(chain, untouched).events,
                 "order": min((claim["start"] for claim in mine), default=2**62),
             }
@@ -76,7 +75,7 @@ def _complete_steps(index: Index, until: Hlc | None) -> set[str]:
     return {
         chain_name(chain)
         for chain in index.chains("step")
-        if state_of(chain, _head(index, chain, until)).state == steps.COMPLETE
+        if steps.is_complete(state_of(chain, _head(index, chain, until)))
     }
 
 

@@ -185,6 +185,15 @@ class RolledBack(Damaged):
     code = "rolled-back"
 
 
+def unsupported(what: str, lacks: str) -> UsageError:
+    """Return the error for a feature that this operating system cannot offer."""
+    return UsageError(
+        f"{what} does not work on this system, which has no {lacks}",
+        code="system-lacks",
+        hint="tclog --help",
+    )
+
+
 EXIT_STATUSES: dict[int, str] = {
     EXIT_DONE: "done",
     TclogError.exit: "other error",

@@ -464,17 +464,19 @@ def _read(path: str, size: int = -1) -> bytes | None:
 def replace_cached(path: str, data: bytes) -> None:
     """Replace a cache file whole; a cache that cannot be written is no cache, not an error."""
     temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}"
+    # Windows opens files as text, unless told otherwise.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         try:
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            handle = os.open(temporary, flags, 0o600)
         except FileNotFoundError:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            handle = os.open(temporary, flags, 0o600)
         try:
             os.write(handle, data)
         finally:
             os.close(handle)
-        os.rename(temporary, path)  # noqa: PTH104 - as above
+        os.replace(temporary, path)  # noqa: PTH105 - as above
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(temporary)  # noqa: PTH108 - as above

@@ -15,9 +15,13 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from tclog.cli.interrupt import ENDING, interrupt_of
+from tclog.errors import unsupported
 from tclog.log import watchdog
 
-STOPPING = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+# Windows has none of them.
+STOPPING = tuple(
+    getattr(signal, name) for name in ("SIGTSTP", "SIGTTIN", "SIGTTOU") if hasattr(signal, name)
+)
 KILL_AFTER_S = 5.0
 # How soon the command continues after this process does.
 LOOK_S = 0.5
@@ -84,6 +88,16 @@ class Watchdog:
             self._process.kill()  # it was stopped long ago; `revive` starts another one
         except (BrokenPipeError, ValueError):
             pass
+
+
+def check_supported(what: str) -> None:
+    """Refuse a command that starts another one, where that cannot be ended in time.
+
+    Raises:
+        UsageError: this system has no process groups.
+    """
+    if not hasattr(os, "killpg"):
+        raise unsupported(what, "process groups")
 
 
 class Child:

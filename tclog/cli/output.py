@@ -105,7 +105,7 @@ def open_streams() -> None:
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, AttributeError):  # Windows had it late
                 os.set_blocking(number, True)
         else:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)

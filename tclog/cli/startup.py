@@ -89,6 +89,7 @@ def defer_unused() -> None:
         return inspect.load().cleandoc(text) if "\n" in text else text.expandtabs().lstrip()
 
     inspect = Deferred("inspect", cleandoc=cleandoc)
+    has_uname = hasattr(os, "uname")
     deferred = (
         inspect,
         Deferred(
@@ -96,8 +97,8 @@ def defer_unused() -> None:
             gettext=lambda message: message,
             ngettext=lambda one, many, count: one if count == 1 else many,
         ),
-        # uuid asks it which system this is.
-        Deferred("platform", system=lambda: os.uname().sysname),
+        # uuid asks it which system this is; not on Windows, which has no uname.
+        Deferred("platform", **({"system": lambda: os.uname().sysname} if has_uname else {})),
     )
     for module in deferred:
         sys.modules.setdefault(module.__name__, module)

@@ -113,13 +113,27 @@ def weak_session() -> str:
     A process's start tells it from a later one of the same number; 0 where the system has no
     ``/proc``.
     """
-    leader = os.getsid(0)
+    leader = os.getsid(0) if hasattr(os, "getsid") else 0
     start = _start_of(leader)
     if not leader or start is None:
         # The leader is outside this container, or of another user.
         leader = os.getppid()
         start = _start_of(leader) or 0
-    return f"{WEAK}{os.getuid()}.{leader}.{start}@{os.uname().nodename}"
+    return f"{WEAK}{user_id()}.{leader}.{start}@{host_name()}"
+
+
+def user_id() -> int:
+    """Return this user's number; on Windows, where users have none, 0."""
+    return os.getuid() if hasattr(os, "getuid") else 0
+
+
+def host_name() -> str:
+    """Return the name of this machine."""
+    if hasattr(os, "uname"):
+        return os.uname().nodename
+    import socket
+
+    return socket.gethostname()
 
 
 def _start_of(process: int) -> int | None:

@@ -85,8 +85,8 @@ def strangers(place: Place, environ: Mapping[str, str]) -> Iterator[tuple[str, i
 
 
 def _ours(environ: Mapping[str, str]) -> set[int]:
-    ours = {os.geteuid(), ROOT}
-    if os.geteuid() == ROOT and environ.get("SUDO_UID", "").isdecimal():
+    ours = {_user(), ROOT}
+    if _user() == ROOT and environ.get("SUDO_UID", "").isdecimal():
         ours.add(int(environ["SUDO_UID"]))
     return ours
 
@@ -170,9 +170,14 @@ def check_foreign(name: str, value: str, met: ConfigNotYours) -> None:
 def is_own(path: str) -> bool:
     """Whether a path belongs to this user."""
     try:
-        return os.stat(path).st_uid == os.geteuid()
+        return os.stat(path).st_uid == _user()
     except OSError:
         return False
+
+
+def _user() -> int:
+    """Return who owns this user's files; on Windows all files belong to 0."""
+    return os.geteuid() if hasattr(os, "geteuid") else 0
 
 
 def _name(owner: int) -> str:

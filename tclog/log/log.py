@@ -18,6 +18,7 @@ from tclog.chain.drive import Protocol, run
 from tclog.chain.heads import ClockFile, FileHeads, Heads, MemoryHeads
 from tclog.chain.trust import guard
 from tclog.clock import HybridClock
+from tclog.config.identity import host_name, user_id
 from tclog.errors import Damaged, NotFound, UsageError
 from tclog.event import digest, validate_name
 from tclog.log.methods import Method
@@ -78,10 +79,10 @@ class Log:
         last, offset_us, learnt_us, epoch_us = (
             (None, 0, 0, 0) if self._clock_file is None else self._clock_file.read()
         )
-        host = _plain(host or os.uname().nodename)
+        host = _plain(host or host_name())
         self.client = Client(
             agent,
-            session=_plain(session or f"~{os.getuid()}.{os.getpid()}.{os.urandom(4).hex()}@{host}"),
+            session=_plain(session or f"~{user_id()}.{os.getpid()}.{os.urandom(4).hex()}@{host}"),
             host=host,
             software=SOFTWARE,
             clock=HybridClock(wall_us, offset_us=offset_us, last=last),

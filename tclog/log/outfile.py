@@ -95,7 +95,8 @@ def _keep(handle: int, before: os.stat_result, target: Path) -> None:
             os.removexattr(handle, _ACL)
         with contextlib.suppress(OSError):
             os.setxattr(handle, _ACL, os.getxattr(target, _ACL))
-    os.fchmod(handle, S_IMODE(before.st_mode) & 0o777)
+    if hasattr(os, "fchmod"):  # on Windows not before Python 3.13
+        os.fchmod(handle, S_IMODE(before.st_mode) & 0o777)
 
 
 def unwritable(file: str | os.PathLike[str], error: OSError) -> TclogError:

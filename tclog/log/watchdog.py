@@ -27,12 +27,13 @@ LOOK_S = 1.0
 # How soon it follows a command that ends after exec has gone.
 FOLLOW_S = 0.2
 # Linux's monotonic clock stands still while the machine sleeps; elsewhere that of POSIX does not.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 
 
 def now_s() -> float:
     """Return the seconds on a clock that nobody sets and that goes on while the machine sleeps."""
-    return time.clock_gettime(_CLOCK)
+    # Without such clocks the system is Windows, whose monotonic clock goes on during sleep.
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
 def main() -> int:

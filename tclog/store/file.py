@@ -20,6 +20,7 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from tclog.clock import Stamp, stamp
 from tclog.errors import (
+    BadName,
     StoreDenied,
     StoreError,
     StoreFull,
@@ -49,6 +51,12 @@ TEMPORARY = ".tmp"
 # When ``doctor`` counts a temporary file as left behind.
 LEFTOVER_AGE_S = 86_400
 PROBE = "probe-"
+# Windows opens no folder, so that none can be fsynced; and files as text, unless told otherwise.
+WINDOWS = os.name == "nt"
+BINARY = getattr(os, "O_BINARY", 0)
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0)
+# Devices, whatever follows the dot; and names of which Windows drops the last dot.
+_RESERVED = re.compile(r"(?i)(^|/)(con|prn|aux|nul|com\d|lpt\d)(?=[./]|$)|\.(?=/|$)")
 # A folder is no object, though both are files to the kernel.
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -277,7 +285,7 @@ class FileStore(Store):
             self._make_folder(os.path.dirname(path))  # noqa: PTH120 - as above
             if self._fsync:
                 self._link(temporary, moved := f"{temporary}-put")
-            os.rename(moved, path)  # noqa: PTH104 - as above
+            os.replace(moved, path)  # noqa: PTH105 - as above
         except BaseException as error:
             _unlink(moved)
             # If it may have its name, the second one stays, as in ``create``.
@@ -385,7 +393,7 @@ class FileStore(Store):
         return f"{mine}-{next(self._count)}"
 
     def _write(self, temporary: str, data: bytes) -> Stamp:
-        handle = self._opener(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        handle = self._opener(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY)
         try:
             try:
                 view = memoryview(data)
@@ -450,7 +458,7 @@ class FileStore(Store):
         self._made.add(folder)
 
     def _sync_folder(self, path: str) -> None:
-        if not self._fsync:
+        if not self._fsync or WINDOWS:
             return
         handle = os.open(os.path.dirname(path) or ".", os.O_RDONLY)  # noqa: PTH120 - as above
         try:
@@ -480,6 +488,8 @@ class FileStore(Store):
     # -- names --------------------------------------------------------------------------------
 
     def _path(self, key: str) -> str:
+        if WINDOWS and _RESERVED.search(key):
+            raise BadName(f"Windows allows no file with the name of the object {key}")
         return f"{self._root}/{self._fold(key)}"
 
     def _fold(self, key: str) -> str:
@@ -531,7 +541,7 @@ class FileStore(Store):
 
 def _open(path: str, flags: int) -> int:
     """Open a file; whoever opens a pipe does not wait for its other end."""
-    return os.open(path, flags | os.O_NONBLOCK)
+    return os.open(path, flags | _AT_ONCE)
 
 
 def _there(path: str) -> Created:

@@ -33,6 +33,8 @@ def modes_of(root: str) -> Modes | None:
 
     If the store does not exist yet, the folder around it decides.
     """
+    if not hasattr(os, "chown"):
+        return None  # on Windows, where every folder looks open to its group
     for folder in (root, os.path.dirname(root)):
         try:
             found = os.stat(folder)

@@ -111,13 +111,13 @@ def test_bytes_reach_the_disk_before_their_name_and_the_name_before_the_answer(
 
         monkeypatch.setattr(os, name, call)
 
-    for name in ("fsync", "link", "rename", "unlink"):
+    for name in ("fsync", "link", "replace", "unlink"):
         watch(name)
     store.create("a/second", b"2")
     assert done == ["fsync file", "link", "fsync folder", "unlink"]
     done.clear()
     store.put("a/third", b"3")
-    assert done == ["fsync file", "link", "rename", "fsync folder", "unlink"]
+    assert done == ["fsync file", "link", "replace", "fsync folder", "unlink"]
     done.clear()
     FileStore(tmp_path, fsync=False).create("a/fourth", b"4")
     assert done == ["link", "unlink"]

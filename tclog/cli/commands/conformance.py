@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,7 +14,7 @@ from tclog.cli import options
 from tclog.cli.app import operation
 from tclog.cli.invocation import Invocation
 from tclog.cli.output import one_line, write_json, write_line
-from tclog.errors import NotFound, TclogError, UsageError, to_run
+from tclog.errors import NotFound, TclogError, UsageError, to_run, unsupported
 
 if TYPE_CHECKING:
     from tclog.testing.conformance import Check
@@ -63,6 +64,8 @@ def conformance(
     is compared with it. Prints one line for each check. Exit status 0 if all hold, else 1; the
     folder is kept then.
     """
+    if not hasattr(os, "killpg"):
+        raise unsupported("conformance", "process groups")
     from tclog.testing.conformance import PARTS, conform
 
     for part in only:

@@ -19,7 +19,7 @@ import click
 
 from tclog.cli import options
 from tclog.cli.app import operation
-from tclog.cli.child import KILL_AFTER_S, Child, Watchdog
+from tclog.cli.child import KILL_AFTER_S, Child, Watchdog, check_supported
 from tclog.cli.invocation import Invocation
 from tclog.cli.output import write_json
 from tclog.errors import NotFound, StoreError, TclogError, UsageError, to_run
@@ -53,6 +53,7 @@ def exec_(call: Invocation, step_id: str, lease: float | None, command: tuple[st
     exec is stopped or killed, COMMAND ends before the lease can end. Otherwise exec ends with the
     exit status of COMMAND, or 128 + N when signal N ended it.
     """
+    check_supported("exec")
     caller, child = call.log(), Child()
     # From before the claim until its end is recorded, so that no signal leaves the step held.
     with child.forwarding():

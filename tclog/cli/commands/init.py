@@ -16,7 +16,7 @@ from tclog.cli.app import operation
 from tclog.cli.invocation import Invocation
 from tclog.config import identity
 from tclog.config.search import FILE, FOLDER, file_in, folder_of
-from tclog.errors import Refused, StoreError, StoreMissing, UsageError, quote, to_run
+from tclog.errors import Refused, StoreError, StoreMissing, UsageError, quote, to_run, unsupported
 from tclog.store import kind_of, open_store, registered, scheme_of
 
 if TYPE_CHECKING:
@@ -277,6 +277,8 @@ def _begin_shared(location: Location) -> bool:
     folder = kind_of(location.url).folder(location)
     if folder is None:
         raise UsageError(f"--shared works only with a folder, not with {location.url}")
+    if not hasattr(os, "chown"):
+        raise unsupported("init --shared", "groups of users")
     new = not Path(folder).is_dir()
     root = Path(open_store(location).url)
     with contextlib.suppress(OSError):  # the probe says what is wrong

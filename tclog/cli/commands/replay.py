@@ -17,7 +17,7 @@ from tclog.cli.app import operation
 from tclog.cli.interrupt import status_of
 from tclog.cli.invocation import Invocation
 from tclog.cli.output import Cell, coloured, one_line, terminal, write_bytes, write_json
-from tclog.errors import TclogError, UsageError
+from tclog.errors import TclogError, UsageError, unsupported
 
 if TYPE_CHECKING:
     from tclog.history.replay import Beat, Standing
@@ -223,9 +223,12 @@ def _print(text: str) -> None:
 def _keys() -> Iterator[Callable[[], bool]]:
     """Read single keys from the terminal, whose settings come back however this ends."""
     import os
-    import termios
-    import tty
 
+    try:
+        import termios
+        import tty
+    except ImportError:
+        raise unsupported("replay --step", "way to read single keys") from None
     terminal_in = sys.stdin.fileno()
     before = termios.tcgetattr(terminal_in)
 

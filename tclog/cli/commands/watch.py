@@ -89,6 +89,10 @@ def watch(
     if interval_s <= 0:
         raise UsageError("the interval is not above 0", hint="tclog watch --interval 1s")
     file = None if cursor_file is None else _CursorFile(Path(call.start, cursor_file))
+    if command is not None:
+        from tclog.cli.child import check_supported
+
+        check_supported("watch --exec")
     options.note_op(call, op)
     history = call.history(since)
     history.opened().synced = call.say_left_out

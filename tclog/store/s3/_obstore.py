@@ -40,7 +40,8 @@ def _after_fork() -> None:
     _forked_after_use = _forked_after_use or _used
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # elsewhere nothing forks
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _stamp_in(meta: Mapping[str, Any]) -> Stamp:

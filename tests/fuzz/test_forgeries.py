@@ -29,7 +29,7 @@ from tclog.history.diff import read_diff
 from tclog.history.history import History
 from tclog.history.log import read_log
 from tclog.history.rendering import attempt_json, commit_json, words
-from tclog.history.replay import beat_json, read_beats
+from tclog.history.replay import read_beats
 from tclog.history.report import Wanted, build_report, render_page
 from tclog.history.snapshot import END
 from tclog.history.state import read_state
@@ -160,7 +160,7 @@ def _report(history: History) -> Any:
 
 
 def _replay(history: History) -> Any:
-    return [beat_json(beat) for beat in read_beats(history.index, attempts=True)]
+    return [beat.as_json() for beat in read_beats(history.index, attempts=True)]
 
 
 def _watch(history: History) -> Any:

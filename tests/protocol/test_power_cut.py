@@ -48,7 +48,7 @@ class Disk:
         # Of named files: which may be empty after a cut, and which bytes are on the disk by inode.
         self.hollow: set[str] = set()
         self.whole: dict[int, int] = {}
-        link, rename, fsync, mkdir = os.link, os.rename, os.fsync, os.mkdir
+        link, rename, fsync, mkdir = os.link, os.replace, os.fsync, os.mkdir
 
         def linked(source: str, target: str) -> None:
             link(source, target)
@@ -80,11 +80,12 @@ class Disk:
             self.unsynced -= here
             self.folders -= inside
 
-        acts = {"link": linked, "rename": renamed, "fsync": synced, "mkdir": made}
+        acts = {"link": linked, "replace": renamed, "fsync": synced, "mkdir": made}
         for name, act in acts.items():
             patch.setattr(os, name, act)
 
-    def named(self, path: str) -> None:
+    def named(self, path: str | Path) -> None:
+        path = str(path)
         if TEMPORARY not in path and path.startswith(str(self.root)):
             self.unsynced.add(path)
             status = os.stat(path)
@@ -308,7 +309,7 @@ def test_an_announcement_that_the_disk_does_not_confirm_is_unknown(
 def test_an_object_whose_putting_was_not_answered_survives_who_read_it(
     disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "rename", unanswered(os.rename, "events/"))
+    monkeypatch.setattr(os, "replace", unanswered(os.replace, "events/"))
     with pytest.raises(StoreUnreachable):
         FileStore(disk.root).put("events/2026-11-27T01/one.json", b"{}")
     assert FileStore(disk.root).get("events/2026-11-27T01/one.json") is not None

@@ -100,7 +100,7 @@ def test_a_kill_before_the_name_leaves_nothing_to_see(root: Path) -> None:
         pid = os.fork()
         if pid == 0:
             os.link = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-            os.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+            os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
             getattr(store, verb)(f"a/{verb}", b"half")
             os._exit(0)
         return os.WTERMSIG(os.waitpid(pid, 0)[1])

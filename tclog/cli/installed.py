@@ -8,6 +8,7 @@ than most commands.
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 from collections.abc import Sequence
 from importlib.metadata import Distribution, PackagePath, distributions
@@ -44,7 +45,7 @@ def check_installed(package: Path, path: Sequence[str] | None = None) -> str:
     ours = owners.get(DISTRIBUTION)
     if ours is None:
         return f"tclog {__version__} in {package}"
-    changed = [str(file) for file in ours.files or () if not _is_whole(file)]
+    changed = _changed(ours)
     if changed:
         raise TclogError(
             f"{len(changed)} files of {DISTRIBUTION} are missing or changed, the first is"
@@ -66,12 +67,21 @@ def _in_module(file: PackagePath) -> bool:
     return file.parts[0] == MODULE
 
 
-def _is_whole(file: PackagePath) -> bool:
-    """Whether a file of the module has the bytes that were installed."""
-    if not _in_module(file) or file.hash is None:
-        return True
-    try:
-        digest = hashlib.new(file.hash.mode, file.read_binary()).digest()
-    except OSError:
-        return False
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == file.hash.value
+def _changed(ours: Distribution) -> list[str]:
+    """Return the files of the module that have not the bytes that were installed.
+
+    ``Distribution.files`` leaves out files that are missing since Python 3.12.
+    """
+    found = []
+    for name, wanted, *_ in csv.reader((ours.read_text("RECORD") or "").splitlines()):
+        if name.startswith(f"{MODULE}/") and wanted:
+            mode, _, said = wanted.partition("=")
+            try:
+                data = Path(str(ours.locate_file(name))).read_bytes()
+            except OSError:
+                found.append(name)
+                continue
+            digest = base64.urlsafe_b64encode(hashlib.new(mode, data).digest())
+            if digest.rstrip(b"=").decode() != said:
+                found.append(name)
+    return found

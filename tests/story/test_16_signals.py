@@ -153,11 +153,6 @@ def start(project: Project, case: Case, number: int) -> Running:
 @pytest.mark.parametrize("name", CASES)
 def test_a_signal_that_ends_a_command(folder: Project, name: str) -> None:
     case = CASES[name]
-    for number in case.signals:
-        # A command keeps ignoring what its parent ignored, and an earlier test may have left that.
-        if not callable(signal.getsignal(number)):
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, case.signals)
     folder.run("claim", "held", agent="holder").ok()
     all_running = [start(folder, case, number) for number in case.signals]
     try:

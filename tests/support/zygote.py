@@ -27,6 +27,8 @@ TCLOG = Path(sys.executable).with_name("tclog")
 LOADED = ("tclog.chain", "tclog.cli", "tclog.domain", "tclog.event", "tclog.log", "tclog.store")
 # But for the commands that look back, which all load it.
 LOOK_BACK = ("tclog.history", "tclog.index", "tclog.sync")
+# Python ignores the last two itself.
+KEPT = {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}
 STREAMS = (
     ("stdin", "r", "surrogateescape"),
     ("stdout", "w", "surrogateescape"),
@@ -91,6 +93,10 @@ def become(order: dict, handles: list[int]) -> None:
     os.environ.clear()
     os.environ.update(order["env"])
     time.tzset()
+    # An earlier test may have had some ignored or blocked when this process began.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in signal.valid_signals() - KEPT:
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(
         signal.SIGINT, signal.SIG_IGN if order["uninterrupted"] else signal.default_int_handler
     )
